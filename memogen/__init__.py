@@ -1,0 +1,66 @@
+"""Generative models with memory. The public names, and nothing else; each is imported when it is first used, so that ``import memogen`` is quick."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from memogen.data import load as load_data
+    from memogen.evaluation import evaluate
+    from memogen.memory import VMFMemory
+    from memogen.models.memory_gan import MemoryGAN, MemoryGANConfig, MemoryGANObjective
+    from memogen.pretrained import from_pretrained, push_to_hub, save_pretrained
+    from memogen.runs import train
+    from memogen.training import TrainingConfig, fit
+    from memogen.types import ImageData, InputError
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "ImageData": "memogen.types",
+    "InputError": "memogen.types",
+    "MemoryGAN": "memogen.models.memory_gan",
+    "MemoryGANConfig": "memogen.models.memory_gan",
+    "MemoryGANObjective": "memogen.models.memory_gan",
+    "TrainingConfig": "memogen.training",
+    "VMFMemory": "memogen.memory",
+    "evaluate": "memogen.evaluation",
+    "fit": "memogen.training",
+    "from_pretrained": "memogen.pretrained",
+    "load_data": "memogen.data:load",
+    "push_to_hub": "memogen.pretrained",
+    "save_pretrained": "memogen.pretrained",
+    "train": "memogen.runs",
+}
+
+__all__ = [
+    "ImageData",
+    "InputError",
+    "MemoryGAN",
+    "MemoryGANConfig",
+    "MemoryGANObjective",
+    "TrainingConfig",
+    "VMFMemory",
+    "__version__",
+    "evaluate",
+    "fit",
+    "from_pretrained",
+    "load_data",
+    "push_to_hub",
+    "save_pretrained",
+    "train",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'memogen' has no attribute {name!r}")
+    module, _, attribute = _HOMES[name].partition(":")
+    value = getattr(import_module(module), attribute or name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
