@@ -5,7 +5,6 @@ WORKERS ?= 2
 BIN := .venv/bin
 STAMP := .venv/.installed
 PATHS := memogen tests $(wildcard examples benchmarks docs)
-export OMP_NUM_THREADS ?= 1
 
 .PHONY: help install demo test test-slow lint format bench docs clean
 
@@ -24,13 +23,13 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 demo: $(STAMP)
-	OMP_NUM_THREADS= $(BIN)/memogen demo
+	$(BIN)/memogen demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n $(WORKERS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
 
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -m slow -n $(WORKERS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n $(WORKERS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check $(PATHS)
@@ -43,7 +42,7 @@ format: $(STAMP)
 	$(BIN)/ruff format $(PATHS)
 
 bench: $(STAMP)
-	OMP_NUM_THREADS= $(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks
 
 docs: $(STAMP)
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]' --no-build-isolation
