@@ -1,0 +1,99 @@
+"""The adversarial terms and gradient penalties, as pure functions of logits.
+
+A logit l stands for D = sigmoid(l). Everything is worked in log-space, and half-precision logits are widened to float32 first, so that no
+term overflows under autocast. Every function returns a scalar: the mean over the batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal, assert_never
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+AdversarialKind = Literal["saturating", "non_saturating", "reverse_kl", "updown"]
+"""What the generator minimises: E log(1 - D); -E log D; E log((1 - D) / D); -E D."""
+
+
+def widen(logit: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """float32 for anything narrower; float32 and float64 pass through."""
+    return logit.float() if logit.dtype in (torch.float16, torch.bfloat16) else logit
+
+
+def clip_logit(logit: Float[Tensor, "*shape"], eps: float) -> Float[Tensor, "*shape"]:
+    """The logit of D clipped to [eps, 1 - eps]; no gradient outside. ``eps`` 0 clips nothing.
+
+    Kim et al. 2018, below Eq. 4 (eps = 1e-3).
+    """
+    if not 0 <= eps < 0.5:
+        raise ValueError(f"eps is {eps}; a probability is clipped to [eps, 1 - eps], so it must lie in [0, 0.5)")
+    if eps == 0:
+        return widen(logit)
+    bound = math.log1p(-eps) - math.log(eps)
+    return widen(logit).clamp(-bound, bound)
+
+
+def real_term(logit: Float[Tensor, " b"]) -> Float[Tensor, ""]:
+    """-E log D."""
+    return F.softplus(-widen(logit)).mean()
+
+
+def fake_term(logit: Float[Tensor, " b"]) -> Float[Tensor, ""]:
+    """-E log(1 - D)."""
+    return F.softplus(widen(logit)).mean()
+
+
+def critic_loss(
+    real_logit: Float[Tensor, " b"], fake_logit: Float[Tensor, " b"], kind: AdversarialKind = "saturating", *, clip: float = 0.0
+) -> Float[Tensor, ""]:
+    """What the critic minimises: the binary cross-entropy of Eq. 7 (Kim et al. 2018), each class by its own mean.
+
+    With ``kind`` "updown" it is E D(fake) - E D(real), the total variation bound, on which ``clip`` does not act.
+    """
+    if kind == "updown":
+        return torch.sigmoid(widen(fake_logit)).mean() - torch.sigmoid(widen(real_logit)).mean()
+    return real_term(clip_logit(real_logit, clip)) + fake_term(clip_logit(fake_logit, clip))
+
+
+def generator_loss(fake_logit: Float[Tensor, " b"], kind: AdversarialKind = "non_saturating", *, clip: float = 0.0) -> Float[Tensor, ""]:
+    """What the generator minimises against the logits of its own images; see :data:`AdversarialKind`.
+
+    "saturating" is Eq. 8 (Kim et al. 2018). ``clip`` does not act on "updown".
+    """
+    logit = clip_logit(fake_logit, 0.0 if kind == "updown" else clip)
+    match kind:
+        case "saturating":
+            return -fake_term(logit)
+        case "non_saturating":
+            return real_term(logit)
+        case "reverse_kl":
+            return -logit.mean()
+        case "updown":
+            return -torch.sigmoid(logit).mean()
+        case _:
+            assert_never(kind)
+
+
+def input_gradient(logit: Float[Tensor, " b"], image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    """d logit_i / d image_i for every image, differentiable again. ``image`` must require a gradient."""
+    (gradient,) = torch.autograd.grad(logit.sum(), image, create_graph=True)
+    return widen(gradient)
+
+
+def r1_penalty(logit: Float[Tensor, " b"], image: Float[Tensor, "b c h w"]) -> Float[Tensor, ""]:
+    """E ||d logit / d image||^2 over real images; the caller multiplies by gamma / 2. Mescheder et al. 2018, Eq. 9."""
+    return input_gradient(logit, image).square().flatten(1).sum(1).mean()
+
+
+def wgan_penalty(
+    critic: Callable[[Tensor], Tensor], real: Float[Tensor, "b c h w"], fake: Float[Tensor, "b c h w"], mix: Float[Tensor, " b"]
+) -> Float[Tensor, ""]:
+    """E (||d critic / d x|| - 1)^2 at x = mix real + (1 - mix) fake, with ``mix`` uniform on [0, 1]. Gulrajani et al. 2017, Eq. 3."""
+    share = mix.view(-1, 1, 1, 1)
+    image = (share * real + (1 - share) * fake).detach().requires_grad_(True)
+    slope = torch.linalg.vector_norm(input_gradient(critic(image), image).flatten(1), dim=1)
+    return (slope - 1).square().mean()

@@ -1,0 +1,8 @@
+"""Bodies without losses: a critic maps images to features, a generator maps codes to images in its ``image_range``."""
+
+from __future__ import annotations
+
+from memogen.nets.dcgan import DCGANCritic, DCGANGenerator
+from memogen.nets.resnet import ResNetCritic, ResNetGenerator
+
+__all__ = ["DCGANCritic", "DCGANGenerator", "ResNetCritic", "ResNetGenerator"]
