@@ -1,0 +1,90 @@
+"""The command line: finds the command, runs it, and turns whatever goes wrong into one line and an exit code.
+
+0 all well; 1 our fault; 2 the user's input; 130 stopped by Ctrl-C. A traceback appears only with ``--debug``. Nothing here imports torch:
+a command imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from memogen import __version__
+from memogen.cli.options import UsageError, nearest
+
+INPUT, OURS, STOPPED = 2, 1, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    try:
+        return _run(words)
+    except KeyboardInterrupt:
+        print("\nmemogen: stopped", file=sys.stderr)
+        return STOPPED
+    except BrokenPipeError:  # the reader of our output has gone, as in `memogen data list | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        return _explain(error)
+
+
+def _run(words: list[str]) -> int:
+    from memogen.cli.table import COMMANDS
+
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0
+    if words[0] == "--version":
+        print(f"memogen {__version__}")
+        return 0
+    name, rest = _command(words, list(COMMANDS))
+    if not name:
+        print(overview(f"{words[0]} "))
+        return 0
+    from memogen.cli.parser import call
+
+    return call(name, COMMANDS[name], rest)
+
+
+def _command(words: list[str], names: list[str]) -> tuple[str, list[str]]:
+    """The command and the words after it; an empty name asks for the overview of a group such as ``memory``."""
+    for length in (2, 1):
+        name = " ".join(words[:length])
+        if name in names:
+            return name, words[length:]
+    if any(name.startswith(f"{words[0]} ") for name in names):
+        if len(words) == 1 or words[1] in ("-h", "--help"):
+            return "", []
+        group = [name.split()[1] for name in names if name.startswith(f"{words[0]} ")]
+        raise UsageError(f"memogen {words[0]}: no command '{words[1]}'{nearest(words[1], group)}; there are {', '.join(group)}")
+    raise UsageError(f"no command '{words[0]}'{nearest(words[0], [name.split()[0] for name in names])}; memogen --help lists them")
+
+
+def overview(group: str = "") -> str:
+    """The commands with one line each, all or those of one group."""
+    from memogen.cli.table import COMMANDS
+
+    rows = [(name, (function.__doc__ or "").splitlines()[0]) for name, function in COMMANDS.items() if name.startswith(group)]
+    width = max(len(name) for name, _ in rows)
+    lines = [f"  {name:<{width}}  {summary}" for name, summary in rows]
+    head = [f"memogen {__version__}: generative models with memory", "", f"usage: memogen {group or 'COMMAND '}... [options]", ""]
+    return "\n".join([*head, *lines, "", "memogen COMMAND --help explains a command; --debug shows the traceback of an error."])
+
+
+def _explain(error: Exception) -> int:
+    """One line on standard error, and the exit code."""
+    types = sys.modules.get("memogen.types")  # where it was never imported, nobody can have raised its InputError
+    message = " ".join(str(error).split())
+    if isinstance(error, UsageError) or (types is not None and isinstance(error, types.InputError)):
+        print(f"memogen: {message}", file=sys.stderr)
+        return INPUT
+    print(f"memogen: {type(error).__name__}: {message} (a fault of ours: run again with --debug for the traceback)", file=sys.stderr)
+    return OURS

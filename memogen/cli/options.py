@@ -1,0 +1,87 @@
+"""Options as words: telling a command's own options from those of a configuration, and naming the nearest name of a misspelt one."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import yaml
+
+
+class UsageError(ValueError):
+    """The command line cannot be used: one line that says what, where and how to mend it."""
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """`` (did you mean 'x'?)`` for the most similar name, by the whole name or by its last part; empty where nothing is similar."""
+    known = list(dict.fromkeys(names))
+    tails = {full.rsplit(".", 1)[-1]: full for full in reversed(known)}
+    bare = name.lstrip("-").replace("-", "_")
+    whole = difflib.get_close_matches(bare, [full.lstrip("-") for full in known], n=1, cutoff=0.6)
+    if whole:
+        found = next(full for full in known if full.lstrip("-") == whole[0])
+        return f" (did you mean '{found}'?)"
+    tail = difflib.get_close_matches(bare.rsplit(".", 1)[-1], list(tails), n=1, cutoff=0.6)
+    return f" (did you mean '{tails[tail[0]]}'?)" if tail else ""
+
+
+def split(words: Sequence[str], valued: Iterable[str], flags: Iterable[str]) -> tuple[list[str], dict[str, str]]:
+    """A command's own words, and every option it does not know as name -> value (``true`` where no value follows)."""
+    valued, flags = set(valued), set(flags)
+    own: list[str] = []
+    others: dict[str, str] = {}
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        name, equals, value = word.partition("=")
+        if word == "--":
+            return own + [word, *rest], others
+        if not word.startswith("--") or name in flags:
+            own.append(word)
+        elif name in valued:
+            own += [word] if equals or not rest else [word, rest.pop(0)]
+        else:
+            takes_next = not equals and bool(rest) and not rest[0].startswith("--")
+            others[name[2:]] = rest.pop(0) if takes_next else (value if equals else "true")
+    return own, others
+
+
+def dotted(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The leaves of nested mappings by dotted name."""
+    leaves: dict[str, Any] = {}
+    for name, value in config.items():
+        nested = isinstance(value, Mapping) and value
+        leaves.update(dotted(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value})
+    return leaves
+
+
+def override(config: Mapping[str, Any], options: Mapping[str, str]) -> dict[str, Any]:
+    """A copy of ``config`` with the dotted options set; a name that is not in it is refused with the nearest one."""
+    changed = copy.deepcopy(dict(config))
+    for name, text in options.items():
+        *path, last = name.split(".")
+        node: Any = changed
+        for depth, part in enumerate(path, start=1):
+            node = node.get(part) if isinstance(node, dict) else None
+            if node is None and ".".join(path[:depth]) in dotted(config):
+                raise UsageError(f"--{name}: {'.'.join(path[:depth])} is off here; choose a variant or configuration that has it")
+        if not isinstance(node, dict) or last not in node:
+            raise UsageError(f"--{name}: no such option{nearest(name, dotted(config))}; --dry-run prints them all")
+        node[last] = read_value(name, text, node[last])
+    return changed
+
+
+def read_value(name: str, text: str, old: object) -> object:
+    """A value as YAML reads it, and ``1e-4`` as the number that it is."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"--{name}: cannot read the value {text!r}; write it as in YAML") from error
+    if isinstance(value, str) and not isinstance(old, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value

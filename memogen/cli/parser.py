@@ -1,0 +1,84 @@
+"""A function's signature is its command line: positional parameters are arguments, keyword-only ones options, ``Annotated`` texts the help.
+
+A parameter annotated as ``Mapping[str, str]`` receives every option that the command itself does not know.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+from jsonargparse import ArgumentParser
+
+from memogen.cli.options import UsageError, nearest, split
+
+Others = Mapping[str, str]
+
+
+def call(name: str, function: Callable[..., object], words: list[str]) -> int:
+    """Parse the words for ``function`` and run it; a returned integer is the exit code."""
+    parser, names = build(name, function)
+    flags = {option for option, kind in names.items() if kind is bool} | {"--help"}
+    own, others = split(words, names, flags)
+    extra = next((key for key, hint in get_type_hints(function).items() if hint == Others), "")
+    if "-h" in own or "--help" in own:
+        print(parser.format_help())
+        return 0
+    if others and not extra:
+        unknown = next(iter(others))
+        raise UsageError(f"memogen {name}: no option --{unknown}{nearest(unknown, names)}; memogen {name} --help lists them")
+    try:
+        values = dict(parser.parse_args(own))
+    except argparse.ArgumentError as error:
+        raise UsageError(f"memogen {name}: {_plain(str(error))}; see memogen {name} --help") from error
+    result = function(*[values.pop(key) for key in _positional(function)], **values, **({extra: others} if extra else {}))
+    return result if isinstance(result, int) else 0
+
+
+def build(name: str, function: Callable[..., object]) -> tuple[ArgumentParser, dict[str, Any]]:
+    """The parser of a function, and its options with their types."""
+    parser = ArgumentParser(prog=f"memogen {name}", description=inspect.getdoc(function), allow_abbrev=False, exit_on_error=False)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    hints = get_type_hints(function, include_extras=True)
+    names: dict[str, Any] = {}
+    for key, parameter in inspect.signature(function).parameters.items():
+        kind, text = _unwrap(hints[key])
+        if kind == Others:
+            continue
+        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
+            parser.add_argument(key, type=kind, metavar=key.upper(), help=text)
+            continue
+        options = sorted({f"--{key.rstrip('_')}", f"--{key.rstrip('_').replace('_', '-')}"})
+        names.update(dict.fromkeys(options, kind))
+        _add_option(parser, key, options, kind, parameter.default, text)
+    return parser, names
+
+
+def _add_option(parser: ArgumentParser, key: str, options: list[str], kind: Any, default: object, text: str) -> None:
+    if kind is bool:
+        parser.add_argument(*options, dest=key, action="store_true", help=text)
+    elif default is inspect.Parameter.empty:
+        parser.add_argument(*options, dest=key, type=kind, required=True, help=text)
+    else:
+        parser.add_argument(*options, dest=key, type=kind, default=default, help=f"{text} (default: {default})" if default is not None else text)
+
+
+def _unwrap(hint: Any) -> tuple[Any, str]:
+    if get_origin(hint) is Annotated:
+        kind, text = get_args(hint)[:2]
+        return kind, str(text)
+    return hint, ""
+
+
+def _positional(function: Callable[..., object]) -> list[str]:
+    return [key for key, value in inspect.signature(function).parameters.items() if value.kind is value.POSITIONAL_OR_KEYWORD]
+
+
+def _plain(message: str) -> str:
+    """A parser's message in one plain line."""
+    message = re.sub(r'Parser key "(\w+?)_?":', r"--\1:", " ".join(message.split()))
+    message = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", message).replace("typing.Literal", "one of ")
+    return message.rstrip(".")

@@ -1,0 +1,24 @@
+"""The table of commands: the words on the command line and the function that answers them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from memogen.cli import data, memory, pictures, training
+
+COMMANDS: dict[str, Callable[..., object]] = {
+    "demo": training.demo,
+    "train": training.train,
+    "sample": pictures.sample,
+    "evaluate": training.evaluate,
+    "interpolate": pictures.interpolate,
+    "neighbours": pictures.neighbours,
+    "memory usage": memory.usage,
+    "memory slots": memory.slots,
+    "memory posterior": memory.posterior,
+    "memory query": memory.query,
+    "report": training.report,
+    "data list": data.show,
+    "data check": data.check,
+    "data prepare": data.prepare,
+}

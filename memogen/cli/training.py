@@ -1,0 +1,66 @@
+"""The commands that make a run and score it: demo, train, evaluate, report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+if TYPE_CHECKING:
+    from memogen.recipes import Recipe
+
+
+def demo(*, out: Annotated[Path, "folder of the run"] = Path("runs/demo")) -> None:
+    """Train a small memoryGAN on the embedded digits, then show its pictures, scores and report (CPU, minutes)."""
+    from memogen import runs
+
+    runs.demo(out)
+
+
+def train(
+    recipe: Annotated[str, "a recipe such as memory_gan/digits (a wrong name lists them all), or a config.yaml"],
+    *,
+    data: Annotated[str | None, "a data set's folder, an image folder, or a data set's name"] = None,
+    out: Annotated[Path | None, "folder of the run; without it one under runs/"] = None,
+    variant: Annotated[str | None, "a row of the recipe's table: memory_gan, no_em, no_mcgn, no_memory"] = None,
+    resume: Annotated[str, "auto continues the run found in the folder, never starts anew, or a checkpoint's folder"] = "auto",
+    dry_run: Annotated[bool, "print the complete configuration and what would happen, then stop"] = False,
+    options: Mapping[str, str],
+) -> None:
+    """Train a recipe or a configuration file; a run that was stopped continues by itself.
+
+    Every value of the configuration is an option of the same dotted name as in YAML and in Python:
+
+      memogen train memory_gan/digits --model.memory.num_slots 1024 --training.steps 2000
+
+    --dry-run lists them all; its output is itself a configuration file.
+    """
+    from memogen import runs
+    from memogen.cli.plan import choose, describe
+
+    chosen = choose(recipe, variant, options)
+    if dry_run:
+        print(describe(chosen, data=data, out=out, resume=resume))
+        return
+    print(f"run folder: {runs.train(chosen, data=data, out=out, resume=resume)}")
+
+
+def evaluate(
+    model: Annotated[str, "a run folder, a saved model's folder, or a hub id"],
+    *,
+    data: Annotated[str, "the data set to compare with: its name or folder"],
+    metrics: Annotated[str, "comma-separated: is (inception score), fid (Fréchet distance)"] = "is,fid",
+    num_samples: Annotated[int, "number of samples to score"] = 10_000,
+    seed: Annotated[int, "seed of the samples"] = 0,
+    split: Annotated[str, "the part of the data set to compare with"] = "test",
+    out: Annotated[Path | None, "a .jsonl file to append the rows to; without it the run's results.jsonl"] = None,
+) -> None:
+    """Score a model's samples against a data set."""
+    raise NotImplementedError
+
+
+def report(run: Annotated[Path, "a run folder"]) -> None:
+    """Write the run's report.html: samples, curves, memory, nearest training images, scores."""
+    from memogen.report import page
+
+    print(page.write_report(run))
