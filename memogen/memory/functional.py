@@ -1,0 +1,150 @@
+"""The equations of the von Mises-Fisher mixture memory as pure functions (Kim, Kim and Kim, ICLR 2018, section 3.1).
+
+Everything is in log-space. Shapes: ``b`` queries, ``k`` slots, ``d`` key dimension.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+Histogram = Literal["fraction", "unit"]
+Prior = Literal["joint", "class", "flat"]
+
+EMPTY = -1e30  # the logarithm of "no probability": finite, so that a class without slots gives no NaN in a gradient
+_DEBYE_ORDER = 40  # from this order on, five Debye terms are exact to 1e-9
+# u_1 .. u_5 of the Debye expansion (Abramowitz and Stegun 9.3.9), by falling powers p^(3j), p^(3j-2), .., p^j
+_DEBYE = (
+    (-5 / 24, 3 / 24),
+    (385 / 1152, -462 / 1152, 81 / 1152),
+    (-425425 / 414720, 765765 / 414720, -369603 / 414720, 30375 / 414720),
+    (185910725 / 39813120, -446185740 / 39813120, 349922430 / 39813120, -94121676 / 39813120, 4465125 / 39813120),
+    (
+        -188699385875 / 6688604160,
+        566098157625 / 6688604160,
+        -614135872350 / 6688604160,
+        284499769554 / 6688604160,
+        -49286948607 / 6688604160,
+        1519035525 / 6688604160,
+    ),
+)
+
+
+def _log_scaled_bessel(order: float, kappa: Tensor) -> Tensor:
+    """log I_order(kappa) - order log kappa by the uniform Debye expansion (Abramowitz and Stegun 9.7.7); order >= 40."""
+    root = torch.sqrt(1 + (kappa / order) ** 2)
+    p = 1 / root
+    series = torch.ones_like(p)
+    for power, coefficients in enumerate(_DEBYE, start=1):
+        polynomial = torch.zeros_like(p)
+        for coefficient in coefficients:
+            polynomial = polynomial * p * p + coefficient
+        series = series + polynomial * (p / order) ** power
+    growth = order * (root - torch.log1p(root) - math.log(order))
+    return growth - 0.5 * math.log(2 * math.pi * order) - 0.5 * torch.log(root) + torch.log(series)
+
+
+def log_normaliser(kappa: Tensor | float, dim: int) -> Tensor:
+    """log C_d(kappa) of the von Mises-Fisher density C_d(kappa) exp(kappa mu.x) on the unit sphere of R^dim.
+
+    C_d(kappa) = kappa^(d/2-1) / ((2 pi)^(d/2) I_(d/2-1)(kappa)). Works in float64 inside, returns the dtype of ``kappa`` (float64 for a number),
+    is differentiable in ``kappa`` and accurate to 1e-6 max(1, |log C|) for dim 2..4096 and kappa 1e-3..1e5.
+
+    A high order is expanded directly; a low one is reached by the stable downward recurrence of the ratio I_(n+1)/I_n, divided by kappa so that
+    no large logarithms cancel.
+    """
+    if dim < 2:
+        raise ValueError(f"dim is {dim}; a sphere needs at least 2")
+    given = torch.as_tensor(kappa, dtype=torch.float64 if not isinstance(kappa, Tensor) else None)
+    kappa = given.double()
+    order = dim / 2 - 1
+    steps = max(0, math.ceil(_DEBYE_ORDER - order))
+    top = _log_scaled_bessel(order + steps, kappa)
+    ratio = torch.exp(_log_scaled_bessel(order + steps + 1, kappa) - top)  # I_(n+1) / (kappa I_n)
+    total = torch.zeros_like(kappa)
+    for step in range(steps, 0, -1):
+        ratio = 1 / (2 * (order + step) + kappa**2 * ratio)
+        total = total + torch.log(ratio)
+    return (total - top - dim / 2 * math.log(2 * math.pi)).to(given.dtype)
+
+
+def unit(x: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows d"]:
+    """Rows scaled to norm one; a zero row stays zero."""
+    return x / x.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny ** 0.5)
+
+
+def log_prior(
+    mass: Float[Tensor, " k"], values: Float[Tensor, " k"], *, smoothing: float = 1e-8, prior: Prior = "joint"
+) -> Float[Tensor, " k"]:
+    """log p(c): "joint" is (h + beta) / sum(h + beta) of Eq. 1; "class" gives each class one half of it; "flat" ignores the mass within a class."""
+    weight = torch.ones_like(mass) if prior == "flat" else mass + smoothing
+    log_weight = torch.log(weight.clamp_min(torch.finfo(mass.dtype).tiny))
+    if prior == "joint":
+        return log_weight - torch.logsumexp(log_weight, 0)
+    real = values > 0.5
+    real_total = torch.logsumexp(log_weight.masked_fill(~real, EMPTY), 0)
+    fake_total = torch.logsumexp(log_weight.masked_fill(real, EMPTY), 0)
+    return log_weight - torch.where(real, real_total, fake_total) - math.log(2)
+
+
+def masked_softmax(score: Float[Tensor, "b t"], keep: Bool[Tensor, "b t"]) -> Float[Tensor, "b t"]:
+    """Softmax over the kept entries of each row; a row with none is all zero."""
+    return torch.softmax(score.masked_fill(~keep, EMPTY), dim=-1) * keep
+
+
+class EMState(NamedTuple):
+    """A mixture in the middle of the incremental EM of one batch: now, and with the batch's own statistics left out."""
+
+    keys: Float[Tensor, "k d"]
+    mass: Float[Tensor, " k"]
+    base_keys: Float[Tensor, "k d"]
+    base_mass: Float[Tensor, " k"]
+
+
+def m_step(
+    state: EMState, query: Float[Tensor, "b d"], responsibility: Float[Tensor, "b k"], *, histogram: Histogram = "fraction"
+) -> EMState:
+    """Eq. 5 for a whole batch, summed over the telescope of its iterations, as one matrix product.
+
+    With gamma (b, k): h = h0 + gamma^T 1 and K = normalise(h0 K0 + gamma^T Q), which is K0 + (gamma^T Q - diag(gamma^T 1) K0) / h, normalised.
+    With "unit" the base mass already counts one for every slot looked at, however small its responsibility, as the authors' code does.
+    """
+    total = responsibility.sum(0)
+    mass = state.base_mass + total if histogram == "fraction" else state.base_mass
+    # departs: the rate is bounded by one; unbounded, clustered queries of one batch push a unit-histogram key past them and away.
+    inertia = (mass - total).clamp_min(0)
+    keys = unit(torch.addmm(inertia[:, None] * state.base_keys, responsibility.T, query))
+    return state._replace(keys=keys, mass=mass)
+
+
+def em_step(
+    state: EMState,
+    query: Float[Tensor, "b d"],
+    support: Bool[Tensor, "b k"],
+    *,
+    concentration: float,
+    smoothing: float = 1e-8,
+    histogram: Histogram = "fraction",
+) -> EMState:
+    """One E-step (Eq. 1 restricted to ``support``) under the current keys and mass, then :func:`m_step`. Applied twice it is two iterations."""
+    score = concentration * (query @ state.keys.T) + torch.log(state.mass + smoothing)
+    return m_step(state, query, masked_softmax(score, support), histogram=histogram)
+
+
+def canonical_order(query: Float[Tensor, "b d"], value: Float[Tensor, " b"]) -> Int[Tensor, " b"]:
+    """An order of the queries that depends on their content only: fakes first, then by a fixed irrational projection."""
+    weight = torch.frac(torch.arange(1, query.shape[1] + 1, device=query.device, dtype=torch.float64) * math.sqrt(2)) - 0.5
+    return torch.argsort((query.double() * weight).sum(-1) + 4 * math.sqrt(query.shape[1]) * value.double(), stable=True)
+
+
+def gather_processes(tensor: Float[Tensor, "b *rest"]) -> Float[Tensor, "joint *rest"]:
+    """The rows of all processes of ``torch.distributed``, in rank order; the tensor itself without processes. Every rank must hold equally many."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()) or torch.distributed.get_world_size() == 1:
+        return tensor
+    parts = [torch.empty_like(tensor) for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather(parts, tensor.contiguous())
+    return torch.cat(parts)

@@ -1,0 +1,296 @@
+"""VMFMemory: a von Mises-Fisher mixture that reads as a discriminator, writes by incremental EM and samples as a generator's prior.
+
+Kim, Kim and Kim, "Memorization Precedes Generation: Learning Unsupervised GANs with Memory Networks", ICLR 2018, section 3.1.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from . import functional, lookup
+from .functional import EMPTY, EMState
+from .policies import Fidelity, ReadPolicy, WritePolicy
+
+
+class MemoryRead(NamedTuple):
+    """What a query found. ``weights`` is the posterior over ``slots``; ``score`` their log joint density up to a constant, ``similarity`` all cosines (no gradient)."""
+
+    logit: Float[Tensor, " b"]
+    value: Float[Tensor, " b"]
+    slots: Int[Tensor, "b t"]
+    weights: Float[Tensor, "b t"]
+    score: Float[Tensor, "b t"]
+    similarity: Float[Tensor, "b k"]
+
+
+class MemoryWrite(NamedTuple):
+    """What a write did. ``touched`` and ``replaced`` mark slots, ``overwrites`` and ``dropped`` mark queries (of all processes, in rank order).
+
+    ``dropped`` queries asked for a slot when every slot was in use. ``movement`` is the mean 1 - cos between a touched key and itself before.
+    """
+
+    touched: Bool[Tensor, " k"]
+    replaced: Bool[Tensor, " k"]
+    overwrites: Bool[Tensor, " b"]
+    dropped: Bool[Tensor, " b"]
+    movement: Float[Tensor, ""]
+
+
+class _Touch(NamedTuple):
+    """Which slots each query updates, and how much each belongs to it."""
+
+    support: Bool[Tensor, "b k"]
+    responsibility: Float[Tensor, "b k"]
+
+
+class VMFMemory(nn.Module):
+    """A memory of ``num_slots`` slots (key, value 1 real / 0 fake, mass, age). Reading never writes; :meth:`write` is the only mutation.
+
+    All arithmetic is done in float32 (or the buffers' wider type) whatever the autocast. Queries need not be normalised.
+
+    Args:
+        num_slots: N, at least 2. key_dim: M, at least 2. concentration: kappa > 0. top_k: k of Eq. 3, clamped to ``num_slots``.
+        decay: alpha in [0, 1], what a touched slot keeps of its mass. em_steps: T >= 1.
+        reading, writing: policies, or the name of a preset.
+    """
+
+    keys: Tensor
+    values: Tensor
+    mass: Tensor
+    age: Tensor
+
+    def __init__(
+        self,
+        num_slots: int,
+        key_dim: int,
+        *,
+        concentration: float = 20.0,
+        top_k: int = 128,
+        decay: float = 0.5,
+        em_steps: int = 1,
+        reading: ReadPolicy | Fidelity = "robust",
+        writing: WritePolicy | Fidelity = "robust",
+    ) -> None:
+        super().__init__()
+        if num_slots < 2 or key_dim < 2 or top_k < 1 or em_steps < 1:
+            raise ValueError(f"num_slots {num_slots} and key_dim {key_dim} must be at least 2, top_k {top_k} and em_steps {em_steps} at least 1")
+        if concentration <= 0 or not 0 <= decay <= 1:
+            raise ValueError(f"concentration {concentration} must be positive and decay {decay} must lie in [0, 1]")
+        self.num_slots, self.key_dim = num_slots, key_dim
+        self.concentration, self.top_k, self.decay, self.em_steps = concentration, top_k, decay, em_steps
+        self.reading = ReadPolicy.preset(reading) if isinstance(reading, str) else reading
+        self.writing = WritePolicy.preset(writing) if isinstance(writing, str) else writing
+        keys = torch.randn(num_slots, key_dim) if self.writing.initial_keys == "random" else torch.zeros(num_slots, key_dim)
+        self.register_buffer("keys", functional.unit(keys))
+        self.register_buffer("values", (torch.arange(num_slots) < (num_slots + 1) // 2).to(keys.dtype))
+        self.register_buffer("mass", torch.full((num_slots,), self.writing.initial_mass))
+        self.register_buffer("age", torch.zeros(num_slots))
+
+    # --- reading ---
+
+    def forward(self, query: Float[Tensor, "b d"]) -> MemoryRead:
+        """p(y = 1 | x) over the slots looked up (Eqs. 1-4), as a logit. Pure; differentiable in ``query``; no gradient reaches a key."""
+        with torch.autocast(query.device.type, enabled=False):
+            similarity = self._similarity(query)
+            score = self.concentration * similarity + self.log_prior()
+            slots = self._look_up(score.detach())
+            found = score.gather(1, slots)
+            weights = torch.softmax(found, dim=1)
+            real = self.values[slots] > 0.5
+            value = (weights * real).sum(1)
+            return MemoryRead(self._logit(found, value, real), value, slots, weights, found.detach(), similarity.detach())
+
+    def log_prior(self) -> Float[Tensor, " k"]:
+        """log p(c) of every slot under the read policy."""
+        mass = self.mass * self.decay if self.reading.decayed_mass else self.mass
+        return functional.log_prior(mass, self.values, smoothing=self.reading.smoothing, prior=self.reading.prior)
+
+    def log_likelihood(self, query: Float[Tensor, "b d"], *, value: int = 1) -> Float[Tensor, " b"]:
+        """log p(query | y = value) under the whole mixture of that class, all constants kept (density on the unit sphere)."""
+        with torch.autocast(query.device.type, enabled=False):
+            log_prior = self.log_prior().masked_fill((self.values > 0.5) != bool(value), EMPTY)
+            score = self.concentration * self._similarity(query) + log_prior - torch.logsumexp(log_prior, 0)
+            constant = functional.log_normaliser(torch.tensor(float(self.concentration), dtype=torch.float64), self.key_dim)
+            return torch.logsumexp(score, 1) + constant.to(score)
+
+    def posterior(self, query: Float[Tensor, "b d"]) -> Float[Tensor, "b k"]:
+        """p(c | x) over all slots (Eq. 1), for inspection."""
+        with torch.autocast(query.device.type, enabled=False):
+            return torch.softmax(self.concentration * self._similarity(query) + self.log_prior(), dim=1)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        num: int,
+        *,
+        value: int = 1,
+        generator: torch.Generator | None = None,
+        uniform: Float[Tensor, " num"] | None = None,
+    ) -> tuple[Float[Tensor, "num d"], Int[Tensor, " num"]]:
+        """``num`` slots from p(c = i | v = value), proportional to mass, and their keys.
+
+        ``uniform`` in [0, 1) decides them by the inverse distribution function, for draws that must not depend on a generator's state.
+        Raises ValueError when no slot has the value.
+        """
+        weight = self.mass.double() * ((self.values > 0.5) == bool(value))
+        cumulative = weight.cumsum(0)
+        if uniform is None:
+            uniform = torch.rand(num, generator=generator, dtype=torch.float64, device=generator.device if generator else self.keys.device)
+        point = uniform.to(cumulative) * cumulative[-1]
+        last = torch.where(weight > 0, torch.arange(self.num_slots, device=weight.device), -1).amax()
+        slots = torch.minimum(torch.searchsorted(cumulative, point, right=True), last)
+        return self.keys[slots], slots
+
+    def _similarity(self, query: Tensor) -> Tensor:
+        query = query.to(torch.promote_types(self.keys.dtype, torch.float32))
+        if query.ndim != 2 or query.shape[1] != self.key_dim:
+            raise ValueError(f"query has shape {tuple(query.shape)}; expected (batch, {self.key_dim})")
+        return functional.unit(query) @ self.keys.T.to(query.dtype)
+
+    def _look_up(self, score: Tensor) -> Tensor:
+        if self.reading.lookup == "stratified":
+            return lookup.top_k_per_class(score, self.values, self.top_k)
+        return lookup.top_k(score, self.top_k)
+
+    def _logit(self, found: Tensor, value: Tensor, real: Tensor) -> Tensor:
+        if self.reading.clip:
+            value = value.clamp(self.reading.clip, 1 - self.reading.clip)
+            return torch.log(value) - torch.log1p(-value)
+        classes = [torch.logsumexp(found.masked_fill(other, EMPTY), 1) for other in (~real, real)]
+        return (classes[0] - classes[1]).clamp(-1e4, 1e4)  # finite where a lookup holds one class only
+
+    # --- writing ---
+
+    @torch.no_grad()
+    def write(self, query: Float[Tensor, "b d"], value: Float[Tensor, " b"] | int, read: MemoryRead | None = None) -> MemoryWrite:
+        """Learn a batch of queries with labels ``value`` (1 real, 0 fake): incremental EM, then replacements (paper, section 3.1.2).
+
+        ``read`` of the same queries under the same memory saves the lookup. With ``torch.distributed`` the queries of all processes are gathered first,
+        so every process ends with the memory that one process would hold on the joint batch. The result does not depend on the order of the queries.
+        """
+        query = functional.unit(query.detach().to(torch.promote_types(self.keys.dtype, torch.float32)))
+        value = torch.as_tensor(value, dtype=query.dtype, device=query.device).expand(len(query))
+        joint, joint_value = functional.gather_processes(query), functional.gather_processes(value)
+        if len(joint) != len(query):
+            query, value, read = joint, joint_value, None
+        order = functional.canonical_order(query, value)
+        query, value = query[order], value[order]
+        with torch.autocast(query.device.type, enabled=False):
+            if self.writing.order == "sequential":
+                done = self._write_one_by_one(query, value)
+            else:
+                done = self._write_batch(query, value, self._scores(query, read, order))
+        back = torch.argsort(order)
+        return done._replace(overwrites=done.overwrites[back], dropped=done.dropped[back])
+
+    def _scores(self, query: Tensor, read: MemoryRead | None, order: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """(dense score (b, k), looked-up slots (b, t), their score) in canonical order."""
+        if read is not None:
+            similarity, slots = read.similarity[order], read.slots[order]
+            return self.concentration * similarity + self.log_prior(), slots, read.score[order]
+        score = self.concentration * self._similarity(query) + self.log_prior()
+        slots = self._look_up(score)
+        return score, slots, score.gather(1, slots)
+
+    def _write_one_by_one(self, query: Tensor, value: Tensor) -> MemoryWrite:
+        each = [self._write_batch(q[None], v[None], self._scores(q[None], None, v)) for q, v in zip(query, value, strict=True)]
+        touched, replaced, overwrites, dropped, movement = (torch.stack(part) for part in zip(*each, strict=True))
+        return MemoryWrite(touched.any(0), replaced.any(0), overwrites.flatten(), dropped.flatten(), movement.mean())
+
+    def _write_batch(self, query: Tensor, value: Tensor, scores: tuple[Tensor, Tensor, Tensor]) -> MemoryWrite:
+        score, slots, found = scores
+        wrong = self._asks_for_slot(slots, found, value)
+        touch = self._touch(score, slots, value, ~wrong)
+        touched = touch.support.any(0)
+        before = self.keys.clone()
+        self._learn(query, touch, touched)
+        self.age += 1
+        self.age.masked_fill_(touched, 0)
+        source, dropped = self._assign(wrong, value, touched)
+        replaced = source >= 0
+        self._overwrite(query, value, source, replaced)
+        moved = ((1 - (before * self.keys).sum(1)) * touched).sum() / touched.sum().clamp_min(1)
+        return MemoryWrite(touched, replaced, wrong & ~dropped, dropped, moved)
+
+    def _asks_for_slot(self, slots: Tensor, found: Tensor, value: Tensor) -> Tensor:
+        """Which queries found "no correct label" (b,)."""
+        right = self.values[slots] == value[:, None]
+        if self.writing.replace_when == "never":
+            return torch.zeros_like(value, dtype=torch.bool)
+        if self.writing.replace_when == "absent":
+            return ~right.any(1)
+        best = found.masked_fill(~right, EMPTY).amax(1)
+        return best < found.masked_fill(right, EMPTY).amax(1)
+
+    def _touch(self, score: Tensor, slots: Tensor, value: Tensor, keep: Tensor) -> _Touch:
+        """S_y and the posterior on it, dense, with nothing for the queries that do not ``keep`` the memory's answer."""
+        right = self.values == value[:, None]
+        if self.writing.label_lookup == "soft":
+            score, eligible = score - 2 * self.concentration * ~right, torch.ones_like(right)
+        else:
+            score, eligible = score.masked_fill(~right, EMPTY), right
+        if self.writing.label_lookup == "soft" or self.reading.lookup == "joint":
+            slots = lookup.top_k(score, self.top_k)
+        if self.writing.rule == "kaiser":
+            slots = score.argmax(1, keepdim=True)
+        member = eligible.gather(1, slots) & keep[:, None]
+        weight = functional.masked_softmax(score.gather(1, slots), member)
+        support = torch.zeros_like(right).scatter(1, slots, member)
+        responsibility = torch.zeros_like(score).scatter(1, slots, weight)
+        if self.writing.order == "last":
+            place = torch.arange(1, len(score) + 1, device=score.device)[:, None] * support
+            support = support & (place == place.amax(0))
+            responsibility = responsibility * support
+        return _Touch(support, responsibility)
+
+    def _learn(self, query: Tensor, touch: _Touch, touched: Tensor) -> None:
+        policy = self.writing
+        rest = self.decay * self.mass + (1 - self.decay) * policy.mass_floor + (policy.histogram == "unit")
+        state = EMState(self.keys, self.mass, self.keys, torch.where(touched, rest, self.mass))
+        if policy.rule == "kaiser":
+            learned = functional.m_step(state, query, touch.responsibility, histogram=policy.histogram)
+            learned = learned._replace(keys=functional.unit(torch.addmm(self.keys, touch.responsibility.T, query)))
+        else:
+            learned = functional.m_step(state, query, touch.responsibility, histogram=policy.histogram)
+        for _ in range(self.em_steps - 1 if policy.rule == "em" else 0):
+            learned = functional.em_step(
+                learned,
+                query,
+                touch.support,
+                concentration=self.concentration,
+                smoothing=self.reading.smoothing,
+                histogram=policy.histogram,
+            )
+        self.keys.copy_(torch.where(touched[:, None], learned.keys, self.keys))
+        self.mass.copy_(torch.where(touched, learned.mass, self.mass))
+
+    def _assign(self, wrong: Tensor, value: Tensor, touched: Tensor) -> tuple[Tensor, Tensor]:
+        """For every slot the query that overwrites it or -1, and the queries that found none: oldest untouched slots first, ties by lowest index."""
+        source = torch.full((self.num_slots + 1,), -1, device=wrong.device)
+        dropped = torch.zeros_like(wrong)
+        classes = (None,) if self.writing.replace_which == "global" else (0, 1)
+        for cls in classes:
+            free = ~touched if cls is None else ~touched & (self.values == cls)
+            asks = wrong if cls is None else wrong & (value == cls)
+            oldest = torch.argsort(self.age.masked_fill(~free, -1), descending=True, stable=True)
+            place = asks.cumsum(0) - 1
+            served = asks & (place < free.sum())
+            target = torch.where(served, oldest[place.clamp(0, self.num_slots - 1)], self.num_slots)
+            source.scatter_(0, target, torch.arange(len(wrong), device=wrong.device))
+            dropped |= asks & ~served
+        return source[:-1], dropped
+
+    def _overwrite(self, query: Tensor, value: Tensor, source: Tensor, replaced: Tensor) -> None:
+        row = source.clamp_min(0)
+        self.keys.copy_(torch.where(replaced[:, None], query[row].to(self.keys), self.keys))
+        self.values.copy_(torch.where(replaced, value[row].to(self.values), self.values))
+        self.mass.copy_(torch.where(replaced, self.mass.mean(), self.mass))
+        self.age.masked_fill_(replaced, 0)
+
+    def extra_repr(self) -> str:
+        return f"num_slots={self.num_slots}, key_dim={self.key_dim}, concentration={self.concentration:g}, top_k={self.top_k}"

@@ -1,0 +1,8 @@
+"""One paper, one file: configuration, module and objective."""
+
+from .memory_gan import MemoryConfig, MemoryGAN, MemoryGANConfig, MemoryGANObjective, NoiseConfig
+
+MODELS = {"memory_gan": MemoryGANConfig}
+"""The family named in a saved model, and the configuration that builds it."""
+
+__all__ = ["MODELS", "MemoryConfig", "MemoryGAN", "MemoryGANConfig", "MemoryGANObjective", "NoiseConfig"]

@@ -1,0 +1,165 @@
+"""The values that travel between the parts of memogen, and the protocols the parts keep.
+
+Legend of shapes used in every signature:
+``b`` batch, ``k`` memory slots, ``t`` top-k entries, ``d`` key dimension, ``c h w`` image, ``z`` noise dimension, ``n`` images of a data set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """A data set of equally sized images, usually memory-mapped.
+
+    ``image`` is uint8 (n, c, h, w), ``label`` int64 (n,) or None, ``digest`` a hash of the pixels and labels that names the data in results.
+    """
+
+    image: np.ndarray
+    label: np.ndarray | None = None
+    classes: tuple[str, ...] = ()
+    name: str = "data"
+    split: str = "train"
+    digest: str = ""
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(c, h, w)."""
+        channels, height, width = self.image.shape[1:]
+        return int(channels), int(height), int(width)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One process's share of a joint batch.
+
+    ``index`` holds the global image numbers (images_seen + position in the joint batch); together with ``seed`` and ``stream`` it addresses
+    all randomness of the batch, so that neither rank nor world size changes it. ``image`` is None for a phase that reads no data.
+    """
+
+    index: Int[Tensor, " b"]
+    image: UInt8[Tensor, "b c h w"] | None = None
+    label: Int[Tensor, " b"] | None = None
+    seed: int = 0
+    stream: int = 0
+    step: int = 0
+    replay: Batch | None = None
+
+
+@dataclass(frozen=True)
+class Loss:
+    """``total`` is differentiated; ``terms`` are detached scalars for the log; ``carry`` is handed to the phase's ``commit`` untouched."""
+
+    total: Tensor
+    terms: dict[str, Tensor] = field(default_factory=dict)
+    carry: object = None
+
+
+@dataclass(frozen=True)
+class OptimiserConfig:
+    """An optimiser as data: Adam with a schedule and an optional bound on the gradient norm.
+
+    ``schedule`` "linear" falls from ``learning_rate`` at step 0 to zero at the last step. ``clip_norm`` 0 means no clipping.
+    """
+
+    learning_rate: float = 2e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    schedule: Literal["constant", "linear"] = "constant"
+    clip_norm: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.learning_rate <= 0:
+            raise ValueError(f"learning_rate is {self.learning_rate}; it must be positive")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas are {self.betas}; each must lie in [0, 1)")
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One optimiser's turn in a training step: ``repeats`` times a fresh batch, loss, backward, merge, optimiser, commit.
+
+    ``modules`` are the ones whose parameters the optimiser moves; gradients are computed for no other parameter.
+    ``reads_data`` False gives a batch with the address of the joint batch but without pixels.
+    """
+
+    name: str
+    modules: tuple[nn.Module, ...]
+    loss: Callable[[Batch], Loss]
+    commit: Callable[[Loss], dict[str, Tensor]] | None = None
+    repeats: int = 1
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    reads_data: bool = True
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Everything a generator needs to draw its images: ``noise`` (b, z), and where the model has them ``key`` (b, d), ``slot`` (b,), ``label`` (b,)."""
+
+    noise: Float[Tensor, "b z"]
+    key: Float[Tensor, "b d"] | None = None
+    slot: Int[Tensor, " b"] | None = None
+    label: Int[Tensor, " b"] | None = None
+
+
+@runtime_checkable
+class GenerativeModel(Protocol):
+    """A model that draws images. ``image_range`` names the interval its images live in.
+
+    Image i of ``latents(num, seed=s, start=a)`` depends on (s, a + i) alone, never on ``num``.
+    """
+
+    image_range: tuple[float, float]
+
+    def latents(self, num: int, *, label: int | None = None, slot: int | None = None, seed: int = 0, start: int = 0) -> Latents: ...
+    def decode(self, latents: Latents) -> Float[Tensor, "b c h w"]: ...
+    def sample(
+        self, num: int, *, label: int | None = None, slot: int | None = None, seed: int = 0, start: int = 0
+    ) -> Float[Tensor, "b c h w"]: ...
+
+
+@runtime_checkable
+class LikelihoodModel(Protocol):
+    """A model with importance weights: ``log_weights`` gives (s, b), all constants kept."""
+
+    def log_weights(self, image: UInt8[Tensor, "b c h w"], *, num_samples: int) -> Float[Tensor, "s b"]: ...
+
+
+class Objective(Protocol):
+    """What a paper adds to a model to train it: a list of phases."""
+
+    def phases(self, model: nn.Module, *, teacher: nn.Module | None = None) -> tuple[Phase, ...]: ...
+
+
+class Evaluator(Protocol):
+    """Scores a model: never trains, never writes memory."""
+
+    def __call__(self, model: nn.Module, data: ImageData, *, seed: int) -> dict[str, float]: ...
+
+
+class InputError(ValueError):
+    """The user's input cannot be used: one line that says what, where and how to mend it. The command line answers with exit code 2."""
+
+
+def to_range(image: UInt8[Tensor, "b c h w"], image_range: tuple[float, float]) -> Float[Tensor, "b c h w"]:
+    """uint8 0..255 to floats in ``image_range``."""
+    low, high = image_range
+    return image.to(torch.get_default_dtype()) * ((high - low) / 255) + low
+
+
+def to_uint8(image: Float[Tensor, "b c h w"], image_range: tuple[float, float]) -> UInt8[Tensor, "b c h w"]:
+    """Floats in ``image_range`` to uint8, rounded and clamped: the inverse of :func:`to_range`."""
+    low, high = image_range
+    return ((image.detach().float() - low) * (255 / (high - low))).round().clamp(0, 255).to(torch.uint8)
