@@ -1,0 +1,169 @@
+"""Looking inside a mixture memory: how much of it is in use, which slots carry the mass, how the prior is spread.
+
+Every function reads the four buffers and changes none of them. Sums are taken in float64 on the device the memory is on.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from .vmf import VMFMemory
+
+LEVELS = (0.0, 0.25, 0.5, 0.75, 0.95, 1.0)  # of the quantiles in Usage
+
+
+@runtime_checkable
+class Slots(Protocol):
+    """What inspection needs of a memory: ``keys`` (k, d), ``values`` (k,) 1 real / 0 fake, ``mass`` (k,) the histogram h, ``age`` (k,) in writes."""
+
+    keys: Tensor
+    values: Tensor
+    mass: Tensor
+    age: Tensor
+
+
+@dataclass(frozen=True)
+class SavedSlots:
+    """The buffers of a memory read back from a file: a :class:`Slots` without the module around it."""
+
+    keys: Tensor
+    values: Tensor
+    mass: Tensor
+    age: Tensor
+
+
+@dataclass(frozen=True)
+class Usage:
+    """A memory in a dozen numbers. ``mass_quantiles`` and ``age_quantiles`` stand at :data:`LEVELS` and cover the written slots only.
+
+    ``effective_real`` and ``effective_fake`` are exp(entropy) of p(c | v): n when n slots of the class share its mass evenly, 1 when one slot holds
+    all of it, 0 when the class has no slot. ``mean_cosine_real`` is the mean over all pairs of different written real keys; nan below two keys.
+    """
+
+    num_slots: int
+    real_share: float
+    unwritten: int
+    effective_real: float
+    effective_fake: float
+    mean_cosine_real: float
+    mass_quantiles: tuple[float, ...]
+    age_quantiles: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class SlotRow:
+    """One slot of a table; ``prior`` is its probability among the slots of its own value."""
+
+    slot: int
+    value: int
+    mass: float
+    age: int
+    prior: float
+
+
+def written(memory: Slots) -> Bool[Tensor, " k"]:
+    """Slots that hold a key: an unwritten key is all zeros."""
+    return memory.keys.ne(0).any(dim=-1)
+
+
+def prior(memory: Slots, *, value: int = 1) -> Float[Tensor, " k"]:
+    """p(c | v = value) = h_c [v_c = value] / sum_j h_j [v_j = value], float64; flat where the class has slots but no mass, zero without slots."""
+    member = (memory.values > 0.5) == bool(value)
+    weight = memory.mass.double() * member
+    if not bool(weight.sum() > 0):
+        weight = member.double()
+    return weight / weight.sum().clamp_min(1e-300)
+
+
+def effective_number(probability: Float[Tensor, " k"]) -> float:
+    """exp(entropy): the number of equally likely outcomes with the same entropy; 0 for an all-zero vector."""
+    if not bool(probability.sum() > 0):
+        return 0.0
+    return math.exp(-float(torch.special.xlogy(probability, probability).sum()))
+
+
+def sorted_prior(memory: Slots, *, value: int = 1) -> Float[Tensor, " n"]:
+    """p(c | v = value) over the slots of that value, largest first (the paper's Fig. 3c)."""
+    member = (memory.values > 0.5) == bool(value)
+    return prior(memory, value=value)[member].sort(descending=True).values
+
+
+def mean_cosine(keys: Float[Tensor, "n d"]) -> float:
+    """Mean cosine over all pairs of different unit rows, exact in O(n d): (|sum_i K_i|^2 - sum_i |K_i|^2) / (n (n - 1))."""
+    if len(keys) < 2:
+        return math.nan
+    keys = keys.double()
+    total = keys.sum(0).square().sum() - keys.square().sum()
+    return float(total / (len(keys) * (len(keys) - 1)))
+
+
+def _quantiles(x: Tensor) -> tuple[float, ...]:
+    """At LEVELS, taking the nearest member below; all nan when there is none. Sorts, as torch.quantile stops at 16 million entries."""
+    if not len(x):
+        return (math.nan,) * len(LEVELS)
+    ordered = x.double().sort().values
+    return tuple(float(ordered[int(level * (len(x) - 1))]) for level in LEVELS)
+
+
+def usage(memory: Slots) -> Usage:
+    """Summarise a memory; see :class:`Usage`."""
+    real, used = memory.values > 0.5, written(memory)
+    return Usage(
+        num_slots=len(memory.values),
+        real_share=float(real.double().mean()),
+        unwritten=int((~used).sum()),
+        effective_real=effective_number(prior(memory, value=1)),
+        effective_fake=effective_number(prior(memory, value=0)),
+        mean_cosine_real=mean_cosine(memory.keys[real & used]),
+        mass_quantiles=_quantiles(memory.mass[used]),
+        age_quantiles=_quantiles(memory.age[used]),
+    )
+
+
+def top_slots(memory: Slots, num: int = 10, *, value: int | None = None) -> tuple[SlotRow, ...]:
+    """The ``num`` slots with the most mass, heaviest first, ties by lowest index; ``value`` 1 keeps the real ones, 0 the fake ones."""
+    real = memory.values > 0.5
+    by_value = prior(memory, value=1) + prior(memory, value=0)
+    mass = memory.mass.double() if value is None else memory.mass.double().masked_fill(real != bool(value), -1.0)
+    order = mass.sort(descending=True, stable=True).indices[:num].tolist()
+    return tuple(
+        SlotRow(slot, int(real[slot]), float(memory.mass[slot]), int(memory.age[slot]), float(by_value[slot])) for slot in order if mass[slot] >= 0
+    )
+
+
+def spread_slots(memory: Slots, num: int, *, value: int = 1) -> tuple[SlotRow, ...]:
+    """``num`` slots evenly spaced down the sorted prior, from the heaviest to the lightest: a fair picture of what the memory holds."""
+    members = int(((memory.values > 0.5) == bool(value)).sum())
+    rows = top_slots(memory, members, value=value)
+    return tuple(rows[place] for place in sorted({round(i * (members - 1) / max(1, num - 1)) for i in range(num)}) if rows)
+
+
+@dataclass(frozen=True)
+class SlotPosterior:
+    """p(c | query) over the best real slots, what the ``other_real`` slots hold together, and what the ``fake`` ones do: the three sum to one."""
+
+    slots: tuple[int, ...]
+    probability: tuple[float, ...]
+    other_real: float
+    fake: float
+
+
+@torch.no_grad()
+def slot_posterior(memory: VMFMemory, query: Float[Tensor, "1 d"], num: int = 9) -> SlotPosterior:
+    """The ``num`` real slots with the highest posterior at one query, highest first (the paper's Fig. 3b)."""
+    posterior = memory.posterior(query)[0].double()
+    real = memory.values > 0.5
+    best = posterior.masked_fill(~real, -1.0).sort(descending=True, stable=True).indices[: min(num, int(real.sum()))]
+    shown = float(posterior[best].sum())
+    return SlotPosterior(
+        slots=tuple(int(slot) for slot in best),
+        probability=tuple(float(share) for share in posterior[best]),
+        other_real=float(posterior[real].sum()) - shown,
+        fake=float(posterior[~real].sum()),
+    )

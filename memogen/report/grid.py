@@ -1,0 +1,119 @@
+"""Pixels only: images laid out in rows, with captions and frames, as PIL pictures on the ground of a theme."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from memogen.types import InputError
+
+from .theme import BLUE, LIGHT, RED, Colour, Theme
+
+TARGET = 56  # pixels: small images are enlarged by a whole factor to about this
+GAP = 2
+CAPTION = 16  # pixels of height of one caption line
+BAR = 120  # pixels of height of the longest bar
+
+
+def tile(image: UInt8[Tensor, "c h w"] | UInt8[np.ndarray, "c h w"], scale: int = 1) -> Image.Image:
+    """One image as an RGB picture, each pixel ``scale`` wide. Raises InputError unless it has one channel or three."""
+    pixels = np.asarray(image.cpu() if isinstance(image, Tensor) else image)
+    if len(pixels) not in (1, 3):
+        raise InputError(f"picture: the images have {len(pixels)} channels: only grey (1) and colour (3) can be drawn")
+    colour = np.broadcast_to(pixels, (3, *pixels.shape[1:])).transpose(1, 2, 0)
+    return Image.fromarray(np.ascontiguousarray(colour.repeat(scale, 0).repeat(scale, 1)), "RGB")
+
+
+def scale_for(height: int, width: int) -> int:
+    """The whole factor that brings the longer side nearest to TARGET, at least 1."""
+    return max(1, round(TARGET / max(height, width)))
+
+
+def blank(width: int, height: int, theme: Theme) -> Image.Image:
+    """An empty picture: RGB, or RGBA where the theme has no ground."""
+    return Image.new("RGBA", (width, height), (0, 0, 0, 0)) if theme.ground is None else Image.new("RGB", (width, height), theme.ground)
+
+
+def text(picture: Image.Image, at: tuple[float, float], words: str, ink: Colour, *, anchor: str = "la", size: int = 12) -> None:
+    """Write on a picture in the font that ships with Pillow."""
+    ImageDraw.Draw(picture).text(at, words, fill=ink, font=ImageFont.load_default(size), anchor=anchor)
+
+
+def text_width(words: str, size: int = 12) -> int:
+    """Pixels that :func:`text` needs."""
+    return round(ImageFont.load_default(size).getlength(words)) + 1
+
+
+def frame(picture: Image.Image, box: tuple[int, int, int, int], colour: Colour, width: int = 3) -> None:
+    """Draw a frame on the inner edge of ``box`` (left, top, right, bottom)."""
+    left, top, right, bottom = box
+    ImageDraw.Draw(picture).rectangle((left, top, right - 1, bottom - 1), outline=colour, width=width)
+
+
+def grid(
+    images: UInt8[Tensor, "b c h w"], columns: int, *, framed: Sequence[int] = (), colour: Colour = BLUE, theme: Theme = LIGHT
+) -> Image.Image:
+    """Images row by row, ``columns`` in a row; those at ``framed`` get a frame."""
+    scale = scale_for(*images.shape[-2:])
+    width, height = images.shape[-1] * scale + GAP, images.shape[-2] * scale + GAP
+    picture = blank(min(columns, len(images)) * width - GAP, -(-len(images) // columns) * height - GAP, theme)
+    for place, image in enumerate(images):
+        left, top = place % columns * width, place // columns * height
+        picture.paste(tile(image, scale), (left, top))
+        if place in framed:
+            frame(picture, (left, top, left + width - GAP, top + height - GAP), colour)
+    return picture
+
+
+def sheet(rows: Sequence[UInt8[Tensor, "b c h w"]], captions: Sequence[str], *, lead: bool = False, theme: Theme = LIGHT) -> Image.Image:
+    """Rows of images with a caption over each; ``lead`` sets the first image of every row apart in a red frame."""
+    scale = scale_for(*rows[0].shape[-2:])
+    width, height = rows[0].shape[-1] * scale + GAP, rows[0].shape[-2] * scale
+    apart, pitch = (8 if lead else 0), height + CAPTION + 6
+    across = max(max(len(row) for row in rows) * width - GAP + apart, max(text_width(words) for words in captions))
+    picture = blank(across, len(rows) * pitch, theme)
+    for line, (row, caption) in enumerate(zip(rows, captions, strict=True)):
+        top = line * pitch + CAPTION
+        text(picture, (0, line * pitch), caption, theme.ink)
+        for place, image in enumerate(row):
+            picture.paste(tile(image, scale), (place * width + (apart if place else 0), top))
+        if lead:
+            frame(picture, (0, top, width - GAP, top + height), RED)
+    return picture
+
+
+def bars(images: UInt8[Tensor, "b c h w"], shares: Sequence[float], captions: Sequence[str], *, lead: UInt8[Tensor, "c h w"], theme: Theme = LIGHT) -> Image.Image:
+    """A bar for each share with its image and caption under it; the ``lead`` image stands at the left in a red frame, twice as large."""
+    scale = scale_for(*images.shape[-2:])
+    width, height = images.shape[-1] * scale, images.shape[-2] * scale
+    pitch = max(width, max(text_width(words) for words in captions)) + 8
+    floor, left = BAR + CAPTION, 2 * width + 24
+    picture = blank(left + len(images) * pitch, floor + 6 + height + CAPTION + 4, theme)
+    picture.paste(tile(lead, 2 * scale), (0, (picture.height - 2 * height) // 2))
+    frame(picture, (0, (picture.height - 2 * height) // 2, 2 * width, (picture.height + 2 * height) // 2), RED)
+    draw = ImageDraw.Draw(picture)
+    draw.line((left - 4, floor, picture.width, floor), fill=theme.faint)
+    for place, (image, share, caption) in enumerate(zip(images, shares, captions, strict=True)):
+        middle = left + place * pitch + pitch // 2
+        top = floor - round(BAR * share / max(shares)) if max(shares) > 0 else floor
+        draw.rectangle((middle - width // 3, top, middle + width // 3, floor), fill=BLUE)
+        text(picture, (middle, top - 2), f"{share:.1%}", theme.ink, anchor="md")
+        picture.paste(tile(image, scale), (middle - width // 2, floor + 6))
+        text(picture, (middle, floor + 8 + height), caption, theme.ink, anchor="ma")
+    return picture
+
+
+def frames(images: UInt8[Tensor, "b c h w"]) -> list[Image.Image]:
+    """One picture for each image, enlarged to about three times TARGET: the frames of an animation."""
+    scale = 3 * scale_for(*images.shape[-2:])
+    return [tile(image, scale) for image in images]
+
+
+def save_gif(pictures: Sequence[Image.Image], path: Path, *, milliseconds: int = 80) -> None:
+    """Write an endless animation."""
+    pictures[0].save(path, save_all=True, append_images=list(pictures[1:]), duration=milliseconds, loop=0)
