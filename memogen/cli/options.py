@@ -74,14 +74,10 @@ def override(config: Mapping[str, Any], options: Mapping[str, str]) -> dict[str,
 
 
 def read_value(name: str, text: str, old: object) -> object:
-    """A value as YAML reads it, and ``1e-4`` as the number that it is."""
+    """A value as YAML reads it; where a text stood, the text itself."""
+    if isinstance(old, str) and text != "null":
+        return text
     try:
-        value = yaml.safe_load(text)
+        return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise UsageError(f"--{name}: cannot read the value {text!r}; write it as in YAML") from error
-    if isinstance(value, str) and not isinstance(old, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value

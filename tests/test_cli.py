@@ -1,0 +1,256 @@
+"""The command line as a user meets it: help without torch, names, exit codes, one line per error, nothing left behind."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pytest
+import yaml
+
+from memogen import cli
+from memogen.cli import options, parser
+from memogen.cli.table import COMMANDS
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(words: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    code = cli.main(shlex.split(words))
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def toy(model: str, *, num: Annotated[int, "how many"] = 3, in_: Literal["keys", "noise"] = "keys", dry_run: bool = False, others: Mapping[str, str]) -> int:
+    """A command for the tests."""
+    print(model, num, in_, dry_run, dict(others))
+    return 7
+
+
+# --- help is quick: it never imports torch ---
+
+
+@pytest.mark.parametrize("words", ["--help", "--version", "memory", *(f"{name} --help" for name in COMMANDS)])
+def test_help_does_not_import_torch(words: str) -> None:
+    script = f"import sys; from memogen.cli import main; code = main({words.split()!r}); assert 'torch' not in sys.modules; sys.exit(code)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+def test_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run("--help", capsys)
+    assert code == 0
+    assert all(f"  {name} " in out for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_help_explains_every_option(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run(f"{name} --help", capsys)
+    built, names = parser.build(name, COMMANDS[name])
+    assert all(option in out for option in names)
+    assert all(action.help for action in built._actions), "every option has a help text"
+
+
+# --- a signature is a command line ---
+
+
+def test_signature_is_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert parser.call("toy", toy, ["m", "--num=5", "--in", "noise", "--dry-run", "--a.b", "-3", "--a.c"]) == 7
+    assert capsys.readouterr().out.strip() == "m 5 noise True {'a.b': '-3', 'a.c': 'true'}"
+
+
+@pytest.mark.parametrize(("words", "told"), [("m --num x", "--num"), ("m --in sideways", "--in"), ("", "model"), ("m n", "n")])
+def test_wrong_values_are_usage_errors_of_one_line(words: str, told: str) -> None:
+    with pytest.raises(options.UsageError, match=re.escape(told)) as caught:
+        parser.call("toy", toy, words.split())
+    assert "\n" not in str(caught.value)
+
+
+# --- names ---
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("trian memory_gan/digits", "train"),
+        ("memory usages x", "usage"),
+        ("sample x --nun 3", "--num"),
+        ("sample x --ou y", "--out"),
+        ("data lst", "list"),
+    ],
+)
+def test_unknown_names_are_refused_with_the_nearest(words: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(words, capsys)
+    assert code == 2
+    assert f"did you mean '{told}'" in err
+    assert not out and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", ["sample x --nu 3", "sample x --see 1"])
+def test_abbreviations_are_refused(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(words, capsys)[0] == 2
+
+
+CONFIG = {"recipe": "r", "model": {"memory": {"num_slots": 64, "top_k": 8}, "name": "a", "head": None}, "training": {"steps": 10, "rate": 0.1}}
+
+
+def test_override_sets_the_named_leaf_only() -> None:
+    changed = options.override(CONFIG, {"model.memory.num_slots": "128", "training.rate": "0.5", "model.name": "12"})
+    assert changed["model"]["memory"] == {"num_slots": 128, "top_k": 8}
+    assert changed["training"] == {"steps": 10, "rate": 0.5}
+    assert changed["model"]["name"] == "12", "a text stays a text"
+    assert CONFIG["model"]["memory"]["num_slots"] == 64, "the original is untouched"
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("model.memory.num_slot", "model.memory.num_slots"),
+        ("num_slots", "model.memory.num_slots"),
+        ("step", "training.steps"),
+        ("model.memry.top_k", "model.memory.top_k"),
+        ("model.head.width", "model.head is off"),
+        ("zzz", "no such option"),
+    ],
+)
+def test_override_refuses_unknown_names(name: str, told: str) -> None:
+    with pytest.raises(options.UsageError, match=re.escape(told)):
+        options.override(CONFIG, {name: "1"})
+
+
+# --- exit codes ---
+
+
+def raising(error: BaseException) -> Mapping[str, object]:
+    def broken() -> None:
+        """Fail."""
+        raise error
+
+    return {"broken": broken}
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (options.UsageError("x: wrong: mend it"), 2, "x: wrong: mend it"),
+        (RuntimeError("a\nb"), 1, "RuntimeError: a b"),
+        (KeyboardInterrupt(), 130, "stopped"),
+    ],
+)
+def test_exit_codes(error: BaseException, code: int, told: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("memogen.cli.table.COMMANDS", raising(error))
+    got, out, err = run("broken", capsys)
+    assert got == code
+    assert told in err and "Traceback" not in err and not out
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_input_errors_of_the_library_are_the_users(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from memogen.types import InputError
+
+    monkeypatch.setattr("memogen.cli.table.COMMANDS", raising(InputError("folder: empty: put images there")))
+    code, _, err = run("broken", capsys)
+    assert (code, err) == (2, "memogen: folder: empty: put images there\n")
+
+
+def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("memogen.cli.table.COMMANDS", raising(RuntimeError("inside")))
+    code, _, err = run("broken --debug", capsys)
+    assert code == 1
+    assert "Traceback" in err
+
+
+# --- bad input leaves nothing behind ---
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "sample nowhere --out new/x.png",
+        "sample . --out new/x.png",
+        "sample nowhere --out new/x.docx",
+        "interpolate nowhere --out new/x.gif",
+        "memory usage nowhere --out new/x.png",
+        "neighbours nowhere --data digits --out new/x.png",
+        "report nowhere",
+        "evaluate nowhere --data digits",
+        "train no/such_recipe --out new",
+        "train missing.yaml --out new",
+        "train memory_gan/digits --variant best --out new",
+        "train memory_gan/digits --model.memory.num_slot 4 --out new",
+        "train memory_gan/digits --model.memory.num_slots many --out new",
+        "train memory_gan/digits --training.steps -4 --out new",
+        "data check nowhere",
+        "data prepare no_such_data",
+    ],
+)
+def test_bad_input_leaves_nothing_behind(words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(words, capsys)
+    assert code == 2, err
+    assert len(err.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+# --- configurations ---
+
+
+def test_dry_run_prints_a_configuration_that_trains_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run("train memory_gan/digits --variant no_memory --training.steps 17 --dry-run", capsys)
+    assert code == 0
+    config = yaml.safe_load(out)
+    assert config["training"]["steps"] == 17
+    assert config["variant"] == "no_memory"
+    path = tmp_path / "config.yaml"
+    path.write_text(out)
+    assert yaml.safe_load(run(f"train {path} --dry-run", capsys)[1]) == config
+
+
+def test_every_recipe_and_variant_has_a_complete_configuration(capsys: pytest.CaptureFixture[str]) -> None:
+    from memogen.recipes import RECIPES
+
+    for recipe in RECIPES:
+        for variant in ("memory_gan", "no_em", "no_mcgn", "no_memory"):
+            assert run(f"train {recipe} --variant {variant} --dry-run", capsys)[0] == 0
+
+
+# --- the documents ---
+
+
+def commands_in(path: Path) -> list[str]:
+    """Every command line that a page shows, with its continuation lines and without its comment."""
+    blocks = re.findall(r"^```(?:sh|bash|console)\n(.*?)^```", path.read_text(), flags=re.M | re.S)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    return [line.strip() for line in lines if line.strip().startswith("memogen ")]
+
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize(("page", "line"), [(page.name, line) for page in PAGES for line in commands_in(page)])
+def test_every_command_in_the_documents_parses(page: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+
+    def note(name: str, function: object, words: list[str]) -> int:
+        built, names = parser.build(name, COMMANDS[name])
+        flags = {option for option, kind in names.items() if kind is bool} | {"--help"}
+        own, others = options.split(words, names, flags)
+        assert not others or name == "train", others
+        built.parse_args(own)
+        called.append(name)
+        return 0
+
+    monkeypatch.setattr(parser, "call", note)
+    words = shlex.split(line, comments=True)[1:]
+    assert cli.main([*words, "--debug"]) == 0
+    assert called or "--help" in words
+
+
+def test_readme_shows_commands() -> None:
+    assert len(commands_in(ROOT / "README.md")) >= 10

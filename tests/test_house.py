@@ -1,0 +1,92 @@
+"""The rules of the house that a machine can check."""
+
+from __future__ import annotations
+
+import ast
+import re
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import memogen
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted((ROOT / "memogen").rglob("*.py"))
+FILES = [*SOURCES, *sorted((ROOT / "tests").rglob("*.py")), *sorted((ROOT / "examples").rglob("*.py")), *sorted((ROOT / "benchmarks").rglob("*.py"))]
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_files_are_under_the_wall(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 400
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_forbidden_means(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    called = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    assert not called & {"hasattr", "torch.load", "torch.save", "eval", "exec", "pickle.load", "pickle.loads"}
+    stars = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names)]
+    assert not stars
+    unpickled = [node for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg == "allow_pickle" and ast.unparse(node.value) != "False"]
+    assert not unpickled
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_constructors_take_at_most_eight_arguments(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef) and node.name == "__init__":
+            assert len(node.args.args) + len(node.args.kwonlyargs) - 1 <= 8, f"line {node.lineno}"
+
+
+def test_pickle_is_imported_only_where_an_allow_list_guards_it() -> None:
+    importing = [name(path) for path in SOURCES if re.search(r"^\s*(import|from) (pickle|dill|shelve)\b", path.read_text(), flags=re.M)]
+    for path in importing:
+        assert path.startswith("memogen/data/"), path
+        assert "find_class" in (ROOT / path).read_text(), f"{path} must restrict what an unpickler may build"
+
+
+@pytest.mark.parametrize("public", memogen.__all__)
+def test_public_names_can_be_imported(public: str) -> None:
+    assert getattr(memogen, public) is not None
+
+
+def test_importing_the_package_is_light() -> None:
+    import subprocess
+    import sys
+
+    subprocess.run([sys.executable, "-c", "import sys, memogen; dir(memogen); assert 'torch' not in sys.modules"], check=True)
+
+
+def test_unknown_public_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = memogen.nothing  # type: ignore[attr-defined]
+
+
+def test_every_module_can_be_imported() -> None:
+    for path in SOURCES:
+        if path.name != "__main__.py":
+            import_module(".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"))
+
+
+def test_changelog_names_the_version() -> None:
+    assert f"## {memogen.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_contributing_is_short() -> None:
+    assert len((ROOT / "CONTRIBUTING.md").read_text().splitlines()) < 60
+
+
+def test_the_lock_is_exact_and_covers_the_requirements() -> None:
+    import tomllib
+
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and not line.startswith("#")]
+    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lines)
+    locked = {line.split("==")[0].lower().replace("_", "-") for line in lines}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = project["dependencies"] + project["optional-dependencies"]["dev"]
+    assert {re.split(r"[<>=\[]", line)[0].lower().replace("_", "-") for line in wanted} <= locked
