@@ -1,0 +1,24 @@
+"""Scores of generated images: one metric per file, and :func:`evaluate`, which runs them over one stream of samples."""
+
+from memogen.evaluation.copies import nearest_images
+from memogen.evaluation.evaluate import ScoreConfig, ScoreEvaluator, append_rows, evaluate, score_images
+from memogen.evaluation.features import Classifier, Extractor, classifier
+from memogen.evaluation.fid import FeatureStatistics, frechet_distance
+from memogen.evaluation.inception_score import InceptionScore
+from memogen.evaluation.prdc import prdc
+
+__all__ = [
+    "Classifier",
+    "Extractor",
+    "FeatureStatistics",
+    "InceptionScore",
+    "ScoreConfig",
+    "ScoreEvaluator",
+    "append_rows",
+    "classifier",
+    "evaluate",
+    "frechet_distance",
+    "nearest_images",
+    "prdc",
+    "score_images",
+]

@@ -1,0 +1,84 @@
+"""The Fréchet distance between two sets of features (Heusel et al. 2017, "GANs trained by a two time-scale update rule", Eq. 6)."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from memogen.types import InputError
+
+
+class FeatureStatistics:
+    """The mean and covariance of features seen in batches: float64, and two halves merge into the whole (Chan et al. 1979)."""
+
+    def __init__(self, dim: int) -> None:
+        self.count = 0
+        self.mean: Float[Tensor, " f"] = torch.zeros(dim, dtype=torch.float64)
+        self.scatter: Float[Tensor, "f f"] = torch.zeros(dim, dim, dtype=torch.float64)  # sum of (x - mean)(x - mean)^T
+
+    @property
+    def dim(self) -> int:
+        return len(self.mean)
+
+    def update(self, features: Float[Tensor, "b f"]) -> None:
+        """Add a batch of features."""
+        x = features.detach().to("cpu", torch.float64)
+        if x.ndim != 2 or x.shape[1] != self.dim:
+            raise InputError(f"feature statistics: features are {tuple(x.shape)}: give (batch, {self.dim})")
+        if len(x):
+            mean = x.mean(0)
+            self._add(len(x), mean, (x - mean).T @ (x - mean))
+
+    def merge(self, other: FeatureStatistics) -> FeatureStatistics:
+        """The statistics of both sets together; neither is changed."""
+        if self.dim != other.dim:
+            raise InputError(f"feature statistics: {self.dim} features here and {other.dim} there: use one extractor for both")
+        merged = FeatureStatistics(self.dim)
+        for part in (self, other):
+            merged._add(part.count, part.mean, part.scatter)
+        return merged
+
+    @property
+    def covariance(self) -> Float[Tensor, "f f"]:
+        """The unbiased covariance; an InputError where the samples are too few to give it full rank."""
+        check_count(self.count, self.dim)
+        return self.scatter / (self.count - 1)
+
+    def _add(self, count: int, mean: Tensor, scatter: Tensor) -> None:
+        if count == 0:
+            return
+        total = self.count + count
+        step = mean - self.mean
+        self.scatter = self.scatter + scatter + torch.outer(step, step) * (self.count * count / total)
+        self.mean = self.mean + step * (count / total)
+        self.count = total
+
+
+def check_count(count: int, dim: int) -> None:
+    """Refuse fewer images than a covariance of full rank needs."""
+    if count <= dim:
+        raise InputError(f"Fréchet distance: {count} images cannot give the covariance of {dim} features: use at least {dim + 1} images")
+
+
+def frechet_distance(a: FeatureStatistics, b: FeatureStatistics) -> float:
+    """The squared 2-Wasserstein distance of the two Gaussians with these means and covariances."""
+    return gaussian_distance(a.mean, a.covariance, b.mean, b.covariance)
+
+
+def gaussian_distance(
+    mean_a: Float[Tensor, " f"], covariance_a: Float[Tensor, "f f"], mean_b: Float[Tensor, " f"], covariance_b: Float[Tensor, "f f"]
+) -> float:
+    """|m_a - m_b|^2 + tr A + tr B - 2 tr (A^1/2 B A^1/2)^1/2, never below zero.
+
+    The last trace is the sum of the singular values of A^1/2 B^1/2: real, and as precise near a singular covariance as elsewhere.
+    """
+    cross = torch.linalg.svdvals(_root(covariance_a) @ _root(covariance_b)).sum()
+    distance = (mean_a - mean_b).square().sum() + covariance_a.trace() + covariance_b.trace() - 2 * cross
+    return max(0.0, float(distance))
+
+
+def _root(covariance: Float[Tensor, "f f"]) -> Float[Tensor, "f f"]:
+    """The symmetric square root, rounding errors below zero set to zero."""
+    values, vectors = torch.linalg.eigh(covariance.double())
+    return (vectors * values.clamp(min=0).sqrt()) @ vectors.T

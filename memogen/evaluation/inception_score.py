@@ -1,0 +1,49 @@
+"""The inception score with any classifier (Salimans et al. 2016, "Improved techniques for training GANs", section 4), streamed."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from memogen.types import InputError
+
+
+class InceptionScore:
+    """exp of the mean Kullback-Leibler divergence of p(y|x) from its mean, for each of ``splits`` contiguous parts of ``num_samples`` images.
+
+    Image i belongs to split floor(i * splits / num_samples), so nothing is stored but one row per split, in float64, and the size of the
+    batches does not matter.
+    """
+
+    def __init__(self, num_samples: int, *, splits: int = 10) -> None:
+        if not 1 <= splits <= num_samples:
+            raise InputError(f"inception score: {num_samples} samples cannot make {splits} splits: use at least {splits} samples")
+        self.num_samples = num_samples
+        self.splits = splits
+        self.seen = 0
+        self._count = torch.zeros(splits, dtype=torch.float64)
+        self._negative_entropy = torch.zeros(splits, dtype=torch.float64)  # sum over images of sum_y p log p
+        self._mass: Tensor | None = None  # sum over images of p(y|x): (splits, classes)
+
+    def update(self, probabilities: Float[Tensor, "b classes"]) -> None:
+        """Take the next images' class probabilities, in the order of the images."""
+        p = probabilities.detach().to("cpu", torch.float64)
+        if self.seen + len(p) > self.num_samples:
+            raise InputError(f"inception score: more than the {self.num_samples} samples announced: make num_samples larger")
+        if self._mass is None:
+            self._mass = torch.zeros(self.splits, p.shape[1], dtype=torch.float64)
+        split = torch.arange(self.seen, self.seen + len(p)) * self.splits // self.num_samples
+        self._count += torch.bincount(split, minlength=self.splits)
+        self._negative_entropy.index_add_(0, split, torch.special.xlogy(p, p).sum(1))
+        self._mass.index_add_(0, split, p)
+        self.seen += len(p)
+
+    def compute(self) -> tuple[float, float]:
+        """(mean, standard deviation) over the splits, once all samples have been seen."""
+        if self._mass is None or self.seen < self.num_samples:
+            raise InputError(f"inception score: {self.seen} of {self.num_samples} samples seen: update it with the rest first")
+        marginal = self._mass / self._count[:, None]
+        divergence = self._negative_entropy / self._count - torch.special.xlogy(marginal, marginal).sum(1)
+        score = divergence.exp()
+        return float(score.mean()), float(score.std(correction=0))

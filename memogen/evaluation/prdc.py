@@ -1,0 +1,70 @@
+"""Precision and recall (Kynkäänniemi et al. 2019) and density and coverage (Naeem et al. 2020) from balls around k-th nearest neighbours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from memogen.types import InputError
+
+
+@dataclass(frozen=True)
+class Prdc:
+    """Shares in [0, 1], but for ``density``, which may pass 1."""
+
+    precision: float
+    recall: float
+    density: float
+    coverage: float
+
+
+def prdc(real: Float[Tensor, "r f"], fake: Float[Tensor, "s f"], *, k: int = 5, chunk: int = 1024) -> Prdc:
+    """Compare two sets of features; distances are taken in float64, ``chunk`` rows at a time.
+
+    With B(x) the ball around x that reaches its k-th nearest neighbour in its own set: precision is the share of fakes inside some B(real),
+    recall the share of reals inside some B(fake), density the mean number of B(real) around a fake divided by k, and coverage the share of
+    B(real) that hold a fake.
+    """
+    real, fake = real.double(), fake.double()
+    _check(real, fake, k)
+    real_radius, fake_radius = radii(real, k=k, chunk=chunk), radii(fake, k=k, chunk=chunk)
+    balls_around = torch.zeros(len(fake), dtype=torch.float64, device=fake.device)
+    recalled, covered = [], []
+    for rows, radius in zip(real.split(chunk), real_radius.split(chunk), strict=True):
+        distance = distances(rows, fake)
+        inside = distance <= radius[:, None]
+        balls_around += inside.sum(0)
+        covered.append(inside.any(1))
+        recalled.append((distance <= fake_radius).any(1))
+    return Prdc(
+        precision=float((balls_around > 0).double().mean()),
+        recall=float(torch.cat(recalled).double().mean()),
+        density=float(balls_around.mean() / k),
+        coverage=float(torch.cat(covered).double().mean()),
+    )
+
+
+def radii(features: Float[Tensor, "n f"], *, k: int, chunk: int = 1024) -> Float[Tensor, " n"]:
+    """The distance of each row to its k-th nearest other row."""
+    found = []
+    for start in range(0, len(features), chunk):
+        distance = distances(features[start : start + chunk], features)
+        own = torch.arange(len(distance), device=features.device)
+        distance[own, own + start] = torch.inf
+        found.append(distance.kthvalue(k, dim=1).values)
+    return torch.cat(found)
+
+
+def distances(a: Float[Tensor, "p f"], b: Float[Tensor, "q f"]) -> Float[Tensor, "p q"]:
+    """Euclidean distances of all pairs."""
+    return torch.cdist(a, b, compute_mode="use_mm_for_euclid_dist")
+
+
+def _check(real: Tensor, fake: Tensor, k: int) -> None:
+    if real.ndim != 2 or fake.ndim != 2 or real.shape[1] != fake.shape[1]:
+        raise InputError(f"precision and recall: features are {tuple(real.shape)} and {tuple(fake.shape)}: use one extractor for both")
+    if min(len(real), len(fake)) <= k:
+        raise InputError(f"precision and recall: {len(real)} real and {len(fake)} generated images: k = {k} needs at least {k + 1} of each")

@@ -1,0 +1,34 @@
+"""A progress bar with the time left, on standard error and only on a terminal."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class Bar:
+    """``with Bar() as bar``: name each stage and its length, then advance it. Silent where standard error is no terminal."""
+
+    def __init__(self, *, shown: bool = True) -> None:
+        console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("left"), TimeRemainingColumn())
+        self._progress = Progress(*columns, console=console, transient=True, disable=not (shown and sys.stderr.isatty()))
+        self._task = self._progress.add_task("", total=None)
+
+    def stage(self, name: str, total: int) -> None:
+        """Begin the next part of the work."""
+        self._progress.reset(self._task, description=name, total=total)
+
+    def advance(self, num: int) -> None:
+        """So many more are done."""
+        self._progress.advance(self._task, num)
+
+    def __enter__(self) -> Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._progress.stop()

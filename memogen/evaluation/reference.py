@@ -1,0 +1,119 @@
+"""What samples are compared with: the features of real data, their statistics kept in a small cache (safetensors, never pickle)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from memogen.evaluation.features import Extractor
+from memogen.evaluation.fid import FeatureStatistics
+from memogen.types import ImageData
+
+BLOCK = 250  # images at a time wherever real data are read: fixed, so that a cached number is the number computed afresh
+
+
+def _nothing(_: int) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Real data as one extractor sees them. ``cache`` None keeps statistics in memory only, and so does data without a digest.
+
+    ``device`` is where the extractor lives; ``tick`` hears how many images were just read.
+    """
+
+    data: ImageData
+    extractor: Extractor
+    cache: Path | None = None
+    device: torch.device | str = "cpu"
+    tick: Callable[[int], None] = _nothing
+
+    @property
+    def protocol(self) -> dict[str, object]:
+        """What a score needs to say about its reference."""
+        return {"data": self.data.name, "split": self.data.split, "digest": self.data.digest, "num": len(self.data)}
+
+    def statistics(self) -> FeatureStatistics:
+        """Mean and covariance of the features of all the data, from the cache where they are known."""
+        path = self._path()
+        found = _read(path)
+        if found is None:
+            found = self._measure()
+            _write(found, path)
+        return found
+
+    def features(self, num: int, *, seed: int = 0) -> Float[Tensor, "n f"]:
+        """The features of at most ``num`` images, chosen by ``seed``: data sorted by class are not cut after the first classes."""
+        return torch.cat([self._extract(block) for block in read_blocks(self.data, shuffled(len(self.data), seed)[:num])])
+
+    def _measure(self) -> FeatureStatistics:
+        statistics: FeatureStatistics | None = None
+        for block in read_blocks(self.data, np.arange(len(self.data))):
+            features = self._extract(block)
+            statistics = statistics or FeatureStatistics(features.shape[1])
+            statistics.update(features)
+        return statistics or FeatureStatistics(0)
+
+    def _extract(self, block: UInt8[Tensor, "b c h w"]) -> Tensor:
+        with torch.no_grad():
+            features = self.extractor.features(block.to(self.device)).cpu()
+        self.tick(len(block))
+        return features
+
+    def _path(self) -> Path | None:
+        if self.cache is None or not self.data.digest:
+            return None
+        key = json.dumps({"format": 1, "extractor": self.extractor.version, **self.protocol, "resize": "none"}, sort_keys=True)
+        return self.cache / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
+
+
+def default_cache() -> Path:
+    """``statistics`` under MEMOGEN_CACHE, or under the user's cache folder."""
+    home = os.environ.get("MEMOGEN_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "memogen"
+    return Path(home) / "statistics"
+
+
+def shuffled(num: int, seed: int) -> Int[np.ndarray, " n"]:
+    """The numbers 0 to num - 1 in an order that depends on the seed alone."""
+    return np.random.default_rng(seed).permutation(num)
+
+
+def read_blocks(data: ImageData, order: Int[np.ndarray, " n"], *, size: int = BLOCK) -> Iterator[UInt8[Tensor, "b c h w"]]:
+    """The images of that order, ``size`` at a time."""
+    for start in range(0, len(order), size):
+        yield torch.from_numpy(np.ascontiguousarray(data.image[order[start : start + size]]))
+
+
+def _read(path: Path | None) -> FeatureStatistics | None:
+    if path is None or not path.is_file():
+        return None
+    try:
+        state = load_file(path)
+        statistics = FeatureStatistics(len(state["mean"]))
+        statistics.count, statistics.mean, statistics.scatter = int(state["count"]), state["mean"], state["scatter"]
+    except (SafetensorError, KeyError, OSError):
+        return None  # damaged: measured again and written anew
+    return statistics
+
+
+def _write(statistics: FeatureStatistics, path: Path | None) -> None:
+    if path is None:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    state = {"count": torch.tensor(statistics.count), "mean": statistics.mean, "scatter": statistics.scatter}
+    part = path.with_name(f"{path.stem}.{uuid4().hex}.part")
+    save_file(state, part)
+    part.replace(path)
