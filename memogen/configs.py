@@ -9,8 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from memogen.types import InputError
@@ -40,7 +39,7 @@ def from_dict(cls: type[Config], mapping: object, *, where: str = "", complete: 
     for name, required in expected.items():
         if name not in mapping and (complete or required):
             raise InputError(f"{_join(where, name)}: missing option: give it a value")
-    hints = _hints(cls)
+    hints = get_type_hints(cls)
     values = {name: _value(hints[name], value, _join(where, name), complete) for name, value in mapping.items()}
     try:
         return cls(**values)
@@ -55,11 +54,6 @@ def suggest(name: str, known: Iterable[str]) -> str:
     names = list(known)
     near = difflib.get_close_matches(name, names, n=1)
     return f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(names) or 'nothing: there are none'}"
-
-
-@cache
-def _hints(cls: Callable[..., object]) -> dict[str, Any]:
-    return get_type_hints(cls)
 
 
 def _fields(cls: type) -> dict[str, bool]:

@@ -48,7 +48,7 @@ def fake_term(logit: Float[Tensor, " b"]) -> Float[Tensor, ""]:
 
 
 def critic_loss(
-    real_logit: Float[Tensor, " b"], fake_logit: Float[Tensor, " b"], kind: AdversarialKind = "saturating", *, clip: float = 0.0
+    real_logit: Float[Tensor, " b_real"], fake_logit: Float[Tensor, " b_fake"], kind: AdversarialKind = "saturating", *, clip: float = 0.0
 ) -> Float[Tensor, ""]:
     """What the critic minimises: the binary cross-entropy of Eq. 7 (Kim et al. 2018), each class by its own mean.
 

@@ -1,0 +1,252 @@
+"""Models as folders: ``config.json`` says what to build, ``model.safetensors`` holds its weights and memory, ``README.md`` is its card.
+
+Both are read strictly: an unknown or missing option, tensor or shape is refused by name. Nothing is ever unpickled, and every file is
+replaced in one piece, so a save that breaks off leaves the former file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from memogen import configs
+from memogen.models import MODELS
+from memogen.types import InputError
+
+FORMAT = 1
+"""The layout of config.json and of the names in model.safetensors; a reader refuses a newer one."""
+
+CONFIG, WEIGHTS, LIVE, CARD = "config.json", "model.safetensors", "live.safetensors", "README.md"
+
+
+@dataclass(frozen=True)
+class Document:
+    """config.json."""
+
+    family: str
+    format: int
+    memogen: str
+    config: dict[str, Any]
+
+
+def save_pretrained(model: nn.Module, path: str | Path, *, live: Mapping[str, Tensor] | None = None) -> None:
+    """Write ``model`` into the folder ``path``, which is made where it does not exist; the model's card is written anew as well.
+
+    ``live`` holds the unaveraged weights, by their names in the model's state, for whoever wants to train on; without it a former
+    live.safetensors is removed, since it would belong to other weights.
+    """
+    folder = Path(path)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file: give a folder to save the model in")
+    document = _document(model)
+    _refuse(_differences(live or {}, model.state_dict(), whole=False), f"{folder / LIVE}")
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_tensors(folder / WEIGHTS, model.state_dict())
+    if live is None:
+        (folder / LIVE).unlink(missing_ok=True)
+    else:
+        _write_tensors(folder / LIVE, live)
+    _write_text(folder / CONFIG, json.dumps(configs.to_dict(document), indent=2, allow_nan=False) + "\n")
+    _write_text(folder / CARD, model_card(document))
+
+
+def from_pretrained(path_or_hub_id: str | Path, *, live: bool = False, revision: str | None = None) -> nn.Module:
+    """The model saved in a folder, or under ``org/name`` on the Hugging Face hub, in evaluation mode on the CPU.
+
+    ``live`` True takes the unaveraged weights; ``revision`` names a branch, tag or commit on the hub, whose copy in the local cache is used
+    where there is no network. Raises InputError.
+    """
+    folder = _folder(path_or_hub_id, revision)
+    document = read_document(folder)
+    model = _build(document, folder / CONFIG)
+    state = _read_tensors(folder / WEIGHTS)
+    _refuse(_differences(state, model.state_dict(), whole=True), f"{folder / WEIGHTS}")
+    if live:
+        newer = _read_tensors(folder / LIVE)
+        _refuse(_differences(newer, state, whole=False), f"{folder / LIVE}")
+        state |= newer
+    model.load_state_dict(state, assign=True)
+    return model.eval()
+
+
+def push_to_hub(model: nn.Module, repo_id: str, *, live: Mapping[str, Tensor] | None = None, private: bool = False) -> str:
+    """Upload ``model`` to the Hugging Face hub as ``org/name``, which is made where it does not exist. Returns the address of the commit."""
+    from huggingface_hub import HfApi
+
+    with tempfile.TemporaryDirectory() as folder:
+        save_pretrained(model, folder, live=live)
+        try:
+            api = HfApi()
+            api.create_repo(repo_id, private=private, exist_ok=True)
+            return api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message="Upload of a memogen model").commit_url
+        except Exception as error:  # the client lets the errors of its transport through, and these change between its versions
+            raise InputError(f"{repo_id}: cannot be uploaded ({_line(error)}): check the name, the network and `hf auth login`") from error
+
+
+def read_document(folder: Path) -> Document:
+    """config.json of a saved model, checked but for the family's own options."""
+    path = folder / CONFIG
+    try:
+        mapping = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({_line(error)}): give a folder that save_pretrained wrote") from error
+    except ValueError as error:
+        raise InputError(f"{path}: is not JSON ({_line(error)}): save the model again") from error
+    newest = mapping.get("format") if isinstance(mapping, dict) else None
+    if isinstance(newest, int) and newest > FORMAT:
+        raise InputError(f"{path}: format {newest} is newer than {FORMAT}, the newest this memogen reads: upgrade memogen")
+    try:
+        return configs.from_dict(Document, mapping)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _document(model: nn.Module) -> Document:
+    config: object = model.config
+    for family, kind in MODELS.items():
+        if type(config) is kind:
+            return Document(family, FORMAT, _version(), configs.to_dict(config))
+    raise TypeError(f"{type(config).__name__} is not the config of a family in memogen.models.MODELS ({', '.join(MODELS)})")
+
+
+def _build(document: Document, path: Path) -> nn.Module:
+    kind = MODELS.get(document.family)
+    if kind is None:
+        raise InputError(f"{path}: family {document.family!r} is unknown: {configs.suggest(document.family, MODELS)}")
+    try:
+        model: nn.Module = configs.from_dict(kind, document.config, where="config").build()
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from error
+    return model
+
+
+def _version() -> str:
+    from memogen import __version__
+
+    return __version__
+
+
+def _folder(source: str | Path, revision: str | None) -> Path:
+    """The local folder, or the hub's in the local cache."""
+    if Path(source).is_dir():
+        return Path(source)
+    if Path(source).exists():
+        raise InputError(f"{source}: is a file: give the folder that holds {CONFIG} and {WEIGHTS}")
+    if isinstance(source, Path) or not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", source):
+        raise InputError(f"{source}: no such folder: give a folder that save_pretrained wrote, or org/name on the hub")
+    return _download(source, revision)
+
+
+def _download(repo_id: str, revision: str | None) -> Path:
+    """A copy from the hub; where it cannot be reached, the one in the cache."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(repo_id, revision=revision, allow_patterns=[CONFIG, WEIGHTS, LIVE]))
+    except Exception as error:  # the client lets the errors of its transport through, and these change between its versions
+        what = f"{repo_id}: neither a folder nor a model that the hub gives ({_line(error)})"
+        raise InputError(f"{what}: check the name, the revision, the network and your access") from error
+
+
+def _differences(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, whole: bool) -> Iterator[str]:
+    """What ``state`` has that ``expected`` has not, in another shape, or (where ``whole``) lacks."""
+    for name, tensor in state.items():
+        if name not in expected:
+            yield f"tensor {name} is not the model's"
+        elif tensor.shape != expected[name].shape:
+            yield f"tensor {name} is {tuple(tensor.shape)} where the model has {tuple(expected[name].shape)}"
+        elif tensor.is_floating_point() != expected[name].is_floating_point():
+            yield f"tensor {name} is {tensor.dtype} where the model has {expected[name].dtype}"
+    yield from (f"tensor {name} is missing" for name in expected if whole and name not in state)
+
+
+def _refuse(differences: Iterator[str], where: str) -> None:
+    found = list(differences)
+    if found:
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        raise InputError(f"{where}: {found[0]}{more}: weights and {CONFIG} must come from one save")
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file: give a folder that save_pretrained wrote{' with live weights' if path.name == LIVE else ''}")
+    try:
+        return load_file(path)
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{path}: is damaged ({_line(error)}): save or download the model again") from error
+
+
+def _write_tensors(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Every tensor by itself on the CPU, since the format knows neither shared storage nor memory formats."""
+    plain = {name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format) for name, tensor in state.items()}
+    with _replacing(path) as temporary:
+        save_file(plain, temporary, metadata={"format": "pt"})
+
+
+def _write_text(path: Path, text: str) -> None:
+    with _replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A temporary name beside ``path`` that takes its place, or goes where writing fails."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _line(error: Exception) -> str:
+    """An error's text on one line."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def model_card(document: Document) -> str:
+    """README.md in the hub's form: what the model is and how to draw from it."""
+    rows = "\n".join(f"| `{name}` | {_cell(value)} |" for name, value in document.config.items())
+    return f"""---
+library_name: memogen
+pipeline_tag: unconditional-image-generation
+tags: [generative-models, memory, {document.family.replace("_", "-")}]
+---
+
+# A {document.family} model
+
+A generative model with memory, trained with memogen {document.memogen}.
+`{WEIGHTS}` holds the averaged weights and the memory, `{CONFIG}` everything needed to build the model.
+
+```python
+import memogen
+model = memogen.from_pretrained("this folder, or org/name")
+images = model.sample(64, seed=0)  # (64, c, h, w) in model.image_range; image i depends on the seed and i alone
+```
+
+| option | value |
+|---|---|
+{rows}
+"""
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_cell(part)}" for name, part in value.items())
+    if isinstance(value, list):
+        return " x ".join(map(str, value))
+    return "none" if value is None else str(value)

@@ -1,0 +1,136 @@
+"""Dataclasses to mappings and back: round trips, and refusals that name the dotted path."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from memogen.configs import from_dict, suggest, to_dict
+from memogen.types import InputError, OptimiserConfig
+
+
+@dataclass(frozen=True)
+class Inner:
+    num_slots: int = 4
+    mode: Literal["paper", "robust"] = "robust"
+    rate: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.num_slots < 1:
+            raise ValueError(f"num_slots is {self.num_slots}; it must be positive")
+
+
+@dataclass(frozen=True)
+class Outer:
+    shape: tuple[int, int, int]
+    memory: Inner | None = field(default_factory=Inner)
+    widths: tuple[int, ...] = (1, 2)
+    flag: bool = False
+    name: str = "x"
+    width: int | Literal["auto"] = "auto"
+    stages: tuple[Inner, ...] = ()
+
+
+CONFIGS = st.builds(
+    Outer,
+    shape=st.tuples(st.integers(), st.integers(), st.integers()),
+    memory=st.none() | st.builds(Inner, num_slots=st.integers(1), mode=st.sampled_from(["paper", "robust"]), rate=st.floats(allow_nan=False)),
+    widths=st.lists(st.integers()).map(tuple),
+    flag=st.booleans(),
+    name=st.text(st.characters(min_codepoint=32, max_codepoint=126)),
+    width=st.integers() | st.just("auto"),
+    stages=st.lists(st.builds(Inner), max_size=2).map(tuple),
+)
+
+
+@given(config=CONFIGS)
+def test_round_trip_through_json_and_yaml(config: Outer) -> None:
+    plain = to_dict(config)
+    assert from_dict(Outer, json.loads(json.dumps(plain, allow_nan=False))) == config
+    assert from_dict(Outer, yaml.safe_load(yaml.safe_dump(plain))) == config
+
+
+def test_round_trip_of_a_real_config() -> None:
+    config = OptimiserConfig(betas=(0.0, 0.9), schedule="linear")
+    assert from_dict(OptimiserConfig, to_dict(config)) == config
+
+
+GOOD = to_dict(Outer(shape=(1, 2, 3)))
+
+
+def changed(path: str, value: object) -> dict[str, object]:
+    plain = json.loads(json.dumps(GOOD))
+    *parents, last = path.split(".")
+    target = plain
+    for name in parents:
+        target = target[name]
+    target[last] = value
+    return plain
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "complaint"),
+    [
+        ("memory.num_slot", 3, r"^memory\.num_slot: .*did you mean 'num_slots'"),
+        ("memory.num_slots", 3.0, r"^memory\.num_slots: .*whole number"),
+        ("memory.num_slots", True, r"^memory\.num_slots: .*whole number"),
+        ("memory.num_slots", 0, r"^memory: num_slots is 0"),
+        ("memory.mode", "papr", r"^memory\.mode: .*did you mean 'paper'"),
+        ("memory.rate", "fast", r"^memory\.rate: .*not a number"),
+        ("memory.rate", True, r"^memory\.rate: .*not a number"),
+        ("memory", 3, r"^memory: 3 is not a mapping"),
+        ("shape", [1, 2], r"^shape: .*give 3"),
+        ("shape", [1, 2, "3"], r"^shape\[2\]: .*whole number"),
+        ("shape", 28, r"^shape: .*not a list"),
+        ("flag", 1, r"^flag: .*true or false"),
+        ("name", None, r"^name: .*text"),
+        ("width", "autp", r"^width: .*did you mean 'auto'"),
+        ("stages", [{}], r"^stages\[0\]\.num_slots: missing"),
+        ("colour", 1, r"^colour: unknown option"),
+    ],
+)
+def test_wrong_values_are_refused_by_their_path(path: str, value: object, complaint: str) -> None:
+    with pytest.raises(InputError, match=complaint) as caught:
+        from_dict(Outer, changed(path, value))
+    assert "\n" not in str(caught.value)
+
+
+def test_where_is_put_before_every_path() -> None:
+    with pytest.raises(InputError, match=r"^model\.memory\.oops: "):
+        from_dict(Outer, changed("memory.oops", 1), where="model")
+
+
+def test_missing_options() -> None:
+    partial = {"shape": [1, 2, 3], "memory": {"num_slots": 9}}
+    assert from_dict(Outer, partial, complete=False) == Outer(shape=(1, 2, 3), memory=Inner(num_slots=9))
+    with pytest.raises(InputError, match=r"missing"):
+        from_dict(Outer, partial)
+    with pytest.raises(InputError, match=r"^shape: missing"):
+        from_dict(Outer, {}, complete=False)
+
+
+def test_numbers_as_yaml_and_json_write_them() -> None:
+    assert yaml.safe_load("2e-4") == "2e-4"  # why text is read as a number
+    assert from_dict(Inner, {"rate": "2e-4"}, complete=False).rate == 2e-4
+    assert from_dict(Inner, {"rate": 1}, complete=False).rate == 1.0
+    assert isinstance(from_dict(Inner, {"rate": 1}, complete=False).rate, float)
+    assert to_dict(Inner(rate=math.inf))["rate"] == "inf"
+
+
+def test_only_instances_of_dataclasses_are_turned_into_mappings() -> None:
+    with pytest.raises(TypeError):
+        to_dict(Inner)
+    with pytest.raises(TypeError):
+        to_dict({"a": 1})
+
+
+def test_suggestions() -> None:
+    assert suggest("pape", ["paper", "robust"]) == "did you mean 'paper'?"
+    assert suggest("zzz", ["paper", "robust"]) == "choose from paper, robust"

@@ -1,0 +1,294 @@
+"""Saved models come back bit-equal, and whatever does not fit is refused by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+import torch
+from torch import Tensor, nn
+
+from memogen import pretrained
+from memogen.types import InputError
+
+
+@dataclass(frozen=True)
+class ToyMemory:
+    num_slots: int = 6
+
+
+@dataclass(frozen=True)
+class ToyConfig:
+    image_shape: tuple[int, int, int] = (1, 4, 4)
+    width: int = 3
+    memory: ToyMemory | None = field(default_factory=ToyMemory)
+
+    def __post_init__(self) -> None:
+        if self.width < 1:
+            raise ValueError(f"width is {self.width}; it must be positive")
+
+    def build(self) -> ToyModel:
+        return ToyModel(self)
+
+
+@dataclass(frozen=True)
+class OtherConfig:
+    width: int = 3
+
+
+class ToyModel(nn.Module):
+    def __init__(self, config: ToyConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.generator = nn.Sequential(nn.Conv2d(2, config.width, 3), nn.BatchNorm2d(config.width))
+        self.register_buffer("age", torch.arange(config.memory.num_slots if config.memory else 1))
+
+
+@pytest.fixture(autouse=True)
+def toy_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pretrained, "MODELS", {"toy": ToyConfig})
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    pretrained.save_pretrained(filled(), tmp_path / "model")
+    return tmp_path / "model"
+
+
+def filled(config: ToyConfig | None = None) -> ToyModel:
+    model = (config or ToyConfig()).build()
+    with torch.no_grad():
+        for tensor in model.state_dict().values():
+            tensor.copy_(torch.randint(0, 9, tensor.shape) if not tensor.is_floating_point() else torch.randn(tensor.shape))
+    return model
+
+
+def same(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
+    return left.keys() == right.keys() and all(left[name].dtype == right[name].dtype and torch.equal(left[name], right[name]) for name in left)
+
+
+def edit(path: Path, change: Callable[[dict[str, object]], object]) -> None:
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize("config", [ToyConfig(), ToyConfig(image_shape=(3, 8, 6), width=5, memory=None)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_round_trip_is_bit_equal(config: ToyConfig, dtype: torch.dtype, tmp_path: Path) -> None:
+    model = filled(config).to(dtype)
+    pretrained.save_pretrained(model, tmp_path / "new" / "model")
+    back = pretrained.from_pretrained(str(tmp_path / "new" / "model"))
+    assert back.config == config
+    assert same(back.state_dict(), model.state_dict())
+    assert not back.training
+    assert all(parameter.requires_grad for parameter in back.parameters())
+
+
+def test_saving_changes_neither_the_model_nor_its_memory_format(tmp_path: Path) -> None:
+    model = filled().to(memory_format=torch.channels_last).train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    pretrained.save_pretrained(model, tmp_path)
+    assert same(before, model.state_dict()) and model.training
+    assert same(pretrained.from_pretrained(tmp_path).state_dict(), before)
+
+
+def test_saving_twice_gives_the_same_bytes(saved: Path) -> None:
+    first = {file.name: file.read_bytes() for file in saved.iterdir()}
+    pretrained.save_pretrained(pretrained.from_pretrained(saved), saved)
+    assert {file.name: file.read_bytes() for file in saved.iterdir()} == first
+    assert sorted(first) == ["README.md", "config.json", "model.safetensors"]
+
+
+def test_live_weights(tmp_path: Path) -> None:
+    model = filled()
+    live = {"generator.0.weight": torch.randn(3, 2, 3, 3)}
+    pretrained.save_pretrained(model, tmp_path, live=live)
+    assert same(pretrained.from_pretrained(tmp_path).state_dict(), model.state_dict())
+    assert same(pretrained.from_pretrained(tmp_path, live=True).state_dict(), {**model.state_dict(), **live})
+    pretrained.save_pretrained(model, tmp_path)
+    with pytest.raises(InputError, match=r"live\.safetensors"):
+        pretrained.from_pretrained(tmp_path, live=True)
+
+
+@pytest.mark.parametrize("live", [{"other": torch.zeros(1)}, {"generator.0.bias": torch.zeros(7)}])
+def test_live_weights_of_another_model_are_refused_before_anything_is_written(live: dict[str, Tensor], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=next(iter(live))):
+        pretrained.save_pretrained(filled(), tmp_path / "model", live=live)
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda d: d["config"].update(widht=3), r"config\.widht: .*did you mean 'width'"),
+        (lambda d: d["config"].pop("width"), r"config\.width: missing"),
+        (lambda d: d["config"]["memory"].update(num_slots="many"), r"config\.memory\.num_slots"),
+        (lambda d: d["config"].update(width=0), r"config: width is 0"),
+        (lambda d: d["config"].update(width=4), r"tensor generator\.0\.weight is \(3, 2, 3, 3\) where the model has \(4, 2, 3, 3\)"),
+        (lambda d: d.update(format=2), r"format 2 is newer .*upgrade"),
+        (lambda d: d.update(format="1"), r"format: .*whole number"),
+        (lambda d: d.update(family="toi"), r"family 'toi' is unknown: did you mean 'toy'"),
+        (lambda d: d.update(extra=1), r"extra: unknown option"),
+        (lambda d: d.pop("family"), r"family: missing"),
+    ],
+)
+def test_config_is_read_strictly(saved: Path, change: Callable[[dict[str, object]], object], complaint: str) -> None:
+    edit(saved / "config.json", change)
+    with pytest.raises(InputError, match=complaint) as caught:
+        pretrained.from_pretrained(saved)
+    assert "config.json" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", "\xff"])
+def test_config_that_is_no_mapping_is_refused(saved: Path, text: str) -> None:
+    (saved / "config.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError, match=r"config\.json"):
+        pretrained.from_pretrained(saved)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_missing_file_is_named(saved: Path, name: str) -> None:
+    (saved / name).unlink()
+    with pytest.raises(InputError, match=name):
+        pretrained.from_pretrained(saved)
+
+
+@pytest.mark.parametrize("keep", [0, 7, 40, -5])
+def test_damaged_weights_are_refused(saved: Path, keep: int) -> None:
+    path = saved / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(InputError, match=r"model\.safetensors: is damaged"):
+        pretrained.from_pretrained(saved)
+
+
+def test_a_pickle_in_the_place_of_the_weights_is_not_opened(saved: Path, tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[object, ...]:
+            return (Path.touch, (tmp_path / "opened",))
+
+    torch.save(Trap(), saved / "model.safetensors")
+    with pytest.raises(InputError, match="damaged"):
+        pretrained.from_pretrained(saved)
+    assert not (tmp_path / "opened").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda s: s.pop("age"), r"tensor age is missing"),
+        (lambda s: s.update(other=torch.zeros(1)), r"tensor other is not the model's"),
+        (lambda s: s.update(age=torch.zeros(6)), r"tensor age is torch.float32"),
+        (lambda s: (s.pop("age"), s.pop("generator.1.bias")), r"missing \(and 1 more\)"),
+    ],
+)
+def test_weights_are_read_strictly(saved: Path, change: Callable[[dict[str, Tensor]], object], complaint: str) -> None:
+    from safetensors.torch import load_file, save_file
+
+    state = load_file(saved / "model.safetensors")
+    change(state)
+    save_file(state, saved / "model.safetensors")
+    with pytest.raises(InputError, match=complaint):
+        pretrained.from_pretrained(saved)
+
+
+def test_a_save_that_breaks_off_leaves_the_former_model(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {file.name: file.read_bytes() for file in saved.iterdir()}
+
+    def half(state: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+        Path(path).write_bytes(b"half")
+        raise OSError("no space left")
+
+    monkeypatch.setattr(pretrained, "save_file", half)
+    with pytest.raises(OSError, match="no space"):
+        pretrained.save_pretrained(filled(), saved)
+    assert {file.name: file.read_bytes() for file in saved.iterdir()} == before
+
+
+@pytest.mark.parametrize("source", ["no/such/folder", "./nothing", "nothing", "/nowhere/at/all", "", "a/b/", "../x"])
+def test_a_path_that_does_not_exist_is_not_looked_up_on_the_hub(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *a, **k: pytest.fail("asked the hub"))
+    monkeypatch.chdir("/")
+    with pytest.raises(InputError):
+        pretrained.from_pretrained(source)
+
+
+def test_a_file_is_not_a_model(saved: Path) -> None:
+    with pytest.raises(InputError, match="is a file"):
+        pretrained.from_pretrained(saved / "config.json")
+    with pytest.raises(InputError, match="is a file"):
+        pretrained.save_pretrained(filled(), saved / "config.json")
+
+
+def test_hub_id_and_revision_are_passed_on(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def download(repo_id: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+        asked.append((repo_id, revision))
+        return str(saved)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    assert isinstance(pretrained.from_pretrained("org/name", revision="v1"), ToyModel)
+    assert asked == [("org/name", "v1")]
+
+
+@pytest.mark.parametrize("error", [OSError("no\nnetwork"), ValueError("bad name"), RuntimeError()])
+def test_a_failure_of_the_hub_is_one_line(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> str:
+        raise error
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
+    with pytest.raises(InputError, match=r"^org/name: ") as caught:
+        pretrained.from_pretrained("org/name")
+    assert "\n" not in str(caught.value)
+
+
+class FakeHub:
+    files: dict[str, bytes]
+
+    def create_repo(self, repo_id: str, *, private: bool, exist_ok: bool) -> None:
+        assert repo_id == "org/name" and exist_ok
+
+    def upload_folder(self, *, repo_id: str, folder_path: str, commit_message: str) -> FakeHub:
+        FakeHub.files = {file.name: file.read_bytes() for file in Path(folder_path).iterdir()}
+        return self
+
+    commit_url = "address"
+
+
+def test_push_uploads_what_save_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub, "HfApi", FakeHub)
+    model = filled()
+    assert pretrained.push_to_hub(model, "org/name") == "address"
+    pretrained.save_pretrained(model, tmp_path)
+    assert FakeHub.files == {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+
+
+def test_a_failed_push_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("401\nunauthorised")
+
+    monkeypatch.setattr(FakeHub, "create_repo", refuse)
+    monkeypatch.setattr(huggingface_hub, "HfApi", FakeHub)
+    with pytest.raises(InputError, match="auth login") as caught:
+        pretrained.push_to_hub(filled(), "org/name")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_outside_the_table_is_a_programming_error(tmp_path: Path) -> None:
+    model = filled()
+    model.config = OtherConfig()  # type: ignore[assignment]
+    with pytest.raises(TypeError, match="OtherConfig"):
+        pretrained.save_pretrained(model, tmp_path)
+
+
+def test_card_says_what_the_model_is_and_how_to_draw(saved: Path) -> None:
+    card = (saved / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name: memogen\n")
+    assert "| `image_shape` | 1 x 4 x 4 |" in card
+    assert "num_slots 6" in card
+    assert "from_pretrained" in card and "sample(64, seed=0)" in card
