@@ -1,0 +1,26 @@
+"""Training: one loop for every family, exact to resume, on one process or several."""
+
+from memogen.training.checkpoint import latest
+from memogen.training.config import TrainingConfig
+from memogen.training.ema import Averages, averaged_model
+from memogen.training.fit import fit
+from memogen.training.grid import grid
+from memogen.training.runtime import Runtime, seed, start
+from memogen.training.state import TrainState
+from memogen.training.stopping import Stopped
+from memogen.training.window import NonFiniteLoss
+
+__all__ = [
+    "Averages",
+    "NonFiniteLoss",
+    "Runtime",
+    "Stopped",
+    "TrainState",
+    "TrainingConfig",
+    "averaged_model",
+    "fit",
+    "grid",
+    "latest",
+    "seed",
+    "start",
+]

@@ -1,0 +1,133 @@
+"""A folder of tensors that is there whole or not at all: safetensors and JSON, a checksum for every file, never a pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+Tensors = Mapping[str, Tensor]
+
+_log = logging.getLogger(__name__)
+_STATE = "state.json"
+_PREFIX = "step-"
+
+
+def write_checkpoint(path: Path, files: Mapping[str, Tensors], state: Mapping[str, object]) -> None:
+    """Writes ``files`` (stem -> tensors) and ``state`` (plain values) beside ``path``, then renames the finished folder to it."""
+    building = path.parent / f".{path.name}.{os.getpid()}"
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir(parents=True)
+    for stem, tensors in files.items():
+        save_file({name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}, building / f"{stem}.safetensors")
+    body = {**state, "files": {file.name: _sha256(file) for file in sorted(building.iterdir())}}
+    (building / _STATE).write_text(json.dumps({"sha256": _digest(body), **body}, indent=1) + "\n")
+    for file in building.iterdir():
+        _flush(file)
+    _swap(building, path)
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+    """(stem -> tensors on the host, state). Raises ValueError saying what is wrong with a checkpoint that is not whole."""
+    state = verify(path)
+    try:
+        return {Path(name).stem: load_file(path / name) for name in state["files"]}, state
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def verify(path: Path) -> dict[str, Any]:
+    """The state of a checkpoint after all checksums have been compared. Raises ValueError as :func:`read_checkpoint` does."""
+    try:
+        state: dict[str, Any] = json.loads((path / _STATE).read_text())
+        recorded = state.pop("sha256")
+        if recorded != _digest(state):
+            raise ValueError(f"{path / _STATE}: its checksum differs")
+        for name, checksum in state["files"].items():
+            if Path(name).name != name or _sha256(path / name) != checksum:
+                raise ValueError(f"{path / name}: its checksum differs")
+    except (OSError, KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: incomplete ({error})") from error
+    return state
+
+
+def checkpoint_path(folder: Path, step: int) -> Path:
+    return folder / "checkpoints" / f"{_PREFIX}{step:08d}"
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints of a run folder, whole or not, oldest step first."""
+    found = [path for path in (folder / "checkpoints").glob(f"{_PREFIX}*") if step_of(path) >= 0]
+    return sorted(found, key=step_of)
+
+
+def latest(folder: Path) -> Path | None:
+    """The newest whole checkpoint of a run folder; one warning line for each newer one that is not whole."""
+    for path in reversed(checkpoints(folder)):
+        try:
+            verify(path)
+        except ValueError as error:
+            _log.warning("checkpoint skipped: %s", error)
+        else:
+            return path
+    return None
+
+
+def step_of(path: Path) -> int:
+    """The step in a checkpoint's name; -1 where there is none."""
+    digits = path.name.removeprefix(_PREFIX)
+    return int(digits) if path.name.startswith(_PREFIX) and digits.isdecimal() else -1
+
+
+def remove(paths: list[Path]) -> None:
+    """Removes checkpoints so that an interruption leaves none half there."""
+    for path in paths:
+        doomed = path.parent / f".{path.name}.removed"
+        shutil.rmtree(doomed, ignore_errors=True)
+        path.rename(doomed)
+        shutil.rmtree(doomed)
+
+
+def sweep(folder: Path) -> None:
+    """Removes what an interrupted write or removal has left."""
+    for leftover in (folder / "checkpoints").glob(f".{_PREFIX}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _swap(building: Path, path: Path) -> None:
+    if path.exists():
+        remove([path])
+    building.rename(path)
+    _flush(path.parent)
+
+
+def _flush(path: Path) -> None:
+    """Asks the file system to keep what was written, where it can (Windows cannot for folders)."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        pass
+    finally:
+        os.close(descriptor)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest(body: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()

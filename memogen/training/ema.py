@@ -1,0 +1,68 @@
+"""Averaged weights: an exponential moving average of the parts of a model that draw its images.
+
+Weights are averaged and buffers are not: an averaged copy takes the live model's buffers (a memory among them) as they are, and then
+recomputes the statistics of its batch norms under the averaged weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from memogen.types import GenerativeModel
+
+
+@runtime_checkable
+class AveragedModel(GenerativeModel, Protocol):
+    """A model that names its averaged sub-modules and can recompute the statistics of its batch norms."""
+
+    averaged_parts: tuple[str, ...]
+
+    def calibrate(self, *, seed: int = 0) -> None: ...
+
+
+@dataclass(frozen=True)
+class Averages:
+    """``values`` holds the averages by parameter name; ``live`` the parameters they follow, in the same order."""
+
+    decay: float
+    values: Mapping[str, Tensor]
+    live: tuple[nn.Parameter, ...]
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """average <- d average + (1 - d) live with d = min(decay, (1 + t) / (10 + t)) at the t-th update, so that early weights fade fast."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(list(self.values.values()), list(self.live), 1 - decay)
+
+
+def start_averages(model: nn.Module, decay: float) -> Averages | None:
+    """Averages that begin at the model's present weights, or None for decay 0."""
+    names = {f"{part}.{name}": p for part in trainable(model).averaged_parts for name, p in model.get_submodule(part).named_parameters()}
+    if decay == 0 or not names:
+        return None
+    return Averages(decay, {name: p.detach().clone() for name, p in names.items()}, tuple(names.values()))
+
+
+@torch.no_grad()
+def averaged_model(model: nn.Module, averages: Averages | None) -> AveragedModel:
+    """An independent copy of ``model`` in eval mode, with averaged weights where they are kept, and with calibrated batch statistics."""
+    copied = deepcopy(model).requires_grad_(False).eval()
+    for name, value in (averages.values if averages else {}).items():
+        copied.get_parameter(name).copy_(value)
+    averaged = trainable(copied)
+    averaged.calibrate()
+    copied.eval()
+    return averaged
+
+
+def trainable(model: nn.Module) -> AveragedModel:
+    """``model`` itself, checked to offer what the loop calls."""
+    if not isinstance(model, AveragedModel):
+        raise TypeError(f"{type(model).__name__}: fit needs averaged_parts, calibrate, image_range, latents, decode and sample")
+    return model

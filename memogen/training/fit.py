@@ -1,0 +1,145 @@
+"""The loop. It knows phases, not papers: neither a GAN nor a VAE is mentioned here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from memogen.data.batches import Batches
+from memogen.training.checkpoint import checkpoint_path
+from memogen.training.config import TrainingConfig
+from memogen.training.ema import start_averages
+from memogen.training.log import Display, RunLog, display, open_log
+from memogen.training.optimise import Turn, keeping_gradient_flags, make_turns
+from memogen.training.outputs import Outputs
+from memogen.training.runtime import Runtime, seed_step, start
+from memogen.training.settings import flat_settings
+from memogen.training.state import TrainState, resume_state
+from memogen.training.stopping import Stopped, StopRequest, stop_requests
+from memogen.training.window import NonFiniteLoss
+from memogen.types import Batch, Evaluator, ImageData, Objective
+
+
+def fit(
+    model: nn.Module,
+    objective: Objective,
+    data: ImageData,
+    config: TrainingConfig,
+    folder: Path | str,
+    *,
+    resume: str | Path = "auto",
+    settings: Mapping[str, object] | None = None,
+    evaluators: Mapping[str, Evaluator] | None = None,
+    evaluate_every: int = 0,
+    console: bool = True,
+) -> TrainState:
+    """Trains ``model`` in place to ``config.steps`` in the run ``folder``, which afterwards holds checkpoints, metrics, samples and model/.
+
+    ``resume`` is "auto" (continue what ``folder`` holds), "never" (start again and remove its checkpoints) or the path of a run or checkpoint.
+    ``settings`` are the caller's flat options; a checkpoint made under others is refused. ``evaluators`` score the averaged model every
+    ``evaluate_every`` steps and at the end. Ctrl-C and SIGTERM finish the step, save, and raise :class:`Stopped`.
+    Raises InputError for what cannot be run or resumed here, NonFiniteLoss when a loss is no number any more.
+    """
+    runtime = start(config)
+    with runtime.numerics(), keeping_gradient_flags(model):
+        runtime.place(model)
+        phases = objective.phases(model)
+        turns = make_turns(model, phases)
+        state = TrainState(
+            modules={"model": model},
+            optimisers={turn.phase.name: turn.optimiser for turn in turns},
+            averages=start_averages(model, config.ema_decay),
+            scaler=runtime.scaler(),
+            settings=flat_settings(config, data, phases, settings or {}),
+        )
+        source = resume_state(state, Path(folder), resume, write=runtime.leads)
+        runtime.barrier()
+        with (
+            open_log(Path(folder) if runtime.leads else None, state.step, tensorboard=config.tensorboard) as log,
+            display(state.step, config.steps, console=console and runtime.leads) as show,
+            stop_requests() as request,
+        ):
+            log.line(f"{'resumed from ' + str(source) if source else 'started'} at step {state.step} of {config.steps} on {runtime.device}")
+            batches = Batches(data, config.batch_size, seed=config.seed, rank=runtime.rank, world_size=runtime.world_size, device=runtime.device)
+            outputs = Outputs(state, config, runtime, Path(folder), data, log, evaluators or {}, evaluate_every)
+            outputs.saved = state.step if source == checkpoint_path(Path(folder), state.step) else -1
+            _Loop(state, config, runtime, turns, batches, outputs, request).run(show, log)
+    return state
+
+
+@dataclass(frozen=True)
+class _Loop:
+    state: TrainState
+    config: TrainingConfig
+    runtime: Runtime
+    turns: tuple[Turn, ...]
+    batches: Batches
+    outputs: Outputs
+    request: StopRequest
+
+    def run(self, show: Display, log: RunLog) -> None:
+        """Step after step until the last one, a request to stop, or a loss that is not finite."""
+        state, before, begun = self.state, self.state.seconds, time.monotonic()
+        images_before = state.images_seen
+        self.state.modules["model"].train()
+        try:
+            while state.step < self.config.steps:
+                self._step()
+                elapsed = time.monotonic() - begun
+                state.seconds = before + elapsed
+                show(state.step, (state.images_seen - images_before) / max(elapsed, 1e-9))
+                self.outputs.after_step()
+                if self._asked_to_stop():
+                    saved = self.outputs.finish()
+                    log.line(f"stopped by request after step {state.step}")
+                    raise Stopped(state.step, self.config.steps, saved)
+        except NonFiniteLoss as error:
+            raise self.outputs.explain(error) from None
+        self.outputs.finish()
+
+    def _step(self) -> None:
+        """Each phase's turn, then the averages."""
+        state, stream = self.state, 0
+        seed_step(self.config.seed, state.step, self.runtime)
+        for turn in self.turns:
+            turn.begin(state.step, self.config.steps)
+            for _ in range(turn.phase.repeats):
+                self._repeat(turn, self._draw(turn, stream))
+                stream += 1
+        if state.averages is not None:
+            state.averages.update(state.step)
+        state.step += 1
+
+    def _repeat(self, turn: Turn, batch: Batch) -> None:
+        """One batch of a phase: loss, backward, merge, optimiser, commit."""
+        phase, window, step = turn.phase, self.state.window, self.state.step + 1
+        with self.runtime.autocast():
+            loss = phase.loss(batch)
+        window.add_loss(step, phase.name, loss)
+        if self.runtime.watches_every_step or window.full:
+            window.look(self.runtime.mean)
+        turn.descend(loss.total, self.runtime, self.state.scaler)
+        if phase.commit is not None:
+            with torch.no_grad():
+                window.add_metrics(step, phase.name, phase.commit(loss))
+
+    def _draw(self, turn: Turn, stream: int) -> Batch:
+        """A fresh batch; only a phase that reads data uses up images."""
+        state, reads = self.state, turn.phase.reads_data
+        batch = self.batches.at(state.images_seen, step=state.step, stream=stream, pixels=reads)
+        if reads:
+            state.images_seen += self.config.batch_size
+        if self.runtime.channels_last and batch.image is not None:
+            return replace(batch, image=batch.image.contiguous(memory_format=torch.channels_last))
+        return batch
+
+    def _asked_to_stop(self) -> bool:
+        """Whether to stop here; several processes agree on it every tenth step, since the signal may reach them at different ones."""
+        if self.runtime.world_size > 1 and self.state.step % 10:
+            return False
+        return self.runtime.agree(self.request.made) and self.state.step < self.config.steps

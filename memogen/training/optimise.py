@@ -1,0 +1,89 @@
+"""One phase's optimiser at work: which parameters move, the schedule, and from a loss to a step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from memogen.training.runtime import Runtime
+from memogen.types import OptimiserConfig, Phase
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A phase with its optimiser: ``moved`` are its parameters, ``still`` all the others of the model."""
+
+    phase: Phase
+    optimiser: torch.optim.Adam
+    moved: tuple[nn.Parameter, ...]
+    still: tuple[nn.Parameter, ...]
+
+    def begin(self, step: int, steps: int) -> None:
+        """Gradients for the phase's parameters alone, and the learning rate of this step."""
+        for parameter in self.still:
+            parameter.requires_grad_(False)
+        for parameter in self.moved:
+            parameter.requires_grad_(True)
+        if self.phase.optimiser.schedule != "constant":
+            self.optimiser.param_groups[0]["lr"] = learning_rate(self.phase.optimiser, step, steps)
+
+    def descend(self, total: Tensor, runtime: Runtime, scaler: torch.amp.GradScaler | None) -> None:
+        """Backward, merge across processes, clip, move."""
+        self.optimiser.zero_grad(set_to_none=True)
+        (total if scaler is None else scaler.scale(total)).backward()
+        runtime.merge_gradients(self.moved)
+        if self.phase.optimiser.clip_norm > 0:
+            if scaler is not None:
+                scaler.unscale_(self.optimiser)
+            nn.utils.clip_grad_norm_(self.moved, self.phase.optimiser.clip_norm)
+        if scaler is None:
+            self.optimiser.step()
+        else:
+            scaler.step(self.optimiser)
+            scaler.update()
+
+
+def learning_rate(config: OptimiserConfig, step: int, steps: int) -> float:
+    """The rate of 0-based ``step`` of ``steps``; "linear" would reach zero just after the last."""
+    return config.learning_rate * (1 - step / steps) if config.schedule == "linear" else config.learning_rate
+
+
+def make_turns(model: nn.Module, phases: tuple[Phase, ...]) -> tuple[Turn, ...]:
+    """An Adam for each phase. Parameters the caller has frozen stay frozen. Raises ValueError for phases that fit cannot serve."""
+    if not any(phase.reads_data for phase in phases):
+        raise ValueError("no phase of this objective reads data: images_seen would stand still, and with it the noise")
+    if len({phase.name for phase in phases}) < len(phases):
+        raise ValueError(f"phases share a name: {', '.join(phase.name for phase in phases)}")
+    own = [p for p in model.parameters() if p.requires_grad]
+    return tuple(_make_turn(phase, own) for phase in phases)
+
+
+@contextmanager
+def keeping_gradient_flags(model: nn.Module) -> Iterator[None]:
+    """Restores which parameters require gradients, and drops the gradients."""
+    flags = [(p, p.requires_grad) for p in model.parameters()]
+    try:
+        yield
+    finally:
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag).grad = None
+
+
+def _make_turn(phase: Phase, own: list[nn.Parameter]) -> Turn:
+    wanted = {id(p) for module in phase.modules for p in module.parameters() if p.requires_grad}
+    moved = tuple(p for p in own if id(p) in wanted)
+    if not moved or len(moved) < len(wanted):
+        raise ValueError(f"phase {phase.name}: its modules must be parts of the model (else they would not be saved) with parameters that may move")
+    still = tuple(p for p in own if id(p) not in wanted)
+    return Turn(phase, _adam(phase.optimiser, moved), moved, still)
+
+
+def _adam(config: OptimiserConfig, parameters: tuple[nn.Parameter, ...]) -> torch.optim.Adam:
+    fused = parameters[0].device.type in ("cpu", "cuda", "mps")
+    return torch.optim.Adam(
+        parameters, lr=config.learning_rate, betas=config.betas, eps=config.eps, weight_decay=config.weight_decay, fused=fused or None
+    )

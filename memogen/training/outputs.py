@@ -1,0 +1,149 @@
+"""What a training leaves behind while it runs and when it ends: lines of metrics, sample grids, scores, checkpoints, the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from memogen.training.checkpoint import checkpoint_path, latest
+from memogen.training.config import TrainingConfig
+from memogen.training.ema import AveragedModel, averaged_model, trainable
+from memogen.training.grid import grid
+from memogen.training.log import RunLog
+from memogen.training.runtime import Runtime
+from memogen.training.state import TrainState
+from memogen.training.window import NonFiniteLoss
+from memogen.types import Evaluator, ImageData, to_uint8
+
+_SHOWN = 64  # images in a sample grid
+
+
+@dataclass
+class Outputs:
+    """Writes on the leading process; the others take part in what needs all of them. ``saved`` is the last checkpoint written or restored."""
+
+    state: TrainState
+    config: TrainingConfig
+    runtime: Runtime
+    folder: Path
+    data: ImageData
+    log: RunLog
+    evaluators: Mapping[str, Evaluator]
+    evaluate_every: int = 0
+    saved: int = -1
+    scored: int = -1
+
+    def after_step(self) -> None:
+        """Whatever is due after the step just made; the checkpoint last, so that what it does not know of is written again."""
+        config, step = self.config, self.state.step
+        if _due(step, config.log_every) or step == config.steps:
+            self._write_metrics()
+        sampling, scoring = _due(step, config.sample_every), bool(self.evaluators) and _due(step, self.evaluate_every)
+        if sampling or scoring:
+            averaged = self._averaged()
+            if sampling and self.runtime.leads:
+                self._write_samples(averaged)
+            if scoring:
+                self._score(averaged)
+        if _due(step, config.checkpoint_every):
+            self.save()
+
+    def save(self) -> Path:
+        """The checkpoint of the present step. Raises NonFiniteLoss rather than save weights that are not numbers."""
+        state, path = self.state, checkpoint_path(self.folder, self.state.step)
+        if self.saved == state.step:
+            return path
+        state.window.look(self.runtime.mean)
+        self.runtime.merge_statistics(self._model)
+        self._check_weights()
+        if self.runtime.leads:
+            state.save(self.folder, self.config.keep)
+            self.log.line(f"saved {path.name}")
+        self.runtime.barrier()
+        self.saved = state.step
+        return path
+
+    def finish(self) -> Path:
+        """The checkpoint, and model/ as from_pretrained reads it; after the last step the scores as well."""
+        from memogen.pretrained import save_pretrained
+
+        path = self.save()
+        averaged = self._averaged()
+        if self.evaluators and self.evaluate_every and self.state.step == self.config.steps and self.scored != self.state.step:
+            self._score(averaged)
+        if self.runtime.leads:
+            save_pretrained(_module(averaged), self.folder / "model", live=self._live())
+            self.log.line(f"wrote model/ at step {self.state.step}")
+        self.runtime.barrier()
+        return path
+
+    def explain(self, error: NonFiniteLoss) -> NonFiniteLoss:
+        """``error`` with the name of the last good checkpoint, also in train.log."""
+        good = latest(self.folder)
+        kept = f"the last good checkpoint is {good}" if good else "there is no checkpoint yet"
+        told = NonFiniteLoss(error.step, error.term, f"; {kept}; try a lower learning rate, clip_norm, or another precision")
+        self.log.line(str(told))
+        return told
+
+    @property
+    def _model(self) -> nn.Module:
+        return self.state.modules["model"]
+
+    def _averaged(self) -> AveragedModel:
+        """All processes make it, since calibrating a synchronised batch norm takes all of them."""
+        self.runtime.merge_statistics(self._model)
+        self._model.zero_grad(set_to_none=True)
+        return averaged_model(self._model, self.state.averages)
+
+    def _write_metrics(self) -> None:
+        state = self.state
+        state.window.look(self.runtime.mean)
+        self.log.metrics(state.step, state.images_seen, state.seconds, state.window.close())
+
+    def _write_samples(self, model: AveragedModel) -> None:
+        samples = self.folder / "samples"
+        samples.mkdir(exist_ok=True)
+        with torch.no_grad():
+            images = to_uint8(model.sample(_SHOWN), model.image_range)
+        grid(images).save(samples / f"step-{self.state.step:08d}.png")
+
+    def _score(self, model: AveragedModel) -> None:
+        """Evaluators run on the leading process while the others wait."""
+        if self.runtime.leads:
+            scores = {
+                f"eval/{name}/{metric}": value
+                for name, evaluator in self.evaluators.items()
+                for metric, value in evaluator(_module(model), self.data, seed=self.config.seed).items()
+            }
+            self.log.metrics(self.state.step, self.state.images_seen, self.state.seconds, scores)
+        self.scored = self.state.step
+        self.runtime.barrier()
+
+    def _check_weights(self) -> None:
+        """One look at all parameters together: their norms are finite unless one of them is not."""
+        parameters = dict(self._model.named_parameters())
+        norms = torch.stack([norm.cpu().double() for norm in torch._foreach_norm(list(parameters.values()), torch.inf)])
+        for name, finite in zip(parameters, norms.isfinite().tolist(), strict=True):
+            if not finite:
+                raise NonFiniteLoss(self.state.step, f"parameter {name}")
+
+    def _live(self) -> dict[str, torch.Tensor] | None:
+        """The unaveraged tensors of the averaged parts."""
+        if self.state.averages is None:
+            return None
+        prefixes = tuple(f"{part}." for part in trainable(self._model).averaged_parts)
+        return {name: tensor for name, tensor in self._model.state_dict().items() if name.startswith(prefixes)}
+
+
+def _due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0
+
+
+def _module(model: AveragedModel) -> nn.Module:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"{type(model).__name__} is no nn.Module")
+    return model

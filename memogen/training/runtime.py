@@ -1,0 +1,187 @@
+"""Where a training runs: device, precision, seeds and processes.
+
+Processes are started by ``torchrun`` or ``accelerate launch``; this file reads the environment they set and otherwise calls
+``torch.distributed`` alone. All processes must see the same run folder. What batch norm does across processes is in
+docs/decisions/0003-batch-norm-across-processes.md.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from memogen.training.config import Precision, TrainingConfig
+from memogen.types import InputError
+
+_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_PATIENCE = timedelta(hours=4)  # the other processes wait this long while the first one evaluates or writes
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """The device and the processes of one training. ``rank`` 0 leads: it alone prints and writes files."""
+
+    device: torch.device
+    rank: int = 0
+    world_size: int = 1
+    precision: Precision = "float32"
+    channels_last: bool = False
+    sync_batch_norm: bool = False
+
+    @property
+    def leads(self) -> bool:
+        return self.rank == 0
+
+    @property
+    def watches_every_step(self) -> bool:
+        """Whether reading a number on the host is free: a single process on the CPU."""
+        return self.device.type == "cpu" and self.world_size == 1
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Half precision around a loss, or nothing."""
+        if self.precision not in _AUTOCAST:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=_AUTOCAST[self.precision])
+
+    def scaler(self) -> torch.amp.GradScaler | None:
+        return torch.amp.GradScaler(self.device.type) if self.precision == "fp16" else None
+
+    @contextmanager
+    def numerics(self) -> Iterator[None]:
+        """Within: double precision is the default type if asked for, and convolutions on CUDA may choose their fastest algorithm.
+
+        Matrix products keep full float32: a vMF memory multiplies cosines by its concentration, which TF32's ten bits cannot bear.
+        """
+        default, benchmark = torch.get_default_dtype(), torch.backends.cudnn.benchmark
+        torch.set_default_dtype(torch.float64 if self.precision == "float64" else default)
+        torch.backends.cudnn.benchmark = benchmark or self.device.type == "cuda"
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(default)
+            torch.backends.cudnn.benchmark = benchmark
+
+    def place(self, model: nn.Module) -> None:
+        """Moves ``model`` in place to the device, type and memory format; all processes continue from the weights and buffers of rank 0."""
+        if self.sync_batch_norm and self.world_size > 1:
+            nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        model.to(self.device, torch.float64 if self.precision == "float64" else None)
+        if self.channels_last:
+            for parameter in model.parameters():
+                if parameter.dim() == 4:
+                    parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+        if self.world_size > 1:
+            for tensor in model.state_dict().values():
+                shared = tensor.contiguous()
+                dist.broadcast(shared, src=0)
+                tensor.copy_(shared)
+
+    def merge_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Every gradient becomes its mean over the processes: one flat all-reduce for each dtype."""
+        if self.world_size > 1:
+            self._average(p.grad for p in parameters if p.grad is not None)
+
+    def merge_statistics(self, model: nn.Module) -> None:
+        """The running means and variances of batch norm become their mean over the processes."""
+        if self.world_size > 1:
+            norms = (m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm))
+            self._average(b for norm in norms for b in norm.buffers() if b.is_floating_point())
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean of a host tensor over the processes."""
+        if self.world_size > 1:
+            dist.all_reduce(values)
+            values /= self.world_size
+        return values
+
+    def agree(self, flag: bool) -> bool:
+        """True on every process as soon as it is true on one."""
+        if self.world_size == 1:
+            return flag
+        told = torch.tensor(float(flag))
+        dist.all_reduce(told, op=dist.ReduceOp.MAX)
+        return bool(told)
+
+    def barrier(self) -> None:
+        self.agree(False)
+
+    def _average(self, tensors: Iterable[Tensor]) -> None:
+        kinds: dict[torch.dtype, list[Tensor]] = {}
+        for tensor in tensors:
+            kinds.setdefault(tensor.dtype, []).append(tensor)
+        for same in kinds.values():
+            flat = torch.cat([tensor.reshape(-1) for tensor in same])
+            dist.all_reduce(flat)
+            flat /= self.world_size
+            for tensor, merged in zip(same, flat.split([tensor.numel() for tensor in same]), strict=True):
+                tensor.copy_(merged.view(tensor.shape))
+
+
+def start(config: TrainingConfig) -> Runtime:
+    """Chooses the device, joins the processes the launcher started, and checks that ``config`` can run here; may be called again.
+
+    Raises InputError for a device or an option this machine cannot serve.
+    """
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    device = choose_device(config.device)
+    _check(config, device, world_size)
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
+    if world_size > 1 and not dist.is_initialized():
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
+        atexit.register(_leave)
+    rank = dist.get_rank() if world_size > 1 else 0
+    return Runtime(device, rank, world_size, config.precision, config.channels_last, config.sync_batch_norm)
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """For "auto" CUDA, then MPS, then the CPU. Among several processes each takes its own CUDA device."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"training.device is {name!r}: no such device: use auto, cpu, mps, cuda or cuda:0") from error
+    present = {"cpu": 1, "mps": int(torch.backends.mps.is_available()), "cuda": torch.cuda.device_count()}.get(device.type, 0)
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    if (device.index or 0) >= present:
+        raise InputError(f"training.device is {name!r}: {present} such devices are here: use cpu, or no more processes than devices")
+    return device
+
+
+def seed(number: int) -> None:
+    """Seeds torch's generators: call it before a model is built, so that its initial weights are a function of the seed."""
+    torch.manual_seed(number)
+
+
+def seed_step(number: int, step: int, runtime: Runtime) -> None:
+    """Starts a step's generator (dropout and the like) as a function of (seed, step, rank): nothing of it needs saving."""
+    mixed = (number * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + runtime.rank * 0x94D049BB133111EB) % 2**63
+    torch.default_generator.manual_seed(mixed)  # a hundred times cheaper than torch.manual_seed
+    if runtime.device.type == "cuda":
+        torch.cuda.manual_seed(mixed)
+    elif runtime.device.type == "mps":
+        torch.mps.manual_seed(mixed)
+
+
+def _check(config: TrainingConfig, device: torch.device, world_size: int) -> None:
+    if config.batch_size % world_size:
+        raise InputError(f"training.batch_size is {config.batch_size}: {world_size} processes cannot share it: use a multiple of {world_size}")
+    if config.precision == "float64" and device.type == "mps":
+        raise InputError("training.precision is 'float64': MPS has no double precision: use float32, or device cpu")
+    if config.sync_batch_norm and device.type != "cuda":
+        raise InputError(f"training.sync_batch_norm is true: it works on CUDA alone, and the device is {device.type}: leave it off")
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()

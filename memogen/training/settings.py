@@ -1,0 +1,46 @@
+"""What a run was started with, as flat names and plain values, and what may change when it continues."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from memogen.training.config import TrainingConfig
+from memogen.types import ImageData, InputError, Phase
+
+Settings = dict[str, object]
+
+_FREE = frozenset(f"training.{name}" for name in ("steps", "log_every", "sample_every", "checkpoint_every", "keep", "device", "tensorboard"))
+
+
+def flat_settings(config: TrainingConfig, data: ImageData, phases: tuple[Phase, ...], given: Mapping[str, object]) -> Settings:
+    """The caller's flat ``given`` settings and, over them, the loop's own: ``training.*``, ``data.digest``, ``phases.NAME.*``."""
+    own: Settings = {f"training.{name}": value for name, value in asdict(config).items()}
+    own["data.digest"] = data.digest
+    own["data.size"] = len(data)
+    for phase in phases:
+        own[f"phases.{phase.name}.repeats"] = phase.repeats
+        own |= {f"phases.{phase.name}.{name}": value for name, value in asdict(phase.optimiser).items()}
+    plain: Settings = json.loads(json.dumps({**given, **own}, default=str))
+    return plain
+
+
+def check_unchanged(saved: Mapping[str, object], current: Mapping[str, object], where: object) -> None:
+    """Raises InputError naming every option in which ``current`` may not continue what ``saved`` began."""
+    changed = [name for name in sorted({*saved, *current} - _FREE) if saved.get(name) != current.get(name)]
+    if _steps(current) < _steps(saved) or (_steps(current) != _steps(saved) and _scheduled(current)):
+        changed.append("training.steps")
+    if changed:
+        told = ", ".join(f"{name} was {saved.get(name)!r} and is {current.get(name)!r}" for name in changed)
+        reason = " (a linear schedule depends on the steps)" if "training.steps" in changed and _scheduled(current) else ""
+        raise InputError(f"{where}: cannot be continued under other settings: {told}{reason}: restore them, use another folder, or resume='never'")
+
+
+def _steps(settings: Mapping[str, object]) -> int:
+    steps = settings.get("training.steps")
+    return steps if isinstance(steps, int) else 0
+
+
+def _scheduled(settings: Mapping[str, object]) -> bool:
+    return any(name.startswith("phases.") and name.endswith(".schedule") and value != "constant" for name, value in settings.items())

@@ -1,0 +1,130 @@
+"""Everything a training is: modules, optimisers, averages, scaler and three counters. Its checkpoint resumes to the same bits.
+
+No generator state is kept: noise, data order and dropout are functions of the counters (docs/decisions/0004-counted-randomness-and-resume.md).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from memogen.training.checkpoint import checkpoint_path, checkpoints, latest, read_checkpoint, remove, step_of, sweep, write_checkpoint
+from memogen.training.ema import Averages
+from memogen.training.settings import Settings, check_unchanged
+from memogen.training.window import Window
+from memogen.types import InputError
+
+_FORMAT = 1
+
+
+@dataclass
+class TrainState:
+    """``modules`` are saved whole, by name; ``optimisers`` by phase name; ``window`` holds the terms seen since the last line of metrics."""
+
+    modules: dict[str, nn.Module]
+    optimisers: dict[str, torch.optim.Adam]
+    averages: Averages | None
+    scaler: torch.amp.GradScaler | None
+    settings: Settings
+    step: int = 0
+    images_seen: int = 0
+    seconds: float = 0.0
+    window: Window = field(default_factory=Window)
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the settings: names a run's configuration in results."""
+        return hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()[:16]
+
+    def save(self, folder: Path, keep: int = 2) -> Path:
+        """Writes checkpoints/step-XXXXXXXX of the run ``folder``, then removes all but the newest ``keep``. Reads device memory."""
+        path = checkpoint_path(folder, self.step)
+        files: dict[str, Mapping[str, Tensor]] = {name: module.state_dict() for name, module in self.modules.items()}
+        files["optimisers"] = self._optimiser_tensors()
+        files["averages"] = self.averages.values if self.averages else {}
+        counters = {"step": self.step, "images_seen": self.images_seen, "seconds": self.seconds, "window": self.window.sums}
+        scaler = self.scaler.state_dict() if self.scaler else None
+        write_checkpoint(path, files, {"format": _FORMAT, **counters, "scaler": scaler, "settings": self.settings})
+        remove(checkpoints(folder)[:-keep])
+        return path
+
+    def load(self, path: Path) -> None:
+        """Becomes the checkpoint at ``path``, in place. Raises InputError if it is not whole or was made under other settings."""
+        try:
+            files, saved = read_checkpoint(path)
+        except ValueError as error:
+            raise InputError(f"{error}: choose another checkpoint") from error
+        check_unchanged(saved["settings"], self.settings, path)
+        try:
+            self._restore(files)
+        except (KeyError, RuntimeError) as error:
+            raise InputError(f"{path}: does not fit this model ({str(error).splitlines()[0]}): use the model it was made with") from error
+        if self.scaler and saved["scaler"]:
+            self.scaler.load_state_dict(saved["scaler"])
+        self.step, self.images_seen, self.seconds = saved["step"], saved["images_seen"], saved["seconds"]
+        self.window = Window(saved["window"])
+
+    def _optimiser_tensors(self) -> dict[str, Tensor]:
+        """phase/parameter/exp_avg and so on, for every parameter that has been moved."""
+        names = self._parameter_names()
+        return {
+            f"{phase}/{names[parameter]}/{key}": value
+            for phase, optimiser in self.optimisers.items()
+            for parameter, moments in optimiser.state.items()
+            for key, value in moments.items()
+        }
+
+    @torch.no_grad()
+    def _restore(self, files: Mapping[str, Mapping[str, Tensor]]) -> None:
+        for name, module in self.modules.items():
+            module.load_state_dict(files[name])
+        for name, value in (self.averages.values if self.averages else {}).items():
+            value.copy_(files["averages"][name])
+        parameters = {name: parameter for parameter, name in self._parameter_names().items()}
+        for optimiser in self.optimisers.values():
+            optimiser.state.clear()
+        for address, value in files["optimisers"].items():
+            phase, name, key = address.split("/")
+            optimiser, parameter = self.optimisers[phase], parameters[name]
+            optimiser.state[parameter][key] = _like(parameter, value, fused=bool(optimiser.defaults["fused"]))
+
+    def _parameter_names(self) -> dict[Tensor, str]:
+        return {p: f"{module}.{name}" for module, part in self.modules.items() for name, p in part.named_parameters()}
+
+
+def resume_state(state: TrainState, folder: Path, resume: str | Path, *, write: bool = True) -> Path | None:
+    """Brings ``state`` to where the run ``folder``, or the run or checkpoint named by ``resume``, stands; None for a fresh start.
+
+    "auto" takes the newest whole checkpoint of ``folder`` if it has any; "never" removes them. Checkpoints of ``folder`` beyond the restored
+    step belong to a course that is given up and are removed. With ``write`` False nothing is removed (the other processes).
+    """
+    source = None if resume == "never" else _source(folder, resume)
+    if source is not None:
+        state.load(source)
+    if write:
+        sweep(folder)
+        remove([path for path in checkpoints(folder) if source is None or step_of(path) > state.step])
+    return source
+
+
+def _source(folder: Path, resume: str | Path) -> Path | None:
+    chosen = folder if resume == "auto" else Path(resume)
+    source = chosen if step_of(chosen) >= 0 else latest(chosen)
+    if source is None and (resume != "auto" or checkpoints(chosen)):
+        raise InputError(f"{chosen}: holds no whole checkpoint to resume from: name another one, or start again with resume='never'")
+    if source is not None and source.resolve().parent != (folder / "checkpoints").resolve() and checkpoints(folder):
+        raise InputError(f"{folder}: holds a run of its own, so {source} cannot be continued in it: use resume='auto', or another folder")
+    return source
+
+
+def _like(parameter: Tensor, value: Tensor, *, fused: bool) -> Tensor:
+    """``value`` where Adam keeps it: moments beside the parameter and in its memory format, the step count on the host unless fused."""
+    if value.shape != parameter.shape or value.dim() == 0:
+        return value.to(parameter.device) if fused else value.clone()
+    return torch.empty_like(parameter, requires_grad=False).copy_(value)
