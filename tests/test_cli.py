@@ -26,7 +26,9 @@ def run(words: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
     return code, captured.out, captured.err
 
 
-def toy(model: str, *, num: Annotated[int, "how many"] = 3, in_: Literal["keys", "noise"] = "keys", dry_run: bool = False, others: Mapping[str, str]) -> int:
+def toy(
+    model: str, *, num: Annotated[int, "how many"] = 3, in_: Literal["keys", "noise"] = "keys", dry_run: bool = False, others: Mapping[str, str]
+) -> int:
     """A command for the tests."""
     print(model, num, in_, dry_run, dict(others))
     return 7

@@ -1,7 +1,7 @@
 """The command line: finds the command, runs it, and turns whatever goes wrong into one line and an exit code.
 
-0 all well; 1 our fault; 2 the user's input; 130 stopped by Ctrl-C. A traceback appears only with ``--debug``. Nothing here imports torch:
-a command imports what it needs when it runs.
+0 all well; 1 our fault, or a training that diverged; 2 the user's input; 130 stopped on request (Ctrl-C, SIGTERM). A traceback appears only
+with ``--debug``. Nothing here imports torch: a command imports what it needs when it runs.
 """
 
 from __future__ import annotations
@@ -81,10 +81,21 @@ def overview(group: str = "") -> str:
 
 def _explain(error: Exception) -> int:
     """One line on standard error, and the exit code."""
-    types = sys.modules.get("memogen.types")  # where it was never imported, nobody can have raised its InputError
     message = " ".join(str(error).split())
-    if isinstance(error, UsageError) or (types is not None and isinstance(error, types.InputError)):
+    if isinstance(error, UsageError) or _is(error, "memogen.types", "InputError"):
         print(f"memogen: {message}", file=sys.stderr)
         return INPUT
+    if _is(error, "memogen.training.stopping", "Stopped"):
+        print(f"memogen: {message}", file=sys.stderr)
+        return STOPPED
+    if _is(error, "memogen.training.window", "NonFiniteLoss"):
+        print(f"memogen: {message}", file=sys.stderr)
+        return OURS
     print(f"memogen: {type(error).__name__}: {message} (a fault of ours: run again with --debug for the traceback)", file=sys.stderr)
     return OURS
+
+
+def _is(error: Exception, module: str, name: str) -> bool:
+    """Whether the error is of that class, without importing it: where its module was never imported, nobody can have raised it."""
+    home = sys.modules.get(module)
+    return home is not None and isinstance(error, getattr(home, name))

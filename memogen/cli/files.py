@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from memogen.cli.options import UsageError
+from memogen.cli.options import UsageError, nearest
 
 if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
 
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
+    from memogen.models import MemoryGAN
+    from memogen.types import ImageData
+
+PICTURES = (".png", ".jpg", ".webp", ".gif")
 
 
 def find_model(name: str) -> str:
@@ -29,22 +32,67 @@ def find_model(name: str) -> str:
     raise UsageError(f"{name}: no such folder; name a run folder, a saved model's folder, or a hub id such as owner/name")
 
 
-def open_model(name: str) -> torch.nn.Module:
+def open_model(name: str) -> MemoryGAN:
     """Load a model for drawing and looking."""
     folder = find_model(name)
+    from memogen.models import MemoryGAN
     from memogen.pretrained import from_pretrained
 
-    return from_pretrained(folder)
+    model = from_pretrained(folder)
+    if not isinstance(model, MemoryGAN):
+        raise UsageError(f"{name}: a {type(model).__name__} cannot be drawn by this command")
+    return model
 
 
-def check_picture_path(out: Path, *, suffixes: Sequence[str] = PICTURES) -> None:
+def results_file(name: str) -> Path | None:
+    """results.jsonl of the run that a model was named by; None for a bare model or one on the hub."""
+    path = Path(name).expanduser()
+    return path / "results.jsonl" if (path / "model" / "config.json").is_file() else None
+
+
+def open_data(name: str, *, split: str = "train") -> ImageData:
+    """A data set by its name, or from a folder or archive of images."""
+    from memogen.data import DATASETS, load
+
+    if name not in DATASETS and not Path(name).expanduser().exists():
+        raise UsageError(f"--data {name}: no such folder and no such data set{nearest(name, DATASETS)}; there are {', '.join(DATASETS)}")
+    return load(name, split=split) if name in DATASETS else load("folder", folder=name, split=split)
+
+
+def read_picture(path: Path, model: MemoryGAN) -> torch.Tensor:
+    """A picture file as uint8 (c, h, w) in the shape that the model reads."""
+    import torch
+
+    from memogen.data.images import UnusableImage, decode, shaped
+    from memogen.data.options import DataOptions
+
+    channels, height, width = model.config.image_shape
+    try:
+        with path.open("rb") as file:
+            picture, _ = decode(file)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}); name a picture file") from error
+    except UnusableImage as error:
+        raise UsageError(f"{path}: {error}; name another picture") from error
+    return torch.tensor(shaped(picture, DataOptions(size=(height, width), fit="resize"), channels))
+
+
+def check_picture(out: Path) -> None:
     """Refuse a name that cannot become a picture, before any work is done."""
-    if out.suffix.lower() not in suffixes:
-        raise UsageError(f"--out {out}: cannot write a picture of this kind; end the name with {', '.join(suffixes)}")
+    if out.suffix.lower() not in PICTURES:
+        raise UsageError(f"--out {out}: cannot write a picture of this kind; end the name with one of {', '.join(PICTURES)}")
 
 
 def write_picture(picture: Image, out: Path) -> None:
-    """Save one picture and say where."""
+    """Save one picture, in place of any former one, and say where."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(out)
+    (picture if out.suffix.lower() == ".png" else picture.convert("RGB")).save(out)
     print(out)
+
+
+def write_folder(pictures: Sequence[Image], out: Path) -> None:
+    """Save pictures as 00000.png, 00001.png, ... in a folder."""
+    out.mkdir(parents=True, exist_ok=True)
+    for place, picture in enumerate(pictures):
+        picture.save(out / f"{place:05d}.png")
+    print(f"{out}: {len(pictures)} images")

@@ -37,7 +37,7 @@ def split(words: Sequence[str], valued: Iterable[str], flags: Iterable[str]) -> 
         word = rest.pop(0)
         name, equals, value = word.partition("=")
         if word == "--":
-            return own + [word, *rest], others
+            return [*own, word, *rest], others
         if not word.startswith("--") or name in flags:
             own.append(word)
         elif name in valued:

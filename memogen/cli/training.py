@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
-if TYPE_CHECKING:
-    from memogen.recipes import Recipe
+from memogen.cli.options import UsageError
 
 
 def demo(*, out: Annotated[Path, "folder of the run"] = Path("runs/demo")) -> None:
@@ -48,19 +47,34 @@ def train(
 def evaluate(
     model: Annotated[str, "a run folder, a saved model's folder, or a hub id"],
     *,
-    data: Annotated[str, "the data set to compare with: its name or folder"],
-    metrics: Annotated[str, "comma-separated: is (inception score), fid (Fréchet distance)"] = "is,fid",
+    data: Annotated[str, "the data to compare with: a data set's name, or a folder"],
+    split: Annotated[str, "the part of the data to compare with"] = "test",
+    extractor: Annotated[str | None, "the classifier that scores; without it the one of the data set"] = None,
+    metrics: Annotated[str, "comma-separated: is (inception score), fid (Fréchet distance), prdc (precision, recall, density, coverage)"] = "is,fid",
     num_samples: Annotated[int, "number of samples to score"] = 10_000,
     seed: Annotated[int, "seed of the samples"] = 0,
-    split: Annotated[str, "the part of the data set to compare with"] = "test",
-    out: Annotated[Path | None, "a .jsonl file to append the rows to; without it the run's results.jsonl"] = None,
+    out: Annotated[Path | None, "a .jsonl file to append the rows to; without it a run's results.jsonl"] = None,
 ) -> None:
     """Score a model's samples against a data set."""
-    raise NotImplementedError
+    from memogen.cli.files import open_data, open_model, results_file
+
+    opened, compared = open_model(model), open_data(data, split=split)
+    from memogen.evaluation import append_rows
+    from memogen.evaluation import evaluate as score
+
+    rows = score(opened, compared, extractor=extractor or compared.name, metrics=metrics.split(","), num_samples=num_samples, seed=seed)
+    for row in rows:
+        print(f"{row['metric']:<16} {row['value']:.4f}" + (f" +- {row['spread']:.4f}" if row["spread"] is not None else ""))
+    target = out or results_file(model)
+    if target is not None:
+        append_rows(target, rows)
+        print(f"appended to {target}")
 
 
 def report(run: Annotated[Path, "a run folder"]) -> None:
     """Write the run's report.html: samples, curves, memory, nearest training images, scores."""
+    if not (run / "config.yaml").is_file():
+        raise UsageError(f"{run}: no run folder (no config.yaml in it); name a folder that memogen train wrote")
     from memogen.report import page
 
     print(page.write_report(run))

@@ -1,0 +1,88 @@
+"""The commands that look inside a memory: usage, slots, posterior, query."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+from memogen.cli.files import check_picture, open_model, read_picture, write_picture
+from memogen.cli.options import UsageError
+from memogen.cli.pictures import Model
+
+Picture = Annotated[Path, "a picture file; it is brought to the model's size and colours"]
+
+
+def usage(model: Model, *, top: Annotated[int, "number of heaviest slots to list"] = 10) -> None:
+    """Print how much of the memory is in use, and its heaviest slots."""
+    opened = open_model(model)
+    from memogen.memory import inspect
+    from memogen.report.drawing import memory_of
+
+    memory = memory_of(opened)
+    for name, value in dataclasses.asdict(inspect.usage(memory)).items():
+        print(f"{name:<18} {_numbers(value)}")
+    print("\n  slot  value      mass    age   prior")
+    for row in inspect.top_slots(memory, top):
+        print(f"{row.slot:>6}  {'real' if row.value else 'fake'}  {row.mass:>9.4g}  {row.age:>5}  {row.prior:>6.2%}")
+
+
+def slots(
+    model: Model,
+    *,
+    slots: Annotated[str, "the slots to draw, as 0,17,250; without it some from the heaviest to the lightest"] = "",
+    num: Annotated[int, "number of slots, where none are named"] = 10,
+    seed: Annotated[int, "seed of the noise"] = 0,
+    out: Annotated[Path, "the picture"] = Path("slots.png"),
+) -> None:
+    """Draw a row of images for each of some memory slots."""
+    check_picture(out)
+    chosen = _slot_numbers(slots)
+    opened = open_model(model)
+    from memogen.report import figures
+
+    write_picture(figures.slot_sheet(opened, chosen, num_slots=num, seed=seed), out)
+
+
+def posterior(
+    model: Model,
+    image: Picture,
+    *,
+    num: Annotated[int, "number of slots"] = 9,
+    seed: Annotated[int, "seed of the noise under the bars"] = 0,
+    out: Annotated[Path, "the picture"] = Path("posterior.png"),
+) -> None:
+    """Draw which memory slots an image belongs to, each with an image of its own."""
+    check_picture(out)
+    opened = open_model(model)
+    from memogen.report import figures
+
+    write_picture(figures.posterior(opened, read_picture(image, opened), num=num, seed=seed), out)
+
+
+def query(model: Model, image: Picture, *, num: Annotated[int, "number of slots to list"] = 10) -> None:
+    """Print the memory slots that an image belongs to, and whether the memory takes it for real."""
+    opened = open_model(model)
+    from memogen.memory import inspect
+    from memogen.report.drawing import memory_of
+
+    memory = memory_of(opened)
+    queries = opened.encode(read_picture(image, opened)[None])
+    print(f"p(real) {float(memory(queries).value[0]):.4f}   log p(image | real) {float(memory.log_likelihood(queries)[0]):.4g}\n")
+    found = inspect.slot_posterior(memory, queries, num)
+    print("  slot  posterior")
+    for slot, share in zip(found.slots, found.probability, strict=True):
+        print(f"{slot:>6}  {share:>9.4f}")
+    print(f"other real slots {found.other_real:.4f}, fake slots {found.fake:.4f}")
+
+
+def _numbers(value: object) -> str:
+    values = value if isinstance(value, tuple) else (value,)
+    return "  ".join(f"{part:.4g}" if isinstance(part, float) else str(part) for part in values)
+
+
+def _slot_numbers(text: str) -> list[int] | None:
+    try:
+        return [int(part) for part in text.split(",")] if text else None
+    except ValueError as error:
+        raise UsageError(f"--slots {text}: not a list of whole numbers; write it as 0,17,250") from error

@@ -1,0 +1,72 @@
+"""The commands that draw: sample, interpolate, neighbours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from memogen.cli.files import check_picture, open_model, write_folder, write_picture
+
+Model = Annotated[str, "a run folder, a saved model's folder, or a hub id"]
+
+
+def sample(
+    model: Model,
+    *,
+    num: Annotated[int, "number of images"] = 64,
+    slot: Annotated[int | None, "draw from this memory slot"] = None,
+    label: Annotated[int | None, "draw this class, where the model knows classes"] = None,
+    seed: Annotated[int, "image i depends on the seed and i alone"] = 0,
+    out: Annotated[Path, "a picture (a grid; with --num 1 the image itself), or a folder for one PNG per image"] = Path("samples.png"),
+) -> None:
+    """Draw images from a model; needs no data set."""
+    if out.suffix:
+        check_picture(out)
+    opened = open_model(model)
+    from memogen.report import drawing, figures, grid
+
+    if out.suffix and num > 1:
+        return write_picture(figures.sample_grid(opened, num, seed=seed, slot=slot, label=label), out)
+    images = drawing.draw_samples(opened, num, seed=seed, slot=slot, label=label)
+    if out.suffix:
+        return write_picture(grid.tile(images[0]), out)
+    return write_folder([grid.tile(image) for image in images], out)
+
+
+def interpolate(
+    model: Model,
+    *,
+    in_: Annotated[Literal["keys", "noise"], "between four memory keys, or between noises inside one slot"] = "keys",
+    slot: Annotated[int | None, "the slot whose noises are drawn, with --in noise"] = None,
+    seed: Annotated[int, "seed of the four corners"] = 0,
+    out: Annotated[Path, "a picture with the corners framed, or a .gif that moves around them"] = Path("interpolation.png"),
+) -> None:
+    """Draw the way between images: in key space, or inside one memory slot."""
+    check_picture(out)
+    opened = open_model(model)
+    from memogen.report import figures, grid
+
+    if out.suffix.lower() != ".gif":
+        return write_picture(figures.interpolation(opened, where=in_, slot=slot, seed=seed), out)
+    frames = figures.interpolation_frames(opened, where=in_, slot=slot, seed=seed)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    grid.save_gif(frames, out)
+    print(out)
+
+
+def neighbours(
+    model: Model,
+    *,
+    data: Annotated[str, "the training data: a data set's name, or a folder"],
+    num: Annotated[int, "number of samples"] = 8,
+    nearest: Annotated[int, "number of training images beside each"] = 7,
+    seed: Annotated[int, "seed of the samples"] = 0,
+    out: Annotated[Path, "the picture"] = Path("neighbours.png"),
+) -> None:
+    """Draw samples beside their nearest training images: does the model copy?"""
+    check_picture(out)
+    opened = open_model(model)
+    from memogen.cli.files import open_data
+    from memogen.report import figures
+
+    write_picture(figures.neighbours(opened, open_data(data), num=num, nearest=nearest, seed=seed), out)
