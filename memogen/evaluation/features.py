@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped, UInt8
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -109,8 +109,8 @@ class Classifier(nn.Module):
         return self
 
     @torch.no_grad()
-    def features(self, image: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b f"]:
-        """The layer before the logits. An image of another shape or type is an InputError."""
+    def features(self, image: Shaped[Tensor, "b c h w"]) -> Float[Tensor, "b f"]:
+        """The layer before the logits, of uint8 images. Another shape or type is an InputError."""
         self._check(image)
         with torch.autocast(image.device.type, enabled=False), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
             return self.network.features(self.card.normalise(image))
@@ -122,7 +122,7 @@ class Classifier(nn.Module):
             out: Tensor = self.network.head(features)
         return out
 
-    def forward(self, image: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b classes"]:
+    def forward(self, image: Shaped[Tensor, "b c h w"]) -> Float[Tensor, "b classes"]:
         return self.logits(self.features(image))
 
     def _check(self, image: Tensor) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -30,6 +30,7 @@ class Result:
     protocol: dict[str, object] = field(default_factory=dict)
 
 
+@runtime_checkable
 class Score(Protocol):
     """A score under way."""
 

@@ -1,0 +1,62 @@
+"""Statistics of real data: cached under what they depend on, measured again where the file is damaged."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from memogen.evaluation.reference import Reference, default_cache, read_blocks, shuffled
+from memogen.types import ImageData
+from tests.evaluation.conftest import Moments
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*"))
+
+
+def test_second_time_comes_from_the_cache(tiny: ImageData, extractor: Moments, tmp_path: Path) -> None:
+    read: list[int] = []
+    first = Reference(tiny, extractor, tmp_path, tick=read.append).statistics()
+    assert sum(read) == len(tiny) and len(_files(tmp_path)) == 1
+    second = Reference(tiny, extractor, tmp_path, tick=read.append).statistics()
+    assert sum(read) == len(tiny)
+    assert second.count == first.count and torch.equal(second.mean, first.mean) and torch.equal(second.scatter, first.scatter)
+
+
+def test_other_data_or_another_extractor_have_their_own(tiny: ImageData, extractor: Moments, tmp_path: Path) -> None:
+    class Other(Moments):
+        version = "moments:2"
+
+    for data, reader in ((tiny, extractor), (replace(tiny, digest="tiny-2"), extractor), (tiny, Other()), (replace(tiny, split="train"), extractor)):
+        Reference(data, reader, tmp_path).statistics()
+    assert len(_files(tmp_path)) == 4
+
+
+def test_damaged_file_is_measured_again(tiny: ImageData, extractor: Moments, tmp_path: Path) -> None:
+    first = Reference(tiny, extractor, tmp_path).statistics()
+    (path,) = _files(tmp_path)
+    for damage in (b"", b"no safetensors", path.read_bytes()[:-7]):
+        path.write_bytes(damage)
+        assert torch.equal(Reference(tiny, extractor, tmp_path).statistics().scatter, first.scatter)
+    assert _files(tmp_path) == [path]
+
+
+def test_features_of_a_part_are_drawn_from_all_of_it(tiny: ImageData, extractor: Moments) -> None:
+    features = Reference(tiny, extractor).features(40)
+    chosen = shuffled(120, 0)[:40]
+    assert len({int(tiny.label[i]) for i in chosen}) >= 9  # type: ignore[index]
+    torch.testing.assert_close(features, extractor.features(torch.from_numpy(tiny.image[chosen])))
+    assert len(Reference(tiny, extractor).features(1000)) == 120
+
+
+def test_blocks_hold_every_image_once_in_order(tiny: ImageData) -> None:
+    order = shuffled(120, 1)
+    blocks = torch.cat(list(read_blocks(tiny, order, size=50)))
+    assert np.array_equal(blocks.numpy(), tiny.image[order]) and sorted(order) == list(range(120))
+
+
+def test_cache_follows_the_environment(own_cache: Path) -> None:
+    assert default_cache() == own_cache / "statistics"
