@@ -140,6 +140,8 @@ def _mapping(hints: Sequence[Any], value: object, where: str, complete: bool) ->
 
 
 def _scalar(hint: Any, value: object, where: str) -> Any:
+    if hint is Any:
+        return value
     if hint is float:
         return _number(value, where)
     if hint in (int, bool, str) and type(value) is hint:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import yaml
@@ -36,6 +36,8 @@ class Outer:
     name: str = "x"
     width: int | Literal["auto"] = "auto"
     stages: tuple[Inner, ...] = ()
+    rates: dict[str, float] = field(default_factory=dict)
+    rest: dict[str, Any] = field(default_factory=dict)
 
 
 CONFIGS = st.builds(
@@ -47,6 +49,8 @@ CONFIGS = st.builds(
     name=st.text(st.characters(min_codepoint=32, max_codepoint=126)),
     width=st.integers() | st.just("auto"),
     stages=st.lists(st.builds(Inner), max_size=2).map(tuple),
+    rates=st.dictionaries(st.sampled_from("ab"), st.floats(allow_nan=False)),
+    rest=st.dictionaries(st.sampled_from("ab"), st.none() | st.integers() | st.lists(st.booleans())),
 )
 
 
@@ -93,6 +97,8 @@ def changed(path: str, value: object) -> dict[str, object]:
         ("name", None, r"^name: .*text"),
         ("width", "autp", r"^width: .*did you mean 'auto'"),
         ("stages", [{}], r"^stages\[0\]\.num_slots: missing"),
+        ("rates", {"a": "x"}, r"^rates\.a: .*not a number"),
+        ("rates", [1.0], r"^rates: .*not a mapping"),
         ("colour", 1, r"^colour: unknown option"),
     ],
 )
