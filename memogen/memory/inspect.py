@@ -22,10 +22,14 @@ LEVELS = (0.0, 0.25, 0.5, 0.75, 0.95, 1.0)  # of the quantiles in Usage
 class Slots(Protocol):
     """What inspection needs of a memory: ``keys`` (k, d), ``values`` (k,) 1 real / 0 fake, ``mass`` (k,) the histogram h, ``age`` (k,) in writes."""
 
-    keys: Tensor
-    values: Tensor
-    mass: Tensor
-    age: Tensor
+    @property
+    def keys(self) -> Tensor: ...
+    @property
+    def values(self) -> Tensor: ...
+    @property
+    def mass(self) -> Tensor: ...
+    @property
+    def age(self) -> Tensor: ...
 
 
 @dataclass(frozen=True)

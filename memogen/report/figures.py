@@ -50,9 +50,7 @@ def slot_sheet(
     return grid.sheet(images, [_caption(row) for row in rows], theme=theme)
 
 
-def interpolation(
-    model: Model, *, where: Where = "keys", slot: int | None = None, side: int = 8, seed: int = 0, theme: Theme = LIGHT
-) -> Image.Image:
+def interpolation(model: Model, *, where: Where = "keys", slot: int | None = None, side: int = 8, seed: int = 0, theme: Theme = LIGHT) -> Image.Image:
     """``side`` x ``side`` images between four drawn corners, framed: Fig. 1 between keys, Figs. 6-7 in the noise of one slot.
 
     A model whose generator reads no key is interpolated in noise (the DCGAN panels of Fig. 1).
@@ -74,16 +72,17 @@ def posterior(model: Model, image: UInt8[Tensor, "c h w"], *, num: int = 9, seed
     if not found.slots:
         raise InputError("posterior: the memory holds no real slot: train the model first")
     images = torch.cat([draw_samples(model, 1, seed=seed, slot=slot) for slot in found.slots])
-    return grid.bars(images, found.probability, [f"slot {slot}" for slot in found.slots], lead=image, theme=theme)
+    notes = (f"other real slots {found.other_real:.1%}", f"fake slots {found.fake:.1%}")
+    return grid.bars(images, found.probability, [f"slot {slot}" for slot in found.slots], lead=image, notes=notes, theme=theme)
 
 
-def neighbours(
-    model: Model, data: ImageData, *, num: int = 8, nearest: int = 7, seed: int = 0, theme: Theme = LIGHT
-) -> Image.Image:
+def neighbours(model: Model, data: ImageData, *, num: int = 8, nearest: int = 7, seed: int = 0, theme: Theme = LIGHT) -> Image.Image:
     """Each of ``num`` samples, framed, beside its ``nearest`` images of ``data`` by the cosine of q (Fig. 5)."""
     images = draw_samples(model, num, seed=seed)
     found = nearest_images(images, data, embed=model.encode, measure="cosine", num=nearest)
-    rows = [torch.cat([image[None], torch.from_numpy(data.image[near.cpu().numpy()]).to(image)]) for image, near in zip(images, found.index, strict=True)]
+    rows = [
+        torch.cat([image[None], torch.from_numpy(data.image[near.cpu().numpy()]).to(image)]) for image, near in zip(images, found.index, strict=True)
+    ]
     captions = [f"cosine {float(value[0]):.3f} to {float(value[-1]):.3f}" for value in found.value]
     return grid.sheet(rows, captions, lead=True, theme=theme)
 

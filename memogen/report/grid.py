@@ -55,9 +55,7 @@ def frame(picture: Image.Image, box: tuple[int, int, int, int], colour: Colour, 
     ImageDraw.Draw(picture).rectangle((left, top, right - 1, bottom - 1), outline=colour, width=width)
 
 
-def grid(
-    images: UInt8[Tensor, "b c h w"], columns: int, *, framed: Sequence[int] = (), colour: Colour = BLUE, theme: Theme = LIGHT
-) -> Image.Image:
+def grid(images: UInt8[Tensor, "b c h w"], columns: int, *, framed: Sequence[int] = (), colour: Colour = BLUE, theme: Theme = LIGHT) -> Image.Image:
     """Images row by row, ``columns`` in a row; those at ``framed`` get a frame."""
     scale = scale_for(*images.shape[-2:])
     width, height = images.shape[-1] * scale + GAP, images.shape[-2] * scale + GAP
@@ -87,15 +85,25 @@ def sheet(rows: Sequence[UInt8[Tensor, "b c h w"]], captions: Sequence[str], *, 
     return picture
 
 
-def bars(images: UInt8[Tensor, "b c h w"], shares: Sequence[float], captions: Sequence[str], *, lead: UInt8[Tensor, "c h w"], theme: Theme = LIGHT) -> Image.Image:
-    """A bar for each share with its image and caption under it; the ``lead`` image stands at the left in a red frame, twice as large."""
+def bars(
+    images: UInt8[Tensor, "b c h w"],
+    shares: Sequence[float],
+    captions: Sequence[str],
+    *,
+    lead: UInt8[Tensor, "c h w"],
+    notes: Sequence[str] = (),
+    theme: Theme = LIGHT,
+) -> Image.Image:
+    """A bar for each share with its image and caption under it; at the left the ``lead`` image, twice as large in a red frame, over ``notes``."""
     scale = scale_for(*images.shape[-2:])
     width, height = images.shape[-1] * scale, images.shape[-2] * scale
-    pitch = max(width, max(text_width(words) for words in captions)) + 8
-    floor, left = BAR + CAPTION, 2 * width + 24
-    picture = blank(left + len(images) * pitch, floor + 6 + height + CAPTION + 4, theme)
-    picture.paste(tile(lead, 2 * scale), (0, (picture.height - 2 * height) // 2))
-    frame(picture, (0, (picture.height - 2 * height) // 2, 2 * width, (picture.height + 2 * height) // 2), RED)
+    pitch = max(width, *(text_width(words) for words in captions)) + 8
+    floor, left = BAR + CAPTION, max(2 * width, *(text_width(words) for words in notes), 0) + 24
+    picture = blank(left + len(images) * pitch, max(floor + 6 + height + CAPTION + 4, CAPTION * (len(notes) + 1) + 2 * height + 4), theme)
+    picture.paste(tile(lead, 2 * scale), (0, CAPTION))
+    frame(picture, (0, CAPTION, 2 * width, CAPTION + 2 * height), RED)
+    for line, words in enumerate(notes, start=1):
+        text(picture, (0, line * CAPTION + 2 * height + 4), words, theme.ink)
     draw = ImageDraw.Draw(picture)
     draw.line((left - 4, floor, picture.width, floor), fill=theme.faint)
     for place, (image, share, caption) in enumerate(zip(images, shares, captions, strict=True)):

@@ -1,0 +1,140 @@
+"""What a run folder tells about its course: lines of metrics, rows of results, sample grids, and the memory in each checkpoint.
+
+Reading never fails on a run that is half done or was cut off: a line that is no JSON object, or a checkpoint that cannot be read, is left out.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from memogen.memory.inspect import SavedSlots
+from memogen.types import InputError
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """The readable parts of a run folder. ``config`` is empty where config.yaml is missing; ``samples`` are (step, file), oldest first."""
+
+    path: Path
+    config: Row
+    metrics: tuple[Row, ...]
+    results: tuple[Row, ...]
+    samples: tuple[tuple[int, Path], ...]
+
+    def setting(self, dotted: str) -> Any:
+        """A value of the configuration by its dotted name; None where it is not there."""
+        found: Any = self.config
+        for name in dotted.split("."):
+            found = found.get(name) if isinstance(found, Mapping) else None
+        return found
+
+    def last(self, key: str) -> Any:
+        """The newest value of a metric; None if it was never written."""
+        return next((row[key] for row in reversed(self.metrics) if row.get(key) is not None), None)
+
+
+def read_run(path: Path) -> Run:
+    """Read a run folder. Raises InputError when there is no such folder or it holds nothing of a run."""
+    if not path.is_dir():
+        raise InputError(f"run {path}: no such folder: name a folder that memogen train wrote")
+    config = read_config(path / "config.yaml")
+    samples = tuple(sorted((step_in(file), file) for file in (path / "samples").glob("*.png")))
+    run = Run(path, config, read_lines(path / "metrics.jsonl"), read_lines(path / "results.jsonl"), samples)
+    if not (config or run.metrics or run.results or samples or (path / "model").is_dir()):
+        raise InputError(f"run {path}: holds no config.yaml, metrics.jsonl, samples or model: name a folder that memogen train wrote")
+    return run
+
+
+def read_config(path: Path) -> Row:
+    """A YAML mapping; empty where there is none."""
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def read_lines(path: Path) -> tuple[Row, ...]:
+    """The JSON objects of a JSONL file, one a line; a cut-off line is left out."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ()
+    return tuple(row for row in map(_parse, lines) if row)
+
+
+def _parse(line: str) -> Row:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return {}
+    return row if isinstance(row, dict) else {}
+
+
+def step_in(path: Path) -> int:
+    """The last number in a file's name; -1 where there is none."""
+    numbers = re.findall(r"\d+", path.stem)
+    return int(numbers[-1]) if numbers else -1
+
+
+def series(metrics: tuple[Row, ...], key: str) -> tuple[list[float], list[float]]:
+    """(steps, values) of one metric, where both are numbers."""
+    points = [(row["step"], row[key]) for row in metrics if _number(row.get("step")) and _number(row.get(key))]
+    return [float(step) for step, _ in points], [float(value) for _, value in points]
+
+
+def speed(metrics: tuple[Row, ...]) -> tuple[list[float], list[float]]:
+    """(steps, images per second) between successive lines; a line written after a restart, with the clock not ahead, is left out."""
+    steps, rates = [], []
+    counted = [row for row in metrics if all(_number(row.get(key)) for key in ("step", "images_seen", "seconds"))]
+    for before, after in pairwise(counted):
+        seconds = after["seconds"] - before["seconds"]
+        if seconds > 0 and after["images_seen"] > before["images_seen"]:
+            steps.append(float(after["step"]))
+            rates.append((after["images_seen"] - before["images_seen"]) / seconds)
+    return steps, rates
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def saved_memories(run: Path) -> tuple[tuple[int, SavedSlots], ...]:
+    """(step, memory) of every checkpoint of a run that holds one, oldest first."""
+    found = []
+    for folder in sorted((run / "checkpoints").glob("step-*"), key=step_in):
+        memory = next(filter(None, (_saved_memory(file) for file in sorted(folder.glob("*.safetensors")))), None)
+        if memory is not None:
+            found.append((step_in(folder), memory))
+    return tuple(found)
+
+
+def _saved_memory(path: Path) -> SavedSlots | None:
+    """The memory's four buffers from a safetensors file, whatever the module that holds them is called."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = set(file.keys())
+            prefix = next((name.removesuffix("memory.mass") for name in sorted(names) if name.endswith("memory.mass")), None)
+            parts = [f"{prefix}memory.{part}" for part in ("keys", "values", "mass", "age")]
+            return SavedSlots(*(file.get_tensor(part) for part in parts)) if prefix is not None and names.issuperset(parts) else None
+    except (OSError, SafetensorError):
+        return None
+
+
+@torch.no_grad()
+def mean_log_likelihood(log_likelihood: Callable[[Tensor], Tensor], queries: Tensor, block: int = 1000) -> float:
+    """The mean of log p(q | y = 1) over queries: the biased log-likelihood of Fig. 3a, a density of queries on the sphere and not of pixels."""
+    return float(torch.cat([log_likelihood(part) for part in queries.split(block)]).double().mean())

@@ -1,0 +1,128 @@
+"""The page of a run: one HTML file with everything in it, built from the run folder, for a run that is finished or half way."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from memogen import pretrained
+from memogen.types import ImageData, InputError
+
+from .drawing import Model
+from .history import Run, read_run
+from .html import Html, code_block, details, element, escape, page, paragraph, section
+from .scores import number, score_lines, score_table, title
+from .sections import curve_section, memory_section, neighbour_section, sample_section
+
+
+def write_report(run: Path, *, data: ImageData | None = None) -> Path:
+    """Write ``run``/report.html and return its path; ``data`` are the training images, for the nearest ones and a posterior.
+
+    What is missing or cannot be drawn leaves a sentence. Raises InputError when ``run`` is no run folder.
+    """
+    found = read_run(run)
+    model, reason = open_model(run / "model")
+    parts = [
+        *_head(found),
+        sample_section(found, model, reason),
+        section("Scores", score_table(found.results, _variant(found))),
+        curve_section(found),
+        memory_section(found, model, reason, data),
+        neighbour_section(model, reason, data),
+        _settings(found),
+        _next_steps(found),
+    ]
+    return _write(run / "report.html", page(_title(found), *parts))
+
+
+def open_model(folder: Path) -> tuple[Model | None, str]:
+    """The saved model, or why there is none."""
+    if not folder.is_dir():
+        return None, "The run has no saved model yet; it is written when training ends or is stopped."
+    try:
+        model = pretrained.from_pretrained(folder)
+    except (InputError, OSError, RuntimeError) as error:
+        return None, f"The saved model cannot be read: {error}"
+    return (model, "") if isinstance(model, Model) else (None, f"A {type(model).__name__} has no pictures here yet.")
+
+
+def _variant(run: Run) -> str:
+    return str(run.setting("variant") or "")
+
+
+def _title(run: Run) -> str:
+    recipe = run.setting("recipe")
+    name = run.path.resolve().name
+    return f"{recipe} ({name})" if isinstance(recipe, str) and recipe else name
+
+
+def _head(run: Run) -> list[Html]:
+    done, planned, images = run.last("step"), run.setting("training.steps"), run.last("images_seen")
+    facts = [f"variant {_variant(run)}"] if _variant(run) else []
+    if done is not None:
+        facts += [f"step {done:,} of {planned:,}" if isinstance(planned, int) else f"step {done:,}"]
+    facts += [f"{images:,} images seen"] if images is not None else []
+    facts += [duration(run.last("seconds"))] if run.last("seconds") is not None else []
+    halfway = isinstance(planned, int) and isinstance(done, int) and done < planned
+    notes = [paragraph("This run is not finished: the page shows what there is so far.", "soft")] if halfway else []
+    return [element("h1", escape(_title(run))), paragraph(", ".join(facts) or "Nothing has been trained yet.", "soft"), *notes, _tiles(run)]
+
+
+def _tiles(run: Run) -> Html:
+    """The run's own newest scores and the state of its memory at a glance."""
+    own = [line for line in score_lines(run.results, _variant(run)) if line.variant in (_variant(run), "this run")]
+    best = max(own, key=lambda line: line.steps or 0, default=None)
+    facts = [(number(row["value"]), title(metric).lower()) for metric, row in (best.cells.items() if best else ())]
+    for key, name in (("critic/effective_real", "real slots in use"), ("critic/one_class", "queries without gradient")):
+        value = run.last(key)
+        facts += [(number(value) if key != "critic/one_class" else f"{value:.1%}", name)] if isinstance(value, int | float) else []
+    tiles = [element("div", element("b", escape(value)), element("span", escape(name)), style="tile") for value, name in facts]
+    return element("div", *tiles, style="tiles") if tiles else Html("")
+
+
+def duration(seconds: float) -> str:
+    """Hours and minutes, or minutes and seconds."""
+    whole = round(seconds)
+    return f"{whole // 3600} h {whole // 60 % 60} min" if whole >= 3600 else f"{whole // 60} min {whole % 60} s"
+
+
+def _settings(run: Run) -> Html:
+    command = next((row["command"] for row in reversed(run.results) if row.get("command")), None)
+    if not run.config:
+        return section("Settings", paragraph("The run has no readable config.yaml."))
+    listed = details("config.yaml, complete and re-runnable", code_block(yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True)))
+    told = [paragraph("The command that made the newest scores:"), code_block(str(command))] if command else []
+    return section("Settings", *told, listed)
+
+
+def _next_steps(run: Run) -> Html:
+    folder = shlex.quote(str(run.path))
+    data = run.setting("data.name")
+    source = shlex.quote(str(data)) if isinstance(data, str) and data else "DATA"
+    lines: Sequence[tuple[str, str]] = (
+        ("train on, or repeat", f"memogen train {shlex.quote(str(run.path / 'config.yaml'))} --out {folder}"),
+        ("draw samples", f"memogen sample {folder} --num 64 --out samples.png"),
+        ("score against held-out data", f"memogen evaluate {folder} --data {source}"),
+        ("walk through the latent space", f"memogen interpolate {folder} --out walk.gif"),
+        ("look into the memory", f"memogen memory usage {folder}"),
+        ("write this page again", f"memogen report {folder}"),
+    )
+    text = "\n".join(f"# {what}\n{line}" for what, line in lines)
+    load = f"import memogen\nmodel = memogen.from_pretrained({str(run.path / 'model')!r})"
+    draw = "images = model.sample(64, seed=0)  # image i depends on the seed and i alone"
+    return section("How to go on", code_block(text), paragraph("In Python:"), code_block(f"{load}\n{draw}"))
+
+
+def _write(path: Path, text: Html) -> Path:
+    """In one piece, so that a reader never sees half a page."""
+    building = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        building.write_text(text, encoding="utf-8")
+        os.replace(building, path)
+    finally:
+        building.unlink(missing_ok=True)
+    return path

@@ -1,0 +1,102 @@
+"""The table of a run's scores: what results.jsonl holds, one line per variant and reference, one column per metric."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .history import Row
+from .html import Html, details, element, escape, paragraph, table
+
+TITLES = {
+    "inception_score": "Inception score",
+    "fid": "Fréchet distance",
+    "kid": "KID",
+    "log_likelihood": "Log-likelihood",
+    "accuracy": "Accuracy",
+}
+NAMES = {"real": "real images", "no_memory": "without memory", "no_em": "without EM", "no_mcgn": "generator without slots"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table: a model (or real images) against one part of the data."""
+
+    variant: str
+    split: str
+    steps: int | None
+    seed: int | None
+    cells: Mapping[str, Row]
+
+
+def score_lines(results: Sequence[Row], own: str = "") -> list[Line]:
+    """Rows gathered into lines: the ``own`` variant first, real images last; a row that was written again counts in its newest form."""
+    lines: dict[tuple[str, str, Any, Any], dict[str, Row]] = {}
+    for row in results:
+        if "metric" in row and isinstance(row.get("value"), int | float):
+            address = (str(row.get("variant") or own or "this run"), str(row.get("split") or ""), row.get("steps"), row.get("seed"))
+            lines.setdefault(address, {})[str(row["metric"])] = row
+    found = [Line(variant, split, steps, seed, cells) for (variant, split, steps, seed), cells in lines.items()]
+    return sorted(found, key=lambda line: _rank(line, own))
+
+
+def _rank(line: Line, own: str) -> tuple[int, str, str, int]:
+    return (0 if line.variant in (own, "this run") else 2 if line.variant == "real" else 1, line.variant, line.split, line.steps or 0)
+
+
+def metrics_of(lines: Sequence[Line]) -> list[str]:
+    """All metrics of the lines, the best known first."""
+    found = {metric for line in lines for metric in line.cells}
+    known = list(TITLES)
+    return sorted(found, key=lambda metric: (known.index(metric) if metric in known else len(known), metric))
+
+
+def number(value: float) -> str:
+    """Four significant digits, without an exponent for what people read as a number."""
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+
+
+def title(metric: str) -> str:
+    return TITLES.get(metric, metric.replace("_", " "))
+
+
+def score_table(results: Sequence[Row], own: str = "") -> Html:
+    """The table, and under it the protocol of each number; a sentence when there are no scores."""
+    lines = score_lines(results, own)
+    if not lines:
+        return paragraph("There are no scores yet: memogen evaluate writes them to results.jsonl.")
+    metrics, protocols = metrics_of(lines), _protocols(lines)
+    head = ["Model", "Data", "Steps", "Seed", *(title(metric) for metric in metrics)]
+    rows = [[*_address(line), *(_cell(line.cells.get(metric), protocols) for metric in metrics)] for line in lines]
+    caption = "± is the spread over splits; the paper's number stands beside ours where it printed one; raised numbers name the protocol."
+    listed = element("ol", *(element("li", element("code", escape(text))) for text in protocols))
+    return Html(table(head, rows, caption) + (details("Protocols of these scores", listed) if any(protocols) else ""))
+
+
+def _address(line: Line) -> list[Html]:
+    steps = f"{line.steps:,}" if isinstance(line.steps, int) and line.variant != "real" else ""
+    name = NAMES.get(line.variant, line.variant.replace("_", " "))
+    return [escape(text) for text in (name, line.split, steps, "" if line.seed is None else line.seed)]
+
+
+def _cell(row: Row | None, protocols: Sequence[str]) -> Html:
+    if row is None:
+        return Html("")
+    spread, paper = row.get("spread"), row.get("paper")
+    small = f" ± {number(spread)}" if isinstance(spread, int | float) else ""
+    small += f" (paper {number(paper)})" if isinstance(paper, int | float) else ""
+    mark = Html(f"<sup>{protocols.index(_protocol(row)) + 1}</sup>") if len(protocols) > 1 else Html("")
+    return Html(escape(number(row["value"])) + element("small", escape(small)) + mark)
+
+
+def _protocols(lines: Sequence[Line]) -> list[str]:
+    """Every protocol once, in the order of the table."""
+    return list(dict.fromkeys(_protocol(row) for line in lines for row in line.cells.values()))
+
+
+def _protocol(row: Row) -> str:
+    protocol = row.get("protocol")
+    parts = {key: value for key, value in (protocol if isinstance(protocol, Mapping) else {}).items() if key != "seed"}
+    return ", ".join(f"{key} {value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)}" for key, value in parts.items())

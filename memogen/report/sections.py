@@ -1,0 +1,189 @@
+"""The sections of the page that hold pictures. A picture that cannot be drawn leaves its reason in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from memogen.memory.inspect import Slots, top_slots, usage
+from memogen.types import ImageData, InputError
+
+from . import charts, figures
+from .drawing import Model, draw_samples
+from .history import Run, saved_memories, series
+from .html import Html, element, escape, figure, file_address, join, paragraph, png_address, section, table
+from .scores import number
+from .theme import CLEAR, DARK, LIGHT, Theme
+
+STRIP = 6  # sample grids shown of a run's course
+COMPARED = 10_000  # training images searched for nearest ones: enough to see copying, within a minute on a CPU
+CHART_WIDTH = 320  # CSS pixels of one chart
+
+
+def themed(draw: Callable[[Theme], Image.Image | None], alt: str, caption: str, *, width: int = CHART_WIDTH) -> Html:
+    """A chart drawn twice, for the light and the dark page; nothing where there is nothing to draw."""
+    light, dark = draw(LIGHT), draw(DARK)
+    if light is None or dark is None:
+        return Html("")
+    size = (width, round(width * light.height / light.width))
+    return figure(png_address(light), alt, caption, dark=png_address(dark), size=size)
+
+
+def picture(draw: Callable[[], Image.Image], alt: str, caption: str, *, style: str = "pixels wide") -> Html:
+    """A picture on a transparent ground; the reason where it cannot be drawn."""
+    try:
+        drawn = draw()
+    except (InputError, ValueError, RuntimeError, OSError) as error:
+        return paragraph(f"Not drawn: {error}", "soft")
+    return figure(png_address(drawn), alt, caption, size=drawn.size, style=style)
+
+
+def sample_section(run: Run, model: Model | None, reason: str) -> Html:
+    """The model's samples and how they came about."""
+    if model is not None:
+        now = picture(lambda: figures.sample_grid(model, 100, theme=CLEAR), "A grid of 100 samples", "100 samples, seed 0, none picked.")
+    elif run.samples:
+        step, file = run.samples[-1]
+        now = join([paragraph(reason, "soft"), file_figure(file, f"A grid of samples at step {step}", f"Samples at step {step:,}.")])
+    else:
+        now = paragraph(f"{reason} There are no sample grids either.")
+    return section("Samples", now, _course(run))
+
+
+def file_figure(file: Path, alt: str, caption: str) -> Html:
+    """A PNG of the run; a sentence where it is damaged."""
+    try:
+        with Image.open(file) as found:
+            found.verify()
+    except (OSError, SyntaxError, ValueError):
+        return paragraph(f"{file.name} cannot be read.", "soft")
+    return figure(file_address(file), alt, caption, style="pixels")
+
+
+def _course(run: Run) -> Html:
+    """At most STRIP sample grids, the first and the last among them."""
+    if len(run.samples) < 2:
+        return paragraph("No earlier sample grids were kept.", "soft")
+    places = sorted({round(i * (len(run.samples) - 1) / (STRIP - 1)) for i in range(STRIP)})
+    shown = [file_figure(file, f"Samples at step {step}", f"step {step:,}") for step, file in (run.samples[place] for place in places)]
+    return join([element("h3", escape("Over training, the same latents each time")), element("div", *shown, style="strip")])
+
+
+def curve_section(run: Run) -> Html:
+    """Charts of metrics.jsonl."""
+    drawn = [_curve(run, panel) for panel in charts.PANELS] + [_speed(run), *_evaluations(run)]
+    shown = [chart for chart in drawn if chart]
+    if not shown:
+        return section("Training", paragraph("metrics.jsonl holds no metrics yet."))
+    return section("Training", element("div", *shown, style="charts"))
+
+
+def _curve(run: Run, panel: charts.Panel) -> Html:
+    return themed(lambda theme: charts.panel(run.metrics, panel, theme=theme), f"{panel.title} over training", panel.reading.capitalize() + ".")
+
+
+def _speed(run: Run) -> Html:
+    return themed(lambda theme: charts.speed_chart(run.metrics, theme=theme), "Images per second over training", "Images per second of wall time.")
+
+
+def _evaluations(run: Run) -> list[Html]:
+    """A chart for every evaluator's metric; a likelihood is the paper's Fig. 3a."""
+    names = list(dict.fromkeys(key for row in run.metrics for key in row if key.startswith("eval/")))
+    return [_evaluation(run, name) for name in names]
+
+
+def _evaluation(run: Run, key: str) -> Html:
+    steps, values = series(run.metrics, key)
+    if not steps:
+        return Html("")
+    name = key.removeprefix("eval/").replace("_", " ")
+    if key.endswith("log_likelihood"):
+        caption = "Biased log-likelihood of held-out images: a density of queries on the sphere, not of pixels."
+        return themed(lambda theme: charts.likelihood(steps, values, theme=theme), "Log-likelihood of held-out images over training", caption)
+    return themed(lambda theme: charts.line_chart(name, [("", steps, values)], theme=theme), f"{name} over training", "Scored while training.")
+
+
+def memory_section(run: Run, model: Model | None, reason: str, data: ImageData | None) -> Html:
+    """What the memory holds; for a model without one, the walk through its noise."""
+    if model is None:
+        saved = saved_memories(run.path)
+        return section("Memory", paragraph(reason, "soft"), *([_state(saved[-1][1]), _spread(run, None)] if saved else []))
+    walk = "Four drawn corners, framed, and the points between them"
+    if model.memory is None:
+        told = paragraph("This model has no memory: the baseline. Below, its noise between four drawn corners.")
+        square = picture(lambda: figures.interpolation(model, theme=CLEAR), "Interpolation in noise", f"{walk}, interpolated in noise.")
+        return section("Latent space", told, square)
+    caption = f"{walk}: keys and noise are mixed, and each point is drawn from the slot with the highest posterior at its mixed key."
+    inside = "Noise between four corners inside one slot: what a slot leaves to the noise."
+    return section(
+        "Memory",
+        _state(model.memory),
+        _spread(run, model.memory),
+        element("h3", escape("Each row one slot, each column one noise")),
+        picture(lambda: figures.slot_sheet(model, theme=CLEAR), "Images of ten slots", "Real slots from the heaviest to the lightest."),
+        element("h3", escape("Between slots, and inside one")),
+        element(
+            "div",
+            picture(lambda: figures.interpolation(model, theme=CLEAR), "Interpolation between keys", caption),
+            picture(lambda: figures.interpolation(model, where="noise", theme=CLEAR), "Interpolation inside a slot", inside),
+            style="pair",
+        ),
+        element("h3", escape("Which slots an image belongs to")),
+        _posterior(model, data),
+    )
+
+
+def _state(memory: Slots) -> Html:
+    """The numbers of a memory, its histograms and its heaviest slots."""
+    told = usage(memory)
+    words = (
+        f"{told.num_slots:,} slots, {told.real_share:.0%} of them real, {told.unwritten:,} unwritten. By the entropy of the prior, "
+        f"{told.effective_real:,.0f} real and {told.effective_fake:,.0f} fake slots are in use; real keys have a mean cosine of "
+        f"{told.mean_cosine_real:.3f} to one another."
+    )
+    chart = themed(
+        lambda theme: charts.usage(memory, theme=theme), "Histograms of mass and age of the slots", "Mass and age of the slots.", width=640
+    )
+    rows = [
+        [escape(row.slot), escape("real" if row.value else "fake"), escape(number(row.mass)), escape(f"{row.age:,}"), escape(f"{row.prior:.3%}")]
+        for row in top_slots(memory, 5, value=1)
+    ]
+    heaviest = table(["Slot", "Value", "Mass", "Age", "Prior"], rows, "The heaviest real slots; age in writes since last touched.")
+    return join([paragraph(words), element("div", chart, heaviest, style="pair")])
+
+
+def _spread(run: Run, memory: Slots | None) -> Html:
+    """The sorted prior at each checkpoint that is left, and now (Fig. 3c)."""
+    states: list[tuple[str, Slots]] = [(f"step {step:,}", saved) for step, saved in saved_memories(run.path)]
+    if not states and memory is not None:
+        states = [("saved model", memory)]
+    caption = "A flat line uses all slots alike; a steep one has forgotten most of them."
+    return themed(lambda theme: charts.priors(states, theme=theme), "Sorted prior of the real slots", caption, width=400) if states else Html("")
+
+
+def _posterior(model: Model, data: ImageData | None) -> Html:
+    """Fig. 3b for an image of the data, or one of the model's own."""
+
+    def draw() -> Image.Image:
+        image = torch.from_numpy(data.image[0].copy()) if data is not None else draw_samples(model, 1)[0]
+        return figures.posterior(model, image, theme=CLEAR)
+
+    source = f"the first image of {data.name}, {data.split}" if data is not None else "a sample of the model"
+    caption = f"p(c | x) for {source} (red), the best real slots first; under each bar an image drawn from that slot."
+    return picture(draw, "Posterior over slots of one image", caption)
+
+
+def neighbour_section(model: Model | None, reason: str, data: ImageData | None) -> Html:
+    """Is the model copying? Each sample beside its nearest training images."""
+    name = "Nearest training images"
+    if model is None:
+        return section(name, paragraph(reason, "soft"))
+    if data is None:
+        return section(name, paragraph("This page was made without the data; memogen neighbours draws the picture that belongs here."))
+    part = ImageData(data.image[:COMPARED], None, data.classes, data.name, data.split)
+    among = f"all {len(data):,}" if len(part) == len(data) else f"the first {len(part):,} of {len(data):,}"
+    caption = f"Each sample (red) beside its seven nearest among {among} images of {data.name}, {data.split}, by the cosine of their queries."
+    return section(name, picture(lambda: figures.neighbours(model, part, theme=CLEAR), "Samples beside their nearest training images", caption))
