@@ -122,8 +122,7 @@ def _score(stream: Iterable[Tensor], data: ImageData, extractor: Extractor, conf
     began = time.perf_counter()
     device = _device(extractor)
     with Bar(shown=config.progress) as bar:
-        bar.stage("real data", len(data))
-        scores = start_scores(config.metrics, config.num_samples, Reference(data, extractor, config.cache, device, bar.advance))
+        scores = start_scores(config.metrics, config.num_samples, Reference(data, extractor, config.cache, device, bar))
         bar.stage("samples", config.num_samples)
         for image in stream:
             _update(scores, image.to(device), extractor)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -17,29 +17,27 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from memogen.data.cache import cache_root
 from memogen.evaluation.features import Extractor
 from memogen.evaluation.fid import FeatureStatistics
+from memogen.evaluation.progress import Bar
 from memogen.types import ImageData
 
 BLOCK = 250  # images at a time wherever real data are read: fixed, so that a cached number is the number computed afresh
-
-
-def _nothing(_: int) -> None:
-    pass
 
 
 @dataclass(frozen=True)
 class Reference:
     """Real data as one extractor sees them. ``cache`` None keeps statistics in memory only, and so does data without a digest.
 
-    ``device`` is where the extractor lives; ``tick`` hears how many images were just read.
+    ``device`` is where the extractor lives; ``bar`` shows how far the reading is.
     """
 
     data: ImageData
     extractor: Extractor
     cache: Path | None = None
     device: torch.device | str = "cpu"
-    tick: Callable[[int], None] = _nothing
+    bar: Bar | None = None
 
     @property
     def protocol(self) -> dict[str, object]:
@@ -57,21 +55,23 @@ class Reference:
 
     def features(self, num: int, *, seed: int = 0) -> Float[Tensor, "n f"]:
         """The features of at most ``num`` images, chosen by ``seed``: data sorted by class are not cut after the first classes."""
-        return torch.cat([self._extract(block) for block in read_blocks(self.data, shuffled(len(self.data), seed)[:num])])
+        return torch.cat(list(self._extract(shuffled(len(self.data), seed)[:num])))
 
     def _measure(self) -> FeatureStatistics:
         statistics: FeatureStatistics | None = None
-        for block in read_blocks(self.data, np.arange(len(self.data))):
-            features = self._extract(block)
+        for features in self._extract(np.arange(len(self.data))):
             statistics = statistics or FeatureStatistics(features.shape[1])
             statistics.update(features)
         return statistics or FeatureStatistics(0)
 
-    def _extract(self, block: UInt8[Tensor, "b c h w"]) -> Tensor:
-        with torch.no_grad():
-            features = self.extractor.features(block.to(self.device)).cpu()
-        self.tick(len(block))
-        return features
+    def _extract(self, order: Int[np.ndarray, " n"]) -> Iterator[Float[Tensor, "b f"]]:
+        bar = self.bar or Bar(shown=False)
+        bar.stage("real data", len(order))
+        for block in read_blocks(self.data, order):
+            with torch.no_grad():
+                features = self.extractor.features(block.to(self.device)).cpu()
+            bar.advance(len(block))
+            yield features
 
     def _path(self) -> Path | None:
         if self.cache is None or not self.data.digest:
@@ -81,9 +81,8 @@ class Reference:
 
 
 def default_cache() -> Path:
-    """``statistics`` under MEMOGEN_CACHE, or under the user's cache folder."""
-    home = os.environ.get("MEMOGEN_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "memogen"
-    return Path(home) / "statistics"
+    """``statistics`` in the folder where data sets are cached."""
+    return cache_root() / "statistics"
 
 
 def shuffled(num: int, seed: int) -> Int[np.ndarray, " n"]:
@@ -112,8 +111,9 @@ def _read(path: Path | None) -> FeatureStatistics | None:
 def _write(statistics: FeatureStatistics, path: Path | None) -> None:
     if path is None:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
     state = {"count": torch.tensor(statistics.count), "mean": statistics.mean, "scatter": statistics.scatter}
     part = path.with_name(f"{path.stem}.{uuid4().hex}.part")
-    save_file(state, part)
-    part.replace(path)
+    with suppress(OSError, SafetensorError):  # a full or read-only disk costs time at the next score, not this score
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(state, part)
+        part.replace(path)
