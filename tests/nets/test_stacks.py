@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from memogen.nets import DCGANCritic, DCGANGenerator, ResNetCritic, ResNetGenerator
+from memogen.nets.resnet import DownBlock, grow, grown_conv, shrink, shrunk_conv
+from memogen.nets.same import SameConv2d
 
 SHAPES = st.tuples(st.integers(1, 4), st.integers(1, 45), st.integers(1, 45))
 NORMS = st.sampled_from(["batch", "layer", "none"])
@@ -112,8 +114,6 @@ def test_without_batch_norm_images_do_not_see_each_other(critic: type[nn.Module]
 
 
 def test_shortcut_after_the_pooling_is_the_shortcut_before_it() -> None:
-    from memogen.nets.resnet import DownBlock, grow, shrink
-
     shortcut = DownBlock(3, 5).shortcut.double()
     nn.init.normal_(shortcut.bias)
     for shape in ((2, 3, 8, 6), (2, 3, 7, 5)):
@@ -121,6 +121,16 @@ def test_shortcut_after_the_pooling_is_the_shortcut_before_it() -> None:
         torch.testing.assert_close(shortcut(shrink(image)), shrink(shortcut(image)))
         larger = (2 * shape[2] - 1, 2 * shape[3])
         torch.testing.assert_close(grow(shortcut(image), larger), shortcut(grow(image, larger)))
+
+
+@given(height=st.integers(1, 9), breadth=st.integers(1, 9), cut=st.booleans())
+def test_one_convolution_for_two_operations(height: int, breadth: int, cut: bool) -> None:
+    conv = SameConv2d(2, 3, 3).double()
+    nn.init.normal_(conv.bias)
+    image = torch.randn(2, 2, height, breadth, dtype=torch.float64)
+    torch.testing.assert_close(shrunk_conv(conv, image), shrink(conv(image)))
+    larger = (2 * height - cut, 2 * breadth)
+    torch.testing.assert_close(grown_conv(conv, image, larger), conv(grow(image, larger)))
 
 
 def test_channels_last_gives_the_same_features() -> None:
