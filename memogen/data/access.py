@@ -1,0 +1,91 @@
+"""The ways to a data set: load it, prepare it for later, check it, ask for its splits."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import replace
+from pathlib import Path
+
+from memogen.data.cache import cache_root, cached
+from memogen.data.datasets import DATASETS, Request, own_place
+from memogen.data.findings import DataReport, Tally
+from memogen.data.options import DataOptions
+from memogen.data.pictures import by_split, find_pictures
+from memogen.data.readers import npz_splits
+from memogen.data.source import counted
+from memogen.types import ImageData, InputError
+
+
+def load(
+    name: str,
+    *,
+    folder: str | Path | None = None,
+    split: str = "train",
+    options: DataOptions = DataOptions(),  # noqa: B008  frozen
+    cache: Path | None = None,
+    progress: bool = True,
+) -> ImageData:
+    """A data set by its name in DATASETS, or any folder, zip or npz of images by its path.
+
+    ``folder`` holds the published files; without it they are downloaded. ``cache`` overrides $MEMOGEN_CACHE. InputError says what is missing where.
+    """
+    asked = _request(name, folder, split, options, cache, progress)
+    return cached(DATASETS[asked.name].source(asked), asked.root, progress=progress)
+
+
+def prepare(
+    name: str,
+    *,
+    folder: str | Path | None = None,
+    options: DataOptions = DataOptions(),  # noqa: B008  frozen
+    cache: Path | None = None,
+    progress: bool = True,
+) -> tuple[ImageData, ...]:
+    """Downloads and caches every split that there is, so that later runs start at once and offline."""
+    return tuple(load(name, folder=folder, split=split, options=options, cache=cache, progress=progress) for split in splits(name, folder=folder))
+
+
+def check(
+    name: str,
+    *,
+    folder: str | Path | None = None,
+    split: str = "train",
+    options: DataOptions = DataOptions(),  # noqa: B008  frozen
+    cache: Path | None = None,
+    progress: bool = True,
+) -> DataReport:
+    """Reads every image of a data set and says what was found, without caching: counts, sizes, modes, labels, broken files, problems."""
+    asked = _request(name, folder, split, options, cache, progress)
+    if options.fit == "error":  # mixed sizes are a finding here, not an end
+        asked = replace(asked, options=replace(options, size=2, fit="resize"))
+    source, tally = DATASETS[asked.name].source(asked), Tally()
+    try:
+        for _ in counted(source.open(tally, progress), tally):
+            pass
+    except InputError as error:
+        tally.problems.append(str(error))
+    if len(tally.sizes) > 1 and options.fit == "error":
+        tally.problems.append('images of several sizes: training needs size and fit="resize" or fit="crop"')
+    return tally.report(source.place)
+
+
+def splits(name: str, *, folder: str | Path | None = None) -> tuple[str, ...]:
+    """The splits of a data set; of a user's folder or file, those found there."""
+    asked = _request(name, folder, "train", DataOptions(), None, False)
+    if asked.name != "folder":
+        return DATASETS[asked.name].splits
+    place = own_place(asked)
+    return npz_splits(place) if place.suffix == ".npz" else tuple(by_split(find_pictures(place)))
+
+
+def _request(name: str, folder: str | Path | None, split: str, options: DataOptions, cache: Path | None, progress: bool) -> Request:
+    if name not in DATASETS:
+        if folder is not None or not Path(name).expanduser().exists():
+            near = difflib.get_close_matches(name, DATASETS, 1)
+            hint = f"did you mean {near[0]}?" if near else f"choose {', '.join(DATASETS)}, or give the path of a folder, zip or npz"
+            raise InputError(f"data: {name}: no such data set or path: {hint}")
+        name, folder = "folder", name
+    if split not in DATASETS[name].splits:
+        raise InputError(f"split: {split}: {name} has {', '.join(DATASETS[name].splits)}: choose one of these")
+    place = None if folder is None else Path(folder).expanduser()
+    return Request(name, place, split, options, cache_root(cache), progress)

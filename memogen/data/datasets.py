@@ -1,0 +1,235 @@
+"""The data sets by name: one function each, and the table DATASETS at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from memogen.data import published
+from memogen.data.affine import AT_ONCE, FRAME, affine
+from memogen.data.cache import cache_root
+from memogen.data.download import Remote, fetch
+from memogen.data.findings import Tally
+from memogen.data.options import DataOptions
+from memogen.data.pictures import Entry, Pictures, by_split, find_pictures, label_entries, picture_contents
+from memogen.data.readers import read_cifar, read_idx_pair, read_npz
+from memogen.data.source import Chunk, Contents, Source, array_contents, stamps_of
+from memogen.types import InputError
+
+DIGITS = tuple("0123456789")
+FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+CELEBA_CROP = 108  # the middle square of the 178 x 218 faces that DCGAN (Radford et al. 2016) and its successors cut out before scaling to 64
+SMALL = 64  # side of Chairs and CelebA in Kim et al. 2018
+_CELEBA_SPLITS = ("train", "valid", "test")
+_CELEBA_LAST = (162_770, 182_637, 202_599)  # the official partition goes by the number in the file's name
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the caller of :func:`memogen.data.load` asked for."""
+
+    name: str
+    folder: Path | None = None
+    split: str = "train"
+    options: DataOptions = field(default_factory=DataOptions)
+    root: Path = field(default_factory=cache_root)
+    progress: bool = True
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A row of the table: its function, its splits, one line for a listing, and whether memogen can get the files itself."""
+
+    source: Callable[[Request], Source]
+    splits: tuple[str, ...]
+    about: str
+    obtainable: bool = True
+
+
+def _array_source(asked: Request, files: list[Path], classes: tuple[str, ...], read: Callable[[], Chunk]) -> Source:
+    """A source that is read as one array; ``read`` runs only when there is no cache."""
+    place = str(files[0].parent if len(files) > 1 else files[0]) if files else f"{asked.name} (embedded)"
+
+    def begin(tally: Tally, progress: bool) -> Contents:
+        image, label = read()
+        return array_contents(image, label, classes, asked.options, tally, place)
+
+    return Source(asked.name, asked.split, place, stamps_of(*files), asked.options, begin)
+
+
+def digits(asked: Request) -> Source:
+    """scikit-learn's embedded 8 x 8 digits, 1,437 to train and 360 to test, split by class and always alike; 0..16 becomes 0..255."""
+
+    def read() -> Chunk:
+        from sklearn.datasets import load_digits
+        from sklearn.model_selection import train_test_split
+
+        raw = load_digits()
+        parts = train_test_split(np.arange(len(raw.target)), test_size=360, stratify=raw.target, random_state=0)
+        rows = np.sort(parts[("train", "test").index(asked.split)])
+        image = np.rint(raw.images[rows] * (255 / 16)).astype(np.uint8)
+        return image[:, None], raw.target[rows].astype(np.int64)
+
+    return _array_source(asked, [], DIGITS, read)
+
+
+def mnist(asked: Request) -> Source:
+    """Handwritten digits, 28 x 28 grey (LeCun et al. 1998)."""
+    files = _idx_files(asked, "mnist", published.MNIST, published.MNIST_FOLDERS)
+    return _array_source(asked, files, DIGITS, lambda: _read_idx_set("mnist", asked.split, files))
+
+
+def fashion_mnist(asked: Request) -> Source:
+    """Articles of clothing, 28 x 28 grey (Xiao et al. 2017)."""
+    files = _idx_files(asked, "fashion-mnist", published.FASHION_MNIST, published.FASHION_FOLDERS)
+    return _array_source(asked, files, FASHION, lambda: _read_idx_set("fashion-mnist", asked.split, files))
+
+
+def affine_mnist(asked: Request) -> Source:
+    """MNIST turned by up to 20 degrees and placed in a 40 x 40 frame, one transform per image, always alike (Kim et al. 2018)."""
+    files = _idx_files(asked, "mnist", published.MNIST, published.MNIST_FOLDERS)
+
+    def read() -> Chunk:
+        image, label = _read_idx_set("mnist", asked.split, files)
+        placed = np.empty((len(image), 1, FRAME, FRAME), np.uint8)
+        for start in range(0, len(image), AT_ONCE):
+            placed[start : start + AT_ONCE] = affine(image[start : start + AT_ONCE], start, stream=("train", "test").index(asked.split))
+        return placed, label
+
+    return _array_source(asked, files, DIGITS, read)
+
+
+def _idx_files(asked: Request, name: str, files: dict[str, tuple[Remote, Remote]], folders: tuple[str, ...]) -> list[Path]:
+    """The image and the label file of the split, from the user's folder or downloaded."""
+    wanted = files[asked.split]
+    if asked.folder is None:
+        return [fetch(remote, asked.root / "downloads" / name, wanted_by=name, progress=asked.progress) for remote in wanted]
+    found = published.find_files(asked.folder, folders, [published.spellings(remote.name) for remote in wanted])
+    if found is None:
+        raise published.wrong_folder(name, asked.folder, " and ".join(f"{remote.name.removesuffix('.gz')}[.gz]" for remote in wanted))
+    return found
+
+
+def _read_idx_set(name: str, split: str, files: list[Path]) -> Chunk:
+    twin, published_twin = ("fashion-mnist", published.FASHION_MNIST) if name == "mnist" else ("mnist", published.MNIST)
+    published.refuse_twin(name, files, twin, published_twin[split])
+    return read_idx_pair(*files)
+
+
+def cifar10(asked: Request) -> Source:
+    """Small colour photographs of ten classes, 32 x 32 (Krizhevsky 2009): the binary version, or the python version read without unpickling."""
+    batches = published.CIFAR10_BATCHES[asked.split]
+    binary = [f"{batch}.bin" for batch in batches]
+    if asked.folder is None:
+        archive = fetch(published.CIFAR10, asked.root / "downloads" / "cifar10", wanted_by="cifar10", progress=asked.progress)
+        return _array_source(asked, [archive], CIFAR, lambda: read_cifar(archive, binary))
+    layouts = [(binary, binary), (batches, batches), ([published.CIFAR10.name], binary), ([published.CIFAR10_PYTHON], batches)]
+    for wanted, names in layouts:
+        if files := published.find_files(asked.folder, published.CIFAR_FOLDERS, [(name,) for name in wanted]):
+            place = files[0] if wanted is not names else files[0].parent
+            return _array_source(asked, files, CIFAR, partial(read_cifar, place, names))
+    raise published.wrong_folder("cifar10", asked.folder, f"{binary[0]} and its like, {batches[0]} and its like, or {published.CIFAR10.name}")
+
+
+def _picture_source(asked: Request, pictures: Pictures, classes: tuple[str, ...], label: np.ndarray | None, name: str) -> Source:
+    if not pictures.entries:
+        raise InputError(f"{asked.name}: {pictures.place}: holds no image file of split {asked.split!r}: give the folder that holds the images")
+    stamps = tuple((entry.key, entry.size, entry.changed) for entry in pictures.entries)
+
+    def begin(tally: Tally, progress: bool) -> Contents:
+        return picture_contents(pictures, classes, label, asked.options, tally, progress)
+
+    return Source(name, asked.split, str(pictures.place.resolve()), stamps, asked.options, begin)
+
+
+def own_place(asked: Request) -> Path:
+    """The user's own folder or file. InputError when it was not given or is not there."""
+    if asked.folder is None:
+        raise InputError(f"{asked.name}: this set cannot be downloaded: give the place of its files with folder=...")
+    if not asked.folder.exists():
+        raise InputError(f"{asked.name}: {asked.folder}: there is no such folder or file: check the path")
+    return asked.folder
+
+
+def folder(asked: Request) -> Source:
+    """The user's own images: a folder or zip (sub-folder = class; train/, valid/, test/ = splits), or an npz file."""
+    place = own_place(asked)
+    if place.suffix == ".npz":
+        return _array_source(replace(asked, name=place.stem), [place], (), lambda: read_npz(place, asked.split))
+    if place.is_file() and place.suffix.lower() != ".zip":
+        raise InputError(f"data: {place}: is no folder, zip or npz file: give one of these")
+    pictures = find_pictures(place)
+    groups = by_split(pictures)
+    if asked.split not in groups:
+        raise InputError(f"split: {place}: has {', '.join(groups)}: choose one of these, or sort the images into train/ and {asked.split}/")
+    classes, label = label_entries(groups, asked.split)
+    return _picture_source(asked, replace(pictures, entries=groups[asked.split]), classes, label, place.resolve().stem or "data")
+
+
+def chairs(asked: Request) -> Source:
+    """Rendered chairs (Aubry et al. 2014), rendered_chairs/<model>/renders/*.png, one class per model: scaled to 64 x 64 unless asked otherwise."""
+    place = _first_there(own_place(asked), ("rendered_chairs", "chairs/rendered_chairs", "rendered_chairs.zip", ""))
+    pictures = find_pictures(place)
+    renders = tuple(entry for entry in pictures.entries if len(entry.parts) == 3 and entry.parts[1] == "renders")
+    if not renders:
+        raise published.wrong_folder("chairs", place, "rendered_chairs/<model>/renders/*.png")
+    classes, label = label_entries({"train": renders}, "train")
+    sized = replace(asked, options=_preset(asked.options, DataOptions(SMALL, "resize")))
+    return _picture_source(sized, replace(pictures, entries=renders), classes, label, "chairs")
+
+
+def celeba(asked: Request) -> Source:
+    """Aligned faces (Liu et al. 2015), img_align_celeba/*.jpg or .zip, unlabelled: the middle 108 x 108 scaled to 64 x 64."""
+    own = own_place(asked)
+    where = ("img_align_celeba", "celeba/img_align_celeba", "img_align_celeba.zip", "celeba/img_align_celeba.zip", "")
+    pictures = find_pictures(_first_there(own, where))
+    part = _CELEBA_SPLITS.index(asked.split)
+    parts = _celeba_partition(pictures.place, own)
+    entries = tuple(entry for entry in pictures.entries if _celeba_part(entry, parts) == part)
+    if not pictures.entries:
+        raise published.wrong_folder("celeba", own, "img_align_celeba/*.jpg or img_align_celeba.zip")
+    preset = DataOptions(SMALL, "resize", centre=CELEBA_CROP)
+    sized = replace(asked, options=_preset(asked.options, preset))
+    return _picture_source(sized, replace(pictures, entries=entries), (), None, "celeba")
+
+
+def _first_there(root: Path, subs: tuple[str, ...]) -> Path:
+    return next((root / sub for sub in subs if root.is_dir() and (root / sub).exists()), root)
+
+
+def _preset(asked: DataOptions, preset: DataOptions) -> DataOptions:
+    """The data set's own options, unless the user asked for a shape."""
+    plain = asked.fit == "error" and asked.size in (None, preset.size, preset.target) and not asked.centre
+    return replace(preset, channels=asked.channels, filter=asked.filter) if plain else asked
+
+
+def _celeba_partition(*places: Path) -> dict[str, int]:
+    """File name to split number from list_eval_partition.txt (or .csv), looked for beside the images; empty if there is none."""
+    folders = [folder for place in places for folder in (place, place.parent, place / "celeba")]
+    names = ("list_eval_partition.txt", "list_eval_partition.csv")
+    found = next((folder / name for folder in folders for name in names if (folder / name).is_file()), None)
+    rows = [line.replace(",", " ").split() for line in found.read_text(encoding="utf-8").splitlines()] if found else []
+    return {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1] in ("0", "1", "2")}
+
+
+def _celeba_part(entry: Entry, parts: dict[str, int]) -> int:
+    name = PurePosixPath(entry.name)
+    number = int(name.stem) if name.stem.isdecimal() else 0
+    return parts.get(name.name, -1) if parts else int(np.searchsorted(_CELEBA_LAST, number))
+
+
+DATASETS: dict[str, DataSet] = {
+    "digits": DataSet(digits, ("train", "test"), "8x8 grey digits, 1,437 + 360, embedded"),
+    "mnist": DataSet(mnist, ("train", "test"), "28x28 grey digits, 60,000 + 10,000"),
+    "fashion-mnist": DataSet(fashion_mnist, ("train", "test"), "28x28 grey clothing, 60,000 + 10,000"),
+    "affine-mnist": DataSet(affine_mnist, ("train", "test"), "40x40 grey digits, turned and moved, 60,000 + 10,000, made from MNIST"),
+    "cifar10": DataSet(cifar10, ("train", "test"), "32x32 colour photographs, 50,000 + 10,000"),
+    "chairs": DataSet(chairs, ("train",), "rendered chairs scaled to 64x64, your own copy", obtainable=False),
+    "celeba": DataSet(celeba, _CELEBA_SPLITS, "faces, middle 108x108 scaled to 64x64, your own copy", obtainable=False),
+    "folder": DataSet(folder, ("train", "valid", "test"), "your own images: folder, zip or npz", obtainable=False),
+}

@@ -1,0 +1,122 @@
+"""Published files from their mirrors: resumed where a download broke off, verified before they get their name."""
+
+from __future__ import annotations
+
+import hashlib
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+
+from memogen.data.progress import bar
+from memogen.types import InputError
+
+_PIECE = 1 << 18
+_PATIENCE = 30.0  # seconds without a byte
+_TRIES = 3  # per mirror; each goes on where the last one broke off
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A published file: its name, its checksum ("md5:..." or "sha256:...") and the addresses it can be had from, best first."""
+
+    name: str
+    checksum: str
+    urls: tuple[str, ...]
+
+
+class _WrongContentError(Exception):
+    """All bytes arrived, but they are not the published ones."""
+
+
+def fetch(remote: Remote, folder: Path, *, wanted_by: str, progress: bool = True) -> Path:
+    """The verified file in ``folder``, downloaded if it is not there. InputError when no mirror delivers."""
+    target = folder / remote.name
+    if target.exists():
+        return target
+    folder.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(remote.name + ".part")
+    failures = []
+    for url in remote.urls:
+        try:
+            _from_mirror(url, part, remote, progress)
+            return part.replace(target)
+        except (OSError, HTTPException, _WrongContentError) as error:
+            failures.append(f"{url} ({_reason(error)})")
+    raise InputError(
+        f"{wanted_by}: {remote.name} could not be downloaded, tried {'; '.join(failures)}: "
+        f"go online, or give the folder that holds the file with folder=..."
+    )
+
+
+def _from_mirror(url: str, part: Path, remote: Remote, progress: bool) -> None:
+    """Leaves the complete, verified file at ``part``, or raises."""
+    for last in [False] * (_TRIES - 1) + [True]:
+        resumed = part.exists() and part.stat().st_size > 0
+        try:
+            _download(url, part, remote.name, progress)
+            _verify(part, remote.checksum)
+            return
+        except _WrongContentError:
+            part.unlink(missing_ok=True)
+            if last or not resumed:  # a fresh copy of this mirror is wrong: no use asking it again
+                raise
+        except urllib.error.HTTPError:
+            raise
+        except (OSError, HTTPException):
+            if last:
+                raise
+
+
+def _download(url: str, part: Path, name: str, progress: bool) -> None:
+    """Appends what is missing to ``part``."""
+    have = part.stat().st_size if part.exists() else 0
+    headers = {"User-Agent": "memogen"} | ({"Range": f"bytes={have}-"} if have else {})
+    try:
+        answer = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_PATIENCE)
+    except urllib.error.HTTPError as error:
+        if have and error.code == 416:  # nothing is missing; the checksum will tell
+            return
+        raise
+    with answer:
+        goes_on = answer.status == 206 and str(answer.headers.get("Content-Range", "")).startswith(f"bytes {have}-")
+        if answer.status == 206 and not goes_on:
+            part.unlink()
+            raise OSError("the server answered with another range than was asked for")
+        have = have if goes_on else 0
+        missing = int(answer.headers["Content-Length"]) if answer.headers.get("Content-Length") else None
+        total = None if missing is None else have + missing
+        with part.open("ab" if goes_on else "wb") as file, bar(name, total, shown=progress, done=have, in_bytes=True) as advance:
+            for piece in _pieces(answer):
+                file.write(piece)
+                advance(len(piece))
+        if total is not None and part.stat().st_size < total:
+            raise OSError(f"the connection ended after {part.stat().st_size:,} of {total:,} bytes")
+
+
+def _pieces(answer: HTTPResponse) -> Iterator[bytes]:
+    while piece := answer.read(_PIECE):
+        yield piece
+
+
+def _verify(path: Path, checksum: str) -> None:
+    if not matches(path, checksum):
+        raise _WrongContentError("its content does not match the published checksum")
+
+
+def matches(path: Path, checksum: str) -> bool:
+    """Whether the file has this "algorithm:hexdigest"."""
+    algorithm, _, wanted = checksum.partition(":")
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            digest.update(piece)
+    return digest.hexdigest() == wanted
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, urllib.error.HTTPError):
+        return f"HTTP {error.code}"
+    return str(error.reason if isinstance(error, urllib.error.URLError) else error) or type(error).__name__

@@ -1,0 +1,114 @@
+"""What was found in the user's files: counted while reading, then written beside the cache and shown once."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+
+NAMED = 5  # so many file names are kept per reason
+
+
+@dataclass(frozen=True)
+class Finding:
+    """``count`` files share a reason; the first few are named."""
+
+    count: int
+    files: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        more = ", ..." if self.count > len(self.files) else ""
+        return f"{self.count} ({', '.join(self.files)}{more})" if self.files else str(self.count)
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """A data set after reading: how many images were kept, skipped (by reason) and changed (by reason), and of what kind they are.
+
+    ``ignored`` are files that are no images; ``sizes`` maps "height x width" to counts, ``modes`` Pillow's mode names, ``labels`` class names.
+    ``problems`` are lines that would stop a training run, such as mixed sizes.
+    """
+
+    place: str
+    kept: int
+    skipped: Mapping[str, Finding] = field(default_factory=dict)
+    changed: Mapping[str, Finding] = field(default_factory=dict)
+    ignored: Finding = field(default_factory=lambda: Finding(0))
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    modes: Mapping[str, int] = field(default_factory=dict)
+    labels: Mapping[str, int] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+
+    @property
+    def clean(self) -> bool:
+        """True when every file was taken as it is."""
+        return not (self.skipped or self.changed or self.problems)
+
+    def text(self) -> str:
+        """A few plain lines for a person."""
+        lost = sum(finding.count for finding in self.skipped.values())
+        others = f", {self.ignored.count} other files ignored" if self.ignored.count else ""
+        lines = [f"data: {self.place}: {self.kept} images read, {lost} skipped{others}"]
+        lines += [f"  skipped, {reason}: {finding}" for reason, finding in sorted(self.skipped.items())]
+        lines += [f"  changed, {reason}: {finding}" for reason, finding in sorted(self.changed.items())]
+        lines += [f"  {title}: {_listing(counts)}" for title, counts in self._kinds() if counts]
+        return "\n".join([*lines, *(f"  problem: {line}" for line in self.problems)])
+
+    def _kinds(self) -> Iterable[tuple[str, Mapping[str, int]]]:
+        return ("sizes (height x width)", self.sizes), ("modes", self.modes), ("labels", self.labels)
+
+    def json(self) -> str:
+        """The same for a program."""
+        return json.dumps(asdict(self), indent=1)
+
+
+def _listing(counts: Mapping[str, int], most: int = 12) -> str:
+    """The most frequent first; a tail that would not fit is summed up."""
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    shown = [f"{name}: {count}" for name, count in ranked[:most]]
+    return ", ".join(shown + ([f"and {len(ranked) - most} more"] if len(ranked) > most else []))
+
+
+class Tally:
+    """Counts while files are read; ``report`` closes it."""
+
+    def __init__(self) -> None:
+        self.kept = 0
+        self._skipped: dict[str, list[str]] = {}
+        self._changed: dict[str, list[str]] = {}
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self.sizes: Counter[str] = Counter()
+        self.modes: Counter[str] = Counter()
+        self.labels: Counter[str] = Counter()
+        self.others: tuple[str, ...] = ()
+        self.problems: list[str] = []
+
+    def skip(self, reason: str, name: str) -> None:
+        """This file is left out."""
+        self._note("skipped", self._skipped, reason, name)
+
+    def change(self, reason: str, name: str) -> None:
+        """This file is kept, but not as it was."""
+        self._note("changed", self._changed, reason, name)
+
+    def change_all(self, reason: str, names: Iterable[str]) -> None:
+        """The same change for several files."""
+        for name in names:
+            self.change(reason, name)
+
+    def _note(self, kind: str, names: dict[str, list[str]], reason: str, name: str) -> None:
+        self._counts[kind, reason] += 1
+        known = names.setdefault(reason, [])
+        if len(known) < NAMED:
+            known.append(name)
+
+    def report(self, place: str) -> DataReport:
+        def findings(kind: str, names: dict[str, list[str]]) -> dict[str, Finding]:
+            return {reason: Finding(self._counts[kind, reason], tuple(known)) for reason, known in names.items()}
+
+        ignored = Finding(len(self.others), self.others[:NAMED])
+        skipped, changed = findings("skipped", self._skipped), findings("changed", self._changed)
+        return DataReport(
+            place, self.kept, skipped, changed, ignored, dict(self.sizes), dict(self.modes), dict(self.labels), tuple(self.problems)
+        )

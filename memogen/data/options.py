@@ -1,0 +1,47 @@
+"""What a user may ask of the images on their way into the cache."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from memogen.types import InputError
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """How images are brought to one shape.
+
+    ``size`` is (height, width) or one number for both; None keeps the size of the files, which must then be one and the same.
+    ``fit`` says what happens to an image of another size: "error" refuses it, "resize" scales it (the aspect ratio may change), "crop" scales it
+    until it covers ``size`` and cuts out the middle. ``channels`` "auto" gives 3 as soon as one image has colour.
+    ``centre`` cuts a square of that many pixels out of the middle of every image first; 0 leaves it out.
+    """
+
+    size: int | tuple[int, int] | None = None
+    fit: Literal["error", "resize", "crop"] = "error"
+    channels: Literal["auto", 1, 3] = "auto"
+    filter: Literal["nearest", "box", "bilinear", "bicubic", "lanczos"] = "lanczos"
+    centre: int = 0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.size, list):  # YAML and JSON know no tuples
+            object.__setattr__(self, "size", tuple(self.size))
+        sides = (self.size,) if isinstance(self.size, int) else self.size
+        if sides is not None and (len(sides) not in (1, 2) or any(side < 2 for side in sides)):
+            raise InputError(f"size: {self.size}: give one number or (height, width), each at least 2")
+        if self.fit not in ("error", "resize", "crop"):
+            raise InputError(f"fit: {self.fit!r}: choose error, resize or crop")
+        if self.fit != "error" and self.size is None:
+            raise InputError(f"fit: {self.fit!r} without a size: give size as well, for instance size=64")
+        if self.channels not in ("auto", 1, 3):
+            raise InputError(f"channels: {self.channels!r}: choose auto, 1 or 3")
+        if self.filter not in ("nearest", "box", "bilinear", "bicubic", "lanczos"):
+            raise InputError(f"filter: {self.filter!r}: choose nearest, box, bilinear, bicubic or lanczos")
+        if self.centre < 0:
+            raise InputError(f"centre: {self.centre}: give a number of pixels, or 0 for none")
+
+    @property
+    def target(self) -> tuple[int, int] | None:
+        """(height, width), or None for the size of the files."""
+        return (self.size, self.size) if isinstance(self.size, int) else self.size

@@ -1,0 +1,90 @@
+"""The published files: their names, checksums and mirrors, and how they are found in a user's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from memogen.data.download import Remote, matches
+from memogen.types import InputError
+
+_MNIST_MIRRORS = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+    "http://yann.lecun.com/exdb/mnist/",
+)
+_FASHION_MIRRORS = (
+    "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+    "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
+)
+_CIFAR_MIRRORS = ("https://www.cs.toronto.edu/~kriz/", "http://www.cs.toronto.edu/~kriz/")
+
+
+def _remote(name: str, md5: str, mirrors: Iterable[str]) -> Remote:
+    return Remote(name, f"md5:{md5}", tuple(mirror + name for mirror in mirrors))
+
+
+# per split: images, labels
+MNIST = {
+    "train": (
+        _remote("train-images-idx3-ubyte.gz", "f68b3c2dcbeaaa9fbdd348bbdeb94873", _MNIST_MIRRORS),
+        _remote("train-labels-idx1-ubyte.gz", "d53e105ee54ea40749a09fcbcd1e9432", _MNIST_MIRRORS),
+    ),
+    "test": (
+        _remote("t10k-images-idx3-ubyte.gz", "9fb629c4189551a2d022fa330f9573f3", _MNIST_MIRRORS),
+        _remote("t10k-labels-idx1-ubyte.gz", "ec29112dd5afa0611ce80d1b7f02629c", _MNIST_MIRRORS),
+    ),
+}
+FASHION_MNIST = {
+    "train": (
+        _remote("train-images-idx3-ubyte.gz", "8d4fb7e6c68d591d4c3dfef9ec88bf0d", _FASHION_MIRRORS),
+        _remote("train-labels-idx1-ubyte.gz", "25c81989df183df01b3e8a0aad5dffbe", _FASHION_MIRRORS),
+    ),
+    "test": (
+        _remote("t10k-images-idx3-ubyte.gz", "bef4ecab320f06d8554ea6380940ec79", _FASHION_MIRRORS),
+        _remote("t10k-labels-idx1-ubyte.gz", "bb300cfdad3c16e7a12a480ee83cd310", _FASHION_MIRRORS),
+    ),
+}
+CIFAR10 = _remote("cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530", _CIFAR_MIRRORS)
+CIFAR10_PYTHON = "cifar-10-python.tar.gz"
+CIFAR10_BATCHES = {"train": [f"data_batch_{number}" for number in range(1, 6)], "test": ["test_batch"]}
+
+# where people keep a set below the folder that they name; the first that holds the files is taken
+MNIST_FOLDERS = ("", "mnist", "MNIST", "MNIST/raw", "mnist/raw", "raw")
+FASHION_FOLDERS = ("fashion-mnist", "fashion_mnist", "FashionMNIST", "FashionMNIST/raw", "fashion", "data/fashion", "raw", "")
+CIFAR_FOLDERS = ("", "cifar-10-batches-bin", "cifar-10-batches-py", *(f"{own}/{part}" for own in ("cifar10", "cifar-10", "CIFAR10") for part in (
+    "", "cifar-10-batches-bin", "cifar-10-batches-py")))
+
+
+def spellings(name: str) -> tuple[str, ...]:
+    """A gzipped IDX file's name, unpacked too, and with the dot that some unpackers put before "idx"."""
+    plain = name.removesuffix(".gz")
+    dotted = plain.replace("-idx", ".idx")
+    return name, plain, dotted, dotted + ".gz"
+
+
+def find_files(root: Path, folders: Iterable[str], wanted: Iterable[tuple[str, ...]]) -> list[Path] | None:
+    """The wanted files (each under any of its names) from the first of the folders below ``root`` that holds them all; None if none does."""
+    wanted = list(wanted)
+    for folder in dict.fromkeys(root / sub for sub in folders):
+        found = [next((folder / name for name in names if (folder / name).is_file()), None) for names in wanted]
+        if all(found):
+            return [file for file in found if file is not None]
+    return None
+
+
+def wrong_folder(name: str, root: Path, wanted: str) -> InputError:
+    """What was looked for, what was found, and how to mend it."""
+    if not root.exists():
+        return InputError(f"{name}: {root}: there is no such folder: give the one that holds {wanted}, or leave folder out to download")
+    if root.is_file():
+        return InputError(f"{name}: {root}: is a file: give the folder that holds {wanted}")
+    there = sorted(item.name + "/" * item.is_dir() for item in root.iterdir())
+    found = ", ".join(there[:5]) + (f" and {len(there) - 5} more" if len(there) > 5 else "") if there else "nothing"
+    return InputError(f"{name}: {root}: looked for {wanted}, found {found}: give the folder that holds these files, or leave folder out to download")
+
+
+def refuse_twin(name: str, files: list[Path], twin: str, published: tuple[Remote, Remote]) -> None:
+    """MNIST and Fashion-MNIST have files of the same names: InputError when the label file is the other set's."""
+    if matches(files[1], published[1].checksum):
+        raise InputError(f"{name}: {files[1]}: this is {twin}: give the folder of {name}, or ask for {twin}")

@@ -1,0 +1,157 @@
+"""Published array formats to NumPy: IDX, both versions of CIFAR-10, npz. Every header is checked against the bytes that follow it."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, cast
+
+import numpy as np
+
+from memogen.data.arrays import as_images, as_labels
+from memogen.data.plain_pickle import loads
+from memogen.types import InputError
+
+_PIECE = 1 << 24
+_MOST_BYTES = 1 << 34  # a header that claims more is not believed
+_CIFAR_ROW = 1 + 3 * 32 * 32
+_UNSIGNED_BYTE = 8  # IDX type code
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """An IDX file of unsigned bytes, plain or gzipped (told apart by content): uint8 of the shape in its header."""
+    try:
+        with _maybe_gzipped(path) as file:
+            start = file.read(4)
+            if len(start) < 4 or start[:2] != b"\0\0" or start[2] != _UNSIGNED_BYTE or not 1 <= start[3] <= 4:
+                raise InputError(f"IDX: {path}: does not begin like an IDX file of unsigned bytes: fetch the file again")
+            shape = tuple(np.frombuffer(file.read(4 * start[3]), ">u4").astype(int).tolist())
+            wanted = math.prod(shape)
+            if len(shape) != start[3] or wanted > _MOST_BYTES:
+                raise InputError(f"IDX: {path}: its header is damaged: fetch the file again")
+            content = _at_most(file, wanted + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"IDX: {path}: cannot be read to its end ({error}): fetch the file again") from error
+    if len(content) != wanted:
+        many = "more than " if len(content) > wanted else ""
+        raise InputError(f"IDX: {path}: the header promises {wanted:,} bytes, there are {many}{min(len(content), wanted):,}: fetch the file again")
+    return np.frombuffer(content, np.uint8).reshape(shape)
+
+
+def _maybe_gzipped(path: Path) -> IO[bytes]:
+    with path.open("rb") as file:
+        gzipped = file.read(2) == b"\x1f\x8b"
+    return cast(IO[bytes], gzip.open(path, "rb") if gzipped else path.open("rb"))
+
+
+def _at_most(file: IO[bytes], count: int) -> bytearray:
+    """Up to ``count`` bytes, in pieces, so that a lying header costs no memory."""
+    content = bytearray()
+    while len(content) < count and (piece := file.read(min(_PIECE, count - len(content)))):
+        content += piece
+    return content
+
+
+def read_idx_pair(images: Path, labels: Path) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 (n, 1, h, w) and int64 (n,) of an image file and its label file."""
+    image, label = read_idx(images), read_idx(labels)
+    if image.ndim != 3 or label.ndim != 1 or len(image) != len(label):
+        raise InputError(f"IDX: {images}: shape {image.shape} and labels {label.shape} do not belong together: fetch both files again")
+    return image[:, None], label.astype(np.int64)
+
+
+def read_cifar(place: Path, names: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
+    """CIFAR-10 batches from a folder or tar file: uint8 (n, 3, 32, 32), int64 (n,). Names ending in ``.bin`` are of the binary version."""
+    batches = [_cifar_binary(blob, where) if where.endswith(".bin") else _cifar_python(blob, where) for where, blob in _blobs(place, list(names))]
+    return np.concatenate([image for image, _ in batches]), np.concatenate([label for _, label in batches])
+
+
+def _blobs(place: Path, names: list[str]) -> list[tuple[str, bytes]]:
+    """(where, content) of the named files, in order."""
+    if place.is_dir():
+        return [(str(place / name), (place / name).read_bytes()) for name in names]
+    try:
+        with tarfile.open(place) as tar:
+            members = {Path(member.name).name: member for member in tar if member.isfile()}
+            found = [(f"{place}: {name}", tar.extractfile(members[name])) for name in names]
+            return [(where, file.read() if file else b"") for where, file in found]
+    except KeyError as error:
+        raise InputError(f"cifar10: {place}: does not hold {error.args[0]}: give another file") from error
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        raise InputError(f"cifar10: {place}: cannot be read to its end ({error}): fetch the file again") from error
+
+
+def _cifar_binary(blob: bytes, where: str) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of one label byte and 3,072 pixel bytes."""
+    if not blob or len(blob) % _CIFAR_ROW:
+        raise InputError(f"cifar10: {where}: {len(blob):,} bytes are no whole number of {_CIFAR_ROW}-byte rows: fetch the file again")
+    rows = np.frombuffer(blob, np.uint8).reshape(-1, _CIFAR_ROW)
+    return _cifar_checked(rows[:, 1:], rows[:, 0], where)
+
+
+def _cifar_python(blob: bytes, where: str) -> tuple[np.ndarray, np.ndarray]:
+    """A pickled dict with ``data`` (n, 3072) and ``labels``; read by the allow-list reader alone."""
+    content = loads(blob, where=where)
+    batch = {_name(key): value for key, value in content.items()} if isinstance(content, dict) else {}
+    rows, label = batch.get("data"), batch.get("labels")
+    if not isinstance(rows, np.ndarray) or rows.dtype != np.uint8 or rows.ndim != 2 or rows.shape[1] != _CIFAR_ROW - 1 or label is None:
+        raise InputError(f"cifar10: {where}: holds no data of shape (n, 3072) with labels: give the files of the published python version")
+    return _cifar_checked(rows, as_labels(np.asarray(label), len(rows), where), where)
+
+
+def _name(key: object) -> str:
+    return key.decode("latin-1") if isinstance(key, bytes) else str(key)
+
+
+def _cifar_checked(rows: np.ndarray, label: np.ndarray, where: str) -> tuple[np.ndarray, np.ndarray]:
+    if label.max(initial=0) > 9 or label.min(initial=0) < 0:
+        raise InputError(f"cifar10: {where}: labels reach {label.max()}, there are 10 classes: fetch the file again")
+    return rows.reshape(-1, 3, 32, 32), label.astype(np.int64)
+
+
+IMAGE_KEYS = ("image", "images", "x", "X", "data", "arr_0")
+LABEL_KEYS = ("label", "labels", "y", "Y", "target", "targets", "arr_1")
+
+
+def read_npz(path: Path, split: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """uint8 (n, c, h, w) and labels from an npz file with keys such as ``image``/``label``, ``x``/``y`` or ``x_train``/``y_train``."""
+    try:
+        with np.load(zipfile_only(path), allow_pickle=False) as content:
+            arrays = {key: content[key] for key in _npz_keys(content.files, split, path) if key}
+    except InputError:
+        raise
+    except (ValueError, OSError, EOFError, KeyError, zlib.error, zipfile.BadZipFile) as error:
+        raise InputError(f"npz: {path}: cannot be read ({error}): save plain arrays with numpy.savez") from error
+    image, *label = arrays.values()
+    pixels = as_images(image, str(path))
+    return pixels, as_labels(label[0], len(pixels), str(path)) if label else None
+
+
+def npz_splits(path: Path) -> tuple[str, ...]:
+    """The splits that an npz file names in its keys; ("train",) if it names none."""
+    with np.load(zipfile_only(path), allow_pickle=False) as content:
+        named = [split for split in ("train", "valid", "test") if any(f"{key}_{split}" in content.files for key in IMAGE_KEYS)]
+    return tuple(named) or ("train",)
+
+
+def zipfile_only(path: Path) -> Path:
+    """The path again, if a zip file is there: NumPy would open other formats too. InputError otherwise."""
+    if not zipfile.is_zipfile(path):
+        raise InputError(f"{path.suffix.lstrip('.') or 'zip'}: {path}: is no complete zip archive: write or fetch it again")
+    return path
+
+
+def _npz_keys(keys: list[str], split: str, path: Path) -> tuple[str, str | None]:
+    """The names of the image array and of the label array of this split."""
+    forms = [f"{{}}_{split}", f"{split}_{{}}"] + (["{}"] if split == "train" else [])
+    for form in forms:
+        image = next((form.format(key) for key in IMAGE_KEYS if form.format(key) in keys), None)
+        if image:
+            return image, next((form.format(key) for key in LABEL_KEYS if form.format(key) in keys), None)
+    wanted = "image (and label)" if split == "train" else f"x_{split} (and y_{split})"
+    raise InputError(f"npz: {path}: no images of split {split!r} among its arrays {', '.join(keys)}: name them {wanted}")
