@@ -6,7 +6,7 @@ from memogen import __version__
 
 project = "memogen"
 author = "memogen developers"
-copyright = author  # noqa: A001
+copyright = author
 release = version = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.intersphinx", "sphinx.ext.viewcode"]
