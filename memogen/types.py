@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -125,9 +125,7 @@ class GenerativeModel(Protocol):
 
     def latents(self, num: int, *, label: int | None = None, slot: int | None = None, seed: int = 0, start: int = 0) -> Latents: ...
     def decode(self, latents: Latents) -> Float[Tensor, "b c h w"]: ...
-    def sample(
-        self, num: int, *, label: int | None = None, slot: int | None = None, seed: int = 0, start: int = 0
-    ) -> Float[Tensor, "b c h w"]: ...
+    def sample(self, num: int, *, label: int | None = None, slot: int | None = None, seed: int = 0, start: int = 0) -> Float[Tensor, "b c h w"]: ...
 
 
 @runtime_checkable
@@ -140,7 +138,7 @@ class LikelihoodModel(Protocol):
 class Objective(Protocol):
     """What a paper adds to a model to train it: a list of phases."""
 
-    def phases(self, model: nn.Module, *, teacher: nn.Module | None = None) -> tuple[Phase, ...]: ...
+    def phases(self, model: Any, *, teacher: nn.Module | None = None) -> tuple[Phase, ...]: ...
 
 
 class Evaluator(Protocol):

@@ -77,9 +77,7 @@ def unit(x: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows d"]:
     return x / x.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny ** 0.5)
 
 
-def log_prior(
-    mass: Float[Tensor, " k"], values: Float[Tensor, " k"], *, smoothing: float = 1e-8, prior: Prior = "joint"
-) -> Float[Tensor, " k"]:
+def log_prior(mass: Float[Tensor, " k"], values: Float[Tensor, " k"], *, smoothing: float = 1e-8, prior: Prior = "joint") -> Float[Tensor, " k"]:
     """log p(c): "joint" is (h + beta) / sum(h + beta) of Eq. 1; "class" gives each class one half of it; "flat" ignores the mass within a class."""
     weight = torch.ones_like(mass) if prior == "flat" else mass + smoothing
     log_weight = torch.log(weight.clamp_min(torch.finfo(mass.dtype).tiny))
@@ -105,9 +103,7 @@ class EMState(NamedTuple):
     base_mass: Float[Tensor, " k"]
 
 
-def m_step(
-    state: EMState, query: Float[Tensor, "b d"], responsibility: Float[Tensor, "b k"], *, histogram: Histogram = "fraction"
-) -> EMState:
+def m_step(state: EMState, query: Float[Tensor, "b d"], responsibility: Float[Tensor, "b k"], *, histogram: Histogram = "fraction") -> EMState:
     """Eq. 5 for a whole batch, summed over the telescope of its iterations, as one matrix product.
 
     With gamma (b, k): h = h0 + gamma^T 1 and K = normalise(h0 K0 + gamma^T Q), which is K0 + (gamma^T Q - diag(gamma^T 1) K0) / h, normalised.
@@ -141,7 +137,7 @@ def canonical_order(query: Float[Tensor, "b d"], value: Float[Tensor, " b"]) -> 
     return torch.argsort((query.double() * weight).sum(-1) + 4 * math.sqrt(query.shape[1]) * value.double(), stable=True)
 
 
-def gather_processes(tensor: Float[Tensor, "b *rest"]) -> Float[Tensor, "joint *rest"]:
+def gather_processes(tensor: Float[Tensor, b * rest]) -> Float[Tensor, joint * rest]:
     """The rows of all processes of ``torch.distributed``, in rank order; the tensor itself without processes. Every rank must hold equally many."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()) or torch.distributed.get_world_size() == 1:
         return tensor

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from jaxtyping import Float, Int
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from .functional import EMPTY

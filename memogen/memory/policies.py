@@ -17,9 +17,9 @@ Fidelity = Literal["paper", "code", "robust"]
 class ReadPolicy:
     """How D(x) is read.
 
-    ``lookup``: "joint" takes the k best slots whatever their class (Eq. 3), "stratified" the k/2 best of each class, so that a gradient is never lost.
-    ``prior``: see :func:`memogen.memory.functional.log_prior`. ``smoothing``: beta of Eq. 1. ``clip``: epsilon of Eq. 4 on p(y=1|x), 0 for none.
-    ``decayed_mass``: read with alpha h in place of h, as the authors' code does (it only matters against ``smoothing``).
+    ``lookup``: "joint" takes the k best slots whatever their class (Eq. 3), "stratified" the k/2 best of each class, so that a gradient is
+    never lost. ``prior``: see :func:`memogen.memory.functional.log_prior`. ``smoothing``: beta of Eq. 1. ``clip``: epsilon of Eq. 4 on
+    p(y=1|x), 0 for none. ``decayed_mass``: read with alpha h in place of h, as the authors' code does (it only matters against ``smoothing``).
     """
 
     lookup: Literal["joint", "stratified"] = "stratified"
@@ -55,13 +55,14 @@ class WritePolicy:
     """How a batch of labelled queries changes the memory.
 
     ``rule``: "em" is incremental EM (Eq. 5), "kaiser" moves the nearest slot to normalise(K + q) (the ablation "- EM").
-    ``histogram``: "fraction" adds gamma to the mass, "unit" one for every slot looked at. ``mass_floor``: the mass of a touched slot decays towards
-    it, h0 = alpha h + (1 - alpha) floor; it is at once a Dirichlet prior on the mixture weights and the inertia of a key, in samples.
-    ``order``: queries that share a slot are merged in one exact "batch" step, taken one after another ("sequential"), or the "last" one wins.
+    ``histogram``: "fraction" adds gamma to the mass, "unit" one for every slot looked at. ``mass_floor``: the mass of a touched slot decays
+    towards it, h0 = alpha h + (1 - alpha) floor; it is at once a Dirichlet prior on the mixture weights and the inertia of a key, in samples.
+    ``order``: queries that share a slot are merged in one exact "batch" step, taken one by one ("sequential"), or the "last" one wins.
     ``label_lookup``: S_y by a "hard" condition v = y, or "soft" (similarity - 2 for the wrong label) as the authors' code does.
-    ``replace_when``: a query overwrites a slot when the best slot of the unconditional lookup has the wrong label ("top1"), when no slot in it has the
-    right one ("absent"), or "never". ``replace_which``: the oldest slot of all ("global") or of the query's class ("same_class").
-    ``initial_mass``: h at the start. ``initial_keys``: "zero", or "random" unit vectors.
+    ``replace_when``: a query overwrites a slot when the best slot of the unconditional lookup has the wrong label ("top1"), when no slot in
+    it has the right one ("absent"), or "never". ``replace_which``: the oldest slot of all ("global") or of the query's class ("same_class").
+    ``initial_mass``: h at the start. ``initial_keys``: "zero", "random" unit vectors, or "queries": zero, and the first queries of each class
+    fill its unwritten slots.
     """
 
     rule: Literal["em", "kaiser"] = "em"
@@ -72,7 +73,7 @@ class WritePolicy:
     replace_when: Literal["top1", "absent", "never"] = "top1"
     replace_which: Literal["global", "same_class"] = "same_class"
     initial_mass: float = 1e-5
-    initial_keys: Literal["zero", "random"] = "zero"
+    initial_keys: Literal["zero", "random", "queries"] = "queries"
 
     def __post_init__(self) -> None:
         allowed = {
@@ -82,7 +83,7 @@ class WritePolicy:
             "label_lookup": ("hard", "soft"),
             "replace_when": ("top1", "absent", "never"),
             "replace_which": ("global", "same_class"),
-            "initial_keys": ("zero", "random"),
+            "initial_keys": ("zero", "random", "queries"),
         }
         for name, choices in allowed.items():
             if getattr(self, name) not in choices:
@@ -93,11 +94,11 @@ class WritePolicy:
     @classmethod
     def preset(cls, name: Fidelity) -> Self:
         """The writing of the paper, of the authors' code, or the robust one."""
-        literal = cls(mass_floor=0.0, replace_which="global")
+        literal = cls(mass_floor=0.0, replace_which="global", initial_keys="zero")
         presets = {
             "paper": literal,
-            "code": cls(mass_floor=0.0, replace_which="global", histogram="unit", order="last", label_lookup="soft"),
-            # departs: Eq. 5 forgets a slot within two touches; the floor gives each key the inertia, and the mixture weights the flatness, that keep slots in use.
+            "code": cls(mass_floor=0.0, replace_which="global", initial_keys="zero", histogram="unit", order="last", label_lookup="soft"),
+            # departs: Eq. 5 forgets a slot within two touches; the floor gives a key its inertia, and the weights the flatness, that keep slots in use.
             # departs: the oldest slot of all may be of the other class; replacing within the class keeps the halves.
             "robust": cls(),
         }

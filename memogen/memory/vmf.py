@@ -5,7 +5,6 @@ Kim, Kim and Kim, "Memorization Precedes Generation: Learning Unsupervised GANs 
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -18,7 +17,10 @@ from .policies import Fidelity, ReadPolicy, WritePolicy
 
 
 class MemoryRead(NamedTuple):
-    """What a query found. ``weights`` is the posterior over ``slots``; ``score`` their log joint density up to a constant, ``similarity`` all cosines (no gradient)."""
+    """What a query found. ``weights`` is the posterior over ``slots``.
+
+    Kept for a write, without gradient: ``score``, the log joint density of ``slots`` up to a constant, and ``similarity``, all cosines.
+    """
 
     logit: Float[Tensor, " b"]
     value: Float[Tensor, " b"]
@@ -170,8 +172,9 @@ class VMFMemory(nn.Module):
     def write(self, query: Float[Tensor, "b d"], value: Float[Tensor, " b"] | int, read: MemoryRead | None = None) -> MemoryWrite:
         """Learn a batch of queries with labels ``value`` (1 real, 0 fake): incremental EM, then replacements (paper, section 3.1.2).
 
-        ``read`` of the same queries under the same memory saves the lookup. With ``torch.distributed`` the queries of all processes are gathered first,
-        so every process ends with the memory that one process would hold on the joint batch. The result does not depend on the order of the queries.
+        ``read`` of the same queries under the same memory saves the lookup. With ``torch.distributed`` the queries of all processes are
+        gathered first, so every process ends with the memory that one process would hold on the joint batch. The result does not depend on
+        the order of the queries.
         """
         query = functional.unit(query.detach().to(torch.promote_types(self.keys.dtype, torch.float32)))
         value = torch.as_tensor(value, dtype=query.dtype, device=query.device).expand(len(query))
@@ -188,7 +191,7 @@ class VMFMemory(nn.Module):
         back = torch.argsort(order)
         return done._replace(overwrites=done.overwrites[back], dropped=done.dropped[back])
 
-    def _scores(self, query: Tensor, read: MemoryRead | None, order: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _scores(self, query: Tensor, read: MemoryRead | None, order: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(dense score (b, k), looked-up slots (b, t), their score) in canonical order."""
         if read is not None:
             similarity, slots = read.similarity[order], read.slots[order]
@@ -219,13 +222,18 @@ class VMFMemory(nn.Module):
 
     def _asks_for_slot(self, slots: Tensor, found: Tensor, value: Tensor) -> Tensor:
         """Which queries found "no correct label" (b,)."""
+        if self.writing.initial_keys == "queries":
+            unwritten = (self.keys == 0).all(1)
+            filling = torch.where(value > 0.5, (unwritten & (self.values > 0.5)).any(), (unwritten & (self.values <= 0.5)).any())
+        else:
+            filling = torch.zeros_like(value, dtype=torch.bool)
         right = self.values[slots] == value[:, None]
         if self.writing.replace_when == "never":
-            return torch.zeros_like(value, dtype=torch.bool)
+            return filling
         if self.writing.replace_when == "absent":
-            return ~right.any(1)
+            return filling | ~right.any(1)
         best = found.masked_fill(~right, EMPTY).amax(1)
-        return best < found.masked_fill(right, EMPTY).amax(1)
+        return filling | (best < found.masked_fill(right, EMPTY).amax(1))
 
     def _touch(self, score: Tensor, slots: Tensor, value: Tensor, keep: Tensor) -> _Touch:
         """S_y and the posterior on it, dense, with nothing for the queries that do not ``keep`` the memory's answer."""

@@ -344,9 +344,7 @@ class _Steps:
         return -(unit(feature) * key).sum(1).mean()
 
 
-def write_terms(
-    memory: VMFMemory, read: MemoryRead, overwrites: Tensor, dropped: Tensor, movement: Tensor, value: Tensor
-) -> dict[str, Tensor]:
+def write_terms(memory: VMFMemory, read: MemoryRead, overwrites: Tensor, dropped: Tensor, movement: Tensor, value: Tensor) -> dict[str, Tensor]:
     """The numbers that tell a living memory from a dead one, as scalars on the device."""
     real, mass = memory.values > 0.5, memory.mass
     asked = (overwrites | dropped).float()

@@ -1,0 +1,20 @@
+"""One function per data set of a paper; each returns a :class:`Recipe` with the printed number beside it."""
+
+from . import memory_gan
+from .recipe import Claim, DataConfig, Recipe, ScoringConfig
+
+RECIPES = {
+    f"memory_gan/{recipe.__name__}": recipe
+    for recipe in (
+        memory_gan.digits,
+        memory_gan.fashion_mnist,
+        memory_gan.affine_mnist,
+        memory_gan.cifar10,
+        memory_gan.chairs,
+        memory_gan.celeba,
+        memory_gan.folder,
+    )
+}
+"""Every recipe by the name the command line knows."""
+
+__all__ = ["RECIPES", "Claim", "DataConfig", "Recipe", "ScoringConfig"]

@@ -1,0 +1,157 @@
+"""The rows of memoryGAN's tables (Kim, Kim and Kim, ICLR 2018, Tables 2 and 3), and recipes for the embedded digits and for any image folder.
+
+Each function takes a ``variant``, a row of Table 2, and a ``fidelity``: the default "robust" trains, "paper" and "code" are the literal ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+from ..data import DataOptions
+from ..memory import ReadPolicy, WritePolicy
+from ..memory.policies import Fidelity
+from ..models import MemoryConfig, MemoryGANConfig, MemoryGANObjective, NoiseConfig
+from ..training import TrainingConfig
+from ..types import InputError, OptimiserConfig
+from .recipe import Claim, DataConfig, Recipe, ScoringConfig
+
+Variant = Literal["memory_gan", "no_em", "no_mcgn", "no_memory"]
+
+VARIANTS: tuple[Variant, ...] = ("memory_gan", "no_em", "no_mcgn", "no_memory")
+TABLE_2 = {
+    "cifar10": {"memory_gan": (8.04, 0.13), "no_em": (6.67, 0.17), "no_mcgn": (6.39, 0.02), "no_memory": (5.35, 0.17)},
+    "affine_mnist": {"memory_gan": (8.60, 0.02), "no_em": (8.17, 0.04), "no_mcgn": (8.11, 0.03), "no_memory": (8.00, 0.01)},
+    "fashion_mnist": {"memory_gan": (6.39, 0.29), "no_em": (6.05, 0.28), "no_mcgn": (6.02, 0.27), "no_memory": (5.82, 0.19)},
+}
+"""Printed inception scores, mean and standard deviation."""
+
+BASELINE_NOISE = 32  # B.2: z of the nets whose generator reads no key
+
+
+def digits(variant: Variant = "memory_gan", fidelity: Fidelity = "robust") -> Recipe:
+    """scikit-learn's 8x8 digits: no paper printed it; it needs no download and trains in minutes on a CPU."""
+    model = MemoryGANConfig(image_shape=(1, 8, 8), width=32, noise=NoiseConfig(8), memory=MemoryConfig(512, 64, top_k=64))
+    adam = OptimiserConfig(learning_rate=5e-4)
+    recipe = Recipe(
+        recipe="memory_gan/digits",
+        variant="memory_gan",
+        data=DataConfig("digits"),
+        model=model,
+        objective=MemoryGANObjective(critic=adam, generator=adam),
+        training=TrainingConfig(steps=6000, checkpoint_every=1000, sample_every=500, log_every=25),
+        scoring=ScoringConfig("digits"),
+    )
+    return _variant(_fidelity(recipe, fidelity), variant)
+
+
+def fashion_mnist(variant: Variant = "memory_gan", fidelity: Fidelity = "robust") -> Recipe:
+    """Fashion-MNIST with the networks and sizes of Table 3."""
+    recipe = Recipe(
+        recipe="memory_gan/fashion_mnist",
+        variant="memory_gan",
+        data=DataConfig("fashion-mnist"),
+        model=MemoryGANConfig(),
+        objective=MemoryGANObjective(),
+        training=TrainingConfig(steps=5000, sample_every=500),
+        scoring=ScoringConfig("fashion-mnist"),
+    )
+    return _variant(_fidelity(recipe, fidelity), variant)
+
+
+def affine_mnist(variant: Variant = "memory_gan", fidelity: Fidelity = "robust") -> Recipe:
+    """Affine-MNIST, 40x40, with the networks and sizes of Table 3."""
+    model = MemoryGANConfig(image_shape=(1, 40, 40), network="dcgan_pointwise")
+    recipe = Recipe(
+        recipe="memory_gan/affine_mnist",
+        variant="memory_gan",
+        data=DataConfig("affine-mnist"),
+        model=model,
+        objective=MemoryGANObjective(),
+        training=TrainingConfig(steps=5000, sample_every=500),
+    )
+    return _variant(_fidelity(recipe, fidelity), variant)
+
+
+def cifar10(variant: Variant = "memory_gan", fidelity: Fidelity = "robust") -> Recipe:
+    """CIFAR-10 with the residual networks and sizes of Table 3: 4,128,259 parameters, the paper's 4,128K."""
+    return _variant(_fidelity(_residual("memory_gan/cifar10", "cifar10", (3, 32, 32)), fidelity), variant)
+
+
+def chairs(variant: Variant = "memory_gan", fidelity: Fidelity = "robust") -> Recipe:
+    """3D chairs at 64x64 (Table 3); the paper prints no score."""
+    return _variant(_fidelity(_residual("memory_gan/chairs", "chairs", (3, 64, 64)), fidelity), variant)
+
+
+def celeba(variant: Variant = "memory_gan", fidelity: Fidelity = "robust") -> Recipe:
+    """CelebA at 64x64 (Table 3); the paper prints no score."""
+    return _variant(_fidelity(_residual("memory_gan/celeba", "celeba", (3, 64, 64)), fidelity), variant)
+
+
+def folder(variant: Variant = "memory_gan", fidelity: Fidelity = "robust") -> Recipe:
+    """Any folder or archive of images: the convolutional stack sized from the data, a memory of 1,024 slots. Give it with ``data``."""
+    model = MemoryGANConfig(noise=NoiseConfig(16), memory=MemoryConfig(1024, 128, top_k=128))
+    recipe = Recipe(
+        recipe="memory_gan/folder",
+        variant="memory_gan",
+        data=DataConfig("folder", options=DataOptions()),
+        model=model,
+        objective=MemoryGANObjective(),
+        training=TrainingConfig(steps=5000, sample_every=500),
+    )
+    return _variant(_fidelity(recipe, fidelity), variant)
+
+
+def _residual(name: str, data: str, image_shape: tuple[int, int, int]) -> Recipe:
+    """The residual networks in colour: betas 0, 0.9 and a learning rate that falls linearly to zero."""
+    model = MemoryGANConfig(
+        image_shape=image_shape,
+        network="resnet",
+        width=128,
+        norm="layer",
+        noise=NoiseConfig(16),
+        memory=MemoryConfig(16384, 512, top_k=256),
+        image_range=(-1.0, 1.0),
+    )
+    adam = OptimiserConfig(betas=(0.0, 0.9), schedule="linear")
+    return Recipe(
+        recipe=name,
+        variant="memory_gan",
+        data=DataConfig(data),
+        model=model,
+        objective=MemoryGANObjective(information=2e-6, critic=adam, generator=adam),
+        training=TrainingConfig(steps=1000, sample_every=250, checkpoint_every=250),
+    )
+
+
+def _variant(recipe: Recipe, variant: Variant) -> Recipe:
+    """A row of Table 2, with the number printed for it."""
+    if variant not in VARIANTS:
+        raise InputError(f"variant: {variant!r} is no row of the table: choose {', '.join(VARIANTS)}")
+    model, objective = recipe.model, recipe.objective
+    assert model.memory is not None
+    if variant == "no_em":
+        model = replace(model, memory=replace(model.memory, writing=replace(model.memory.writing, rule="kaiser")))
+    if variant == "no_mcgn":
+        model = replace(model, conditional=False, noise=replace(model.noise, dim=BASELINE_NOISE))
+    if variant == "no_memory":
+        model = replace(model, memory=None, noise=replace(model.noise, dim=BASELINE_NOISE))
+    printed = TABLE_2.get(recipe.recipe.partition("/")[2], {}).get(variant)
+    claims = (Claim("inception_score", *printed, source="Kim et al. 2018, Table 2"),) if printed else ()
+    return replace(recipe, variant=variant, model=model, objective=objective, claims=claims)
+
+
+def _fidelity(recipe: Recipe, fidelity: Fidelity) -> Recipe:
+    """The recipe as the paper says it, as the authors' code does it, or as it trains."""
+    if fidelity == "robust":
+        return recipe
+    if fidelity not in ("paper", "code"):
+        raise InputError(f"fidelity: {fidelity!r} is unknown: choose robust, paper or code")
+    assert recipe.model.memory is not None
+    memory = replace(recipe.model.memory, concentration=1.0, reading=ReadPolicy.preset(fidelity), writing=WritePolicy.preset(fidelity))
+    law: Literal["uniform", "normal"] = "normal" if fidelity == "paper" else "uniform"
+    model = replace(recipe.model, memory=memory, noise=replace(recipe.model.noise, law=law))
+    objective = replace(recipe.objective, adversarial="saturating")
+    if fidelity == "code":
+        objective = replace(objective, information_form="squared", write_in_generator_step=True)
+    return replace(recipe, model=model, objective=objective)

@@ -1,0 +1,165 @@
+"""A run folder from beginning to end: configuration, training, scores, report. What ``memogen train`` and ``memogen demo`` call."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from . import configs, data
+from .evaluation import append_rows, evaluate, score_images
+from .evaluation.features import classifier_names
+from .pretrained import from_pretrained
+from .recipes import RECIPES, Recipe, ScoringConfig
+from .report import page
+from .training import TrainState, fit
+from .types import ImageData, InputError
+
+Row = dict[str, Any]
+
+
+def train(
+    recipe_or_config: Recipe | str | Path,
+    *,
+    data: str | Path | None = None,
+    out: str | Path | None = None,
+    resume: str = "auto",
+    console: bool = True,
+) -> Path:
+    """Train a recipe, a recipe's name or a config.yaml, score the model against the test split, and write the report. Returns the run folder.
+
+    ``data`` names another data set or the folder that holds the images; ``out`` is the run folder (default: one under ``runs/``);
+    ``resume``: "auto" continues what the folder holds, "never" starts anew, a path names a checkpoint.
+    Raises InputError for what cannot be used, and :class:`memogen.training.Stopped` when asked to stop (the run can then be continued).
+    """
+    recipe = _with_data(_recipe(recipe_or_config), data)
+    images = load_data(recipe)
+    recipe = replace(recipe, model=replace(recipe.model, image_shape=images.image_shape))
+    folder = Path(out) if out is not None else default_folder(recipe)
+    if not (folder / "config.yaml").exists():
+        save_config(recipe, folder)
+    state = _fit(recipe, images, folder, resume, console)
+    save_config(recipe, folder)
+    if int(os.environ.get("RANK", "0")) == 0:
+        _score(recipe, folder, state, console)
+        page.write_report(folder, data=images)
+    return folder
+
+
+def _fit(recipe: Recipe, images: ImageData, folder: Path, resume: str, console: bool) -> TrainState:
+    torch.manual_seed(recipe.training.seed)
+    model = recipe.model.build()
+    return fit(model, recipe.objective, images, recipe.training, folder, resume=resume, settings=settings(recipe), console=console)
+
+
+def load_data(recipe: Recipe, *, split: str = "train") -> ImageData:
+    """A split of the recipe's data."""
+    return data.load(recipe.data.name, folder=recipe.data.folder, split=split, options=recipe.data.options)
+
+
+def load_config(path: Path) -> Recipe:
+    """A recipe from a config.yaml, strictly; keys with a default may be left out."""
+    try:
+        mapping = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}): name a config.yaml or one of {', '.join(RECIPES)}") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())}): mend it, or start from `memogen train RECIPE --dry-run`") from error
+    return configs.from_dict(Recipe, mapping, complete=False)
+
+
+def save_config(recipe: Recipe, folder: Path) -> None:
+    """config.yaml, replaced in one piece."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = yaml.safe_dump(configs.to_dict(recipe), sort_keys=False)
+    part = folder / f"config.yaml.{os.getpid()}"
+    part.write_text(f"# memogen train {shlex.quote(str(folder / 'config.yaml'))}\n{text}", encoding="utf-8")
+    part.replace(folder / "config.yaml")
+
+
+def default_folder(recipe: Recipe) -> Path:
+    """runs/FAMILY-DATA-VARIANT-SEED."""
+    return Path("runs") / "-".join([recipe.recipe.replace("/", "-"), recipe.variant, f"seed{recipe.training.seed}"])
+
+
+def settings(recipe: Recipe) -> dict[str, object]:
+    """What a checkpoint must agree with to be continued: the model, the objective and the images, by flat names."""
+    plain = configs.to_dict(recipe)
+    plain["data"].pop("folder")
+    return dict(_flat({name: plain[name] for name in ("data", "model", "objective")}))
+
+
+def config_hash(recipe: Recipe) -> str:
+    """Twelve digits that name the configuration in a result row."""
+    plain = configs.to_dict(recipe)
+    plain["data"].pop("folder")
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _recipe(given: Recipe | str | Path) -> Recipe:
+    if isinstance(given, Recipe):
+        return given
+    return RECIPES[given]() if given in RECIPES else load_config(Path(given))
+
+
+def _with_data(recipe: Recipe, given: str | Path | None) -> Recipe:
+    """Another data set by name, or the folder of this one; a folder that is no published layout of it is a folder of images."""
+    if given is None:
+        if recipe.data.name == "folder" and recipe.data.folder is None:
+            raise InputError(f"data: {recipe.recipe} has no images of its own: give --data FOLDER")
+        return recipe
+    if str(given) in data.DATASETS:
+        return replace(recipe, data=replace(recipe.data, name=str(given), folder=None), scoring=_scoring_for(recipe, str(given)))
+    return replace(recipe, data=replace(recipe.data, folder=str(given)))
+
+
+def _scoring_for(recipe: Recipe, name: str) -> ScoringConfig:
+    return replace(recipe.scoring, extractor=name if name in classifier_names() else None)
+
+
+def _flat(mapping: Mapping[str, Any], prefix: str = "") -> list[tuple[str, object]]:
+    flat: list[tuple[str, object]] = []
+    for name, value in mapping.items():
+        flat += _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else [(prefix + name, value)]
+    return flat
+
+
+# --- scores ---
+
+
+def _score(recipe: Recipe, folder: Path, state: TrainState, console: bool) -> None:
+    """Append the finished model's scores and the real data's own to results.jsonl; a run that is scored already is left alone."""
+    scoring, path = recipe.scoring, folder / "results.jsonl"
+    if scoring.extractor is None or config_hash(recipe) in {row.get("config") for row in read_rows(path)}:
+        return
+    test, train_split = load_data(recipe, split="test"), load_data(recipe)
+    options: Row = {"extractor": scoring.extractor, "metrics": scoring.metrics, "seed": scoring.seed, "progress": console}
+    model: Any = from_pretrained(folder / "model")
+    own = evaluate(model, test, num_samples=scoring.num_samples, **options)
+    real = score_images(test, train_split, **options)
+    printed = {claim.metric: claim.value for claim in recipe.claims}
+    context = {
+        "recipe": recipe.recipe,
+        "seed": recipe.training.seed,
+        "steps": state.step,
+        "images": state.images_seen,
+        "config": config_hash(recipe),
+        "training_seconds": round(state.seconds, 1),
+        "command": shlex.join(["memogen", *sys.argv[1:]]),
+    }
+    rows = [{**context, "variant": recipe.variant, **row, "paper": printed.get(str(row["metric"]))} for row in own]
+    append_rows(path, rows + [{**context, "steps": 0, "images": 0, "training_seconds": 0, **row, "paper": None} for row in real])
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a results file; none where there is no file."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()] if path.exists() else []
