@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 
 from memogen.data.findings import DataReport, Tally
 from memogen.data.progress import bar
@@ -43,11 +44,14 @@ def cache_root(cache: Path | None = None) -> Path:
 def cached(source: Source, root: Path, *, progress: bool = True) -> ImageData:
     """The data of a source, from its cache, which is built if it is not there."""
     folder = root / "images" / f"{re.sub(r'[^A-Za-z0-9._-]+', '_', source.name)}-{source.split}-{source.fingerprint[:16]}"
-    data = _opened(folder)
-    if data is None:
-        with _being_built(folder) as part:
-            _build(source, part, progress)
-        data = _opened(folder)
+    if data := _opened(folder):
+        return data
+    with _locked(folder):
+        data = _opened(folder)  # another process may have built it while we waited
+        if data is None:
+            with _being_built(folder) as part:
+                _build(source, part, progress)
+            data = _opened(folder)
     if data is None:
         raise InputError(f"cache: {folder}: cannot be read back after it was written: check the disk, or give another folder in MEMOGEN_CACHE")
     return data
@@ -73,14 +77,25 @@ def report_of(source: Source, root: Path) -> str:
 
 
 @contextmanager
-def _being_built(folder: Path) -> Iterator[Path]:
-    """A folder to write in, which gets the right name at the end; after an error nothing is left."""
+def _locked(folder: Path) -> Iterator[None]:
+    """One process of several builds a cache, the others wait. InputError where nothing can be written."""
+    lock = FileLock(folder.parent / f".{folder.name}.lock")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(folder)
-        part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        lock.acquire()
     except OSError as error:
         raise InputError(f"cache: {folder.parent}: cannot be written ({error.strerror}): give a writable folder in MEMOGEN_CACHE") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _being_built(folder: Path) -> Iterator[Path]:
+    """A folder to write in, which gets the right name at the end; after an error nothing is left."""
+    _sweep(folder)
+    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         yield part
         _rename(part, folder)
@@ -93,7 +108,7 @@ def _being_built(folder: Path) -> Iterator[Path]:
 def _sweep(folder: Path) -> None:
     """Removes what killed processes left unfinished, and a damaged cache of this name."""
     for part in folder.parent.glob(f".{folder.name}.*"):
-        if time.time() - part.stat().st_mtime > _ABANDONED:
+        if part.is_dir() and time.time() - part.stat().st_mtime > _ABANDONED:
             shutil.rmtree(part, ignore_errors=True)
     if folder.exists() and _opened(folder) is None:
         shutil.rmtree(folder, ignore_errors=True)
@@ -158,7 +173,7 @@ def _npy_header(shape: tuple[int, ...]) -> bytes:
 
 
 def _write_report(report: DataReport, part: Path, progress: bool) -> None:
-    (part / "report.txt").write_text(report.text() + "\n", encoding="utf-8")
+    (part / "report.txt").write_text(report.text() + "\n", encoding="utf-8", errors="backslashreplace")
     (part / "report.json").write_text(report.json() + "\n", encoding="utf-8")
     if progress or not report.clean:
         print(report.text(), file=sys.stderr)

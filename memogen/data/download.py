@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 
+from filelock import FileLock
+
 from memogen.data.progress import bar
 from memogen.types import InputError
 
 _PIECE = 1 << 18
-_PATIENCE = 30.0  # seconds without a byte
-_TRIES = 3  # per mirror; each goes on where the last one broke off
+_PATIENCE = 20.0  # seconds without a byte
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,16 @@ def fetch(remote: Remote, folder: Path, *, wanted_by: str, progress: bool = True
     target = folder / remote.name
     if target.exists():
         return target
-    folder.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(remote.name + ".part")
-    failures = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / f".{remote.name}.lock"):  # of several processes one downloads
+            return target if target.exists() else _from_mirrors(remote, target, wanted_by, progress)
+    except PermissionError as error:
+        raise InputError(f"cache: {folder}: cannot be written ({error.strerror}): give a writable folder in MEMOGEN_CACHE") from error
+
+
+def _from_mirrors(remote: Remote, target: Path, wanted_by: str, progress: bool) -> Path:
+    part, failures = target.with_name(remote.name + ".part"), []
     for url in remote.urls:
         try:
             _from_mirror(url, part, remote, progress)
@@ -53,26 +61,28 @@ def fetch(remote: Remote, folder: Path, *, wanted_by: str, progress: bool = True
 
 def _from_mirror(url: str, part: Path, remote: Remote, progress: bool) -> None:
     """Leaves the complete, verified file at ``part``, or raises."""
-    for last in [False] * (_TRIES - 1) + [True]:
-        resumed = part.exists() and part.stat().st_size > 0
+    while True:
+        before = _size(part)
         try:
             _download(url, part, remote.name, progress)
             _verify(part, remote.checksum)
             return
         except _WrongContentError:
             part.unlink(missing_ok=True)
-            if last or not resumed:  # a fresh copy of this mirror is wrong: no use asking it again
+            if not before:  # a fresh copy of this mirror is wrong: no use asking it again
                 raise
-        except urllib.error.HTTPError:
-            raise
         except (OSError, HTTPException):
-            if last:
+            if _size(part) <= before:  # otherwise go on where it broke off
                 raise
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _download(url: str, part: Path, name: str, progress: bool) -> None:
     """Appends what is missing to ``part``."""
-    have = part.stat().st_size if part.exists() else 0
+    have = _size(part)
     headers = {"User-Agent": "memogen"} | ({"Range": f"bytes={have}-"} if have else {})
     try:
         answer = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_PATIENCE)

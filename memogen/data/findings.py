@@ -109,6 +109,4 @@ class Tally:
 
         ignored = Finding(len(self.others), self.others[:NAMED])
         skipped, changed = findings("skipped", self._skipped), findings("changed", self._changed)
-        return DataReport(
-            place, self.kept, skipped, changed, ignored, dict(self.sizes), dict(self.modes), dict(self.labels), tuple(self.problems)
-        )
+        return DataReport(place, self.kept, skipped, changed, ignored, dict(self.sizes), dict(self.modes), dict(self.labels), tuple(self.problems))

@@ -151,4 +151,3 @@ def _on_white(image: Image.Image) -> tuple[Image.Image, bool]:
     layers = image.convert("RGBA")
     ground = Image.new("RGBA", layers.size, "white")
     return Image.alpha_composite(ground, layers).convert("RGB"), layers.getchannel("A").getextrema()[0] != 255
-

@@ -67,14 +67,16 @@ def _walk(root: Path) -> Iterator[Entry]:
         if (real := folder.resolve()) in known:
             continue
         known.add(real)
-        with os.scandir(folder) as items:
-            for item in items:
-                if item.is_dir():
-                    waiting.append(Path(item.path))
-                else:
-                    stat = item.stat(follow_symlinks=item.is_file())
-                    name = Path(item.path).relative_to(root).as_posix()
-                    yield Entry(name, name, stat.st_size, stat.st_mtime_ns)
+        try:
+            items = sorted(os.scandir(folder), key=lambda item: item.name)
+        except OSError as error:
+            raise InputError(f"data: {folder}: cannot be read ({error.strerror}): mend its permissions or move it away") from error
+        waiting += [Path(item.path) for item in items if item.is_dir()]
+        for item in items:
+            if not item.is_dir():
+                stat = item.stat(follow_symlinks=item.is_file())
+                name = Path(item.path).relative_to(root).as_posix()
+                yield Entry(name, name, stat.st_size, stat.st_mtime_ns)
 
 
 def _sorted_out(place: Path, found: list[Entry], opener: Callable[[str], IO[bytes]]) -> Pictures:

@@ -52,8 +52,12 @@ CIFAR10_BATCHES = {"train": [f"data_batch_{number}" for number in range(1, 6)], 
 # where people keep a set below the folder that they name; the first that holds the files is taken
 MNIST_FOLDERS = ("", "mnist", "MNIST", "MNIST/raw", "mnist/raw", "raw")
 FASHION_FOLDERS = ("fashion-mnist", "fashion_mnist", "FashionMNIST", "FashionMNIST/raw", "fashion", "data/fashion", "raw", "")
-CIFAR_FOLDERS = ("", "cifar-10-batches-bin", "cifar-10-batches-py", *(f"{own}/{part}" for own in ("cifar10", "cifar-10", "CIFAR10") for part in (
-    "", "cifar-10-batches-bin", "cifar-10-batches-py")))
+CIFAR_FOLDERS = (
+    "",
+    "cifar-10-batches-bin",
+    "cifar-10-batches-py",
+    *(f"{own}/{part}" for own in ("cifar10", "cifar-10", "CIFAR10") for part in ("", "cifar-10-batches-bin", "cifar-10-batches-py")),
+)
 
 
 def spellings(name: str) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ class Source:
     @property
     def fingerprint(self) -> str:
         """Names the source's files, split and options."""
-        parts = [_VERSION, self.name, self.split, self.place, self.stamps, asdict(self.options)]
+        parts = [_VERSION, self.name, self.split, self.stamps, asdict(self.options)]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
