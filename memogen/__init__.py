@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from memogen.data import load as load_data
-    from memogen.evaluation import evaluate
+    from memogen.evaluation.evaluate import evaluate
     from memogen.memory import VMFMemory
     from memogen.models.memory_gan import MemoryGAN, MemoryGANConfig, MemoryGANObjective
     from memogen.pretrained import from_pretrained, push_to_hub, save_pretrained
     from memogen.runs import train
-    from memogen.training import TrainingConfig, fit
+    from memogen.training import TrainingConfig
+    from memogen.training.fit import fit
     from memogen.types import ImageData, InputError
 
 __version__ = "0.1.0"

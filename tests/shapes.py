@@ -1,4 +1,4 @@
-"""The checker of shapes and types in signatures: beartype, which leaves alone what it cannot check (``Self`` outside a decorated class, protocols)."""
+"""The checker of shapes and types in signatures: beartype, which leaves alone what it cannot check (``Self``, protocols)."""
 
 from __future__ import annotations
 

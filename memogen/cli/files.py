@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from memogen.cli.options import UsageError, nearest
+from memogen.cli.options import UsageError
 
 if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
 
     from memogen.models import MemoryGAN
+    from memogen.recipes import Recipe
     from memogen.types import ImageData
 
 PICTURES = (".png", ".jpg", ".webp", ".gif")
@@ -44,19 +45,31 @@ def open_model(name: str) -> MemoryGAN:
     return model
 
 
-def results_file(name: str) -> Path | None:
-    """results.jsonl of the run that a model was named by; None for a bare model or one on the hub."""
-    path = Path(name).expanduser()
-    return path / "results.jsonl" if (path / "model" / "config.json").is_file() else None
+def recipe_of(name: str) -> Recipe | None:
+    """The recipe of the run that a model was named by; None for a bare model or one on the hub."""
+    config = Path(name).expanduser() / "config.yaml"
+    if not config.is_file():
+        return None
+    from memogen.runs import load_config
+
+    return load_config(config)
 
 
-def open_data(name: str, *, split: str = "train") -> ImageData:
-    """A data set by its name, or from a folder or archive of images."""
-    from memogen.data import DATASETS, load
+def open_data(name: str | None, *, model: str, folder: Path | None = None, split: str = "train") -> ImageData:
+    """The data named on the command line, brought to shape as in the run of ``model``; where none is named, the run's own."""
+    from memogen.data import DATASETS, DataOptions, load
 
-    if name not in DATASETS and not Path(name).expanduser().exists():
-        raise UsageError(f"--data {name}: no such folder and no such data set{nearest(name, DATASETS)}; there are {', '.join(DATASETS)}")
-    return load(name, split=split) if name in DATASETS else load("folder", folder=name, split=split)
+    recipe = recipe_of(model)
+    if recipe is None:
+        if name is None:
+            raise UsageError(f"--data: {model} is no run folder, so its data are unknown; name a data set or a folder")
+        return load(name, folder=folder, split=split, options=DataOptions())
+    own = recipe.data
+    if name is None or name == own.name:
+        return load(own.name, folder=folder or own.folder, split=split, options=own.options)
+    if name not in DATASETS and folder is None and own.name != "folder" and Path(name).expanduser().exists():
+        return load(own.name, folder=name, split=split, options=own.options)
+    return load(name, folder=folder, split=split, options=own.options)
 
 
 def read_picture(path: Path, model: MemoryGAN) -> torch.Tensor:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from memogen.cli.files import check_picture, open_model, write_folder, write_picture
+from memogen.cli.data import Folder
+from memogen.cli.files import check_picture, open_data, open_model, write_folder, write_picture
 
 Model = Annotated[str, "a run folder, a saved model's folder, or a hub id"]
 
@@ -57,7 +58,8 @@ def interpolate(
 def neighbours(
     model: Model,
     *,
-    data: Annotated[str, "the training data: a data set's name, or a folder"],
+    data: Annotated[str | None, "the training data: a data set's name, or a folder; without it the run's own"] = None,
+    folder: Folder = None,
     num: Annotated[int, "number of samples"] = 8,
     nearest: Annotated[int, "number of training images beside each"] = 7,
     seed: Annotated[int, "seed of the samples"] = 0,
@@ -66,7 +68,7 @@ def neighbours(
     """Draw samples beside their nearest training images: does the model copy?"""
     check_picture(out)
     opened = open_model(model)
-    from memogen.cli.files import open_data
+    images = open_data(data, model=model, folder=folder)
     from memogen.report import figures
 
-    write_picture(figures.neighbours(opened, open_data(data), num=num, nearest=nearest, seed=seed), out)
+    write_picture(figures.neighbours(opened, images, num=num, nearest=nearest, seed=seed), out)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args, get_type_hints
 
 import yaml
 
@@ -14,16 +14,17 @@ if TYPE_CHECKING:
     from memogen.recipes import Recipe
 
 
-def choose(name: str, variant: str | None, options: Mapping[str, str]) -> Recipe:
-    """The recipe or configuration file of that name, in a variant, with dotted options set."""
+def choose(name: str, row: Mapping[str, str | None], options: Mapping[str, str]) -> Recipe:
+    """The recipe or configuration file of that name, with dotted options set; ``row`` holds the recipe's own arguments, such as its variant."""
     from memogen import configs, runs
     from memogen.recipes import RECIPES, Recipe
 
+    given = {key: value for key, value in row.items() if value is not None}
     if name in RECIPES:
-        recipe = RECIPES[name]() if variant is None else RECIPES[name](variant=variant)
+        recipe = _call(RECIPES[name], name, given)
     elif Path(name).suffix in (".yaml", ".yml"):
-        if variant is not None:
-            raise UsageError(f"--variant {variant}: {name} is a complete configuration; set its own options instead")
+        if given:
+            raise UsageError(f"--{next(iter(given))}: {name} is a complete configuration; set its own options instead")
         recipe = runs.load_config(Path(name))
     else:
         raise UsageError(f"{name}: no such recipe{nearest(name, RECIPES)}; there are {', '.join(RECIPES)}, or name a config.yaml")
@@ -32,15 +33,27 @@ def choose(name: str, variant: str | None, options: Mapping[str, str]) -> Recipe
     return configs.from_dict(Recipe, override(configs.to_dict(recipe), options))
 
 
+def _call(recipe: Callable[..., Recipe], name: str, given: Mapping[str, str]) -> Recipe:
+    """The recipe with the given arguments, each of which must be one of the choices in its signature."""
+    hints = get_type_hints(recipe)
+    for key, value in given.items():
+        choices = get_args(hints.get(key))
+        if value not in choices:
+            known = f"choose one of {', '.join(choices)}" if choices else "leave it out"
+            raise UsageError(f"--{key} {value}: {name} has no such {key}{nearest(value, choices)}; {known}")
+    return recipe(**given)
+
+
 def describe(recipe: Recipe, *, data: str | None, out: Path | None, resume: str) -> str:
     """The complete configuration as YAML, under comments that say what training it would do."""
-    from memogen import configs
+    from memogen import configs, runs
 
+    folder = out or runs.default_folder(recipe)
     steps, batch_size = recipe.training.steps, recipe.training.batch_size
     notes = [
         f"would train {recipe.recipe}, variant {recipe.variant}: {steps:,} steps of {batch_size} images, {steps * batch_size:,} in all",
         f"data: {data or recipe.data.name}",
-        f"run folder: {out or 'a new one under runs/'}; resume: {resume}",
+        f"run folder: {folder}, {'which exists' if folder.exists() else 'which is new'}; resume: {resume}",
         "this output is a configuration file: memogen train config.yaml",
     ]
     return "\n".join([*(f"# {note}" for note in notes), yaml.safe_dump(configs.to_dict(recipe), sort_keys=False).rstrip()])

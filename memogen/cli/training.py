@@ -6,14 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
+from memogen.cli.data import Folder
+from memogen.cli.files import open_data, open_model, recipe_of
 from memogen.cli.options import UsageError
+from memogen.cli.pictures import Model
 
 
 def demo(*, out: Annotated[Path, "folder of the run"] = Path("runs/demo")) -> None:
     """Train a small memoryGAN on the embedded digits, then show its pictures, scores and report (CPU, minutes)."""
-    from memogen import runs
+    from memogen.demo import demo as show
 
-    runs.demo(out)
+    show(out)
 
 
 def train(
@@ -22,6 +25,7 @@ def train(
     data: Annotated[str | None, "a data set's folder, an image folder, or a data set's name"] = None,
     out: Annotated[Path | None, "folder of the run; without it one under runs/"] = None,
     variant: Annotated[str | None, "a row of the recipe's table: memory_gan, no_em, no_mcgn, no_memory"] = None,
+    fidelity: Annotated[str | None, "robust trains (the default); paper and code are the literal algorithms of the paper and of its authors"] = None,
     resume: Annotated[str, "auto continues the run found in the folder, never starts anew, or a checkpoint's folder"] = "auto",
     dry_run: Annotated[bool, "print the complete configuration and what would happen, then stop"] = False,
     options: Mapping[str, str],
@@ -37,7 +41,7 @@ def train(
     from memogen import runs
     from memogen.cli.plan import choose, describe
 
-    chosen = choose(recipe, variant, options)
+    chosen = choose(recipe, {"variant": variant, "fidelity": fidelity}, options)
     if dry_run:
         print(describe(chosen, data=data, out=out, resume=resume))
         return
@@ -45,9 +49,10 @@ def train(
 
 
 def evaluate(
-    model: Annotated[str, "a run folder, a saved model's folder, or a hub id"],
+    model: Model,
     *,
-    data: Annotated[str, "the data to compare with: a data set's name, or a folder"],
+    data: Annotated[str | None, "the data to compare with: a data set's name, or a folder; without it the run's own"] = None,
+    folder: Folder = None,
     split: Annotated[str, "the part of the data to compare with"] = "test",
     extractor: Annotated[str | None, "the classifier that scores; without it the one of the data set"] = None,
     metrics: Annotated[str, "comma-separated: is (inception score), fid (Fréchet distance), prdc (precision, recall, density, coverage)"] = "is,fid",
@@ -56,18 +61,21 @@ def evaluate(
     out: Annotated[Path | None, "a .jsonl file to append the rows to; without it a run's results.jsonl"] = None,
 ) -> None:
     """Score a model's samples against a data set."""
-    from memogen.cli.files import open_data, open_model, results_file
-
-    opened, compared = open_model(model), open_data(data, split=split)
+    opened = open_model(model)
+    compared = open_data(data, model=model, folder=folder, split=split)
     from memogen.evaluation import append_rows
     from memogen.evaluation import evaluate as score
 
-    rows = score(opened, compared, extractor=extractor or compared.name, metrics=metrics.split(","), num_samples=num_samples, seed=seed)
+    judge = extractor or compared.name
+    rows = score(opened, compared, extractor=judge, metrics=metrics.split(","), num_samples=num_samples, seed=seed)
     for row in rows:
-        print(f"{row['metric']:<16} {row['value']:.4f}" + (f" +- {row['spread']:.4f}" if row["spread"] is not None else ""))
-    target = out or results_file(model)
+        spread = "" if row["spread"] is None else f" +- {row['spread']:.4f}"
+        print(f"{row['metric']:<18} {row['value']:.4f}{spread}")
+    recipe = recipe_of(model)
+    target = out or (Path(model).expanduser() / "results.jsonl" if recipe else None)
     if target is not None:
-        append_rows(target, rows)
+        whose = {"recipe": recipe.recipe, "variant": recipe.variant} if recipe else {"model": model}
+        append_rows(target, [{**whose, "seed": seed, **row} for row in rows])
         print(f"appended to {target}")
 
 
