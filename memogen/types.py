@@ -106,7 +106,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Latents:
-    """Everything a generator needs to draw its images: ``noise`` (b, z), and where the model has them ``key`` (b, d), ``slot`` (b,), ``label`` (b,)."""
+    """What a generator draws its images from: ``noise`` (b, z), and where the model has them ``key`` (b, d), ``slot`` (b,), ``label`` (b,)."""
 
     noise: Float[Tensor, "b z"]
     key: Float[Tensor, "b d"] | None = None

@@ -98,7 +98,7 @@ class WritePolicy:
         presets = {
             "paper": literal,
             "code": cls(mass_floor=0.0, replace_which="global", initial_keys="zero", histogram="unit", order="last", label_lookup="soft"),
-            # departs: Eq. 5 forgets a slot within two touches; the floor gives a key its inertia, and the weights the flatness, that keep slots in use.
+            # departs: Eq. 5 forgets a slot within two touches; the floor gives keys inertia and weights flatness, which keeps slots in use.
             # departs: the oldest slot of all may be of the other class; replacing within the class keeps the halves.
             "robust": cls(),
         }

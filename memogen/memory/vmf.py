@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
 from . import functional, lookup
@@ -169,7 +169,7 @@ class VMFMemory(nn.Module):
     # --- writing ---
 
     @torch.no_grad()
-    def write(self, query: Float[Tensor, "b d"], value: Float[Tensor, " b"] | int, read: MemoryRead | None = None) -> MemoryWrite:
+    def write(self, query: Float[Tensor, "b d"], value: Shaped[Tensor, " b"] | int, read: MemoryRead | None = None) -> MemoryWrite:
         """Learn a batch of queries with labels ``value`` (1 real, 0 fake): incremental EM, then replacements (paper, section 3.1.2).
 
         ``read`` of the same queries under the same memory saves the lookup. With ``torch.distributed`` the queries of all processes are

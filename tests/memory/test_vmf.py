@@ -1,0 +1,298 @@
+"""VMFMemory: what reading, writing and sampling promise."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from memogen.memory import ReadPolicy, VMFMemory, WritePolicy
+from memogen.memory.functional import unit
+
+PRESETS = ("paper", "code", "robust")
+
+
+def random_memory(seed: int, num_slots: int = 24, key_dim: int = 6, *, real: float = 0.5, **options) -> VMFMemory:
+    """A memory in the middle of its life, in float64."""
+    torch.manual_seed(seed)
+    memory = VMFMemory(num_slots, key_dim, **options).double()
+    memory.keys.copy_(unit(torch.randn(num_slots, key_dim, dtype=torch.float64)))
+    memory.values.copy_((torch.rand(num_slots) < real).double())
+    memory.mass.copy_(torch.rand(num_slots, dtype=torch.float64) + 0.05)
+    memory.age.copy_(torch.randint(0, 50, (num_slots,)))
+    return memory
+
+
+def labelled(seed: int, num: int = 10, key_dim: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(num, key_dim, generator=generator, dtype=torch.float64), (torch.rand(num, generator=generator) < 0.5).double()
+
+
+def state(memory: VMFMemory) -> dict[str, torch.Tensor]:
+    return {name: buffer.clone() for name, buffer in memory.named_buffers()}
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_reading_changes_no_buffer(preset: str) -> None:
+    memory = random_memory(0, reading=preset, writing=preset)
+    before, (query, _) = state(memory), labelled(1)
+    memory.train()
+    memory(query), memory.posterior(query), memory.log_likelihood(query), memory.sample(5), memory(query)
+    assert same(before, state(memory))
+
+
+@given(
+    st.integers(0, 10_000), st.sampled_from(["joint", "stratified"]), st.sampled_from(["joint", "class", "flat"]), st.floats(0, 1), st.integers(5, 24)
+)
+@settings(max_examples=40, deadline=None)
+def test_covering_lookup_is_the_dense_posterior(seed: int, how: str, prior: str, real: float, num_slots: int) -> None:
+    memory = random_memory(seed, num_slots, real=real, top_k=num_slots, reading=ReadPolicy(lookup=how, prior=prior))
+    query, _ = labelled(seed)
+    read, dense = memory(query), memory.posterior(query)
+    torch.testing.assert_close(torch.zeros_like(dense).scatter(1, read.slots, read.weights), dense)
+    torch.testing.assert_close(read.value, dense @ memory.values)
+
+
+@given(st.integers(0, 10_000), st.sampled_from(["joint", "stratified"]), st.floats(0.1, 0.9), st.integers(1, 24))
+@settings(max_examples=40, deadline=None)
+def test_values_weighted_by_the_posterior_give_the_value_and_its_logit(seed: int, how: str, real: float, top_k: int) -> None:
+    memory = random_memory(seed, real=real, top_k=top_k, reading=ReadPolicy(lookup=how))
+    read = memory(labelled(seed)[0])
+    torch.testing.assert_close((read.weights * memory.values[read.slots]).sum(1), read.value)
+    torch.testing.assert_close(torch.sigmoid(read.logit), read.value)
+
+
+def test_equations_1_to_4_against_numpy() -> None:
+    for seed in range(10):
+        memory = random_memory(seed, top_k=7, concentration=1.0, reading="paper", writing="paper")
+        query, _ = labelled(seed)
+        keys, mass, values = (getattr(memory, name).numpy() for name in ("keys", "mass", "values"))
+        for q, logit, value in zip(unit(query).numpy(), memory(query).logit, memory(query).value, strict=True):
+            weight = np.exp(keys @ q) * (mass + 1e-8)
+            best = np.argsort(-weight)[:7]
+            p = (weight * values)[best].sum() / weight[best].sum()
+            assert math.isclose(float(value), p, rel_tol=1e-10, abs_tol=1e-12)
+            clipped = min(max(p, 1e-3), 1 - 1e-3)
+            assert math.isclose(float(logit), math.log(clipped / (1 - clipped)), rel_tol=1e-8, abs_tol=1e-8)
+
+
+def numpy_write(memory: VMFMemory, query: np.ndarray, label: float) -> dict[str, np.ndarray]:
+    """Section 3.1.2 for a single query, T = 1, alpha = 0.5, kappa = 1, as the paper reads."""
+    keys, mass, values, age = (getattr(memory, name).numpy().copy() for name in ("keys", "mass", "values", "age"))
+    weight, age = np.exp(keys @ query) * (mass + 1e-8), age + 1
+    if values[np.argmax(weight)] != label:
+        oldest = np.argmax(age)
+        keys[oldest], values[oldest], age[oldest], mass[oldest] = query, label, 0, mass.mean()
+    else:
+        right = np.flatnonzero(values == label)
+        chosen = right[np.argsort(-weight[right])][: memory.top_k]
+        gamma = weight[chosen] / weight[chosen].sum()
+        mass[chosen] = 0.5 * mass[chosen] + gamma
+        keys[chosen] += (gamma / mass[chosen])[:, None] * (query - keys[chosen])
+        keys[chosen] /= np.linalg.norm(keys[chosen], axis=1, keepdims=True)
+        age[chosen] = 0
+    return {"keys": keys, "mass": mass, "values": values, "age": age}
+
+
+@pytest.mark.parametrize("order", ["batch", "sequential", "last"])
+def test_write_of_one_query_against_numpy(order: str) -> None:
+    for seed in range(20):
+        writing = WritePolicy(mass_floor=0, replace_which="global", initial_keys="zero", order=order)
+        memory = random_memory(seed, top_k=5, concentration=1.0, reading="paper", writing=writing)
+        query, value = labelled(seed, num=1)
+        expected = numpy_write(memory, unit(query)[0].numpy(), float(value))
+        memory.write(query, value)
+        for name, array in expected.items():
+            np.testing.assert_allclose(getattr(memory, name), array, rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+def test_sequential_writing_is_writing_one_by_one() -> None:
+    query, _ = labelled(3)
+    one, other = (random_memory(3, writing=WritePolicy(order="sequential")) for _ in range(2))
+    one.write(query, 1)
+    from memogen.memory.functional import canonical_order
+
+    for row in query[canonical_order(unit(query), torch.ones(len(query)))]:
+        other.write(row[None], 1)
+    torch.testing.assert_close(state(one), state(other))
+
+
+@pytest.mark.parametrize("reading", PRESETS)
+@pytest.mark.parametrize("spread", [0.3, 3.0])
+def test_em_never_lowers_the_likelihood(reading: str, spread: float) -> None:
+    """Decay 1, all slots, fixed concentration, one fixed batch."""
+    memory = random_memory(0, 40, 8, top_k=40, decay=1.0, reading=reading, writing=WritePolicy(replace_when="never"))
+    query = spread * labelled(1, 60, 8)[0] + torch.eye(8, dtype=torch.float64)[0]
+    likelihood = []
+    for _ in range(40):
+        memory.write(query, 1)
+        likelihood.append(float(memory.log_likelihood(query).mean()))
+    steps = np.diff(likelihood)
+    assert steps.min() > -1e-10
+    assert likelihood[-1] > likelihood[0] + 0.01
+
+
+def test_em_iterations_climb_the_penalised_likelihood() -> None:
+    """With T iterations in one write the old statistics act as a prior; log-likelihood plus that prior never falls with T."""
+    kappa, query = 15.0, unit(labelled(5, 30)[0])
+    before = random_memory(4, real=1.0)
+    climbed = []
+    for steps in range(1, 9):
+        memory = random_memory(4, real=1.0, top_k=24, em_steps=steps, concentration=kappa, writing=WritePolicy(mass_floor=0, replace_when="never"))
+        memory.write(query, 1)
+        weight = torch.log(memory.mass / memory.mass.sum())
+        prior = (0.5 * before.mass * (weight + kappa * (before.keys * memory.keys).sum(1))).sum()
+        climbed.append(float(torch.logsumexp(kappa * query @ memory.keys.T + weight, 1).sum() + prior))
+    assert np.diff(climbed).min() > -1e-6
+    assert climbed[-1] > climbed[0]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_order_inside_a_batch_does_not_matter(preset: str) -> None:
+    for seed in range(5):
+        one, other = (random_memory(seed, top_k=8, reading=preset, writing=preset) for _ in range(2))
+        query, value = labelled(seed, 12)
+        shuffle = torch.randperm(12)
+        told, told_other = one.write(query, value), other.write(query[shuffle], value[shuffle])
+        torch.testing.assert_close(state(one), state(other), rtol=1e-12, atol=1e-12)
+        assert torch.equal(told.overwrites[shuffle], told_other.overwrites)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_read_given_to_write_changes_nothing(preset: str) -> None:
+    for seed in range(5):
+        one, other = (random_memory(seed, top_k=8, reading=preset, writing=preset) for _ in range(2))
+        query, value = labelled(seed, 12)
+        one.write(query, value)
+        other.write(query, value, other(query))
+        torch.testing.assert_close(state(one), state(other), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_invariants_of_any_history(preset: str) -> None:
+    """Unit rows once written, values 0 or 1, mass positive, ages counted, replaced and touched slots apart."""
+    torch.manual_seed(0)
+    memory = VMFMemory(32, 6, top_k=8, reading=preset, writing=preset)
+    for step in range(30):
+        age = memory.age.clone()
+        query, value = labelled(step, 16)
+        done = memory.write(query, value)
+        norm = memory.keys.norm(dim=1)
+        assert bool(((norm - 1).abs() < 1e-5).logical_or(norm == 0).all())
+        assert bool(((memory.values == 0) | (memory.values == 1)).all())
+        assert bool((memory.mass > 0).all())
+        assert not bool((done.touched & done.replaced).any())
+        used = done.touched | done.replaced
+        torch.testing.assert_close(memory.age, torch.where(used, 0, age + 1))
+        assert int(done.replaced.sum()) == int(done.overwrites.sum())
+
+
+def test_replacement_takes_the_oldest_untouched_slot_of_the_class() -> None:
+    memory = random_memory(0, 8, 2, top_k=2, writing=WritePolicy(initial_keys="zero"))
+    memory.values.copy_(torch.tensor([1.0, 1, 1, 1, 0, 0, 0, 0]))
+    memory.keys.copy_(unit(torch.tensor([[1.0, 0], [1, 0.1], [1, -0.1], [1, 0.2], [-1, 0], [-1, 0.1], [-1, 0.2], [-1, 0.3]]).double()))
+    memory.age.copy_(torch.tensor([3.0, 9, 9, 1, 50, 2, 3, 4]))
+    done = memory.write(torch.tensor([[-1.0, 0.0]]), 1)  # a real query amid the fakes
+    assert done.replaced.nonzero().flatten().tolist() == [1]
+    torch.testing.assert_close(memory.keys[1], torch.tensor([-1.0, 0.0], dtype=torch.float64))
+    assert float(memory.values[1]) == 1
+
+
+def test_queries_without_a_free_slot_are_dropped_and_told() -> None:
+    memory = random_memory(0, 4, 2, top_k=4, writing=WritePolicy(initial_keys="zero"))
+    memory.values.copy_(torch.tensor([1.0, 1, 0, 0]))
+    memory.keys.copy_(unit(torch.tensor([[1.0, 0], [1, 0.1], [-1, 0], [-1, 0.1]]).double()))
+    done = memory.write(torch.tensor([[-1.0, 0.0]]).repeat(3, 1) + torch.tensor([[0.0, 0.0], [0.0, 0.01], [0.0, 0.02]]), 1)
+    assert int(done.overwrites.sum()) == 2
+    assert int(done.dropped.sum()) == 1
+
+
+def test_first_queries_fill_the_unwritten_slots() -> None:
+    memory = VMFMemory(20, 5, top_k=20)
+    query = torch.randn(6, 5)
+    memory.write(query, 1)
+    assert int((memory.keys.norm(dim=1) > 0).sum()) == 6
+    torch.testing.assert_close((unit(query) @ memory.keys.T).amax(1), torch.ones(6))
+    memory.write(torch.randn(30, 5), 1)
+    assert int((memory.keys.norm(dim=1) > 0).sum()) == 10
+
+
+@pytest.mark.parametrize("value", [0, 1])
+@pytest.mark.parametrize("addressed", [False, True])
+def test_sampled_frequencies_match_the_mass(value: int, addressed: bool) -> None:
+    memory = random_memory(7, 30)
+    uniform = torch.rand(50_000, generator=torch.Generator().manual_seed(3)) if addressed else None
+    keys, slots = memory.sample(50_000, value=value, generator=torch.Generator().manual_seed(2), uniform=uniform)
+    assert torch.equal(keys, memory.keys[slots])
+    right = memory.values == value
+    counts = torch.bincount(slots, minlength=30).double()
+    assert float(counts[~right].sum()) == 0
+    expected = memory.mass[right] / memory.mass[right].sum() * 50_000
+    assert stats.chisquare(counts[right], expected).pvalue > 1e-3
+
+
+def test_sampling_at_the_edges_stays_inside_the_class() -> None:
+    memory = random_memory(7, 30)
+    memory.mass[memory.values == 1] *= torch.arange(int(memory.values.sum())) % 2
+    _, slots = memory.sample(2, uniform=torch.tensor([0.0, 1 - 2**-53], dtype=torch.float64))
+    assert bool(((memory.values[slots] == 1) & (memory.mass[slots] > 0)).all())
+
+
+def test_log_likelihood_integrates_to_one() -> None:
+    memory = random_memory(1, 12, 3, concentration=9.0)
+    generator = torch.Generator().manual_seed(0)
+    points = unit(torch.randn(200_000, 3, generator=generator, dtype=torch.float64))
+    for value in (0, 1):
+        density = memory.log_likelihood(points, value=value).exp()
+        assert abs(float(density.mean()) * 4 * math.pi - 1) < 0.02
+
+
+def test_gradient_reaches_the_query_and_no_key() -> None:
+    memory = random_memory(2)
+    query = labelled(2)[0].requires_grad_()
+    torch.autograd.gradcheck(lambda q: memory(q).logit, (query,))
+    assert all(not buffer.requires_grad for buffer in memory.buffers())
+
+
+def test_float32_whatever_the_autocast() -> None:
+    memory = VMFMemory(16, 8, top_k=16)
+    memory.write(torch.randn(20, 8), torch.arange(20) % 2)
+    query = torch.randn(5, 8)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside, half = memory(query), memory(query.bfloat16())
+    assert inside.logit.dtype == half.logit.dtype == torch.float32
+    assert torch.equal(inside.logit, memory(query).logit)
+
+
+def test_state_dict_keeps_the_memory() -> None:
+    memory, other = random_memory(5), random_memory(6)
+    other.load_state_dict(memory.state_dict())
+    assert same(state(memory), state(other))
+
+
+def test_kaiser_rule_moves_the_nearest_slot_to_the_sum() -> None:
+    memory = random_memory(3, writing=WritePolicy(rule="kaiser", replace_when="never"))
+    query, keys = labelled(3, num=1)[0], memory.keys.clone()
+    nearest = torch.where(memory.values == 1, 20 * (unit(query) @ keys.T)[0] + memory.log_prior(), -torch.inf).argmax()
+    memory.write(query, 1)
+    keys[nearest] = unit(keys[nearest] + unit(query)[0])
+    torch.testing.assert_close(memory.keys, keys)
+
+
+def test_bad_arguments_are_refused() -> None:
+    for wrong in ({"num_slots": 1}, {"key_dim": 1}, {"top_k": 0}, {"concentration": 0.0}, {"decay": 1.5}, {"em_steps": 0}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            VMFMemory(**{"num_slots": 8, "key_dim": 4, **wrong})
+    with pytest.raises(ValueError, match=r"expected \(batch, 4\)"):
+        VMFMemory(8, 4)(torch.randn(3, 5))
+    with pytest.raises(ValueError, match="clip"):
+        ReadPolicy(clip=0.7)
+    with pytest.raises(ValueError, match="mass_floor"):
+        WritePolicy(mass_floor=-1.0)
