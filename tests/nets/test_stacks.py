@@ -62,7 +62,8 @@ def test_resnet_at_64_has_one_more_block_each() -> None:
 
 def test_fashion_stacks_are_the_papers() -> None:
     critic, generator = DCGANCritic((1, 28, 28), 256), DCGANGenerator(258, (1, 28, 28))
-    assert layers(critic, nn.Conv2d) == [(64, 1, 4, 4), (128, 64, 4, 4), (256, 128, 4, 4), (256, 256, 4, 4)]
+    assert layers(critic, nn.Conv2d) == [(64, 1, 4, 4), (128, 64, 4, 4), (256, 128, 4, 4)]
+    assert layers(critic, nn.Linear) == [(256, 256 * 4 * 4)]
     assert layers(generator, nn.Linear) == [(1024, 258), (128 * 7 * 7, 1024)]
     assert layers(generator, nn.ConvTranspose2d) == [(128, 128, 4, 4), (128, 1, 4, 4)]
 
@@ -71,8 +72,9 @@ def test_affine_stacks_are_the_papers() -> None:
     critic = DCGANCritic((1, 40, 40), 256, pointwise=True)
     generator = DCGANGenerator(258, (1, 40, 40), pointwise=True)
     assert [shape[:3] for shape in layers(critic, nn.Conv2d)] == [
-        (64, 1, 4), (128, 64, 4), (128, 128, 1), (256, 128, 4), (256, 256, 1), (256, 256, 5),
+        (64, 1, 4), (128, 64, 4), (128, 128, 1), (256, 128, 4), (256, 256, 1),
     ]  # fmt: skip
+    assert layers(critic, nn.Linear) == [(256, 256 * 5 * 5)]
     assert layers(generator, nn.Linear) == [(256 * 5 * 5, 258)]
     assert layers(generator, nn.ConvTranspose2d) == [(256, 128, 4, 4), (128, 64, 4, 4), (64, 1, 4, 4)]
     assert layers(generator, nn.Conv2d) == [(128, 128, 1, 1), (64, 64, 1, 1)]
