@@ -13,7 +13,7 @@ from torch import nn
 from memogen.data.batches import Batches
 from memogen.training.checkpoint import checkpoint_path
 from memogen.training.config import TrainingConfig
-from memogen.training.ema import start_averages
+from memogen.training.ema import start_averages, trainable
 from memogen.training.log import Display, RunLog, display, open_log
 from memogen.training.optimise import Turn, keeping_gradient_flags, make_turns
 from memogen.training.outputs import Outputs
@@ -45,6 +45,7 @@ def fit(
     ``evaluate_every`` steps and at the end. Ctrl-C and SIGTERM finish the step, save, and raise :class:`Stopped`.
     Raises InputError for what cannot be run or resumed here, NonFiniteLoss when a loss is no number any more.
     """
+    trainable(model)
     runtime = start(config)
     with runtime.numerics(), keeping_gradient_flags(model):
         runtime.place(model)
