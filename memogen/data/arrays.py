@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from memogen.types import ImageData, InputError
 
@@ -25,7 +25,8 @@ def from_arrays(image: np.ndarray | Tensor, label: np.ndarray | Tensor | None = 
 
 def from_dataset(source: Dataset[Any] | DataLoader[Any], *, name: str = "dataset", split: str = "train") -> ImageData:
     """One pass over a torch data set or loader of images or (image, label, ...): Pillow images, (c, h, w) tensors or (h, w[, c]) arrays."""
-    items = source if isinstance(source, DataLoader) else (source[row] for row in range(len(source)))  # type: ignore[arg-type]
+    streamed = isinstance(source, (DataLoader, IterableDataset))
+    items = iter(source) if streamed else (source[row] for row in range(len(source)))  # type: ignore[arg-type, index]
     pairs = [item if isinstance(item, (tuple, list)) else (item, None) for item in items]
     if not pairs:
         raise InputError(f"{name}: the data set is empty: give another")

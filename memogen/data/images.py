@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import IO
+from io import BufferedIOBase
+from typing import IO, cast
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -35,7 +36,7 @@ class Header:
     mode: str
 
 
-def read_header(file: IO[bytes]) -> Header:
+def read_header(file: BufferedIOBase) -> Header:
     """Size and mode. Raises UnusableImage."""
     try:
         with _open(file) as image:
@@ -45,7 +46,7 @@ def read_header(file: IO[bytes]) -> Header:
         raise _unusable(error) from error
 
 
-def decode(file: IO[bytes]) -> tuple[Image.Image, tuple[str, ...]]:
+def decode(file: BufferedIOBase) -> tuple[Image.Image, tuple[str, ...]]:
     """The image in mode L or RGB, and the names of the changes that made it so. Raises UnusableImage."""
     try:
         with _open(file) as image:
@@ -83,8 +84,8 @@ def _centre(image: Image.Image, side: int) -> Image.Image:
     return image.crop((left, top, left + width, top + height))
 
 
-def _open(file: IO[bytes]) -> Image.Image:
-    image = Image.open(file)
+def _open(file: BufferedIOBase) -> Image.Image:
+    image = Image.open(cast(IO[bytes], file))
     if image.width * image.height > MAX_PIXELS:
         raise UnusableImage("more than 89 million pixels")
     if min(image.size) < 2:

@@ -25,10 +25,7 @@ class DataOptions:
     centre: int = 0
 
     def __post_init__(self) -> None:
-        if isinstance(self.size, list):  # YAML and JSON know no tuples
-            object.__setattr__(self, "size", tuple(self.size))
-        sides = (self.size,) if isinstance(self.size, int) else self.size
-        if sides is not None and (len(sides) not in (1, 2) or any(side < 2 for side in sides)):
+        if self.target and (len(self.target) != 2 or min(self.target) < 2):
             raise InputError(f"size: {self.size}: give one number or (height, width), each at least 2")
         if self.fit not in ("error", "resize", "crop"):
             raise InputError(f"fit: {self.fit!r}: choose error, resize or crop")

@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from io import BufferedIOBase
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import cast
 
 import numpy as np
 
@@ -47,7 +48,7 @@ class Pictures:
     place: Path
     entries: tuple[Entry, ...]
     others: tuple[str, ...]
-    open: Callable[[str], IO[bytes]]
+    open: Callable[[str], BufferedIOBase]
 
 
 def find_pictures(place: Path) -> Pictures:
@@ -56,7 +57,7 @@ def find_pictures(place: Path) -> Pictures:
         return _sorted_out(place, list(_walk(place)), lambda key: open(place / key, "rb"))
     archive = zipfile.ZipFile(zipfile_only(place))
     found = [Entry(info.filename, info.filename, info.file_size, info.CRC) for info in archive.infolist() if not info.is_dir()]
-    return _sorted_out(place, found, archive.open)
+    return _sorted_out(place, found, lambda key: cast(BufferedIOBase, archive.open(key)))
 
 
 def _walk(root: Path) -> Iterator[Entry]:
@@ -79,7 +80,7 @@ def _walk(root: Path) -> Iterator[Entry]:
                 yield Entry(name, name, stat.st_size, stat.st_mtime_ns)
 
 
-def _sorted_out(place: Path, found: list[Entry], opener: Callable[[str], IO[bytes]]) -> Pictures:
+def _sorted_out(place: Path, found: list[Entry], opener: Callable[[str], BufferedIOBase]) -> Pictures:
     visible = [entry for entry in found if not any(part.startswith((".", "__MACOSX")) for part in entry.parts)]
     images = [entry for entry in visible if PurePosixPath(entry.name).suffix.lower() in SUFFIXES]
     others = sorted(entry.name for entry in visible if PurePosixPath(entry.name).suffix.lower() not in SUFFIXES)

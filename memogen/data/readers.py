@@ -8,8 +8,8 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterable
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, cast
 
 import numpy as np
 
@@ -30,9 +30,10 @@ def read_idx(path: Path) -> np.ndarray:
             start = file.read(4)
             if len(start) < 4 or start[:2] != b"\0\0" or start[2] != _UNSIGNED_BYTE or not 1 <= start[3] <= 4:
                 raise InputError(f"IDX: {path}: does not begin like an IDX file of unsigned bytes: fetch the file again")
-            shape = tuple(np.frombuffer(file.read(4 * start[3]), ">u4").astype(int).tolist())
+            sides = file.read(4 * start[3])
+            shape = [int.from_bytes(sides[place : place + 4], "big") for place in range(0, len(sides), 4)]
             wanted = math.prod(shape)
-            if len(shape) != start[3] or wanted > _MOST_BYTES:
+            if len(sides) < 4 * start[3] or wanted > _MOST_BYTES:
                 raise InputError(f"IDX: {path}: its header is damaged: fetch the file again")
             content = _at_most(file, wanted + 1)
     except (OSError, EOFError, zlib.error) as error:
@@ -43,13 +44,13 @@ def read_idx(path: Path) -> np.ndarray:
     return np.frombuffer(content, np.uint8).reshape(shape)
 
 
-def _maybe_gzipped(path: Path) -> IO[bytes]:
+def _maybe_gzipped(path: Path) -> BufferedIOBase:
     with path.open("rb") as file:
         gzipped = file.read(2) == b"\x1f\x8b"
-    return cast(IO[bytes], gzip.open(path, "rb") if gzipped else path.open("rb"))
+    return gzip.open(path, "rb") if gzipped else path.open("rb")
 
 
-def _at_most(file: IO[bytes], count: int) -> bytearray:
+def _at_most(file: BufferedIOBase, count: int) -> bytearray:
     """Up to ``count`` bytes, in pieces, so that a lying header costs no memory."""
     content = bytearray()
     while len(content) < count and (piece := file.read(min(_PIECE, count - len(content)))):
@@ -149,9 +150,10 @@ def zipfile_only(path: Path) -> Path:
 def _npz_keys(keys: list[str], split: str, path: Path) -> tuple[str, str | None]:
     """The names of the image array and of the label array of this split."""
     forms = [f"{{}}_{split}", f"{split}_{{}}"] + (["{}"] if split == "train" else [])
-    for form in forms:
-        image = next((form.format(key) for key in IMAGE_KEYS if form.format(key) in keys), None)
-        if image:
-            return image, next((form.format(key) for key in LABEL_KEYS if form.format(key) in keys), None)
+    image, label = (
+        next((name for name in (form.format(key) for form in forms for key in known) if name in keys), None) for known in (IMAGE_KEYS, LABEL_KEYS)
+    )
+    if image:
+        return image, label
     wanted = "image (and label)" if split == "train" else f"x_{split} (and y_{split})"
     raise InputError(f"npz: {path}: no images of split {split!r} among its arrays {', '.join(keys)}: name them {wanted}")

@@ -1,0 +1,227 @@
+"""IDX, CIFAR-10 and npz: round trips, and damaged files named in one line."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import pickle
+import pickletools
+import struct
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from memogen.data.plain_pickle import loads
+from memogen.data.readers import npz_splits, read_cifar, read_idx, read_idx_pair, read_npz
+from memogen.types import InputError
+
+same_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def idx_bytes(array: np.ndarray) -> bytes:
+    return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes()
+
+
+def refusal(call, *arguments) -> str:
+    with pytest.raises(InputError) as caught:
+        call(*arguments)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@same_folder
+@given(array=arrays(np.uint8, array_shapes(min_dims=1, max_dims=4, max_side=7)), zipped=st.booleans())
+def test_idx_round_trip(tmp_path: Path, array: np.ndarray, zipped: bool) -> None:
+    path = tmp_path / "some-idx"
+    path.write_bytes(gzip.compress(idx_bytes(array)) if zipped else idx_bytes(array))
+    np.testing.assert_array_equal(read_idx(path), array)
+
+
+GOOD = idx_bytes(np.arange(60, dtype=np.uint8).reshape(5, 4, 3))
+DAMAGED = {
+    "empty": (b"", "begin"),
+    "another type code": (GOOD[:2] + b"\x0d" + GOOD[3:], "begin"),
+    "not IDX": (b"<html>not found</html>", "begin"),
+    "header cut": (GOOD[:10], "header is damaged"),
+    "header too large": (GOOD[:4] + b"\xff" * 12 + GOOD[16:], "header is damaged"),
+    "pixels cut": (GOOD[:-1], "promises 60 bytes, there are 59"),
+    "pixels left over": (GOOD + b"x", "more than 60"),
+    "gzip cut": (gzip.compress(GOOD)[:-9], "cannot be read to its end"),
+    "gzip damaged": (gzip.compress(GOOD)[:-8] + bytes(8), "cannot be read to its end"),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGED)
+def test_damaged_idx_is_named(tmp_path: Path, kind: str) -> None:
+    content, words = DAMAGED[kind]
+    path = tmp_path / "bad-idx"
+    path.write_bytes(content)
+    message = refusal(read_idx, path)
+    assert words in message and str(path) in message
+
+
+def test_idx_pairs_must_belong_together(tmp_path: Path) -> None:
+    (tmp_path / "i").write_bytes(idx_bytes(np.zeros((5, 4, 3), np.uint8)))
+    (tmp_path / "l").write_bytes(idx_bytes(np.arange(5, dtype=np.uint8)))
+    image, label = read_idx_pair(tmp_path / "i", tmp_path / "l")
+    assert image.shape == (5, 1, 4, 3) and label.dtype == np.int64
+    (tmp_path / "l").write_bytes(idx_bytes(np.arange(4, dtype=np.uint8)))
+    assert "do not belong together" in refusal(read_idx_pair, tmp_path / "i", tmp_path / "l")
+
+
+def cifar_parts() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (20, 3, 32, 32), dtype=np.uint8), rng.integers(0, 10, 20)
+
+
+def python2_pickle(rows: np.ndarray, labels: list[int]) -> bytes:
+    """Protocol 2 as Python 2 wrote it: byte strings as SHORT_BINSTRING / BINSTRING, NumPy's old module name."""
+
+    def text(value: bytes) -> bytes:
+        return b"U" + bytes([len(value)]) + value if len(value) < 256 else b"T" + struct.pack("<i", len(value)) + value
+
+    def number(value: int) -> bytes:
+        return b"M" + struct.pack("<H", value)
+
+    dtype = b"cnumpy\ndtype\nq\x01" + text(b"u1") + b"K\x00K\x01\x87R(K\x03" + text(b"|") + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+    state = b"(K\x01" + number(len(rows)) + number(3072) + b"\x86" + dtype + b"\x89" + text(rows.tobytes()) + b"tb"
+    array = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85" + text(b"b") + b"\x87R" + state
+    listed = b"](" + b"".join(b"K" + bytes([label]) for label in labels) + b"e"
+    return b"\x80\x02}(" + text(b"data") + array + text(b"labels") + listed + text(b"batch_label") + text(b"training batch 1 of 5") + b"u."
+
+
+def test_cifar_binary_and_python_agree(tmp_path: Path) -> None:
+    image, label = cifar_parts()
+    rows = image.reshape(20, -1)
+    (tmp_path / "b.bin").write_bytes(np.concatenate([label[:, None].astype(np.uint8), rows], 1).tobytes())
+    contents = {f"p{protocol}": pickle.dumps({b"data": rows, b"labels": label.tolist()}, protocol) for protocol in (2, 3, 4, 5)}
+    contents["old"] = python2_pickle(rows, label.tolist())
+    assert pickle.loads(contents["old"], encoding="latin1")["labels"] == label.tolist()  # the hand-made pickle is a true one
+    for name, blob in contents.items():
+        (tmp_path / name).write_bytes(blob)
+    for name in ("b.bin", *contents):
+        read = read_cifar(tmp_path, [name])
+        np.testing.assert_array_equal(read[0], image)
+        np.testing.assert_array_equal(read[1], label)
+    both = read_cifar(tmp_path, ["b.bin", "old"])
+    np.testing.assert_array_equal(both[0], np.concatenate([image, image]))
+
+
+def test_cifar_from_an_archive(tmp_path: Path) -> None:
+    image, label = cifar_parts()
+    blob = np.concatenate([label[:, None].astype(np.uint8), image.reshape(20, -1)], 1).tobytes()
+    path = tmp_path / "cifar-10-binary.tar.gz"
+    with tarfile.open(path, "w:gz") as tar:
+        info = tarfile.TarInfo("cifar-10-batches-bin/test_batch.bin")
+        info.size = len(blob)
+        tar.addfile(info, io.BytesIO(blob))
+    np.testing.assert_array_equal(read_cifar(path, ["test_batch.bin"])[0], image)
+    assert "does not hold data_batch_1.bin" in refusal(read_cifar, path, ["data_batch_1.bin"])
+    path.write_bytes(path.read_bytes()[:-200])
+    assert "cannot be read to its end" in refusal(read_cifar, path, ["test_batch.bin"])
+
+
+def test_damaged_cifar_is_named(tmp_path: Path) -> None:
+    (tmp_path / "cut.bin").write_bytes(bytes(3000))
+    (tmp_path / "label.bin").write_bytes(b"\x0b" + bytes(3072))
+    (tmp_path / "python").write_bytes(pickle.dumps({"data": np.zeros((2, 5), np.uint8), "labels": [0, 1]}))
+    for name, words in (("cut.bin", "no whole number"), ("label.bin", "labels reach 11"), ("python", "shape (n, 3072)")):
+        assert words in refusal(read_cifar, tmp_path, [name])
+
+
+class Evil:
+    def __reduce__(self):
+        return eval, ("open('/nonexistent-marker', 'w')",)
+
+
+@pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4, 5])
+def test_a_malicious_pickle_is_refused(protocol: int) -> None:
+    for thing in (Evil(), {"data": Evil()}, [np.zeros(3), Evil()]):
+        message = refusal(lambda blob: loads(blob, where="file"), pickle.dumps(thing, protocol))
+        assert "eval" in message or "instruction" in message
+
+
+@pytest.mark.parametrize(
+    "blob",
+    [
+        b"cos\nsystem\n(S'true'\ntR.",  # the classic
+        b"(S'true'\nios\nsystem\n.",  # INST
+        b"\x80\x02cnumpy\nndarray\n)\x81.",  # NEWOBJ
+        b"\x80\x02cnumpy\nndarray\n}R.",  # a call that arrays do not need
+        b"\x80\x04\x82\x01.",  # extension registry
+        b"P1\n.",  # persistent id
+        pickle.dumps(np.array([{}, []], dtype=object)),
+        pickle.dumps(np.zeros(2, "U3")),
+        pickle.dumps({"x": np.zeros(2, [("a", "O")])}),
+        b"",
+        b"\x80\x02]q\x00(K\x01",  # cut off
+    ],
+)
+def test_other_programs_are_refused(blob: bytes) -> None:
+    refusal(lambda content: loads(content, where="file"), blob)
+
+
+@given(blob=st.binary(max_size=60))
+def test_no_bytes_crash_the_pickle_reader(blob: bytes) -> None:
+    with contextlib.suppress(InputError):
+        loads(blob, where="file")
+
+
+@given(
+    content=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner) | st.tuples(inner, inner),
+        max_leaves=10,
+    ),
+    protocol=st.integers(2, 5),
+)
+def test_plain_containers_come_back(content: object, protocol: int) -> None:
+    blob = pickle.dumps(content, protocol)
+    if any(opcode.name == "GLOBAL" and argument != "_codecs encode" for opcode, argument, _ in pickletools.genops(blob)):
+        return  # protocol 2 spells empty bytes as a call of bytes
+    assert loads(blob, where="file") == content
+
+
+@given(
+    array=arrays(st.sampled_from([np.uint8, np.int64, np.float32, np.bool_, np.dtype(">i4")]), array_shapes(max_side=4)), protocol=st.integers(2, 5)
+)
+def test_arrays_come_back(array: np.ndarray, protocol: int) -> None:
+    for form in (array, np.asfortranarray(array)):
+        np.testing.assert_array_equal(loads(pickle.dumps({"a": form}, protocol), where="file")["a"], array)
+
+
+@pytest.mark.parametrize("image_key", ["image", "images", "x", "x_train", "train_images"])
+@pytest.mark.parametrize("label_key", ["label", "labels", "y", "y_train"])
+def test_npz_keys(tmp_path: Path, image_key: str, label_key: str) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (6, 5, 4), dtype=np.uint8)
+    path = tmp_path / "set.npz"
+    np.savez_compressed(path, **{image_key: image, label_key: np.arange(6)[:, None]})
+    pixels, label = read_npz(path, "train")
+    np.testing.assert_array_equal(pixels[:, 0], image)
+    assert label is not None and label.tolist() == list(range(6))
+
+
+def test_npz_splits(tmp_path: Path) -> None:
+    path = tmp_path / "set.npz"
+    np.savez(path, x_train=np.zeros((3, 4, 4), np.uint8), x_test=np.ones((2, 4, 4), np.uint8), y_test=np.zeros(2))
+    assert npz_splits(path) == ("train", "test")
+    assert read_npz(path, "train")[1] is None and read_npz(path, "test")[0].max() == 1
+    assert "no images of split 'valid'" in refusal(read_npz, path, "valid")
+    np.savez(path, image=np.zeros((3, 4, 4), np.uint8))
+    assert npz_splits(path) == ("train",) and "no images of split 'test'" in refusal(read_npz, path, "test")
+
+
+def test_unusable_npz_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "set.npz"
+    np.savez(path, image=np.array([{}], dtype=object))
+    assert "cannot be read" in refusal(read_npz, path, "train")
+    path.write_bytes(path.read_bytes()[:100])
+    assert "no complete zip" in refusal(read_npz, path, "train")
+    np.savez(path, pictures=np.zeros(3))
+    assert "pictures" in refusal(read_npz, path, "train")
