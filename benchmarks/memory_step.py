@@ -32,6 +32,7 @@ from memogen.training.runtime import Runtime, start
 from memogen.types import Batch
 
 PAPER_RATIO = {"memory_gan/cifar10": 135 / 124}
+CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
 Work = Callable[[], object]
 
 
@@ -62,10 +63,10 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"{runtime.device}, {torch.get_num_threads()} threads, batch {options.batch_size}, {options.rounds} rounds, torch {torch.__version__}")
     print(HEADER)
     for name in options.recipes:
-        cost = measure(RECIPES[name](), runtime, batch_size=options.batch_size, rounds=options.rounds)
+        cost = measure(RECIPES[name](), runtime, batch_size=options.batch_size, rounds=options.rounds, clock=CLOCKS[options.clock])
         print(line(cost), flush=True)
         if options.out:
-            append(options.out, rows(cost, runtime, batch_size=options.batch_size, rounds=options.rounds))
+            append(options.out, rows(cost, runtime, batch_size=options.batch_size, rounds=options.rounds, clock=options.clock))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -75,35 +76,38 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--batch-size", type=int, default=64)
     options.add_argument("--device", default="auto")
     options.add_argument("--threads", type=int, default=0, help="0: as torch chooses")
+    options.add_argument("--clock", choices=sorted(CLOCKS), default="wall", help="cpu: this process's own time, for a machine that others use too")
     options.add_argument("--channels-last", action="store_true")
     options.add_argument("--out", type=Path, help="append result rows (JSON lines) to this file")
     return options
 
 
-def measure(recipe: Recipe, runtime: Runtime, *, batch_size: int, rounds: int) -> Cost:
+def measure(recipe: Recipe, runtime: Runtime, *, batch_size: int, rounds: int, clock: Callable[[], float]) -> Cost:
     """Time a recipe with its memory and without."""
     plain = replace(recipe, model=replace(recipe.model, memory=None))
     arms = [training_step(arm, runtime, batch_size) for arm in (recipe, plain)]
-    seconds = interleaved(arms, runtime.device, rounds)
+    seconds = interleaved(arms, runtime.device, rounds, clock)
     ratios = sorted(a / b for a, b in zip(*seconds, strict=True))
     quartiles = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
     memory = lived_in(recipe, runtime)
-    parts = interleaved([memory_work(memory, batch_size), products(memory, batch_size)], runtime.device, rounds)
+    parts = interleaved([memory_work(memory, batch_size), products(memory, batch_size)], runtime.device, rounds, clock)
     medians = [statistics.median(each) for each in (*seconds, *parts)]
     return Cost(recipe.recipe, medians[0], medians[1], statistics.median(ratios), (quartiles[0], quartiles[2]), medians[2], medians[3])
 
 
-def interleaved(works: list[Work], device: torch.device, rounds: int, warm_up: int = 2) -> list[list[float]]:
+def interleaved(
+    works: list[Work], device: torch.device, rounds: int, clock: Callable[[], float] = time.perf_counter, warm_up: int = 2
+) -> list[list[float]]:
     """Seconds of each work in each round, the works taking turns; ``warm_up`` rounds are not counted."""
     seconds: list[list[float]] = [[] for _ in works]
     for turn in range(warm_up + rounds):
         for work, record in zip(works, seconds, strict=True):
             wait(device)
-            begun = time.perf_counter()
+            begun = clock()
             work()
             wait(device)
             if turn >= warm_up:
-                record.append(time.perf_counter() - begun)
+                record.append(clock() - begun)
     return seconds
 
 
@@ -206,12 +210,13 @@ def line(cost: Cost) -> str:
     return f"{cost.recipe:<26}{steps}{cost.memory * 1e3:>10.1f}{cost.floor * 1e3:>10.1f}{cost.gap * 1e3:>10.1f}"
 
 
-def rows(cost: Cost, runtime: Runtime, *, batch_size: int, rounds: int) -> Iterator[Mapping[str, object]]:
+def rows(cost: Cost, runtime: Runtime, *, batch_size: int, rounds: int, clock: str) -> Iterator[Mapping[str, object]]:
     """The result rows of one recipe."""
     protocol = {
         "precision": "float32",
         "batch_size": batch_size,
         "rounds": rounds,
+        "clock": clock,
         "threads": torch.get_num_threads(),
         "channels_last": runtime.channels_last,
         "torch": torch.__version__,
