@@ -1,0 +1,230 @@
+"""The named data sets on small files in their published layouts, and what is said when a folder is wrong."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from memogen.data import DATASETS, DataOptions, check, load, prepare, published, splits
+from memogen.data.affine import affine
+from memogen.types import ImageData, InputError
+
+IDX = {"train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"), "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")}
+
+
+def random_bytes(*shape: int) -> np.ndarray:
+    return np.random.default_rng(sum(shape)).integers(0, 256, shape, dtype=np.uint8)
+
+
+def write_idx(folder: Path, *, zipped: bool, dotted: bool = False) -> dict[str, np.ndarray]:
+    folder.mkdir(parents=True, exist_ok=True)
+    images = {}
+    for split, count in (("train", 30), ("test", 20)):
+        images[split] = random_bytes(count, 28, 28)
+        for name, array in zip(IDX[split], (images[split], np.arange(count, dtype=np.uint8) % 10), strict=True):
+            blob = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes()
+            path = folder / ((name.replace("-idx", ".idx") if dotted else name) + ".gz" * zipped)
+            path.write_bytes(gzip.compress(blob) if zipped else blob)
+    return images
+
+
+def write_cifar(folder: Path) -> np.ndarray:
+    folder.mkdir(parents=True)
+    for name in [f"data_batch_{k}.bin" for k in range(1, 6)] + ["test_batch.bin"]:
+        rows = random_bytes(10, 3073)
+        rows[:, 0] = np.arange(10)
+        rows.tofile(folder / name)
+    return rows[:, 1:].reshape(10, 3, 32, 32)
+
+
+def opened(name: str, tmp_path: Path, folder: Path | None = None, **options) -> ImageData:
+    return load(name, folder=folder, cache=tmp_path / "cache", progress=False, **options)
+
+
+def test_digits(tmp_path: Path) -> None:
+    train, test = (opened("digits", tmp_path, split=split) for split in ("train", "test"))
+    assert train.image.shape == (1437, 1, 8, 8) and test.image.shape == (360, 1, 8, 8)
+    assert (
+        train.classes == tuple("0123456789") and train.image.max() == 255 and set(np.unique(test.image)) <= {round(v * 255 / 16) for v in range(17)}
+    )
+    assert train.label is not None and test.label is not None
+    assert np.bincount(train.label).min() >= 138 and np.abs(np.bincount(test.label) - 36).max() <= 1
+    assert not {image.tobytes() for image in train.image} & {image.tobytes() for image in test.image}
+    assert (train.digest[:12], test.digest[:12]) == ("cf523fcf146a", "99ac20baf448")  # the same rows, always
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize("sub", ["", "mnist", "MNIST/raw"])
+def test_mnist_is_found(tmp_path: Path, zipped: bool, sub: str) -> None:
+    images = write_idx(tmp_path / "here" / sub, zipped=zipped)
+    for split in ("train", "test"):
+        data = opened("mnist", tmp_path, tmp_path / "here", split=split)
+        np.testing.assert_array_equal(data.image[:, 0], images[split])
+        assert data.label is not None and data.label.tolist() == [k % 10 for k in range(len(data))] and data.split == split
+
+
+def test_unpacked_names_with_a_dot_are_found(tmp_path: Path) -> None:
+    images = write_idx(tmp_path / "fashion-mnist", zipped=False, dotted=True)
+    data = opened("fashion-mnist", tmp_path, tmp_path)
+    np.testing.assert_array_equal(data.image[:, 0], images["train"])
+    assert data.classes[0] == "T-shirt/top" and len(data.classes) == 10
+
+
+def test_the_twin_is_not_taken_for_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_idx(tmp_path / "set", zipped=True)
+    monkeypatch.setattr(published, "matches", lambda path, checksum: checksum == published.FASHION_MNIST["train"][1].checksum)
+    with pytest.raises(InputError, match="this is fashion-mnist"):
+        opened("mnist", tmp_path, tmp_path / "set")
+
+
+def test_affine_mnist_is_made_of_mnist(tmp_path: Path) -> None:
+    images = write_idx(tmp_path / "mnist", zipped=True)
+    train, test = (opened("affine-mnist", tmp_path, tmp_path, split=split) for split in ("train", "test"))
+    np.testing.assert_array_equal(train.image, affine(images["train"][:, None], 0, stream=0))
+    np.testing.assert_array_equal(test.image, affine(images["test"][:, None], 0, stream=1))
+    assert train.image_shape == (1, 40, 40) and train.label is not None and len(train.classes) == 10
+
+
+@pytest.mark.parametrize("sub", ["", "cifar-10-batches-bin", "cifar10/cifar-10-batches-bin"])
+def test_cifar10_is_found(tmp_path: Path, sub: str) -> None:
+    image = write_cifar(tmp_path / "here" / sub)
+    train, test = (opened("cifar10", tmp_path, tmp_path / "here", split=split) for split in ("train", "test"))
+    np.testing.assert_array_equal(test.image, image)
+    assert train.image.shape == (50, 3, 32, 32) and train.classes[3] == "cat"
+
+
+def test_options_reach_arrays(tmp_path: Path) -> None:
+    write_cifar(tmp_path / "here")
+    asked = DataOptions(size=(16, 8), fit="resize", channels=1)
+    assert opened("cifar10", tmp_path, tmp_path / "here", options=asked).image_shape == (1, 16, 8)
+    with pytest.raises(InputError, match='images are 32 x 32, 16 x 16 is asked for: give fit="resize"'):
+        opened("cifar10", tmp_path, tmp_path / "here", options=DataOptions(size=16))
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "affine-mnist", "cifar10", "chairs", "celeba"])
+@pytest.mark.parametrize("kind", ["empty", "wrong", "missing", "file"])
+def test_a_wrong_folder_is_one_line(tmp_path: Path, name: str, kind: str) -> None:
+    place = tmp_path / "place"
+    if kind in ("empty", "wrong"):
+        place.mkdir()
+    if kind == "wrong":
+        for k in range(7):
+            (place / f"holiday-{k}.txt").write_text("x")
+    if kind == "file":
+        place.write_text("x")
+    with pytest.raises(InputError) as caught:
+        opened(name, tmp_path, place)
+    message = str(caught.value)
+    assert str(place) in message and "\n" not in message
+    assert kind != "empty" or ("nothing" in message and "give the folder" in message)
+    assert kind != "wrong" or ("holiday-0.txt" in message and "and 2 more" in message)
+
+
+def test_unknown_names_and_splits_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="did you mean fashion-mnist"):
+        opened("fashon-mnist", tmp_path)
+    with pytest.raises(InputError, match="choose digits"):
+        opened("/no/such/path", tmp_path)
+    with pytest.raises(InputError, match="digits has train, test"):
+        opened("digits", tmp_path, split="valid")
+    with pytest.raises(InputError, match="folder="):
+        opened("folder", tmp_path)
+    with pytest.raises(InputError, match="cannot be downloaded"):
+        opened("celeba", tmp_path)
+
+
+def write_image(path: Path, height: int, width: int, level: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.zeros((height, width, 3), np.uint8)
+    pixels[(height - 108) // 2 :][:108, (width - 108) // 2 :][:, :108] = level  # the middle 108 x 108
+    Image.fromarray(pixels).save(path)
+
+
+def write_celeba(folder: Path, numbers: list[int], *, partition: str = "") -> None:
+    for place, number in enumerate(numbers):
+        write_image(folder / "img_align_celeba" / f"{number:06d}.jpg", 218, 178, 40 + 30 * place)
+    if partition:
+        separator = "," if partition.endswith("csv") else " "
+        rows = [f"{number:06d}.jpg{separator}{place % 3}" for place, number in enumerate(numbers)]
+        (folder / partition).write_text("\n".join(rows) + "\n")
+
+
+@pytest.mark.parametrize("partition", ["list_eval_partition.txt", "list_eval_partition.csv"])
+def test_celeba(tmp_path: Path, partition: str) -> None:
+    write_celeba(tmp_path / "own" / "celeba", [1, 2, 3, 4, 5], partition=partition)
+    found = {split: opened("celeba", tmp_path, tmp_path / "own", split=split) for split in splits("celeba")}
+    assert [len(data) for data in found.values()] == [2, 2, 1] and all(data.image_shape == (3, 64, 64) for data in found.values())
+    levels = np.concatenate([data.image.mean((1, 2, 3)) for data in found.values()])
+    np.testing.assert_allclose(levels, [40, 130, 70, 160, 100], atol=3)  # nothing but the middle
+    assert found["train"].label is None
+    assert opened("celeba", tmp_path, tmp_path / "own", options=DataOptions(32, "crop")).image_shape == (3, 32, 32)
+
+
+def test_celeba_zipped_and_without_a_partition(tmp_path: Path) -> None:
+    write_celeba(tmp_path / "raw", [7, 162_770, 162_771, 182_638])
+    with zipfile.ZipFile(tmp_path / "img_align_celeba.zip", "w") as archive:
+        for file in (tmp_path / "raw").rglob("*.jpg"):
+            archive.write(file, f"img_align_celeba/{file.name}")
+    assert [len(opened("celeba", tmp_path, tmp_path, split=split)) for split in ("train", "valid", "test")] == [2, 1, 1]
+    assert len(opened("celeba", tmp_path, tmp_path / "raw")) == 2
+
+
+def test_chairs(tmp_path: Path) -> None:
+    for model in ("aa", "bb", "cc"):
+        for view in range(2):
+            write_image(tmp_path / "own/rendered_chairs" / model / "renders" / f"image_{view:03d}.png", 120, 120, 90)
+    (tmp_path / "own/rendered_chairs/all_chair_names.mat").write_bytes(b"x")
+    write_image(tmp_path / "own/rendered_chairs/aa/preview.png", 120, 120, 3)
+    for place in ("own", "own/rendered_chairs"):
+        data = opened("chairs", tmp_path, tmp_path / place)
+        assert data.image.shape == (6, 3, 64, 64) and data.classes == ("aa", "bb", "cc")
+        assert data.label is not None and data.label.tolist() == [0, 0, 1, 1, 2, 2]
+
+
+def test_downloads_come_from_the_mirrors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_idx(tmp_path / "server", zipped=True)
+    asked = []
+
+    def deliver(remote, folder: Path, *, wanted_by: str, progress: bool) -> Path:
+        asked.append((wanted_by, remote.name, len(remote.urls) >= 2, folder.relative_to(tmp_path / "cache").as_posix()))
+        return tmp_path / "server" / remote.name
+
+    monkeypatch.setattr("memogen.data.datasets.fetch", deliver)
+    assert [len(data) for data in prepare("affine-mnist", cache=tmp_path / "cache", progress=False)] == [30, 20]
+    assert asked == [("mnist", f"{name}.gz", True, "downloads/mnist") for split in ("train", "test") for name in IDX[split]]
+
+
+def test_every_published_file_has_a_checksum_and_mirrors() -> None:
+    remotes = [remote for files in (published.MNIST, published.FASHION_MNIST) for pair in files.values() for remote in pair] + [published.CIFAR10]
+    for remote in remotes:
+        assert len(remote.checksum) == 4 + 32 and len(remote.urls) >= 2 and all(url.endswith("/" + remote.name) for url in remote.urls)
+    assert len({remote.checksum for remote in remotes}) == 9
+
+
+def test_own_npz_and_its_splits(tmp_path: Path) -> None:
+    path = tmp_path / "letters.npz"
+    np.savez(path, x_train=random_bytes(5, 6, 6), y_train=np.arange(5) % 2, x_test=random_bytes(3, 6, 6))
+    assert splits(str(path)) == ("train", "test")
+    train, test = prepare(str(path), cache=tmp_path / "cache", progress=False)
+    assert train.classes == ("0", "1") and test.label is None and (train.name, len(test)) == ("letters", 3)
+
+
+def test_check_of_arrays(tmp_path: Path) -> None:
+    write_cifar(tmp_path / "here")
+    report = check("cifar10", folder=tmp_path / "here", split="test", progress=False)
+    assert report.clean and report.kept == 10 and report.sizes == {"32 x 32": 10} and report.labels["truck"] == 1
+    assert "10 images read" in report.text() and '"kept": 10' in report.json()
+    (tmp_path / "here/test_batch.bin").write_bytes(b"cut")
+    broken = check("cifar10", folder=tmp_path / "here", split="test", progress=False)
+    assert not broken.clean and "whole number" in broken.problems[0]
+
+
+def test_the_table_is_complete() -> None:
+    assert list(DATASETS) == ["digits", "mnist", "fashion-mnist", "affine-mnist", "cifar10", "chairs", "celeba", "folder"]
+    assert all(row.about and row.splits[0] == "train" for row in DATASETS.values())
