@@ -1,0 +1,217 @@
+"""memoryGAN: its samples, its losses, its write, and the life or death of its memory."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.nn import functional as F
+
+from memogen.data import load
+from memogen.memory import ReadPolicy, WritePolicy
+from memogen.models import MemoryConfig, MemoryGANConfig, MemoryGANObjective, NoiseConfig
+from memogen.models.memory_gan import MemoryGAN
+from memogen.training import TrainingConfig, fit, latest
+from memogen.types import Batch, GenerativeModel, ImageData, InputError, to_range
+
+TINY = MemoryGANConfig(image_shape=(1, 8, 8), width=8, noise=NoiseConfig(3), memory=MemoryConfig(48, 16, top_k=12))
+VARIANTS = {
+    "memory_gan": TINY,
+    "no_em": replace(TINY, memory=replace(TINY.memory, writing=WritePolicy(rule="kaiser"))),
+    "no_mcgn": replace(TINY, conditional=False),
+    "no_memory": replace(TINY, memory=None),
+}
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> ImageData:
+    return load("digits", cache=tmp_path_factory.mktemp("cache"), progress=False)
+
+
+def built(config: MemoryGANConfig = TINY, *, written: bool = True) -> MemoryGAN:
+    torch.manual_seed(0)
+    model = config.build()
+    if written and model.memory is not None:
+        model.memory.write(torch.randn(96, 16), torch.arange(96) % 2)
+    return model
+
+
+def batch(seed: int = 0, num: int = 16) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.randint(0, 256, (num, 1, 8, 8), dtype=torch.uint8, generator=generator)
+    return Batch(torch.arange(num), image, seed=seed)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_samples_are_addressed(variant: str) -> None:
+    model = built(VARIANTS[variant])
+    assert isinstance(model, GenerativeModel)
+    torch.testing.assert_close(model.sample(8, seed=5)[3:], model.sample(5, seed=5, start=3))
+    assert not torch.equal(model.sample(4, seed=5), model.sample(4, seed=6))
+    low, high = model.image_range
+    images = model.sample(20)
+    assert float(images.min()) >= low
+    assert float(images.max()) <= high
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_looking_changes_nothing(variant: str) -> None:
+    model = built(VARIANTS[variant]).train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    image = batch().image
+    model.sample(4), model.score(image)
+    if model.memory is not None:
+        model.encode(image)
+    assert model.training
+    assert model.critic.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_a_fixed_slot_gives_its_key_to_every_image() -> None:
+    model = built()
+    latents = model.latents(4, slot=7)
+    assert torch.equal(latents.key, model.memory.keys[7].expand(4, -1))
+    assert latents.slot.tolist() == [7] * 4
+    with pytest.raises(InputError, match="slot: 99"):
+        model.latents(4, slot=99)
+    with pytest.raises(InputError, match="not conditioned"):
+        built(VARIANTS["no_mcgn"]).latents(4, slot=7)
+    with pytest.raises(InputError, match="label"):
+        model.latents(4, label=1)
+
+
+def test_noise_laws() -> None:
+    index = torch.arange(20_000)
+    uniform, normal = (NoiseConfig(2, law).draw(index, seed=1) for law in ("uniform", "normal"))
+    assert float(uniform.abs().max()) <= 1
+    np.testing.assert_allclose(uniform.var(0), [1 / 3] * 2, rtol=0.03)
+    np.testing.assert_allclose(normal.var(0), [1] * 2, rtol=0.03)
+
+
+def test_losses_are_equations_7_and_8() -> None:
+    """Re-derived from the parts: real and fake pass the critic apart, D by Eq. 4, I by Eq. 6, lambda on the cosine."""
+    config = replace(TINY, norm="none", memory=replace(TINY.memory, reading=ReadPolicy(lookup="joint", clip=1e-3, prior="joint")))
+    model, objective = built(config).train(), MemoryGANObjective(adversarial="saturating", information=0.3)
+    critic, generator = objective.phases(model)
+    given = batch()
+    latents = model.latents_at(given.index, seed=given.seed, stream=0)
+    fake = model.generator(torch.cat([latents.key, latents.noise], 1))
+    query = [F.normalize(model.critic(image)) for image in (to_range(given.image, model.image_range), fake)]
+    d_real, d_fake = (model.memory(q).value.clamp(1e-3, 1 - 1e-3) for q in query)
+    information = -(query[1] * latents.key).sum(1).mean()
+    expected = -torch.log(d_real).mean() - torch.log(1 - d_fake).mean() + 0.3 * information
+    torch.testing.assert_close(critic.loss(given).total, expected)
+    torch.testing.assert_close(generator.loss(given).total, torch.log(1 - d_fake).mean() + 0.3 * information)
+
+
+@pytest.mark.parametrize("kind", ["saturating", "non_saturating", "reverse_kl", "updown"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_loss_trains_every_variant(kind: str, variant: str) -> None:
+    model = built(VARIANTS[variant]).train()
+    for phase, part in zip(MemoryGANObjective(adversarial=kind).phases(model), (model.critic, model.generator), strict=True):
+        loss = phase.loss(batch())
+        gradient = torch.autograd.grad(loss.total, [p for p in part.parameters() if p.requires_grad], allow_unused=True)
+        size = sum(float(g.square().sum()) for g in gradient if g is not None)
+        assert math.isfinite(size)
+        assert size > 0
+
+
+def test_critic_step_writes_its_queries_and_tells() -> None:
+    model = built().train()
+    critic, generator = MemoryGANObjective().phases(model)
+    assert generator.commit is None
+    loss = critic.loss(batch())
+    keys = model.memory.keys.clone()
+    loss.total.backward()
+    told = critic.commit(loss)
+    assert not torch.equal(keys, model.memory.keys)
+    for name in ("replaced", "replaced_real", "real_slots", "effective_real", "effective_fake", "nearest", "movement", "query_gradient"):
+        assert math.isfinite(float(told[name])), name
+    assert float(loss.terms["one_class"]) == 0
+    assert {"real", "fake"} <= loss.terms.keys()
+
+
+def test_generator_step_writes_only_when_asked() -> None:
+    model = built().train()
+    _, generator = MemoryGANObjective(write_in_generator_step=True).phases(model)
+    keys = model.memory.keys.clone()
+    generator.commit(generator.loss(batch()))
+    real = model.memory.values > 0.5
+    assert not torch.equal(keys[~real], model.memory.keys[~real])
+    assert torch.equal(keys[real], model.memory.keys[real])
+
+
+def test_running_statistics_of_the_critic_describe_real_images_only() -> None:
+    model = built().train()
+    critic, generator = MemoryGANObjective().phases(model)
+    norm = next(part for part in model.critic.modules() if isinstance(part, torch.nn.BatchNorm2d))
+    generator.loss(batch())
+    assert torch.equal(norm.running_mean, torch.zeros_like(norm.running_mean))
+    critic.loss(batch())
+    assert not torch.equal(norm.running_mean, torch.zeros_like(norm.running_mean))
+    assert norm.momentum == 0.1
+
+
+def test_calibration_replaces_the_batch_statistics() -> None:
+    model = built()
+    norm = next(part for part in model.generator.modules() if isinstance(part, torch.nn.BatchNorm1d))
+    norm.running_mean.fill_(100.0)
+    model.calibrate(batches=4)
+    once = norm.running_mean.clone()
+    model.calibrate(batches=4)
+    assert torch.equal(once, norm.running_mean)
+    assert float(once.abs().max()) < 50
+    assert norm.momentum == 0.1
+
+
+def test_stop_and_resume_give_the_same_bits(digits: ImageData, tmp_path: Path) -> None:
+    """Stop at step 17 of 40, resume, and compare every tensor with the run that never stopped."""
+
+    def run(folder: Path, steps: int) -> None:
+        torch.manual_seed(3)
+        config = TrainingConfig(steps=steps, batch_size=16, checkpoint_every=100, sample_every=0, log_every=5, device="cpu")
+        fit(TINY.build(), MemoryGANObjective(), digits, config, folder, console=False)
+
+    run(tmp_path / "straight", 40)
+    run(tmp_path / "broken", 17)
+    run(tmp_path / "broken", 40)
+    for stem in ("model", "optimisers", "averages"):
+        straight, broken = (load_file(latest(tmp_path / side) / f"{stem}.safetensors") for side in ("straight", "broken"))
+        assert straight.keys() == broken.keys()
+        assert all(torch.equal(tensor, broken[name]) for name, tensor in straight.items())
+
+
+def life_signs(digits: ImageData, folder: Path, fidelity: str) -> tuple[float, float]:
+    """After a short training: the logged share of queries that found one class only, and the share of images whose query gets no gradient."""
+    policies = {"reading": ReadPolicy.preset(fidelity), "writing": WritePolicy.preset(fidelity)}
+    memory = MemoryConfig(1024, 32, top_k=32, concentration=1.0 if fidelity == "paper" else 20.0, **policies)
+    torch.manual_seed(0)
+    model = MemoryGANConfig(image_shape=(1, 8, 8), width=8, noise=NoiseConfig(3), memory=memory).build()
+    objective = MemoryGANObjective(adversarial="saturating" if fidelity == "paper" else "non_saturating")
+    fit(model, objective, digits, TrainingConfig(steps=80, sample_every=0, log_every=20, device="cpu"), folder, console=False)
+    query = model.encode(torch.tensor(digits.image[:200])).requires_grad_()
+    (gradient,) = torch.autograd.grad(model.memory(query).logit.sum(), query)
+    last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
+    return last["critic/one_class"], float((gradient == 0).all(1).float().mean())
+
+
+def test_the_literal_paper_deadlocks_and_the_default_lives(digits: ImageData, tmp_path: Path) -> None:
+    """Section 3.1 built literally soon looks up one class only, where the clip of Eq. 4 ends all learning; the stratified lookup cannot."""
+    literal, robust = (life_signs(digits, tmp_path / fidelity, fidelity) for fidelity in ("paper", "robust"))
+    assert min(literal) > 0.9
+    assert robust == (0, 0)
+
+
+def test_bad_configurations_are_refused() -> None:
+    with pytest.raises(ValueError, match="positive"):
+        MemoryGANConfig(width=0)
+    with pytest.raises(ValueError, match="information"):
+        MemoryGANObjective(information=-1.0)
+    with pytest.raises(InputError, match="no memory"):
+        built(VARIANTS["no_memory"]).encode(batch().image)
