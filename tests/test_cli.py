@@ -37,12 +37,13 @@ def toy(
 # --- help is quick: it never imports torch ---
 
 
-@pytest.mark.parametrize("words", ["--help", "--version", "memory", *(f"{name} --help" for name in COMMANDS)])
-def test_help_does_not_import_torch(words: str) -> None:
-    script = f"import sys; from memogen.cli import main; code = main({words.split()!r}); assert 'torch' not in sys.modules; sys.exit(code)"
+def test_help_does_not_import_torch() -> None:
+    """The quick answer: measured by what is imported, as seconds depend on the machine."""
+    lines = ["--help", "--version", "memory", *(f"{name} --help" for name in COMMANDS)]
+    script = f"import sys; from memogen.cli import main; codes = [main(line.split()) for line in {lines!r}]; assert 'torch' not in sys.modules; print(codes)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip()
+    assert done.stdout.splitlines()[-1] == str([0] * len(lines))
 
 
 def test_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -64,7 +64,7 @@ def _command(words: list[str], names: list[str]) -> tuple[str, list[str]]:
         if len(words) == 1 or words[1] in ("-h", "--help"):
             return "", []
         group = [name.split()[1] for name in names if name.startswith(f"{words[0]} ")]
-        raise UsageError(f"memogen {words[0]}: no command '{words[1]}'{nearest(words[1], group)}; there are {', '.join(group)}")
+        raise UsageError(f"{words[0]}: no command '{words[1]}'{nearest(words[1], group)}; there are {', '.join(group)}")
     raise UsageError(f"no command '{words[0]}'{nearest(words[0], [name.split()[0] for name in names])}; memogen --help lists them")
 
 

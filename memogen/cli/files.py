@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,9 +102,22 @@ def write_picture(picture: Image, out: Path) -> None:
     print(out)
 
 
-def write_folder(pictures: Sequence[Image], out: Path) -> None:
-    """Save pictures as 00000.png, 00001.png, ... in a folder."""
+def write_folder(images: torch.Tensor, out: Path) -> None:
+    """Save images as 00000.png, 00001.png, ... in a folder."""
+    if out.is_file():
+        raise UsageError(f"--out {out}: is a file; name a folder, or a picture ending with one of {', '.join(PICTURES)}")
+    names = [f"{place:05d}.png" for place in range(len(images))]
+    if out.is_dir() and {path.name for path in out.iterdir()} - set(names):
+        raise UsageError(f"--out {out}: holds other files, which would be taken for samples; name a new or an empty folder")
     out.mkdir(parents=True, exist_ok=True)
-    for place, picture in enumerate(pictures):
-        picture.save(out / f"{place:05d}.png")
-    print(f"{out}: {len(pictures)} images")
+    for name, image in zip(names, images, strict=True):
+        as_picture(image).save(out / name)
+    print(f"{out}: {len(images)} images")
+
+
+def as_picture(image: torch.Tensor) -> Image:
+    """uint8 (c, h, w) pixel for pixel, grey where there is one channel."""
+    from PIL import Image as Pillow
+
+    pixels = image.cpu().numpy()
+    return Pillow.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))

@@ -13,7 +13,7 @@ from memogen.cli.pictures import Model
 Picture = Annotated[Path, "a picture file; it is brought to the model's size and colours"]
 
 
-def usage(model: Model, *, top: Annotated[int, "number of heaviest slots to list"] = 10) -> None:
+def usage(model: Model, *, top: Annotated[int, "number of heaviest slots to list", 1] = 10) -> None:
     """Print how much of the memory is in use, and its heaviest slots."""
     opened = open_model(model)
     from memogen.memory import inspect
@@ -31,7 +31,7 @@ def slots(
     model: Model,
     *,
     slots: Annotated[str, "the slots to draw, as 0,17,250; without it some from the heaviest to the lightest"] = "",
-    num: Annotated[int, "number of slots, where none are named"] = 10,
+    num: Annotated[int, "number of slots, where none are named", 1] = 10,
     seed: Annotated[int, "seed of the noise"] = 0,
     out: Annotated[Path, "the picture"] = Path("slots.png"),
 ) -> None:
@@ -48,7 +48,7 @@ def posterior(
     model: Model,
     image: Picture,
     *,
-    num: Annotated[int, "number of slots"] = 9,
+    num: Annotated[int, "number of slots", 1] = 9,
     seed: Annotated[int, "seed of the noise under the bars"] = 0,
     out: Annotated[Path, "the picture"] = Path("posterior.png"),
 ) -> None:
@@ -60,7 +60,7 @@ def posterior(
     write_picture(figures.posterior(opened, read_picture(image, opened), num=num, seed=seed), out)
 
 
-def query(model: Model, image: Picture, *, num: Annotated[int, "number of slots to list"] = 10) -> None:
+def query(model: Model, image: Picture, *, num: Annotated[int, "number of slots to list", 1] = 10) -> None:
     """Print the memory slots that an image belongs to, and whether the memory takes it for real."""
     opened = open_model(model)
     from memogen.memory import inspect

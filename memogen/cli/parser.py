@@ -29,11 +29,12 @@ def call(name: str, function: Callable[..., object], words: list[str]) -> int:
         return 0
     if others and not extra:
         unknown = next(iter(others))
-        raise UsageError(f"memogen {name}: no option --{unknown}{nearest(unknown, names)}; memogen {name} --help lists them")
+        raise UsageError(f"{name}: no option --{unknown}{nearest(unknown, names)}; memogen {name} --help lists them")
     try:
         values = dict(parser.parse_args(own))
     except argparse.ArgumentError as error:
-        raise UsageError(f"memogen {name}: {_plain(str(error))}; see memogen {name} --help") from error
+        raise UsageError(f"{name}: {_plain(str(error))}; see memogen {name} --help") from error
+    _refuse_small(name, function, values)
     result = function(*[values.pop(key) for key in _positional(function)], **values, **({extra: others} if extra else {}))
     return result if isinstance(result, int) else 0
 
@@ -73,6 +74,13 @@ def _unwrap(hint: Any) -> tuple[Any, str]:
     return hint, ""
 
 
+def _refuse_small(name: str, function: Callable[..., object], values: Mapping[str, Any]) -> None:
+    """A number below the smallest that its annotation allows, as in ``Annotated[int, "number of images", 1]``."""
+    for key, hint in get_type_hints(function, include_extras=True).items():
+        if get_origin(hint) is Annotated and len(get_args(hint)) == 3 and values[key] < (least := get_args(hint)[2]):
+            raise UsageError(f"{name}: --{key} {values[key]}: too small; give {least} or more")
+
+
 def _positional(function: Callable[..., object]) -> list[str]:
     return [key for key, value in inspect.signature(function).parameters.items() if value.kind is value.POSITIONAL_OR_KEYWORD]
 
@@ -81,4 +89,4 @@ def _plain(message: str) -> str:
     """A parser's message in one plain line."""
     message = re.sub(r'Parser key "(\w+?)_?":', r"--\1:", " ".join(message.split()))
     message = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", message).replace("typing.Literal", "one of ")
-    return message.rstrip(".")
+    return message.replace("Expected a int.", "not a whole number:").replace("Expected a ", "expected ").replace(" Got value:", " got").rstrip(".")

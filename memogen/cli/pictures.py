@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from memogen.cli.data import Folder
-from memogen.cli.files import check_picture, open_data, open_model, write_folder, write_picture
+from memogen.cli.files import as_picture, check_picture, open_data, open_model, write_folder, write_picture
 
 Model = Annotated[str, "a run folder, a saved model's folder, or a hub id"]
 
@@ -14,7 +14,7 @@ Model = Annotated[str, "a run folder, a saved model's folder, or a hub id"]
 def sample(
     model: Model,
     *,
-    num: Annotated[int, "number of images"] = 64,
+    num: Annotated[int, "number of images", 1] = 64,
     slot: Annotated[int | None, "draw from this memory slot"] = None,
     label: Annotated[int | None, "draw this class, where the model knows classes"] = None,
     seed: Annotated[int, "image i depends on the seed and i alone"] = 0,
@@ -24,14 +24,14 @@ def sample(
     if out.suffix:
         check_picture(out)
     opened = open_model(model)
-    from memogen.report import drawing, figures, grid
+    from memogen.report import drawing, figures
 
     if out.suffix and num > 1:
         return write_picture(figures.sample_grid(opened, num, seed=seed, slot=slot, label=label), out)
     images = drawing.draw_samples(opened, num, seed=seed, slot=slot, label=label)
     if out.suffix:
-        return write_picture(grid.tile(images[0]), out)
-    return write_folder([grid.tile(image) for image in images], out)
+        return write_picture(as_picture(images[0]), out)
+    return write_folder(images, out)
 
 
 def interpolate(
@@ -60,8 +60,8 @@ def neighbours(
     *,
     data: Annotated[str | None, "the training data: a data set's name, or a folder; without it the run's own"] = None,
     folder: Folder = None,
-    num: Annotated[int, "number of samples"] = 8,
-    nearest: Annotated[int, "number of training images beside each"] = 7,
+    num: Annotated[int, "number of samples", 1] = 8,
+    nearest: Annotated[int, "number of training images beside each", 1] = 7,
     seed: Annotated[int, "seed of the samples"] = 0,
     out: Annotated[Path, "the picture"] = Path("neighbours.png"),
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -45,7 +47,9 @@ def train(
     if dry_run:
         print(describe(chosen, data=data, out=out, resume=resume))
         return
-    print(f"run folder: {runs.train(chosen, data=data, out=out, resume=resume)}")
+    folder = runs.train(chosen, data=data, out=out, resume=resume)
+    if os.environ.get("RANK", "0") == "0":
+        print(f"run folder: {folder}")
 
 
 def evaluate(
@@ -56,7 +60,7 @@ def evaluate(
     split: Annotated[str, "the part of the data to compare with"] = "test",
     extractor: Annotated[str | None, "the classifier that scores; without it the one of the data set"] = None,
     metrics: Annotated[str, "comma-separated: is (inception score), fid (Fréchet distance), prdc (precision, recall, density, coverage)"] = "is,fid",
-    num_samples: Annotated[int, "number of samples to score"] = 10_000,
+    num_samples: Annotated[int, "number of samples to score", 1] = 10_000,
     seed: Annotated[int, "seed of the samples"] = 0,
     out: Annotated[Path | None, "a .jsonl file to append the rows to; without it a run's results.jsonl"] = None,
 ) -> None:
@@ -83,6 +87,13 @@ def report(run: Annotated[Path, "a run folder"]) -> None:
     """Write the run's report.html: samples, curves, memory, nearest training images, scores."""
     if not (run / "config.yaml").is_file():
         raise UsageError(f"{run}: no run folder (no config.yaml in it); name a folder that memogen train wrote")
+    from memogen import runs
     from memogen.report import page
+    from memogen.types import InputError
 
-    print(page.write_report(run))
+    images = None
+    try:
+        images = runs.load_data(runs.load_config(run / "config.yaml"))
+    except InputError as error:
+        print(f"memogen: the report goes without training images ({error})", file=sys.stderr)
+    print(page.write_report(run, data=images))

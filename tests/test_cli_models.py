@@ -1,0 +1,145 @@
+"""The commands that open a model, on a small untrained one: what they write, what they refuse."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from memogen import cli
+from memogen.models import MemoryConfig, MemoryGANConfig, NoiseConfig
+from memogen.pretrained import save_pretrained
+
+SMALL = MemoryGANConfig(image_shape=(1, 8, 8), width=8, noise=NoiseConfig(4), memory=MemoryConfig(16, 8, top_k=8))
+PLAIN = MemoryGANConfig(image_shape=(1, 8, 8), width=8, noise=NoiseConfig(4), memory=None)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a model with memory (``m``), one without (``plain``), and a picture."""
+    torch.manual_seed(0)
+    model = SMALL.build()
+    model.memory.write(torch.randn(32, 8), (torch.arange(32) < 16).float())
+    save_pretrained(model, tmp_path / "m" / "model")
+    save_pretrained(PLAIN.build(), tmp_path / "plain")
+    Image.fromarray(np.arange(300, dtype=np.uint8).reshape(10, 10, 3)).save(tmp_path / "picture.png")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MEMOGEN_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def run(words: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    code = cli.main(shlex.split(words))
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.mark.parametrize("place", ["m", "m/model", "plain"])
+def test_a_model_is_named_by_its_run_or_its_folder(place: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(f"sample {place} --num 4 --out new/grid.png", capsys)[0] == 0
+    with Image.open(here / "new" / "grid.png") as picture:
+        assert picture.width == picture.height > 16
+
+
+def test_one_image_is_itself_and_the_folder_holds_the_same(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("sample m --num 1 --seed 3 --out one.png", capsys)[0] == 0
+    assert run("sample m --num 3 --seed 3 --out many", capsys)[0] == 0
+    assert sorted(path.name for path in (here / "many").iterdir()) == ["00000.png", "00001.png", "00002.png"]
+    one, first = (np.asarray(Image.open(here / name)) for name in ("one.png", "many/00000.png"))
+    assert one.shape == (8, 8)
+    assert np.abs(one.astype(int) - first).max() <= 1, "image 0 does not depend on how many are drawn, up to rounding"
+
+
+def test_a_folder_with_other_files_is_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("sample m --num 3 --out many", capsys)[0] == 0
+    code, _, err = run("sample m --num 2 --out many", capsys)
+    assert code == 2
+    assert "holds other files" in err
+    assert run("sample m --num 3 --out many", capsys)[0] == 0, "the same command may be repeated"
+
+
+@pytest.mark.parametrize(
+    ("words", "out"),
+    [
+        ("sample m --num 2 --slot 3 --out x.jpg", "x.jpg"),
+        ("interpolate m --out x.png", "x.png"),
+        ("interpolate m --in noise --slot 2 --out x.gif", "x.gif"),
+        ("memory slots m --slots 0,5 --out x.png", "x.png"),
+        ("memory posterior m picture.png --out x.png", "x.png"),
+        ("neighbours m --data digits --num 2 --out x.png", "x.png"),
+    ],
+)
+def test_pictures_are_written_and_named(words: str, out: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, told, err = run(words, capsys)
+    assert code == 0, err
+    assert told.split()[-1] == out
+    with Image.open(here / out) as picture:
+        picture.load()
+
+
+def test_usage_and_query_print_numbers(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run("memory usage m --top 4", capsys)
+    assert code == 0
+    assert "num_slots          16" in out
+    assert len(out.split("prior\n")[1].splitlines()) == 4
+    code, out, _ = run("memory query m picture.png --num 3", capsys)
+    assert code == 0
+    assert 0 <= float(out.split()[1]) <= 1
+    assert len(out.split("posterior\n")[1].splitlines()) == 4
+
+
+def test_evaluate_prints_and_appends_rows(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run("evaluate m --data digits --num_samples 300 --metrics is --seed 2 --out rows.jsonl", capsys)
+    assert code == 0, err
+    (row,) = [json.loads(line) for line in (here / "rows.jsonl").read_text().splitlines()]
+    assert row["metric"] == "inception_score" and row["seed"] == 2
+    assert f"{row['value']:.4f}" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("sample m --slot 99 --out x.png", "slot"),
+        ("sample m --slot -1 --out x.png", "slot"),
+        ("sample m --num 0 --out x.png", "0"),
+        ("sample m --num 0 --out x", "0"),
+        ("sample plain --slot 0 --out x.png", "slot"),
+        ("memory usage plain", "memory"),
+        ("memory slots plain --out x.png", "memory"),
+        ("memory slots m --slots 1,b --out x.png", "1,b"),
+        ("memory slots m --slots 77 --out x.png", "77"),
+        ("memory posterior m missing.png --out x.png", "missing.png"),
+        ("memory query m m/model/config.json", "config.json"),
+        ("evaluate m", "--data"),
+        ("evaluate m --data digits --metrics best", "best"),
+        ("evaluate m --data digits --extractor nobody", "nobody"),
+        ("evaluate m --data digits --split left", "left"),
+        ("neighbours m --data nothing --out x.png", "nothing"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(words: str, told: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(words, capsys)
+    assert code == 2, err
+    lines = [line for line in err.splitlines() if line.startswith("memogen:")]
+    assert len(lines) == 1 and told in lines[0]
+    assert not (here / "x.png").exists() and not (here / "x").exists()
+
+
+def test_a_training_from_the_command_line_can_be_repeated(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    short = "--training.steps 4 --model.width 8 --model.memory.num_slots 16 --model.memory.key_dim 8 --model.memory.top_k 8 --scoring.extractor null"
+    code, out, err = run(f"train memory_gan/digits {short} --out runs/a", capsys)
+    assert code == 0, err
+    assert "run folder: runs/a" in out
+    model = (here / "runs/a/model/model.safetensors").read_bytes()
+    assert run("train runs/a/config.yaml --out runs/a", capsys)[0] == 0
+    assert (here / "runs/a/model/model.safetensors").read_bytes() == model, "a finished run is left as it is"
+    assert run("report runs/a", capsys)[0] == 0
+    assert (here / "runs/a/report.html").stat().st_size > 1000
+    code, _, err = run("train runs/a/config.yaml --out runs/a --model.noise.dim 3", capsys)
+    assert code == 2
+    assert "noise.dim" in err
