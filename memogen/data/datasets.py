@@ -138,7 +138,11 @@ def cifar10(asked: Request) -> Source:
 
 def _picture_source(asked: Request, pictures: Pictures, classes: tuple[str, ...], label: np.ndarray | None, name: str) -> Source:
     if not pictures.entries:
-        raise InputError(f"{asked.name}: {pictures.place}: holds no image file of split {asked.split!r}: give the folder that holds the images")
+        found = ", ".join(pictures.others[:5]) or "nothing"
+        raise InputError(
+            f"{asked.name}: {pictures.place}: looked for image files (.png, .jpg, ...) of split {asked.split}, found {found}: "
+            f"give the folder that holds the images"
+        )
     stamps = tuple((entry.key, entry.size, entry.changed) for entry in pictures.entries)
 
     def begin(tally: Tally, progress: bool) -> Contents:

@@ -259,6 +259,8 @@ def test_unusable_places_are_one_line(tmp_path: Path, kind: str) -> None:
     with pytest.raises(InputError) as caught:
         load("folder", folder=place, cache=tmp_path / "cache", progress=False)
     assert str(place) in str(caught.value) and "\n" not in str(caught.value)
+    found = {"empty": "found nothing", "only text": "found readme.txt", "only broken": "none of its image files"}
+    assert found.get(kind, "") in str(caught.value)
 
 
 def test_links_in_a_circle_end(tmp_path: Path) -> None:
