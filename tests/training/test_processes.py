@@ -67,7 +67,9 @@ def test_processes_stop_at_the_same_step_when_one_is_asked(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", [["torch.distributed.run", "--nproc-per-node=2"], ["accelerate.commands.launch", "--cpu", "--num_processes=2"]])
+@pytest.mark.parametrize(
+    "launcher", [["torch.distributed.run", "--nproc-per-node=2"], ["accelerate.commands.launch", "--multi_gpu", "--num_processes=2"]]
+)
 def test_the_usual_launchers_start_it(tmp_path: Path, launcher: list[str]) -> None:
     subprocess.run([sys.executable, "-m", *launcher, "-m", "tests.training.toy", str(tmp_path), "joint"], cwd=ROOT, check=True, timeout=240)
     assert {path.name for path in tmp_path.glob("*.npy")} == {"memory-0.npy", "memory-1.npy"}

@@ -80,7 +80,6 @@ def test_a_device_that_is_not_there_is_refused(name: str) -> None:
         {"steps": 0},
         {"batch_size": 0},
         {"ema_decay": 1.0},
-        {"precision": "fp8"},
         {"keep": 0},
         {"log_every": 0},
         {"checkpoint_every": -1},

@@ -98,7 +98,8 @@ class ToyObjective:
 
         def generator(batch: Batch) -> Loss:
             self.seen.append(batch)
-            time.sleep(self.pause)
+            if self.pause:
+                time.sleep(self.pause)
             if batch.step + 1 == self.stop_step:
                 signal.raise_signal(signal.SIGTERM)
             image = fake(batch)
@@ -113,8 +114,6 @@ class ToyObjective:
             Phase("generator", (model.generator,), generator, optimiser=optimiser, reads_data=False),
         )
 
-
-MODELS["toy"] = ToyConfig
 
 DATA = ImageData(np.random.default_rng(0).integers(0, 256, (50, 1, 4, 4), dtype=np.uint8), digest="toy")
 
@@ -148,6 +147,7 @@ def fingerprint(state: TrainState) -> str:
 
 def main() -> None:
     """``toy.py FOLDER PAUSE``: trains in a process of its own; ``toy.py FOLDER joint``: float64 without batch norm, for several processes."""
+    MODELS["toy"] = ToyConfig
     folder, mode = Path(sys.argv[1]), sys.argv[2]
     if mode == "joint":
         joint(folder)
