@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 from PIL import Image
+from torch import Tensor
 
 from memogen.memory.inspect import Slots, sorted_prior, written
 
+from .grid import blank
 from .history import Row, series, speed
 from .theme import FAKE, LIGHT, REAL, SERIES, Theme, web
 
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 160
-SIZE = (4.2, 2.6)  # inches of one chart
+PLACE = (0.19, 0.19, 0.78, 0.69)  # of the axes in the chart: left, bottom, width, height; fixed, as measuring the words takes half the time
+SIZE = (3.4, 2.3)  # inches of one chart
 Line = tuple[str, Sequence[float], Sequence[float]]  # label, x, y
 
 
@@ -50,21 +53,20 @@ PANELS = (
 )
 
 
-def _chart(theme: Theme, size: tuple[float, float] = SIZE, columns: int = 1) -> tuple[Figure, list[Axes]]:
-    """An empty figure with ``columns`` axes side by side, in the theme's colours."""
+def _chart(theme: Theme) -> tuple[Figure, Axes]:
+    """An empty chart in the theme's colours."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(size[0] * columns, size[1]), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=SIZE, dpi=DPI)
     figure.patch.set_facecolor(web(theme.ground) if theme.ground else "none")
-    axes = [figure.add_subplot(1, columns, place + 1) for place in range(columns)]
-    for each in axes:
-        each.set_facecolor("none")
-        each.grid(True, color=web(theme.faint), linewidth=0.6)
-        each.set_axisbelow(True)
-        each.tick_params(which="both", colors=web(theme.ink), labelsize=8, length=0)
-        for name, spine in each.spines.items():
-            spine.set_visible(name in ("left", "bottom"))
-            spine.set_color(web(theme.faint))
+    axes = figure.add_axes(PLACE)
+    axes.set_facecolor("none")
+    axes.grid(True, color=web(theme.faint), linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(which="both", colors=web(theme.ink), labelsize=8, length=0)
+    for name, spine in axes.spines.items():
+        spine.set_visible(name in ("left", "bottom"))
+        spine.set_color(web(theme.faint))
     return figure, axes
 
 
@@ -76,11 +78,25 @@ def _words(axes: Axes, theme: Theme, *, title: str, x: str, y: str = "", legend:
         axes.legend(frameon=False, fontsize=8, labelcolor=web(theme.ink))
 
 
-def _picture(figure: Figure) -> Image.Image:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    buffer.seek(0)
-    return Image.open(buffer).copy()
+def _logarithmic(axes: Axes, which: Literal["x", "y"]) -> None:
+    """A logarithmic axis with few ticks, as plain numbers: 1, 2 and 5 of every decade, or the decades alone where there are many."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    axes.set_yscale("log") if which == "y" else axes.set_xscale("log")
+    low, high = axes.get_ylim() if which == "y" else axes.get_xlim()
+    axis = axes.yaxis if which == "y" else axes.xaxis
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 300 * low else (1,), numticks=7))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
+
+
+def _picture(figure: Figure, theme: Theme) -> Image.Image:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    drawn = Image.fromarray(np.asarray(canvas.buffer_rgba()))
+    return drawn if theme.ground is None else drawn.convert("RGB")
 
 
 def line_chart(
@@ -94,12 +110,12 @@ def line_chart(
     theme: Theme = LIGHT,
 ) -> Image.Image:
     """Lines over training; single points are marked."""
-    figure, (axes,) = _chart(theme)
+    figure, axes = _chart(theme)
     for colour, (label, across, up) in zip(SERIES * len(lines), lines, strict=False):
-        axes.plot(across, up, color=colour, label=label, linewidth=1.4, marker="o" if len(across) == 1 else "", markersize=4)
+        axes.plot(across, up, color=colour, label=label, linewidth=1.4, marker="o" if len(across) == 1 else "", markersize=4, clip_on=False)
     axes.set_ylim(low, high)
     _words(axes, theme, title=title, x=x, y=y, legend=len(lines) > 1)
-    return _picture(figure)
+    return _picture(figure, theme)
 
 
 def panel(metrics: tuple[Row, ...], what: Panel, *, theme: Theme = LIGHT) -> Image.Image | None:
@@ -122,39 +138,60 @@ def likelihood(steps: Sequence[float], values: Sequence[float], *, theme: Theme 
 
 def priors(memories: Sequence[tuple[str, Slots]], *, theme: Theme = LIGHT) -> Image.Image:
     """The sorted prior p(c | v = 1) of several states of a memory, later ones darker (Fig. 3c)."""
-    figure, (axes,) = _chart(theme)
+    figure, axes = _chart(theme)
     for place, (label, memory) in enumerate(memories):
         ordered = sorted_prior(memory).cpu()
         strength = 0.3 + 0.7 * (place + 1) / len(memories)
         axes.plot(range(1, len(ordered) + 1), ordered.tolist(), color=REAL, alpha=strength, label=label, linewidth=1.4)
-    axes.set_yscale("log")
-    for formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-        formatter(lambda share, _: f"{share:.1g}")
+    _logarithmic(axes, "y")
     _words(axes, theme, title="Prior of the real slots, sorted", x="slot, by rank", y="p(c | v = 1)", legend=len(memories) > 1)
-    return _picture(figure)
+    return _picture(figure, theme)
+
+
+def masses(memory: Slots, *, theme: Theme = LIGHT) -> Image.Image:
+    """Histogram of the mass of the written slots, real and fake apart, on a logarithmic axis."""
+    figure, axes = _chart(theme)
+    parts = [memory.mass[member].double().clamp_min(1e-12).cpu().tolist() for member in _classes(memory)]
+    edges = [10**power for power in bin_edges([math.log10(value) for part in parts for value in part])]
+    _histogram(axes, parts, edges)
+    _logarithmic(axes, "x")
+    _words(axes, theme, title="Mass of the slots", x="mass h", y="slots", legend=True)
+    return _picture(figure, theme)
+
+
+def ages(memory: Slots, *, theme: Theme = LIGHT) -> Image.Image:
+    """Histogram of the age of the written slots, real and fake apart."""
+    figure, axes = _chart(theme)
+    parts = [memory.age[member].double().cpu().tolist() for member in _classes(memory)]
+    _histogram(axes, parts, bin_edges([value for part in parts for value in part]))
+    _words(axes, theme, title="Age of the slots", x="writes since last touched", y="slots", legend=True)
+    return _picture(figure, theme)
 
 
 def usage(memory: Slots, *, theme: Theme = LIGHT) -> Image.Image:
-    """Histograms of mass (on a logarithmic axis) and of age, the written real and fake slots apart."""
-    figure, (left, right) = _chart(theme, columns=2)
+    """Mass, age and sorted prior of a memory side by side."""
+    parts = [masses(memory, theme=theme), ages(memory, theme=theme), priors([("", memory)], theme=theme)]
+    picture = blank(sum(part.width for part in parts), max(part.height for part in parts), theme)
+    for place, part in enumerate(parts):
+        picture.paste(part, (sum(other.width for other in parts[:place]), 0))
+    return picture
+
+
+def _classes(memory: Slots) -> tuple[Tensor, Tensor]:
+    """The written real and the written fake slots."""
     used, real = written(memory), memory.values > 0.5
-    groups = [("real", REAL, used & real), ("fake", FAKE, used & ~real)]
-    masses = [memory.mass[member].double().clamp_min(1e-12).log10().cpu().tolist() for _, _, member in groups]
-    ages = [memory.age[member].double().cpu().tolist() for _, _, member in groups]
-    for axes, values in ((left, masses), (right, ages)):
-        edges = bin_edges([value for part in values for value in part])
-        axes.locator_params(axis="y", integer=True)
-        for (label, colour, _), part in zip(groups, values, strict=True):
-            axes.hist(part, bins=edges, color=colour, alpha=0.6, label=f"{label} ({len(part):,})")
-    left.xaxis.set_major_formatter(lambda power, _: f"{10**power:.2g}")
-    _words(left, theme, title="Mass", x="mass h of a slot", y="slots", legend=True)
-    _words(right, theme, title="Age", x="writes since last touched", y="slots")
-    return _picture(figure)
+    return used & real, used & ~real
+
+
+def _histogram(axes: Axes, parts: Sequence[list[float]], edges: list[float]) -> None:
+    axes.locator_params(axis="y", integer=True)
+    for name, colour, part in zip(("real", "fake"), (REAL, FAKE), parts, strict=True):
+        axes.hist(part, bins=edges, color=colour, alpha=0.6, label=f"{name} ({len(part):,})")
 
 
 def bin_edges(values: Sequence[float], bins: int = 32) -> list[float]:
-    """Evenly spaced edges over the values, at least one apart in all, so that a constant is one bar."""
+    """Evenly spaced edges over the values; a constant gets one bar in the middle of an interval of length one."""
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
-    if not math.isfinite(high - low) or high - low < 1e-9:
+    if high - low < 1e-9:
         low, high = low - 0.5, low + 0.5
     return [low + (high - low) * edge / bins for edge in range(bins + 1)]

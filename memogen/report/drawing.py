@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import torch
 from jaxtyping import Float, UInt8
@@ -15,7 +15,6 @@ from memogen.types import GenerativeModel, InputError, Latents, to_uint8
 BLOCK = 64  # images decoded at once
 
 
-@runtime_checkable
 class Model(GenerativeModel, Protocol):
     """A model the pictures can show: it draws images, may have a memory, and embeds images as queries."""
 

@@ -6,17 +6,16 @@ Reading never fails on a run that is half done or was cut off: a line that is no
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
-import torch
 import yaml
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from memogen.memory.inspect import SavedSlots
 from memogen.types import InputError
@@ -41,9 +40,14 @@ class Run:
             found = found.get(name) if isinstance(found, Mapping) else None
         return found
 
-    def last(self, key: str) -> Any:
-        """The newest value of a metric; None if it was never written."""
-        return next((row[key] for row in reversed(self.metrics) if row.get(key) is not None), None)
+    def last(self, key: str) -> float | None:
+        """The newest number of a metric; None if there is none."""
+        return next((row[key] for row in reversed(self.metrics) if is_number(row.get(key))), None)
+
+    def count(self, key: str) -> int | None:
+        """The same for what is counted."""
+        found = self.last(key)
+        return None if found is None else int(found)
 
 
 def read_run(path: Path) -> Run:
@@ -92,14 +96,14 @@ def step_in(path: Path) -> int:
 
 def series(metrics: tuple[Row, ...], key: str) -> tuple[list[float], list[float]]:
     """(steps, values) of one metric, where both are numbers."""
-    points = [(row["step"], row[key]) for row in metrics if _number(row.get("step")) and _number(row.get(key))]
+    points = [(row["step"], row[key]) for row in metrics if is_number(row.get("step")) and is_number(row.get(key))]
     return [float(step) for step, _ in points], [float(value) for _, value in points]
 
 
 def speed(metrics: tuple[Row, ...]) -> tuple[list[float], list[float]]:
     """(steps, images per second) between successive lines; a line written after a restart, with the clock not ahead, is left out."""
     steps, rates = [], []
-    counted = [row for row in metrics if all(_number(row.get(key)) for key in ("step", "images_seen", "seconds"))]
+    counted = [row for row in metrics if all(is_number(row.get(key)) for key in ("step", "images_seen", "seconds"))]
     for before, after in pairwise(counted):
         seconds = after["seconds"] - before["seconds"]
         if seconds > 0 and after["images_seen"] > before["images_seen"]:
@@ -108,8 +112,9 @@ def speed(metrics: tuple[Row, ...]) -> tuple[list[float], list[float]]:
     return steps, rates
 
 
-def _number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def is_number(value: object) -> TypeGuard[float]:
+    """A finite number, and no truth value."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def saved_memories(run: Path) -> tuple[tuple[int, SavedSlots], ...]:
@@ -132,9 +137,3 @@ def _saved_memory(path: Path) -> SavedSlots | None:
             return SavedSlots(*(file.get_tensor(part) for part in parts)) if prefix is not None and names.issuperset(parts) else None
     except (OSError, SafetensorError):
         return None
-
-
-@torch.no_grad()
-def mean_log_likelihood(log_likelihood: Callable[[Tensor], Tensor], queries: Tensor, block: int = 1000) -> float:
-    """The mean of log p(q | y = 1) over queries: the biased log-likelihood of Fig. 3a, a density of queries on the sphere and not of pixels."""
-    return float(torch.cat([log_likelihood(part) for part in queries.split(block)]).double().mean())

@@ -48,7 +48,7 @@ def details(summary: str, *inside: Html) -> Html:
 def png_address(picture: Image.Image) -> str:
     """The picture itself as a data address."""
     buffer = io.BytesIO()
-    picture.save(buffer, format="png", optimize=True)
+    picture.save(buffer, format="png")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 
 from memogen import pretrained
+from memogen.models import MemoryGAN
 from memogen.types import ImageData, InputError
 
 from .drawing import Model
@@ -47,7 +48,7 @@ def open_model(folder: Path) -> tuple[Model | None, str]:
         model = pretrained.from_pretrained(folder)
     except (InputError, OSError, RuntimeError) as error:
         return None, f"The saved model cannot be read: {error}"
-    return (model, "") if isinstance(model, Model) else (None, f"A {type(model).__name__} has no pictures here yet.")
+    return (model, "") if isinstance(model, MemoryGAN) else (None, f"A {type(model).__name__} has no pictures here yet.")
 
 
 def _variant(run: Run) -> str:
@@ -61,12 +62,12 @@ def _title(run: Run) -> str:
 
 
 def _head(run: Run) -> list[Html]:
-    done, planned, images = run.last("step"), run.setting("training.steps"), run.last("images_seen")
+    done, images, seconds, planned = run.count("step"), run.count("images_seen"), run.last("seconds"), run.setting("training.steps")
     facts = [f"variant {_variant(run)}"] if _variant(run) else []
     if done is not None:
         facts += [f"step {done:,} of {planned:,}" if isinstance(planned, int) else f"step {done:,}"]
     facts += [f"{images:,} images seen"] if images is not None else []
-    facts += [duration(run.last("seconds"))] if run.last("seconds") is not None else []
+    facts += [duration(seconds)] if seconds is not None else []
     halfway = isinstance(planned, int) and isinstance(done, int) and done < planned
     notes = [paragraph("This run is not finished: the page shows what there is so far.", "soft")] if halfway else []
     return [element("h1", escape(_title(run))), paragraph(", ".join(facts) or "Nothing has been trained yet.", "soft"), *notes, _tiles(run)]
@@ -76,10 +77,10 @@ def _tiles(run: Run) -> Html:
     """The run's own newest scores and the state of its memory at a glance."""
     own = [line for line in score_lines(run.results, _variant(run)) if line.variant in (_variant(run), "this run")]
     best = max(own, key=lambda line: line.steps or 0, default=None)
-    facts = [(number(row["value"]), title(metric).lower()) for metric, row in (best.cells.items() if best else ())]
-    for key, name in (("critic/effective_real", "real slots in use"), ("critic/one_class", "queries without gradient")):
+    facts = [(number(row["value"]), title(metric)) for metric, row in (best.cells.items() if best else ())]
+    for key, name in (("critic/effective_real", "Real slots in use"), ("critic/one_class", "Queries without gradient")):
         value = run.last(key)
-        facts += [(number(value) if key != "critic/one_class" else f"{value:.1%}", name)] if isinstance(value, int | float) else []
+        facts += [(f"{value:,.0f}" if key != "critic/one_class" else f"{value:.1%}", name)] if value is not None else []
     tiles = [element("div", element("b", escape(value)), element("span", escape(name)), style="tile") for value, name in facts]
     return element("div", *tiles, style="tiles") if tiles else Html("")
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from .history import Row
+from .history import Row, is_number
 from .html import Html, details, element, escape, paragraph, table
 
 TITLES = {
@@ -17,7 +16,7 @@ TITLES = {
     "log_likelihood": "Log-likelihood",
     "accuracy": "Accuracy",
 }
-NAMES = {"real": "real images", "no_memory": "without memory", "no_em": "without EM", "no_mcgn": "generator without slots"}
+NAMES = {"memory_gan": "memoryGAN", "real": "real images", "no_memory": "without memory", "no_em": "without EM", "no_mcgn": "generator without slots"}
 
 
 @dataclass(frozen=True)
@@ -27,19 +26,24 @@ class Line:
     variant: str
     split: str
     steps: int | None
-    seed: int | None
+    seed: str
     cells: Mapping[str, Row]
 
 
 def score_lines(results: Sequence[Row], own: str = "") -> list[Line]:
     """Rows gathered into lines: the ``own`` variant first, real images last; a row that was written again counts in its newest form."""
-    lines: dict[tuple[str, str, Any, Any], dict[str, Row]] = {}
+    lines: dict[tuple[str, str, int | None, str], dict[str, Row]] = {}
     for row in results:
-        if "metric" in row and isinstance(row.get("value"), int | float):
-            address = (str(row.get("variant") or own or "this run"), str(row.get("split") or ""), row.get("steps"), row.get("seed"))
-            lines.setdefault(address, {})[str(row["metric"])] = row
+        if "metric" in row and is_number(row.get("value")):
+            lines.setdefault(_line_of(row, own), {})[str(row["metric"])] = row
     found = [Line(variant, split, steps, seed, cells) for (variant, split, steps, seed), cells in lines.items()]
     return sorted(found, key=lambda line: _rank(line, own))
+
+
+def _line_of(row: Row, own: str) -> tuple[str, str, int | None, str]:
+    """Variant, split, steps and seed."""
+    variant, split, steps, seed = (row.get(key) for key in ("variant", "split", "steps", "seed"))
+    return str(variant or own or "this run"), str(split or ""), int(steps) if is_number(steps) else None, "" if seed is None else str(seed)
 
 
 def _rank(line: Line, own: str) -> tuple[int, str, str, int]:
@@ -54,8 +58,10 @@ def metrics_of(lines: Sequence[Line]) -> list[str]:
 
 
 def number(value: float) -> str:
-    """Four significant digits, without an exponent for what people read as a number."""
-    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+    """Two decimals in the range of scores, none for large numbers, three significant digits for small ones."""
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.2f}" if abs(value) >= 1 or value == 0 else f"{value:.3g}"
 
 
 def title(metric: str) -> str:
@@ -76,17 +82,17 @@ def score_table(results: Sequence[Row], own: str = "") -> Html:
 
 
 def _address(line: Line) -> list[Html]:
-    steps = f"{line.steps:,}" if isinstance(line.steps, int) and line.variant != "real" else ""
+    steps = f"{line.steps:,}" if line.steps is not None and line.variant != "real" else ""
     name = NAMES.get(line.variant, line.variant.replace("_", " "))
-    return [escape(text) for text in (name, line.split, steps, "" if line.seed is None else line.seed)]
+    return [escape(text) for text in (name, line.split, steps, line.seed)]
 
 
 def _cell(row: Row | None, protocols: Sequence[str]) -> Html:
     if row is None:
         return Html("")
     spread, paper = row.get("spread"), row.get("paper")
-    small = f" ± {number(spread)}" if isinstance(spread, int | float) else ""
-    small += f" (paper {number(paper)})" if isinstance(paper, int | float) else ""
+    small = f" ± {number(spread)}" if is_number(spread) else ""
+    small += f" (paper {number(paper)})" if is_number(paper) else ""
     mark = Html(f"<sup>{protocols.index(_protocol(row)) + 1}</sup>") if len(protocols) > 1 else Html("")
     return Html(escape(number(row["value"])) + element("small", escape(small)) + mark)
 

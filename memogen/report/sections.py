@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,37 +21,37 @@ from .theme import CLEAR, DARK, LIGHT, Theme
 
 STRIP = 6  # sample grids shown of a run's course
 COMPARED = 10_000  # training images searched for nearest ones: enough to see copying, within a minute on a CPU
-CHART_WIDTH = 320  # CSS pixels of one chart
+CHART_WIDTH = 330  # CSS pixels of one chart
 
 
-def themed(draw: Callable[[Theme], Image.Image | None], alt: str, caption: str, *, width: int = CHART_WIDTH) -> Html:
+def themed(draw: Callable[[Theme], Image.Image | None], alt: str, caption: str) -> Html:
     """A chart drawn twice, for the light and the dark page; nothing where there is nothing to draw."""
     light, dark = draw(LIGHT), draw(DARK)
     if light is None or dark is None:
         return Html("")
-    size = (width, round(width * light.height / light.width))
+    size = (CHART_WIDTH, round(CHART_WIDTH * light.height / light.width))
     return figure(png_address(light), alt, caption, dark=png_address(dark), size=size)
 
 
-def picture(draw: Callable[[], Image.Image], alt: str, caption: str, *, style: str = "pixels wide") -> Html:
-    """A picture on a transparent ground; the reason where it cannot be drawn."""
+def picture(draw: Callable[[], Image.Image], alt: str, caption: str, *, scrolls: bool = False) -> Html:
+    """A picture on a transparent ground; the reason where it cannot be drawn. One with words on it ``scrolls`` on a phone and does not shrink."""
     try:
         drawn = draw()
     except (InputError, ValueError, RuntimeError, OSError) as error:
         return paragraph(f"Not drawn: {error}", "soft")
-    return figure(png_address(drawn), alt, caption, size=drawn.size, style=style)
+    return figure(png_address(drawn), alt, caption, size=drawn.size, style="pixels wide" if scrolls else "pixels")
 
 
 def sample_section(run: Run, model: Model | None, reason: str) -> Html:
     """The model's samples and how they came about."""
     if model is not None:
-        now = picture(lambda: figures.sample_grid(model, 100, theme=CLEAR), "A grid of 100 samples", "100 samples, seed 0, none picked.")
+        now = picture(lambda: figures.sample_grid(model, 64, theme=CLEAR), "A grid of 64 samples", "64 samples, seed 0, none picked.")
     elif run.samples:
         step, file = run.samples[-1]
         now = join([paragraph(reason, "soft"), file_figure(file, f"A grid of samples at step {step}", f"Samples at step {step:,}.")])
     else:
         now = paragraph(f"{reason} There are no sample grids either.")
-    return section("Samples", now, _course(run))
+    return section("Samples", element("div", now, _course(run), style="pair"))
 
 
 def file_figure(file: Path, alt: str, caption: str) -> Html:
@@ -69,7 +70,7 @@ def _course(run: Run) -> Html:
         return paragraph("No earlier sample grids were kept.", "soft")
     places = sorted({round(i * (len(run.samples) - 1) / (STRIP - 1)) for i in range(STRIP)})
     shown = [file_figure(file, f"Samples at step {step}", f"step {step:,}") for step, file in (run.samples[place] for place in places)]
-    return join([element("h3", escape("Over training, the same latents each time")), element("div", *shown, style="strip")])
+    return element("div", element("div", *shown, style="strip"), paragraph("Over training, the same seed each time.", "soft"))
 
 
 def curve_section(run: Run) -> Html:
@@ -110,7 +111,7 @@ def memory_section(run: Run, model: Model | None, reason: str, data: ImageData |
     """What the memory holds; for a model without one, the walk through its noise."""
     if model is None:
         saved = saved_memories(run.path)
-        return section("Memory", paragraph(reason, "soft"), *([_state(saved[-1][1]), _spread(run, None)] if saved else []))
+        return section("Memory", paragraph(reason, "soft"), *([_state(run, saved[-1][1])] if saved else []))
     walk = "Four drawn corners, framed, and the points between them"
     if model.memory is None:
         told = paragraph("This model has no memory: the baseline. Below, its noise between four drawn corners.")
@@ -120,10 +121,16 @@ def memory_section(run: Run, model: Model | None, reason: str, data: ImageData |
     inside = "Noise between four corners inside one slot: what a slot leaves to the noise."
     return section(
         "Memory",
-        _state(model.memory),
-        _spread(run, model.memory),
+        _state(run, model.memory),
         element("h3", escape("Each row one slot, each column one noise")),
-        picture(lambda: figures.slot_sheet(model, theme=CLEAR), "Images of ten slots", "Real slots from the heaviest to the lightest."),
+        element(
+            "div",
+            picture(
+                lambda: figures.slot_sheet(model, theme=CLEAR), "Images of ten slots", "Real slots from the heaviest to the lightest.", scrolls=True
+            ),
+            _heaviest(model.memory),
+            style="pair",
+        ),
         element("h3", escape("Between slots, and inside one")),
         element(
             "div",
@@ -136,32 +143,34 @@ def memory_section(run: Run, model: Model | None, reason: str, data: ImageData |
     )
 
 
-def _state(memory: Slots) -> Html:
-    """The numbers of a memory, its histograms and its heaviest slots."""
+def _state(run: Run, memory: Slots) -> Html:
+    """The numbers of a memory and its histograms."""
     told = usage(memory)
     words = (
         f"{told.num_slots:,} slots, {told.real_share:.0%} of them real, {told.unwritten:,} unwritten. By the entropy of the prior, "
-        f"{told.effective_real:,.0f} real and {told.effective_fake:,.0f} fake slots are in use; real keys have a mean cosine of "
-        f"{told.mean_cosine_real:.3f} to one another."
+        f"{told.effective_real:,.0f} real and {told.effective_fake:,.0f} fake slots are in use."
     )
-    chart = themed(
-        lambda theme: charts.usage(memory, theme=theme), "Histograms of mass and age of the slots", "Mass and age of the slots.", width=640
-    )
-    rows = [
-        [escape(row.slot), escape("real" if row.value else "fake"), escape(number(row.mass)), escape(f"{row.age:,}"), escape(f"{row.prior:.3%}")]
-        for row in top_slots(memory, 5, value=1)
+    if math.isfinite(told.mean_cosine_real):
+        words += f" Real keys have a mean cosine of {told.mean_cosine_real:.3f} to one another."
+    shown = [
+        themed(lambda theme: charts.masses(memory, theme=theme), "Histogram of the mass of the slots", "How often the slots were chosen of late."),
+        themed(lambda theme: charts.ages(memory, theme=theme), "Histogram of the age of the slots", "Old slots are the first to be overwritten."),
+        _spread(run, memory),
     ]
-    heaviest = table(["Slot", "Value", "Mass", "Age", "Prior"], rows, "The heaviest real slots; age in writes since last touched.")
-    return join([paragraph(words), element("div", chart, heaviest, style="pair")])
+    return join([paragraph(words), element("div", *shown, style="charts")])
 
 
-def _spread(run: Run, memory: Slots | None) -> Html:
+def _heaviest(memory: Slots) -> Html:
+    rows = [[escape(text) for text in (row.slot, number(row.mass), f"{row.age:,}", f"{row.prior:.3%}")] for row in top_slots(memory, 12, value=1)]
+    return table(["Slot", "Mass", "Age", "Prior"], rows, "The heaviest real slots; age in writes since last touched.")
+
+
+def _spread(run: Run, memory: Slots) -> Html:
     """The sorted prior at each checkpoint that is left, and now (Fig. 3c)."""
     states: list[tuple[str, Slots]] = [(f"step {step:,}", saved) for step, saved in saved_memories(run.path)]
-    if not states and memory is not None:
-        states = [("saved model", memory)]
+    states = states or [("saved model", memory)]
     caption = "A flat line uses all slots alike; a steep one has forgotten most of them."
-    return themed(lambda theme: charts.priors(states, theme=theme), "Sorted prior of the real slots", caption, width=400) if states else Html("")
+    return themed(lambda theme: charts.priors(states, theme=theme), "Sorted prior of the real slots", caption)
 
 
 def _posterior(model: Model, data: ImageData | None) -> Html:
@@ -173,7 +182,7 @@ def _posterior(model: Model, data: ImageData | None) -> Html:
 
     source = f"the first image of {data.name}, {data.split}" if data is not None else "a sample of the model"
     caption = f"p(c | x) for {source} (red), the best real slots first; under each bar an image drawn from that slot."
-    return picture(draw, "Posterior over slots of one image", caption)
+    return picture(draw, "Posterior over slots of one image", caption, scrolls=True)
 
 
 def neighbour_section(model: Model | None, reason: str, data: ImageData | None) -> Html:
@@ -186,4 +195,6 @@ def neighbour_section(model: Model | None, reason: str, data: ImageData | None) 
     part = ImageData(data.image[:COMPARED], None, data.classes, data.name, data.split)
     among = f"all {len(data):,}" if len(part) == len(data) else f"the first {len(part):,} of {len(data):,}"
     caption = f"Each sample (red) beside its seven nearest among {among} images of {data.name}, {data.split}, by the cosine of their queries."
-    return section(name, picture(lambda: figures.neighbours(model, part, theme=CLEAR), "Samples beside their nearest training images", caption))
+    return section(
+        name, picture(lambda: figures.neighbours(model, part, theme=CLEAR), "Samples beside their nearest training images", caption, scrolls=True)
+    )

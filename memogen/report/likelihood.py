@@ -1,0 +1,36 @@
+"""How likely the memory finds images it was not trained on (Kim et al. 2018, Fig. 3a), to be followed over training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from memogen.models import MemoryGAN
+from memogen.types import ImageData, InputError
+
+from .drawing import memory_of
+
+BLOCK = 500  # images encoded at once
+
+
+@dataclass(frozen=True)
+class HeldOutLikelihood:
+    """An evaluator: the mean over the first ``num`` images of ``held_out`` of log p(q | y = 1), in nats.
+
+    "Biased" in the paper's words: it is the density of the queries q = mu(x) on the unit sphere, not of the pixels, and mu moves while it trains.
+    """
+
+    held_out: ImageData
+    num: int = 10_000
+
+    @torch.no_grad()
+    def __call__(self, model: nn.Module, data: ImageData, *, seed: int) -> dict[str, float]:
+        """{"log_likelihood": mean}; neither the training ``data`` nor the ``seed`` matters. Raises InputError for a model without memory."""
+        if not isinstance(model, MemoryGAN):
+            raise InputError(f"likelihood: a {type(model).__name__} has no memory to ask: choose a memoryGAN")
+        memory, images = memory_of(model), self.held_out.image[: self.num]
+        blocks = (torch.from_numpy(images[start : start + BLOCK].copy()) for start in range(0, len(images), BLOCK))
+        found = [memory.log_likelihood(model.encode(block), value=1) for block in blocks]
+        return {"log_likelihood": float(torch.cat(found).double().mean())}

@@ -1,0 +1,216 @@
+"""The page of a run: self-contained, escaped, readable by everybody, and never in the way of a run that is half done."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from memogen.report import page as report_page
+from memogen.report.history import read_lines, saved_memories, speed
+from memogen.report.likelihood import HeldOutLikelihood
+from memogen.report.page import duration, write_report
+from memogen.report.scores import number, score_lines, score_table
+from memogen.types import InputError
+from tests.report import toy
+
+VOID = {"meta", "link", "img", "source", "br"}
+
+
+class Checker(HTMLParser):
+    """Collects tags, images and texts; elements must close in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-1:]}"
+        self.open.pop()
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.words)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = toy.run_folder(tmp_path_factory.mktemp("runs") / "toys")
+    path = write_report(folder, data=toy.images())
+    assert path == folder / "report.html"
+    assert not list(folder.glob(".report*"))
+    return path.read_text(encoding="utf-8")
+
+
+def test_the_page_closes_what_it_opens_and_has_one_title(whole: str) -> None:
+    checker = Checker(whole)
+    assert not checker.open
+    assert whole.startswith("<!DOCTYPE html>\n<html lang=")
+    tags = [tag for tag, _ in checker.tags]
+    assert (tags.count("title"), tags.count("h1"), tags.count("script")) == (1, 1, 0)
+
+
+def test_nothing_is_loaded_from_outside(whole: str) -> None:
+    addresses = [value for _, attributes in Checker(whole).tags for name, value in attributes.items() if name in ("src", "srcset", "href")]
+    assert len(addresses) > 20
+    assert all(address is not None and address.startswith("data:") for address in addresses)
+    assert not re.search(r"url\(|@import|https?://", whole)
+
+
+def test_every_image_has_an_alternative_text(whole: str) -> None:
+    images = [attributes for tag, attributes in Checker(whole).tags if tag == "img"]
+    assert len(images) > 15
+    assert all(image.get("alt") for image in images)
+
+
+def test_all_parts_are_there(whole: str) -> None:
+    text = Checker(whole).text
+    for part in ("Samples", "Scores", "Training", "Memory", "Nearest training images", "Settings", "How to go on"):
+        assert part in text
+    assert "step 60 of 100" in text and "This run is not finished" in text
+    assert "(paper 8.75)" in text
+    assert "Not drawn" not in text
+    assert "memogen sample" in text
+    assert "among all 40 images of toys" in text
+
+
+def test_scores_stand_in_order_own_first_real_last(whole: str) -> None:
+    order = [whole.index(f"<td>{name}</td>") for name in ("memoryGAN", "without memory", "real images")]
+    assert order == sorted(order)
+
+
+MISSING = {
+    ("config.yaml", "metrics.jsonl"): ("no readable config.yaml", "no metrics yet", "Prior of the real slots", "made without the data"),
+    ("results.jsonl", "samples", "checkpoints"): ("no scores yet", "No earlier sample grids", "made without the data"),
+    ("model", "metrics.jsonl"): ("no saved model yet", "Samples at step 60", "By the entropy of the prior"),
+    ("model/model.safetensors", "checkpoints", "samples"): ("no such file", "There are no sample grids either"),
+    ("model/config.json", "metrics.jsonl"): ("cannot be read",),
+}
+
+
+@pytest.mark.parametrize("missing", MISSING, ids=" ".join)
+def test_missing_parts_leave_sentences(tmp_path: Path, missing: tuple[str, ...]) -> None:
+    folder = toy.run_folder(tmp_path / "toys")
+    for name in missing:
+        shutil.rmtree(folder / name) if (folder / name).is_dir() else (folder / name).unlink()
+    text = write_report(folder).read_text(encoding="utf-8")
+    assert not Checker(text).open
+    for sentence in MISSING[missing]:
+        assert sentence.lower() in text.lower()
+
+
+def test_damaged_files_leave_sentences(tmp_path: Path) -> None:
+    folder = toy.run_folder(tmp_path / "toys")
+    (folder / "config.yaml").write_text("a: [")
+    (folder / "metrics.jsonl").write_text('{"step": 10, "critic/loss": 1.0, "images_seen": "many"}\n[1]\nnot json\n{"step"')
+    rows = ('{"metric": "fid", "value": 1.5, "seed": [1], "steps": "few", "protocol": 3}', '{"metric": "fid", "value": NaN}')
+    (folder / "results.jsonl").write_text("\n".join(rows))
+    for sample in (folder / "samples").glob("*.png"):
+        sample.write_bytes(sample.read_bytes()[:60])
+    (folder / "checkpoints" / "step-00000060" / "model.safetensors").write_bytes(b"broken")
+    shutil.rmtree(folder / "model")
+    text = Checker(write_report(folder).read_text(encoding="utf-8")).text
+    assert "cannot be read" in text and "1.50" in text
+
+
+def test_a_run_with_nothing_but_a_config_has_a_page(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("recipe: memory_gan/toys\n")
+    text = Checker(write_report(tmp_path).read_text(encoding="utf-8")).text
+    assert "Nothing has been trained yet" in text
+
+
+def test_a_model_without_memory_shows_its_noise(tmp_path: Path) -> None:
+    text = Checker(write_report(toy.run_folder(tmp_path / "plain", memory=False), data=toy.images()).read_text(encoding="utf-8")).text
+    assert "This model has no memory" in text and "interpolated in noise" in text
+    assert "Not drawn: model: it has no memory" in text  # the nearest images need queries
+
+
+@pytest.mark.parametrize("hostile", ["<img src=x onerror=alert(1)>", "\"><b>'&amp;", "a b; $(touch x)"])
+def test_a_hostile_name_is_shown_and_does_nothing(tmp_path: Path, hostile: str) -> None:
+    folder = tmp_path / hostile
+    folder.mkdir()
+    (folder / "config.yaml").write_text(f"recipe: {hostile!r}\nvariant: '</pre><script>alert(1)</script>'\n")
+    row = {"metric": "<i>m</i>", "value": 1, "variant": "<u>v</u>", "protocol": {"<s>": "</code>"}, "command": "<a href=x>"}
+    (folder / "results.jsonl").write_text(json.dumps(row))
+    checker = Checker(write_report(folder).read_text(encoding="utf-8"))
+    assert hostile in checker.text and "<i>m</i>" in checker.text
+    assert not {tag for tag, _ in checker.tags} & {"script", "b", "i", "u", "s", "a", "img"}
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such folder"):
+        write_report(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="holds no config"):
+        write_report(tmp_path)
+
+
+def test_a_foreign_model_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report_page.pretrained, "from_pretrained", lambda folder: 3)
+    assert report_page.open_model(tmp_path) == (None, "A int has no pictures here yet.")
+
+
+def test_newer_scores_replace_older_ones_and_other_steps_stand_apart() -> None:
+    rows = [toy.score("memory_gan", 5), toy.score("memory_gan", 6), toy.score("memory_gan", 7, steps=200), toy.score("real", 9, steps=0)]
+    lines = score_lines(rows, "memory_gan")
+    assert [(line.variant, line.steps, line.cells["inception_score"]["value"]) for line in lines] == [
+        ("memory_gan", 100, 6),
+        ("memory_gan", 200, 7),
+        ("real", 0, 9),
+    ]
+    assert "There are no scores yet" in score_table([])
+
+
+def test_speed_is_counted_between_lines_and_survives_a_restart() -> None:
+    rows = [{"step": i, "images_seen": 64 * i, "seconds": t} for i, t in ((1, 1.0), (2, 2.0), (3, 2.0), (4, 4.0))]
+    assert speed(tuple(rows)) == ([2.0, 4.0], [64.0, 32.0])
+
+
+def test_memories_are_read_from_checkpoints_in_order(tmp_path: Path) -> None:
+    found = saved_memories(toy.run_folder(tmp_path / "toys"))
+    assert [step for step, _ in found] == [20, 40, 60]
+    memory = toy.model().memory
+    assert memory is not None and bool((found[0][1].mass == memory.mass).all())
+
+
+def test_lines_that_are_cut_off_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "lines.jsonl").write_text('{"step": 1}\n{"step": 2')
+    assert read_lines(tmp_path / "lines.jsonl") == ({"step": 1},)
+    assert read_lines(tmp_path / "none.jsonl") == ()
+
+
+def test_held_out_likelihood_is_the_mean_over_the_images() -> None:
+    import torch
+
+    model, data = toy.model(), toy.images(30)
+    assert model.memory is not None
+    expected = model.memory.log_likelihood(model.encode(torch.from_numpy(data.image)[:20]))
+    found = HeldOutLikelihood(data, num=20)(model, toy.images(3), seed=0)
+    assert found == {"log_likelihood": pytest.approx(float(expected.mean()), rel=1e-5)}
+    with pytest.raises(InputError, match="without a memory"):
+        HeldOutLikelihood(data)(toy.model(memory=False), data, seed=0)
+
+
+@pytest.mark.parametrize(("value", "shown"), [(9.6, "9.60"), (0.01234, "0.0123"), (123456.0, "123,456"), (0, "0.00"), (-45.678, "-45.68")])
+def test_numbers(value: float, shown: str) -> None:
+    assert number(value) == shown
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(0, "0 min 0 s"), (125.4, "2 min 5 s"), (7260, "2 h 1 min")])
+def test_durations(seconds: float, shown: str) -> None:
+    assert duration(seconds) == shown
