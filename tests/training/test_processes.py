@@ -55,7 +55,7 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
 
 
 def test_processes_stop_at_the_same_step_when_one_is_asked(tmp_path: Path) -> None:
-    processes = launch(tmp_path, "0.03")
+    processes = launch(tmp_path, "0.05")
     deadline = time.monotonic() + 60
     while latest(tmp_path) is None and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -119,7 +119,7 @@ DATA = ImageData(np.random.default_rng(0).integers(0, 256, (50, 1, 4, 4), dtype=
 
 
 def config(**changes: object) -> TrainingConfig:
-    options = {"steps": 40, "batch_size": 8, "checkpoint_every": 5, "sample_every": 0, "log_every": 4, "device": "cpu", "keep": 3}
+    options = {"steps": 40, "batch_size": 8, "checkpoint_every": 10, "sample_every": 0, "log_every": 4, "device": "cpu", "keep": 3}
     return TrainingConfig(**{**options, **changes})
 
 

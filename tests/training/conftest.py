@@ -1,0 +1,17 @@
+"""The toy counts as a family while these tests run, so that it can be saved and loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from unittest.mock import patch
+
+import pytest
+
+from memogen.models import MODELS
+from tests.training.toy import ToyConfig
+
+
+@pytest.fixture(scope="module", autouse=True)
+def toy_family() -> Iterator[None]:
+    with patch.dict(MODELS, toy=ToyConfig):
+        yield
