@@ -40,8 +40,8 @@ class ClassifierRecipe:
 
 RECIPES = {
     "digits": ClassifierRecipe(widths=(16, 32, 64), epochs=60, batch_size=64, learning_rate=0.05, shift=1),
-    "mnist": ClassifierRecipe(widths=(32, 64, 128), epochs=6),
-    "fashion-mnist": ClassifierRecipe(widths=(32, 64, 128), epochs=12, flip=True),
+    "mnist": ClassifierRecipe(widths=(32, 64, 128), epochs=5),
+    "fashion-mnist": ClassifierRecipe(widths=(32, 64, 128), epochs=9, shift=1, flip=True),
 }
 
 

@@ -1,0 +1,22 @@
+"""The bar is for people at a terminal only."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from memogen.evaluation.progress import Bar
+
+
+@pytest.mark.parametrize(("terminal", "shown", "visible"), [(True, True, True), (True, False, False), (False, True, False)])
+def test_shown_on_a_terminal_and_nowhere_else(
+    terminal: bool, shown: bool, visible: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    with Bar(shown=shown) as bar:
+        bar.stage("samples", 20)
+        bar.advance(20)
+    out, err = capsys.readouterr()
+    assert out == "" and ("20/20" in err) == visible and (visible or err == "")
