@@ -52,7 +52,7 @@ def describe(recipe: Recipe, *, data: str | None, out: Path | None, resume: str)
     steps, batch_size = recipe.training.steps, recipe.training.batch_size
     notes = [
         f"would train {recipe.recipe}, variant {recipe.variant}: {steps:,} steps of {batch_size} images, {steps * batch_size:,} in all",
-        f"data: {data or recipe.data.name}",
+        f"data: {recipe.data.folder or recipe.data.name}" if data is None else f"data: {data} (give --data again with this configuration)",
         f"run folder: {folder}, {'which exists' if folder.exists() else 'which is new'}; resume: {resume}",
         "this output is a configuration file: memogen train config.yaml",
     ]
