@@ -112,9 +112,10 @@ def m_step(state: EMState, query: Float[Tensor, "b d"], responsibility: Float[Te
     total = responsibility.sum(0)
     mass = state.base_mass + total if histogram == "fraction" else state.base_mass
     # departs: the rate is bounded by one; unbounded, clustered queries of one batch push a unit-histogram key past them and away.
-    inertia = (mass - total).clamp_min(0)
-    keys = unit(torch.addmm(inertia[:, None] * state.base_keys, responsibility.T, query))
-    return state._replace(keys=keys, mass=mass)
+    inertia = torch.where(total > 0, (mass - total).clamp_min(0), 1)  # a slot that nothing reached keeps its key to the bit
+    sums = (responsibility.T @ query).addcmul_(inertia[:, None], state.base_keys)
+    scale = sums.norm(dim=1).clamp_min(torch.finfo(sums.dtype).tiny ** 0.5).masked_fill_(total <= 0, 1)
+    return state._replace(keys=sums.div_(scale[:, None]), mass=mass)
 
 
 def em_step(

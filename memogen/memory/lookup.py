@@ -62,16 +62,26 @@ def top_k(score: Float[Tensor, "b k"], k: int) -> Int[Tensor, "b t"]:
 
 
 def top_k_per_class(score: Float[Tensor, "b k"], values: Float[Tensor, " k"], k: int) -> Int[Tensor, "b t"]:
-    """ceil(k/2) best real and floor(k/2) best fake slots; a class with fewer slots than its half gives its unused places to the other.
-
-    The shares are computed on the device, so a memory whose halves have changed costs no synchronisation.
-    """
-    num_slots = score.shape[1]
-    if k >= num_slots:
+    """ceil(k/2) best real and floor(k/2) best fake slots; a class with fewer slots than its half gives its unused places to the other."""
+    if k >= score.shape[1]:
         return top_k(score, k)
     real = values > 0.5
+    return _per_class_columns(score, real, k) if score.device.type == "cpu" else _per_class_masks(score, real, k)
+
+
+def _per_class_columns(score: Tensor, real: Tensor, k: int) -> Tensor:
+    """Each class's own columns: the least work, but the number of slots of a class must be known here and now."""
+    columns = [side.nonzero()[:, 0] for side in (real, ~real)]
+    num_real, num_fake = (len(each) for each in columns)
+    real_share = min(num_real, max((k + 1) // 2, k - num_fake))
+    shares = (real_share, k - real_share)
+    return torch.cat([at[score[:, at].topk(share, dim=1, sorted=False).indices] for at, share in zip(columns, shares, strict=True)], 1)
+
+
+def _per_class_masks(score: Tensor, real: Tensor, k: int) -> Tensor:
+    """The same without asking the device for a number: k of each class, then the shares by place."""
     num_real = real.sum()
-    real_share = torch.minimum(num_real, torch.maximum(num_real.new_tensor((k + 1) // 2), k - (num_slots - num_real)))
+    real_share = torch.minimum(num_real, torch.maximum(num_real.new_tensor((k + 1) // 2), k - (score.shape[1] - num_real)))
     by_class = [score.masked_fill(other, EMPTY).topk(k, dim=-1).indices for other in (~real, real)]
     place = torch.arange(k, device=score.device)
     pick = torch.where(place < real_share, place, k + place - real_share)

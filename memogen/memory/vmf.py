@@ -43,11 +43,33 @@ class MemoryWrite(NamedTuple):
     movement: Float[Tensor, ""]
 
 
-class _Touch(NamedTuple):
-    """Which slots each query updates, and how much each belongs to it."""
+class _Scores(NamedTuple):
+    """Log joint densities of all slots up to a constant, the slots looked up, and the densities of these."""
 
-    support: Bool[Tensor, "b k"]
-    responsibility: Float[Tensor, "b k"]
+    dense: Float[Tensor, "b k"]
+    slots: Int[Tensor, "b t"]
+    found: Float[Tensor, "b t"]
+
+
+class _Touch(NamedTuple):
+    """The slots that each query updates, how much of it belongs to each, and which of the places count."""
+
+    slots: Int[Tensor, "b t"]
+    weights: Float[Tensor, "b t"]
+    member: Bool[Tensor, "b t"]
+
+    def dense(self, num_slots: int) -> Tensor:
+        """Responsibilities (b, k)."""
+        return self.weights.new_zeros(len(self.slots), num_slots).scatter_(1, self.slots, self.weights)
+
+    def support(self, num_slots: int) -> Tensor:
+        """Which slots each query updates (b, k)."""
+        return torch.zeros(len(self.slots), num_slots, dtype=torch.bool, device=self.slots.device).scatter_(1, self.slots, self.member)
+
+    def touched(self, num_slots: int) -> Tensor:
+        """Which slots any query updates (k,)."""
+        touched = torch.zeros(num_slots + 1, dtype=torch.bool, device=self.slots.device)
+        return touched.index_fill_(0, torch.where(self.member, self.slots, num_slots).flatten(), True)[:-1]
 
 
 class VMFMemory(nn.Module):
@@ -191,91 +213,95 @@ class VMFMemory(nn.Module):
         back = torch.argsort(order)
         return done._replace(overwrites=done.overwrites[back], dropped=done.dropped[back])
 
-    def _scores(self, query: Tensor, read: MemoryRead | None, order: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(dense score (b, k), looked-up slots (b, t), their score) in canonical order."""
+    def _scores(self, query: Tensor, read: MemoryRead | None, order: Tensor) -> _Scores:
+        """What the lookup found, in canonical order; ``read`` spares it."""
         if read is not None:
-            similarity, slots = read.similarity[order], read.slots[order]
-            return self.concentration * similarity + self.log_prior(), slots, read.score[order]
-        score = self.concentration * self._similarity(query) + self.log_prior()
-        slots = self._look_up(score)
-        return score, slots, score.gather(1, slots)
+            return _Scores(self.concentration * read.similarity[order] + self.log_prior(), read.slots[order], read.score[order])
+        dense = self.concentration * self._similarity(query) + self.log_prior()
+        slots = self._look_up(dense)
+        return _Scores(dense, slots, dense.gather(1, slots))
 
     def _write_one_by_one(self, query: Tensor, value: Tensor) -> MemoryWrite:
         each = [self._write_batch(q[None], v[None], self._scores(q[None], None, v)) for q, v in zip(query, value, strict=True)]
         touched, replaced, overwrites, dropped, movement = (torch.stack(part) for part in zip(*each, strict=True))
         return MemoryWrite(touched.any(0), replaced.any(0), overwrites.flatten(), dropped.flatten(), movement.mean())
 
-    def _write_batch(self, query: Tensor, value: Tensor, scores: tuple[Tensor, Tensor, Tensor]) -> MemoryWrite:
-        score, slots, found = scores
-        wrong = self._asks_for_slot(slots, found, value)
-        touch = self._touch(score, slots, value, ~wrong)
-        touched = touch.support.any(0)
-        before = self.keys.clone()
-        self._learn(query, touch, touched)
+    def _write_batch(self, query: Tensor, value: Tensor, scores: _Scores) -> MemoryWrite:
+        wrong = self._asks_for_slot(scores, value)
+        touch = self._touch(scores, value, ~wrong)
+        touched = touch.touched(self.num_slots)
+        movement = self._learn(query, touch, touched)
         self.age += 1
         self.age.masked_fill_(touched, 0)
         source, dropped = self._assign(wrong, value, touched)
-        replaced = source >= 0
-        self._overwrite(query, value, source, replaced)
-        moved = ((1 - (before * self.keys).sum(1)) * touched).sum() / touched.sum().clamp_min(1)
-        return MemoryWrite(touched, replaced, wrong & ~dropped, dropped, moved)
+        self._overwrite(query, value, source)
+        return MemoryWrite(touched, source >= 0, wrong & ~dropped, dropped, movement)
 
-    def _asks_for_slot(self, slots: Tensor, found: Tensor, value: Tensor) -> Tensor:
-        """Which queries found "no correct label" (b,)."""
-        if self.writing.initial_keys == "queries":
-            unwritten = (self.keys == 0).all(1)
-            filling = torch.where(value > 0.5, (unwritten & (self.values > 0.5)).any(), (unwritten & (self.values <= 0.5)).any())
-        else:
-            filling = torch.zeros_like(value, dtype=torch.bool)
-        right = self.values[slots] == value[:, None]
+    def _asks_for_slot(self, scores: _Scores, value: Tensor) -> Tensor:
+        """Which queries overwrite a slot (b,): those whose class has unwritten ones, and those that found "no correct label"."""
+        asks = self._filling(value)
         if self.writing.replace_when == "never":
-            return filling
+            return asks
+        right = self.values[scores.slots] == value[:, None]
         if self.writing.replace_when == "absent":
-            return filling | ~right.any(1)
-        best = found.masked_fill(~right, EMPTY).amax(1)
-        return filling | (best < found.masked_fill(right, EMPTY).amax(1))
+            return asks | ~right.any(1)
+        best = scores.found.masked_fill(~right, EMPTY).amax(1)
+        return asks | (best < scores.found.masked_fill(right, EMPTY).amax(1))
 
-    def _touch(self, score: Tensor, slots: Tensor, value: Tensor, keep: Tensor) -> _Touch:
-        """S_y and the posterior on it, dense, with nothing for the queries that do not ``keep`` the memory's answer."""
-        right = self.values == value[:, None]
-        if self.writing.label_lookup == "soft":
-            score, eligible = score - 2 * self.concentration * ~right, torch.ones_like(right)
+    def _filling(self, value: Tensor) -> Tensor:
+        """Which queries' class still has unwritten slots (b,)."""
+        if self.writing.initial_keys != "queries":
+            return torch.zeros_like(value, dtype=torch.bool)
+        unwritten = self.keys[:, 0] == 0  # a glance at one column; the row decides, and on the CPU it is read only where the glance stopped
+        if self.keys.is_cpu:
+            rows = unwritten.nonzero()[:, 0]
+            unwritten[rows] = (self.keys[rows] == 0).all(1)
         else:
-            score, eligible = score.masked_fill(~right, EMPTY), right
-        if self.writing.label_lookup == "soft" or self.reading.lookup == "joint":
-            slots = lookup.top_k(score, self.top_k)
-        if self.writing.rule == "kaiser":
-            slots = score.argmax(1, keepdim=True)
-        member = eligible.gather(1, slots) & keep[:, None]
-        weight = functional.masked_softmax(score.gather(1, slots), member)
-        support = torch.zeros_like(right).scatter(1, slots, member)
-        responsibility = torch.zeros_like(score).scatter(1, slots, weight)
+            unwritten &= (self.keys == 0).all(1)
+        real = self.values > 0.5
+        return torch.where(value > 0.5, (unwritten & real).any(), (unwritten & ~real).any())
+
+    def _touch(self, scores: _Scores, value: Tensor, keep: Tensor) -> _Touch:
+        """S_y and the posterior on it, with nothing for the queries that do not ``keep`` the memory's answer."""
+        soft = self.writing.label_lookup == "soft"
+        slots, score = scores.slots, scores.found
+        if soft or self.reading.lookup == "joint" or self.writing.rule == "kaiser":
+            right = self.values == value[:, None]
+            dense = scores.dense - 2 * self.concentration * ~right if soft else scores.dense.masked_fill(~right, EMPTY)
+            slots = dense.argmax(1, keepdim=True) if self.writing.rule == "kaiser" else lookup.top_k(dense, self.top_k)
+            score = dense.gather(1, slots)
+        member = keep[:, None].expand_as(slots)
+        if not soft:
+            member = member & (self.values[slots] == value[:, None])
+        weights = functional.masked_softmax(score, member)
         if self.writing.order == "last":
-            place = torch.arange(1, len(score) + 1, device=score.device)[:, None] * support
-            support = support & (place == place.amax(0))
-            responsibility = responsibility * support
-        return _Touch(support, responsibility)
+            support = _Touch(slots, weights, member).support(self.num_slots)
+            place = torch.arange(1, len(slots) + 1, device=slots.device)[:, None] * support
+            member = member & (place == place.amax(0)).gather(1, slots)
+        return _Touch(slots, weights * member, member)
 
-    def _learn(self, query: Tensor, touch: _Touch, touched: Tensor) -> None:
-        policy = self.writing
+    def _learn(self, query: Tensor, touch: _Touch, touched: Tensor) -> Tensor:
+        """Eq. 5, or Kaiser's rule. Returns the mean movement of a touched key."""
+        policy, responsibility = self.writing, touch.dense(self.num_slots)
         rest = self.decay * self.mass + (1 - self.decay) * policy.mass_floor + (policy.histogram == "unit")
-        state = EMState(self.keys, self.mass, self.keys, torch.where(touched, rest, self.mass))
+        base = torch.where(touched, rest, self.mass)
+        state = functional.m_step(EMState(self.keys, self.mass, self.keys, base), query, responsibility, histogram=policy.histogram)
         if policy.rule == "kaiser":
-            learned = functional.m_step(state, query, touch.responsibility, histogram=policy.histogram)
-            learned = learned._replace(keys=functional.unit(torch.addmm(self.keys, touch.responsibility.T, query)))
-        else:
-            learned = functional.m_step(state, query, touch.responsibility, histogram=policy.histogram)
+            one = torch.ones_like(base)
+            state = state._replace(keys=functional.m_step(EMState(self.keys, one, self.keys, one), query, responsibility).keys)
         for _ in range(self.em_steps - 1 if policy.rule == "em" else 0):
-            learned = functional.em_step(
-                learned,
+            state = functional.em_step(
+                state,
                 query,
-                touch.support,
+                touch.support(self.num_slots),
                 concentration=self.concentration,
                 smoothing=self.reading.smoothing,
                 histogram=policy.histogram,
             )
-        self.keys.copy_(torch.where(touched[:, None], learned.keys, self.keys))
-        self.mass.copy_(torch.where(touched, learned.mass, self.mass))
+        turned = torch.where(touched, 1 - torch.linalg.vecdot(self.keys, state.keys), 0)
+        self.keys.copy_(state.keys)
+        self.mass.copy_(state.mass)
+        return turned.sum() / touched.sum().clamp_min(1)
 
     def _assign(self, wrong: Tensor, value: Tensor, touched: Tensor) -> tuple[Tensor, Tensor]:
         """For every slot the query that overwrites it or -1, and the queries that found none: oldest untouched slots first, ties by lowest index."""
@@ -293,11 +319,16 @@ class VMFMemory(nn.Module):
             dropped |= asks & ~served
         return source[:-1], dropped
 
-    def _overwrite(self, query: Tensor, value: Tensor, source: Tensor, replaced: Tensor) -> None:
-        row = source.clamp_min(0)
-        self.keys.copy_(torch.where(replaced[:, None], query[row].to(self.keys), self.keys))
-        self.values.copy_(torch.where(replaced, value[row].to(self.values), self.values))
-        self.mass.copy_(torch.where(replaced, self.mass.mean(), self.mass))
+    def _overwrite(self, query: Tensor, value: Tensor, source: Tensor) -> None:
+        """Slot i becomes the query numbered source[i], where that is one."""
+        replaced, mean = source >= 0, self.mass.mean()
+        if self.keys.is_cpu:  # a few rows; elsewhere their number would have to be fetched from the device
+            rows = replaced.nonzero()[:, 0]
+            self.keys[rows] = query[source[rows]].to(self.keys)
+        else:
+            self.keys.copy_(torch.where(replaced[:, None], query[source.clamp_min(0)].to(self.keys), self.keys))
+        self.values.copy_(torch.where(replaced, value[source.clamp_min(0)].to(self.values), self.values))
+        self.mass.masked_fill_(replaced, mean)
         self.age.masked_fill_(replaced, 0)
 
     def extra_repr(self) -> str:

@@ -49,3 +49,6 @@ def test_stratified_takes_the_best_of_each_class(seed: int, k: int, num_real: in
     slots = lookup.top_k_per_class(score, values, k)
     assert slots.shape == (5, k)
     assert [set(row.tolist()) for row in slots] == brute_force(score, values, k)
+    if k < 23:
+        masked = lookup._per_class_masks(score, values > 0.5, k)
+        assert [set(row.tolist()) for row in masked] == brute_force(score, values, k)
