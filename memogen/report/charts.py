@@ -40,7 +40,13 @@ class Panel:
 
 PANELS = (
     Panel("Losses", (("critic", "critic/loss"), ("generator", "generator/loss")), "adversarial terms of both networks"),
-    Panel("Judged as real", (("D(x), data", "critic/real"), ("D(G), samples", "critic/fake")), "apart is alive; both at 0 or at 1 is dead", 0, 1),
+    Panel(
+        "Judged as real",
+        (("D(x), data", "critic/real"), ("D(G), samples", "critic/fake")),
+        "both at 0, or both at 1: the memory answers every query alike",
+        0,
+        1,
+    ),
     Panel(
         "Slots in use",
         (("real", "critic/effective_real"), ("fake", "critic/effective_fake")),

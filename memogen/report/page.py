@@ -16,7 +16,7 @@ from memogen.types import ImageData, InputError
 from .drawing import Model
 from .history import Run, read_run
 from .html import Html, code_block, details, element, escape, page, paragraph, section
-from .scores import number, score_lines, score_table, title
+from .scores import metrics_of, number, score_lines, score_table, title
 from .sections import curve_section, memory_section, neighbour_section, sample_section
 
 
@@ -74,10 +74,11 @@ def _head(run: Run) -> list[Html]:
 
 
 def _tiles(run: Run) -> Html:
-    """The run's own newest scores and the state of its memory at a glance."""
+    """The run's two chief scores after its longest training, and the state of its memory, at a glance."""
     own = [line for line in score_lines(run.results, _variant(run)) if line.variant in (_variant(run), "this run")]
     best = max(own, key=lambda line: line.steps or 0, default=None)
-    facts = [(number(row["value"]), title(metric)) for metric, row in (best.cells.items() if best else ())]
+    shown = metrics_of([best])[:2] if best else []
+    facts = [(number(best.cells[metric]["value"]), title(metric)) for metric in shown] if best else []
     for key, name in (("critic/effective_real", "Real slots in use"), ("critic/one_class", "Queries without gradient")):
         value = run.last(key)
         facts += [(f"{value:,.0f}" if key != "critic/one_class" else f"{value:.1%}", name)] if value is not None else []

@@ -15,6 +15,10 @@ TITLES = {
     "kid": "KID",
     "log_likelihood": "Log-likelihood",
     "accuracy": "Accuracy",
+    "precision": "Precision",
+    "recall": "Recall",
+    "density": "Density",
+    "coverage": "Coverage",
 }
 NAMES = {"memory_gan": "memoryGAN", "real": "real images", "no_memory": "without memory", "no_em": "without EM", "no_mcgn": "generator without slots"}
 
@@ -58,10 +62,12 @@ def metrics_of(lines: Sequence[Line]) -> list[str]:
 
 
 def number(value: float) -> str:
-    """Two decimals in the range of scores, none for large numbers, three significant digits for small ones."""
+    """Two decimals in the range of scores, none for large numbers, three for shares, three significant digits below."""
     if abs(value) >= 1000:
         return f"{value:,.0f}"
-    return f"{value:.2f}" if abs(value) >= 1 or value == 0 else f"{value:.3g}"
+    if abs(value) >= 1 or value == 0:
+        return f"{value:.2f}"
+    return f"{value:.3f}" if abs(value) >= 0.01 else f"{value:.3g}"
 
 
 def title(metric: str) -> str:
@@ -74,7 +80,7 @@ def score_table(results: Sequence[Row], own: str = "") -> Html:
     if not lines:
         return paragraph("There are no scores yet: memogen evaluate writes them to results.jsonl.")
     metrics, protocols = metrics_of(lines), _protocols(lines)
-    head = ["Model", "Data", "Steps", "Seed", *(title(metric) for metric in metrics)]
+    head = ["Model", "Against", "Steps", "Seed", *(title(metric) for metric in metrics)]
     rows = [[*_address(line), *(_cell(line.cells.get(metric), protocols) for metric in metrics)] for line in lines]
     caption = "± is the spread over splits; the paper's number stands beside ours where it printed one; raised numbers name the protocol."
     listed = element("ol", *(element("li", element("code", escape(text))) for text in protocols))
@@ -91,7 +97,7 @@ def _cell(row: Row | None, protocols: Sequence[str]) -> Html:
     if row is None:
         return Html("")
     spread, paper = row.get("spread"), row.get("paper")
-    small = f" ± {number(spread)}" if is_number(spread) else ""
+    small = f" ± {spread:.2g}" if is_number(spread) else ""
     small += f" (paper {number(paper)})" if is_number(paper) else ""
     mark = Html(f"<sup>{protocols.index(_protocol(row)) + 1}</sup>") if len(protocols) > 1 else Html("")
     return Html(escape(number(row["value"])) + element("small", escape(small)) + mark)

@@ -48,7 +48,7 @@ def sample_section(run: Run, model: Model | None, reason: str) -> Html:
         now = picture(lambda: figures.sample_grid(model, 64, theme=CLEAR), "A grid of 64 samples", "64 samples, seed 0, none picked.")
     elif run.samples:
         step, file = run.samples[-1]
-        now = join([paragraph(reason, "soft"), file_figure(file, f"A grid of samples at step {step}", f"Samples at step {step:,}.")])
+        now = element("div", paragraph(reason, "soft"), file_figure(file, f"A grid of samples at step {step}", f"Samples at step {step:,}."))
     else:
         now = paragraph(f"{reason} There are no sample grids either.")
     return section("Samples", element("div", now, _course(run), style="pair"))

@@ -206,7 +206,9 @@ def test_held_out_likelihood_is_the_mean_over_the_images() -> None:
         HeldOutLikelihood(data)(toy.model(memory=False), data, seed=0)
 
 
-@pytest.mark.parametrize(("value", "shown"), [(9.6, "9.60"), (0.01234, "0.0123"), (123456.0, "123,456"), (0, "0.00"), (-45.678, "-45.68")])
+@pytest.mark.parametrize(
+    ("value", "shown"), [(9.6, "9.60"), (0.95, "0.950"), (0.001234, "0.00123"), (123456.0, "123,456"), (0, "0.00"), (-45.678, "-45.68")]
+)
 def test_numbers(value: float, shown: str) -> None:
     assert number(value) == shown
 
