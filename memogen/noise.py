@@ -34,18 +34,14 @@ def bits(index: Int[Tensor, " b"], dim: int, *, seed: int, stream: int = 0) -> I
     return _mix(row[:, None] + position)
 
 
-def uniform(
-    index: Int[Tensor, " b"], dim: int, *, seed: int, stream: int = 0, dtype: torch.dtype | None = None
-) -> Float[Tensor, "b dim"]:
+def uniform(index: Int[Tensor, " b"], dim: int, *, seed: int, stream: int = 0, dtype: torch.dtype | None = None) -> Float[Tensor, "b dim"]:
     """Uniform on [0, 1): 53 bits for float64, 24 bits for any narrower type."""
     dtype = dtype or torch.get_default_dtype()
     width = 53 if dtype == torch.float64 else 24
     return _shift(bits(index, dim, seed=seed, stream=stream), 64 - width).to(dtype) * 2.0**-width
 
 
-def normal(
-    index: Int[Tensor, " b"], dim: int, *, seed: int, stream: int = 0, dtype: torch.dtype | None = None
-) -> Float[Tensor, "b dim"]:
+def normal(index: Int[Tensor, " b"], dim: int, *, seed: int, stream: int = 0, dtype: torch.dtype | None = None) -> Float[Tensor, "b dim"]:
     """Standard normal by the inverse distribution function of 53 uniform bits, centred in their cells so that it is finite."""
     dtype = dtype or torch.get_default_dtype()
     cell = uniform(index, dim, seed=seed, stream=stream, dtype=torch.float64) + 2.0**-54

@@ -75,7 +75,13 @@ def _per_class_columns(score: Tensor, real: Tensor, k: int) -> Tensor:
     num_real, num_fake = (len(each) for each in columns)
     real_share = min(num_real, max((k + 1) // 2, k - num_fake))
     shares = (real_share, k - real_share)
-    return torch.cat([at[score[:, at].topk(share, dim=1, sorted=False).indices] for at, share in zip(columns, shares, strict=True)], 1)
+    return torch.cat([at[_pick(score, at).topk(share, dim=1, sorted=False).indices] for at, share in zip(columns, shares, strict=True)], 1)
+
+
+def _pick(score: Tensor, at: Tensor) -> Tensor:
+    """Columns of a matrix: a view where they lie side by side, as the classes do until a slot changes its value."""
+    adjacent = len(at) > 0 and int(at[-1] - at[0]) + 1 == len(at)
+    return score[:, int(at[0]) : int(at[-1]) + 1] if adjacent else score[:, at]
 
 
 def _per_class_masks(score: Tensor, real: Tensor, k: int) -> Tensor:

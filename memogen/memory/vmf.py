@@ -19,7 +19,7 @@ from .policies import Fidelity, ReadPolicy, WritePolicy
 class MemoryRead(NamedTuple):
     """What a query found. ``weights`` is the posterior over ``slots``.
 
-    Kept for a write, without gradient: ``score``, the log joint density of ``slots`` up to a constant, and ``similarity``, all cosines.
+    Kept for a write, without gradient: the log joint density up to a constant, of ``slots`` in ``score`` and of all slots in ``dense``.
     """
 
     logit: Float[Tensor, " b"]
@@ -27,7 +27,7 @@ class MemoryRead(NamedTuple):
     slots: Int[Tensor, "b t"]
     weights: Float[Tensor, "b t"]
     score: Float[Tensor, "b t"]
-    similarity: Float[Tensor, "b k"]
+    dense: Float[Tensor, "b k"]
 
 
 class MemoryWrite(NamedTuple):
@@ -120,14 +120,13 @@ class VMFMemory(nn.Module):
     def forward(self, query: Float[Tensor, "b d"]) -> MemoryRead:
         """p(y = 1 | x) over the slots looked up (Eqs. 1-4), as a logit. Pure; differentiable in ``query``; no gradient reaches a key."""
         with torch.autocast(query.device.type, enabled=False):
-            similarity = self._similarity(query)
-            score = self.concentration * similarity + self.log_prior()
+            score = self._score(query, self.log_prior())
             slots = self._look_up(score.detach())
             found = score.gather(1, slots)
             weights = torch.softmax(found, dim=1)
             real = self.values[slots] > 0.5
             value = (weights * real).sum(1)
-            return MemoryRead(self._logit(found, value, real), value, slots, weights, found.detach(), similarity.detach())
+            return MemoryRead(self._logit(found, value, real), value, slots, weights, found.detach(), score.detach())
 
     def log_prior(self) -> Float[Tensor, " k"]:
         """log p(c) of every slot under the read policy."""
@@ -138,14 +137,14 @@ class VMFMemory(nn.Module):
         """log p(query | y = value) under the whole mixture of that class, all constants kept (density on the unit sphere)."""
         with torch.autocast(query.device.type, enabled=False):
             log_prior = self.log_prior().masked_fill((self.values > 0.5) != bool(value), EMPTY)
-            score = self.concentration * self._similarity(query) + log_prior - torch.logsumexp(log_prior, 0)
+            score = self._score(query, log_prior - torch.logsumexp(log_prior, 0))
             constant = functional.log_normaliser(torch.tensor(float(self.concentration), dtype=torch.float64), self.key_dim)
             return torch.logsumexp(score, 1) + constant.to(score)
 
     def posterior(self, query: Float[Tensor, "b d"]) -> Float[Tensor, "b k"]:
         """p(c | x) over all slots (Eq. 1), for inspection."""
         with torch.autocast(query.device.type, enabled=False):
-            return torch.softmax(self.concentration * self._similarity(query) + self.log_prior(), dim=1)
+            return torch.softmax(self._score(query, self.log_prior()), dim=1)
 
     @torch.no_grad()
     def sample(
@@ -170,11 +169,12 @@ class VMFMemory(nn.Module):
         slots = torch.minimum(torch.searchsorted(cumulative, point, right=True), last)
         return self.keys[slots], slots
 
-    def _similarity(self, query: Tensor) -> Tensor:
+    def _score(self, query: Tensor, log_prior: Tensor) -> Tensor:
+        """kappa K.q + log p(c) of every slot (b, k)."""
         query = query.to(torch.promote_types(self.keys.dtype, torch.float32))
         if query.ndim != 2 or query.shape[1] != self.key_dim:
             raise ValueError(f"query has shape {tuple(query.shape)}; expected (batch, {self.key_dim})")
-        return functional.unit(query) @ self.keys.T.to(query.dtype)
+        return torch.addmm(log_prior.to(query.dtype), self.concentration * functional.unit(query), self.keys.T.to(query.dtype))
 
     def _look_up(self, score: Tensor) -> Tensor:
         if self.reading.lookup == "stratified":
@@ -216,8 +216,8 @@ class VMFMemory(nn.Module):
     def _scores(self, query: Tensor, read: MemoryRead | None, order: Tensor) -> _Scores:
         """What the lookup found, in canonical order; ``read`` spares it."""
         if read is not None:
-            return _Scores(self.concentration * read.similarity[order] + self.log_prior(), read.slots[order], read.score[order])
-        dense = self.concentration * self._similarity(query) + self.log_prior()
+            return _Scores(read.dense if self._answers_from_lookup else read.dense[order], read.slots[order], read.score[order])
+        dense = self._score(query, self.log_prior())
         slots = self._look_up(dense)
         return _Scores(dense, slots, dense.gather(1, slots))
 
@@ -261,11 +261,16 @@ class VMFMemory(nn.Module):
         real = self.values > 0.5
         return torch.where(value > 0.5, (unwritten & real).any(), (unwritten & ~real).any())
 
+    @property
+    def _answers_from_lookup(self) -> bool:
+        """Whether S_y is the part of the lookup that has the query's class."""
+        return self.reading.lookup == "stratified" and self.writing.label_lookup == "hard" and self.writing.rule == "em"
+
     def _touch(self, scores: _Scores, value: Tensor, keep: Tensor) -> _Touch:
         """S_y and the posterior on it, with nothing for the queries that do not ``keep`` the memory's answer."""
         soft = self.writing.label_lookup == "soft"
         slots, score = scores.slots, scores.found
-        if soft or self.reading.lookup == "joint" or self.writing.rule == "kaiser":
+        if not self._answers_from_lookup:
             right = self.values == value[:, None]
             dense = scores.dense - 2 * self.concentration * ~right if soft else scores.dense.masked_fill(~right, EMPTY)
             slots = dense.argmax(1, keepdim=True) if self.writing.rule == "kaiser" else lookup.top_k(dense, self.top_k)

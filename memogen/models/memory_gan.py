@@ -350,7 +350,7 @@ def write_terms(memory: VMFMemory, read: MemoryRead, overwrites: Tensor, dropped
     asked = (overwrites | dropped).float()
     terms = {"replaced": overwrites.float().mean(), "asked": asked.mean(), "movement": movement, "real_slots": real.float().mean()}
     terms |= {"effective_real": _effective(mass * real), "effective_fake": _effective(mass * ~real)}
-    terms["nearest"] = read.similarity.amax(1).mean()
+    terms["nearest"] = ((read.score - memory.log_prior()[read.slots]) / memory.concentration).amax(1).mean()
     if len(asked) == len(value):
         terms["replaced_real"] = (overwrites * value).sum() / value.sum().clamp_min(1)
     return terms
