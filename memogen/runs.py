@@ -21,6 +21,7 @@ from .evaluation.features import classifier_names
 from .pretrained import from_pretrained
 from .recipes import RECIPES, Recipe, ScoringConfig
 from .report import page
+from .report.likelihood import HeldOutLikelihood
 from .training import TrainState, fit
 from .types import ImageData, InputError
 
@@ -41,7 +42,7 @@ def train(
     ``resume``: "auto" continues what the folder holds, "never" starts anew, a path names a checkpoint.
     Raises InputError for what cannot be used, and :class:`memogen.training.Stopped` when asked to stop (the run can then be continued).
     """
-    recipe = _with_data(_recipe(recipe_or_config), data)
+    recipe = with_data(_recipe(recipe_or_config), data)
     images = load_data(recipe)
     recipe = replace(recipe, model=replace(recipe.model, image_shape=images.image_shape))
     folder = Path(out) if out is not None else default_folder(recipe)
@@ -57,8 +58,21 @@ def train(
 
 def _fit(recipe: Recipe, images: ImageData, folder: Path, resume: str, console: bool) -> TrainState:
     torch.manual_seed(recipe.training.seed)
-    model = recipe.model.build()
-    return fit(model, recipe.objective, images, recipe.training, folder, resume=resume, settings=settings(recipe), console=console)
+    model, every = recipe.model.build(), recipe.scoring.likelihood_every
+    watched = model.memory is not None and every > 0 and "test" in data.splits(recipe.data.name, folder=recipe.data.folder)
+    evaluators = {"held_out": HeldOutLikelihood(load_data(recipe, split="test"))} if watched else {}
+    return fit(
+        model,
+        recipe.objective,
+        images,
+        recipe.training,
+        folder,
+        resume=resume,
+        settings=settings(recipe),
+        evaluators=evaluators,
+        evaluate_every=every if watched else 0,
+        console=console,
+    )
 
 
 def load_data(recipe: Recipe, *, split: str = "train") -> ImageData:
@@ -111,7 +125,7 @@ def _recipe(given: Recipe | str | Path) -> Recipe:
     return RECIPES[given]() if given in RECIPES else load_config(Path(given))
 
 
-def _with_data(recipe: Recipe, given: str | Path | None) -> Recipe:
+def with_data(recipe: Recipe, given: str | Path | None) -> Recipe:
     """Another data set by name, or the folder of this one; a folder that is no published layout of it is a folder of images."""
     if given is None:
         if recipe.data.name == "folder" and recipe.data.folder is None:

@@ -30,12 +30,16 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ScoringConfig:
-    """How the finished model is scored against the test split: a shipped classifier's name, or None for no score."""
+    """How the finished model is scored against the test split: a shipped classifier's name, or None for no score.
+
+    ``likelihood_every``: steps between two looks at the biased log-likelihood of the test split (Fig. 3a); 0 for none.
+    """
 
     extractor: str | None = None
     metrics: tuple[str, ...] = ("is", "fid", "prdc")
     num_samples: int = 10_000
     seed: int = 0
+    likelihood_every: int = 500
 
 
 @dataclass(frozen=True)
