@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from memogen.memory import VMFMemory
 
 
-def train(steps: int = 400, batch_size: int = 64, *, seed: int = 0) -> tuple[VMFMemory, nn.Module, torch.Tensor]:
+def train(steps: int = 1000, batch_size: int = 64, *, seed: int = 0) -> tuple[VMFMemory, nn.Module, torch.Tensor]:
     """A toy GAN on eight Gaussians in the plane. Returns the memory, the generator and the data's eight centres (8, 2)."""
     torch.manual_seed(seed)
     angle = torch.arange(8) * torch.pi / 4
@@ -19,7 +19,7 @@ def train(steps: int = 400, batch_size: int = 64, *, seed: int = 0) -> tuple[VMF
     critic_adam = torch.optim.Adam(encoder.parameters(), 1e-3, betas=(0.5, 0.999))
     generator_adam = torch.optim.Adam(generator.parameters(), 1e-3, betas=(0.5, 0.999))
 
-    memory = VMFMemory(num_slots=256, key_dim=16, top_k=64)  # 1: the memory
+    memory = VMFMemory(num_slots=256, key_dim=16, top_k=64, concentration=5.0)  # 1: the memory
 
     def draw() -> torch.Tensor:
         keys, _ = memory.sample(batch_size)  # 2: the generator's condition is a slot that stands for real data
@@ -43,10 +43,14 @@ def train(steps: int = 400, batch_size: int = 64, *, seed: int = 0) -> tuple[VMF
     return memory, generator, centres
 
 
+def look(memory: VMFMemory, generator: nn.Module, centres: torch.Tensor, num: int = 1000) -> tuple[float, list[int]]:
+    """The mean distance of ``num`` samples to their nearest centre, and how many samples each centre got."""
+    keys, _ = memory.sample(num)
+    with torch.no_grad():
+        distance = torch.cdist(generator(torch.cat([keys, torch.randn(num, 2)], 1)), centres)
+    return distance.amin(1).mean().item(), torch.bincount(distance.argmin(1), minlength=8).tolist()
+
+
 if __name__ == "__main__":
-    memory, generator, centres = train()
-    keys, slots = memory.sample(1000)
-    points = generator(torch.cat([keys, torch.randn(1000, 2)], 1))
-    distance = torch.cdist(points, centres)
-    reached = torch.bincount(distance.argmin(1), minlength=8)
-    print(f"{len(slots.unique())} slots in use; mean distance to the nearest centre {float(distance.amin(1).mean()):.3f}; samples per centre {reached.tolist()}")
+    mean, reached = look(*train())
+    print(f"mean distance to the nearest centre {mean:.3f} (neighbouring centres are 0.765 apart); samples per centre {reached}")
