@@ -83,9 +83,14 @@ def evaluate(
         print(f"appended to {target}")
 
 
-def report(run: Annotated[Path, "a run folder"]) -> None:
-    """Write the run's report.html: samples, curves, memory, nearest training images, scores."""
+def report(run: Annotated[Path, "a run folder, or a folder of result rows (.jsonl)"]) -> None:
+    """Write the run's report.html: samples, curves, memory, nearest training images, scores. Of result rows, print a Markdown table."""
     if not (run / "config.yaml").is_file():
+        from memogen.report import markdown
+
+        if rows := markdown.read_rows(run):
+            print(markdown.results_table(rows))
+            return
         raise UsageError(f"{run}: no run folder (no config.yaml in it); name a folder that memogen train wrote")
     from memogen import runs
     from memogen.report import page
