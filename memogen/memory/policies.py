@@ -5,7 +5,7 @@ The presets ``paper``, ``code`` and ``robust`` are complete choices; any field c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Self
 
 from .functional import Histogram, Prior
@@ -61,6 +61,7 @@ class WritePolicy:
     ``label_lookup``: S_y by a "hard" condition v = y, or "soft" (similarity - 2 for the wrong label) as the authors' code does.
     ``replace_when``: a query overwrites a slot when the best slot of the unconditional lookup has the wrong label ("top1"), when no slot in
     it has the right one ("absent"), or "never". ``replace_which``: the oldest slot of all ("global") or of the query's class ("same_class").
+    ``use``: a slot's age starts again when any query "looked_up" the slot, or only when it was the "best" of its class for one.
     ``initial_mass``: h at the start. ``initial_keys``: "zero", "random" unit vectors, or "queries": zero, and the first queries of each class
     fill its unwritten slots.
     """
@@ -72,6 +73,7 @@ class WritePolicy:
     label_lookup: Literal["hard", "soft"] = "hard"
     replace_when: Literal["top1", "absent", "never"] = "top1"
     replace_which: Literal["global", "same_class"] = "same_class"
+    use: Literal["looked_up", "best"] = "best"
     initial_mass: float = 1e-5
     initial_keys: Literal["zero", "random", "queries"] = "queries"
 
@@ -83,6 +85,7 @@ class WritePolicy:
             "label_lookup": ("hard", "soft"),
             "replace_when": ("top1", "absent", "never"),
             "replace_which": ("global", "same_class"),
+            "use": ("looked_up", "best"),
             "initial_keys": ("zero", "random", "queries"),
         }
         for name, choices in allowed.items():
@@ -94,11 +97,12 @@ class WritePolicy:
     @classmethod
     def preset(cls, name: Fidelity) -> Self:
         """The writing of the paper, of the authors' code, or the robust one."""
-        literal = cls(mass_floor=0.0, replace_which="global", initial_keys="zero")
+        literal = cls(mass_floor=0.0, replace_which="global", use="looked_up", initial_keys="zero")
         presets = {
             "paper": literal,
-            "code": cls(mass_floor=0.0, replace_which="global", initial_keys="zero", histogram="unit", order="last", label_lookup="soft"),
+            "code": replace(literal, histogram="unit", order="last", label_lookup="soft"),
             # departs: Eq. 5 forgets a slot within two touches; the floor gives keys inertia and weights flatness, which keeps slots in use.
+            # departs: with many queries a step every slot is looked up at every step; only a slot that is nobody's best is free to be replaced.
             # departs: the oldest slot of all may be of the other class; replacing within the class keeps the halves.
             "robust": cls(),
         }

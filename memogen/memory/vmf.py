@@ -33,7 +33,8 @@ class MemoryRead(NamedTuple):
 class MemoryWrite(NamedTuple):
     """What a write did. ``touched`` and ``replaced`` mark slots, ``overwrites`` and ``dropped`` mark queries (of all processes, in rank order).
 
-    ``dropped`` queries asked for a slot when every slot was in use. ``movement`` is the mean 1 - cos between a touched key and itself before.
+    A slot is touched when a query used it, in the sense of ``WritePolicy.use``; its age is 0 then. ``dropped`` queries asked for a slot
+    when every slot was in use. ``movement`` is the mean 1 - cos between a key that EM updated and itself before.
     """
 
     touched: Bool[Tensor, " k"]
@@ -65,6 +66,11 @@ class _Touch(NamedTuple):
     def support(self, num_slots: int) -> Tensor:
         """Which slots each query updates (b, k)."""
         return torch.zeros(len(self.slots), num_slots, dtype=torch.bool, device=self.slots.device).scatter_(1, self.slots, self.member)
+
+    def best(self) -> _Touch:
+        """Each query's first slot only."""
+        first = self.weights.argmax(1, keepdim=True)
+        return _Touch(*(part.gather(1, first) for part in self))
 
     def touched(self, num_slots: int) -> Tensor:
         """Which slots any query updates (k,)."""
@@ -229,13 +235,13 @@ class VMFMemory(nn.Module):
     def _write_batch(self, query: Tensor, value: Tensor, scores: _Scores) -> MemoryWrite:
         wrong = self._asks_for_slot(scores, value)
         touch = self._touch(scores, value, ~wrong)
-        touched = touch.touched(self.num_slots)
-        movement = self._learn(query, touch, touched)
+        movement = self._learn(query, touch, touch.touched(self.num_slots))
+        used = (touch.best() if self.writing.use == "best" else touch).touched(self.num_slots)
         self.age += 1
-        self.age.masked_fill_(touched, 0)
-        source, dropped = self._assign(wrong, value, touched)
+        self.age.masked_fill_(used, 0)
+        source, dropped = self._assign(wrong, value, used)
         self._overwrite(query, value, source)
-        return MemoryWrite(touched, source >= 0, wrong & ~dropped, dropped, movement)
+        return MemoryWrite(used, source >= 0, wrong & ~dropped, dropped, movement)
 
     def _asks_for_slot(self, scores: _Scores, value: Tensor) -> Tensor:
         """Which queries overwrite a slot (b,): those whose class has unwritten ones, and those that found "no correct label"."""
@@ -309,7 +315,7 @@ class VMFMemory(nn.Module):
         return turned.sum() / touched.sum().clamp_min(1)
 
     def _assign(self, wrong: Tensor, value: Tensor, touched: Tensor) -> tuple[Tensor, Tensor]:
-        """For every slot the query that overwrites it or -1, and the queries that found none: oldest untouched slots first, ties by lowest index."""
+        """For every slot the query that overwrites it or -1, and the queries that found none: oldest unused slots first, ties by lowest index."""
         source = torch.full((self.num_slots + 1,), -1, device=wrong.device)
         dropped = torch.zeros_like(wrong)
         classes = (None,) if self.writing.replace_which == "global" else (0, 1)

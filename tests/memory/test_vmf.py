@@ -104,7 +104,7 @@ def numpy_write(memory: VMFMemory, query: np.ndarray, label: float) -> dict[str,
 @pytest.mark.parametrize("order", ["batch", "sequential", "last"])
 def test_write_of_one_query_against_numpy(order: str) -> None:
     for seed in range(20):
-        writing = WritePolicy(mass_floor=0, replace_which="global", initial_keys="zero", order=order)
+        writing = WritePolicy(mass_floor=0, replace_which="global", use="looked_up", initial_keys="zero", order=order)
         memory = random_memory(seed, top_k=5, concentration=1.0, reading="paper", writing=writing)
         query, value = labelled(seed, num=1)
         expected = numpy_write(memory, unit(query)[0].numpy(), float(value))
@@ -195,7 +195,7 @@ def test_invariants_of_any_history(preset: str) -> None:
 
 
 def test_replacement_takes_the_oldest_untouched_slot_of_the_class() -> None:
-    memory = random_memory(0, 8, 2, top_k=2, writing=WritePolicy(initial_keys="zero"))
+    memory = random_memory(0, 8, 2, top_k=2, writing=WritePolicy(initial_keys="zero", use="looked_up"))
     memory.values.copy_(torch.tensor([1.0, 1, 1, 1, 0, 0, 0, 0]))
     memory.keys.copy_(unit(torch.tensor([[1.0, 0], [1, 0.1], [1, -0.1], [1, 0.2], [-1, 0], [-1, 0.1], [-1, 0.2], [-1, 0.3]]).double()))
     memory.age.copy_(torch.tensor([3.0, 9, 9, 1, 50, 2, 3, 4]))
@@ -205,8 +205,20 @@ def test_replacement_takes_the_oldest_untouched_slot_of_the_class() -> None:
     assert float(memory.values[1]) == 1
 
 
+def test_only_the_best_slot_of_a_query_counts_as_used() -> None:
+    for use, touched in (("best", [True, False, False]), ("looked_up", [True, True, True])):
+        memory = random_memory(0, 6, 2, top_k=6, writing=WritePolicy(initial_keys="zero", use=use))
+        memory.values.copy_(torch.tensor([1.0, 1, 1, 0, 0, 0]))
+        memory.keys.copy_(unit(torch.tensor([[1.0, 0], [1, 0.3], [1, 0.6], [-1, 0], [-1, 0.1], [-1, 0.2]]).double()))
+        before = memory.keys.clone()
+        done = memory.write(torch.tensor([[1.0, -0.1]]), 1)
+        assert done.touched[:3].tolist() == touched
+        assert (memory.age[:3] == 0).tolist() == touched
+        assert not torch.isclose(before, memory.keys)[1].all()  # EM moves every slot looked up all the same
+
+
 def test_queries_without_a_free_slot_are_dropped_and_told() -> None:
-    memory = random_memory(0, 4, 2, top_k=4, writing=WritePolicy(initial_keys="zero"))
+    memory = random_memory(0, 4, 2, top_k=4, writing=WritePolicy(initial_keys="zero", use="looked_up"))
     memory.values.copy_(torch.tensor([1.0, 1, 0, 0]))
     memory.keys.copy_(unit(torch.tensor([[1.0, 0], [1, 0.1], [-1, 0], [-1, 0.1]]).double()))
     done = memory.write(torch.tensor([[-1.0, 0.0]]).repeat(3, 1) + torch.tensor([[0.0, 0.0], [0.0, 0.01], [0.0, 0.02]]), 1)
