@@ -29,6 +29,8 @@ FORMAT = 1
 """The layout of config.json and of the names in model.safetensors; a reader refuses a newer one."""
 
 CONFIG, WEIGHTS, LIVE, CARD = "config.json", "model.safetensors", "live.safetensors", "README.md"
+RUN_MODEL = "model"
+"""Where a run folder keeps its model."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def save_pretrained(model: nn.Module, path: str | Path, *, live: Mapping[str, Te
 
 
 def from_pretrained(path_or_hub_id: str | Path, *, live: bool = False, revision: str | None = None) -> nn.Module:
-    """The model saved in a folder, or under ``org/name`` on the Hugging Face hub, in evaluation mode on the CPU.
+    """The model saved in a folder, in a run's folder, or under ``org/name`` on the Hugging Face hub, in evaluation mode on the CPU.
 
     ``live`` True takes the unaveraged weights; ``revision`` names a branch, tag or commit on the hub, whose copy in the local cache is used
     where there is no network. Raises InputError.
@@ -139,9 +141,9 @@ def _version() -> str:
 
 
 def _folder(source: str | Path, revision: str | None) -> Path:
-    """The local folder, or the hub's in the local cache."""
+    """The local folder (of a run, the one its model is in), or the hub's in the local cache."""
     if Path(source).is_dir():
-        return Path(source)
+        return next((folder for folder in (Path(source), Path(source) / RUN_MODEL) if (folder / CONFIG).is_file()), Path(source))
     if Path(source).exists():
         raise InputError(f"{source}: is a file: give the folder that holds {CONFIG} and {WEIGHTS}")
     if isinstance(source, Path) or not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", source):

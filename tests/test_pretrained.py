@@ -238,6 +238,12 @@ def test_a_path_that_does_not_exist_is_not_looked_up_on_the_hub(source: str, mon
         pretrained.from_pretrained(source)
 
 
+def test_a_run_folder_stands_for_the_model_in_it(saved: Path) -> None:
+    (saved.parent / "config.yaml").write_text("recipe: toy\n")
+    assert same(pretrained.from_pretrained(saved.parent).state_dict(), pretrained.from_pretrained(saved).state_dict())
+    assert same(pretrained.from_pretrained(str(saved.parent)).state_dict(), pretrained.from_pretrained(saved).state_dict())
+
+
 def test_a_file_is_not_a_model(saved: Path) -> None:
     with pytest.raises(InputError, match="is a file"):
         pretrained.from_pretrained(saved / "config.json")
