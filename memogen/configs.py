@@ -43,8 +43,10 @@ def from_dict(cls: type[Config], mapping: object, *, where: str = "", complete: 
     values = {name: _value(hints[name], value, _join(where, name), complete) for name, value in mapping.items()}
     try:
         return cls(**values)
-    except InputError:
-        raise
+    except InputError as error:
+        if not where or str(error).startswith(where):
+            raise
+        raise InputError(f"{where}: {error}") from error
     except ValueError as error:
         raise InputError(f"{where or cls.__name__}: {error}") from error
 
@@ -119,6 +121,9 @@ def _either(hints: Sequence[Any], value: object, where: str, complete: bool) -> 
 def _choice(choices: Sequence[Any], value: object, where: str) -> Any:
     for choice in choices:
         if type(choice) is type(value) and choice == value:
+            return choice
+    for choice in choices:
+        if type(choice) is int and value == str(choice):  # a command line that saw a text before cannot know that 3 is meant as a number
             return choice
     raise InputError(f"{where}: {_show(value)} is not a choice: {suggest(str(value), map(str, choices))}")
 

@@ -6,6 +6,7 @@ Legend of shapes used in every signature:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -81,8 +82,11 @@ class OptimiserConfig:
     clip_norm: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.learning_rate <= 0:
-            raise ValueError(f"learning_rate is {self.learning_rate}; it must be positive")
+        if not 0 < self.learning_rate < math.inf:  # nan fails every comparison
+            raise ValueError(f"learning_rate is {self.learning_rate}; it must be positive and finite")
+        for name in ("eps", "weight_decay", "clip_norm"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be finite and not negative")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas are {self.betas}; each must lie in [0, 1)")
 

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memogen.configs import from_dict, suggest, to_dict
+from memogen.training import TrainingConfig
 from memogen.types import InputError, OptimiserConfig
 
 
@@ -40,6 +41,15 @@ class Outer:
     rest: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Picky:
+    channels: Literal["auto", 1, 3]
+
+    def __post_init__(self) -> None:
+        if self.channels == 1:
+            raise InputError("channels: 1: give another")
+
+
 CONFIGS = st.builds(
     Outer,
     shape=st.tuples(st.integers(), st.integers(), st.integers()),
@@ -64,6 +74,13 @@ def test_round_trip_through_json_and_yaml(config: Outer) -> None:
 def test_round_trip_of_a_real_config() -> None:
     config = OptimiserConfig(betas=(0.0, 0.9), schedule="linear")
     assert from_dict(OptimiserConfig, to_dict(config)) == config
+
+
+@pytest.mark.parametrize("name", ["learning_rate", "eps", "weight_decay", "clip_norm"])
+@pytest.mark.parametrize("value", ["nan", ".inf", "inf", -1.0])
+def test_an_optimiser_takes_finite_numbers_only(name: str, value: object) -> None:
+    with pytest.raises(InputError, match=name):
+        from_dict(OptimiserConfig, {name: value}, where="objective.critic", complete=False)
 
 
 GOOD = to_dict(Outer(shape=(1, 2, 3)))
@@ -135,6 +152,21 @@ def test_only_instances_of_dataclasses_are_turned_into_mappings() -> None:
         to_dict(Inner)
     with pytest.raises(TypeError):
         to_dict({"a": 1})
+
+
+def test_a_number_among_choices_may_be_written_as_text() -> None:
+    assert from_dict(Picky, {"channels": "3"}) == Picky(3) == from_dict(Picky, {"channels": 3})
+    with pytest.raises(InputError, match="choose from"):
+        from_dict(Picky, {"channels": "2"})
+
+
+def test_a_complaint_of_the_config_itself_gets_its_path_once() -> None:
+    with pytest.raises(InputError, match=r"^data\.options: channels: 1"):
+        from_dict(Picky, {"channels": 1}, where="data.options")
+    with pytest.raises(InputError, match=r"^channels: 1"):
+        from_dict(Picky, {"channels": 1})
+    with pytest.raises(InputError, match=r"^training\.steps is 0"):
+        from_dict(TrainingConfig, {"steps": 0}, where="training", complete=False)
 
 
 def test_suggestions() -> None:
