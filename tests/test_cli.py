@@ -58,6 +58,7 @@ def test_help_explains_every_option(name: str, capsys: pytest.CaptureFixture[str
     built, names = parser.build(name, COMMANDS[name])
     assert all(option in out for option in names)
     assert all(action.help for action in built._actions), "every option has a help text"
+    assert "(default: )" not in out and "(default: None)" not in out
 
 
 # --- a signature is a command line ---
@@ -162,6 +163,28 @@ def test_input_errors_of_the_library_are_the_users(capsys: pytest.CaptureFixture
     assert (code, err) == (2, "memogen: folder: empty: put images there\n")
 
 
+@pytest.mark.parametrize("words", ["train memory_gan/digits --out taken", "train memory_gan/digits --out taken/below"])
+def test_an_out_that_cannot_be_a_folder_is_the_users(
+    words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").write_text("a file")
+    code, _, err = run(words, capsys)
+    assert code == 2
+    last = err.strip().splitlines()[-1]
+    assert last.startswith("memogen: taken") and "fault of ours" not in last
+
+
+def test_of_several_processes_one_says_that_the_training_stopped(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from memogen.training import Stopped
+
+    monkeypatch.setattr("memogen.cli.table.COMMANDS", raising(Stopped(3, 9, Path("checkpoints/step-00000003"))))
+    for rank, told in (("0", 1), ("1", 0)):
+        monkeypatch.setenv("RANK", rank)
+        code, _, err = run("broken", capsys)
+        assert (code, err.count("stopped after step 3 of 9")) == (130, told)
+
+
 def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("memogen.cli.table.COMMANDS", raising(RuntimeError("inside")))
     code, _, err = run("broken --debug", capsys)
@@ -221,7 +244,9 @@ def test_every_recipe_and_variant_has_a_complete_configuration(capsys: pytest.Ca
 
     for recipe in RECIPES:
         for variant in ("memory_gan", "no_em", "no_mcgn", "no_memory"):
-            assert run(f"train {recipe} --variant {variant} --dry-run", capsys)[0] == 0
+            code, out, _ = run(f"train {recipe} --variant {variant} --dry-run", capsys)
+            assert code == 0
+            assert ("# data: none yet" in out) == (recipe == "memory_gan/folder")
 
 
 # --- the documents ---

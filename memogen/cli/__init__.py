@@ -6,6 +6,7 @@ with ``--debug``. Nothing here imports torch: a command imports what it needs wh
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -85,8 +86,13 @@ def _explain(error: Exception) -> int:
     if isinstance(error, UsageError) or _is(error, "memogen.types", "InputError"):
         print(f"memogen: {message}", file=sys.stderr)
         return INPUT
+    if isinstance(error, OSError) and (error.filename is not None or error.errno == errno.ENOSPC):
+        where = error.filename if error.filename is not None else "output"
+        print(f"memogen: {where}: cannot be read or written ({error.strerror}); check the path, its permissions and the disk", file=sys.stderr)
+        return INPUT
     if _is(error, "memogen.training.stopping", "Stopped"):
-        print(f"memogen: {message}", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":
+            print(f"memogen: {message}", file=sys.stderr)
         return STOPPED
     if _is(error, "memogen.training.window", "NonFiniteLoss"):
         print(f"memogen: {message}", file=sys.stderr)

@@ -64,7 +64,7 @@ def _add_option(parser: ArgumentParser, key: str, options: list[str], kind: Any,
     elif default is inspect.Parameter.empty:
         parser.add_argument(*options, dest=key, type=kind, required=True, help=text)
     else:
-        parser.add_argument(*options, dest=key, type=kind, default=default, help=f"{text} (default: {default})" if default is not None else text)
+        parser.add_argument(*options, dest=key, type=kind, default=default, help=text if default in (None, "") else f"{text} (default: {default})")
 
 
 def _unwrap(hint: Any) -> tuple[Any, str]:

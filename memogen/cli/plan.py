@@ -48,12 +48,13 @@ def describe(recipe: Recipe, *, data: str | None, out: Path | None, resume: str)
     """The complete configuration as YAML, under comments that say what training it would do."""
     from memogen import configs, runs
 
-    recipe = runs.with_data(recipe, data)
+    recipe = recipe if data is None else runs.with_data(recipe, data)
+    images = recipe.data.folder or ("none yet: give --data FOLDER" if recipe.data.name == "folder" else recipe.data.name)
     folder = out or runs.default_folder(recipe)
     steps, batch_size = recipe.training.steps, recipe.training.batch_size
     notes = [
         f"would train {recipe.recipe}, variant {recipe.variant}: {steps:,} steps of {batch_size} images, {steps * batch_size:,} in all",
-        f"data: {recipe.data.folder or recipe.data.name}",
+        f"data: {images}",
         f"run folder: {folder}, {'which exists' if folder.exists() else 'which is new'}; resume: {resume}",
         "this output is a configuration file: memogen train config.yaml",
     ]
