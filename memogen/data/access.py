@@ -65,7 +65,7 @@ def check(
     except InputError as error:
         tally.problems.append(str(error))
     if len(tally.sizes) > 1 and options.fit == "error":
-        tally.problems.append('images of several sizes: training needs size and fit="resize" or fit="crop"')
+        tally.problems.append('images of several sizes: training needs size and fit="resize" or fit="crop" in data.options')
     return tally.report(source.place)
 
 

@@ -65,6 +65,11 @@ def _array_source(asked: Request, files: list[Path], classes: tuple[str, ...], r
 def digits(asked: Request) -> Source:
     """scikit-learn's embedded 8 x 8 digits, 1,437 to train and 360 to test, split by class and always alike; 0..16 becomes 0..255."""
 
+    if asked.folder is not None:
+        raise InputError(
+            f"digits: {asked.folder}: these digits come with memogen and are in no folder: leave it out, or load it as images of your own"
+        )
+
     def read() -> Chunk:
         from sklearn.datasets import load_digits
         from sklearn.model_selection import train_test_split

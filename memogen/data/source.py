@@ -95,7 +95,9 @@ def array_size(height: int, width: int, options: DataOptions, where: str) -> tup
     size = (min(height, options.centre), min(width, options.centre)) if options.centre else (height, width)
     if options.target and options.target != size and options.fit == "error":
         asked = " x ".join(map(str, options.target))
-        raise InputError(f'size: {where}: images are {size[0]} x {size[1]}, {asked} is asked for: give fit="resize" or fit="crop" as well')
+        raise InputError(
+            f'size: {where}: images are {size[0]} x {size[1]}, {asked} is asked for: give fit="resize" or fit="crop" as well (data.options of a run)'
+        )
     return options.target or size
 
 

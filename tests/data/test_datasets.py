@@ -56,6 +56,8 @@ def test_digits(tmp_path: Path) -> None:
     assert train.label is not None and test.label is not None
     assert np.bincount(train.label).min() >= 138 and np.abs(np.bincount(test.label) - 36).max() <= 1
     assert not {image.tobytes() for image in train.image} & {image.tobytes() for image in test.image}
+    with pytest.raises(InputError, match="in no folder"):  # else a user's own images would silently not be read
+        opened("digits", tmp_path, folder=tmp_path)
     assert (train.digest[:12], test.digest[:12]) == ("cf523fcf146a", "99ac20baf448")  # the same rows, always
 
 
