@@ -28,7 +28,8 @@ def _mix(x: Tensor) -> Tensor:
 
 def bits(index: Int[Tensor, " b"], dim: int, *, seed: int, stream: int = 0) -> Int[Tensor, "b dim"]:
     """64 hashed bits for each (seed, stream, index, position)."""
-    key = _mix(torch.tensor(seed, device=index.device) * _GOLDEN + stream + 1)
+    start = torch.full((), seed, dtype=torch.int64, device=index.device)  # filled there: a tensor of a number would make a GPU wait for its copy
+    key = _mix(start * _GOLDEN + stream + 1)
     row = _mix(_mix(index.long() + key) + key)
     position = torch.arange(1, dim + 1, device=index.device) * _GOLDEN
     return _mix(row[:, None] + position)

@@ -57,12 +57,13 @@ class RunLog:
 
 @contextmanager
 def open_log(folder: Path | None, step: int, *, tensorboard: bool) -> Iterator[RunLog]:
-    """The log of a run that stands at ``step``: what metrics.jsonl holds beyond it is dropped, for it will be written again."""
+    """The log of a run that stands at ``step``: what metrics.jsonl and samples/ hold beyond it goes, for it will be written again."""
     if folder is None:
         yield RunLog(None)
         return
     folder.mkdir(parents=True, exist_ok=True)
     truncate_metrics(folder / "metrics.jsonl", step)
+    remove_samples(folder / "samples", step)
     board = _board(folder / "tensorboard", step) if tensorboard else None
     try:
         yield RunLog(folder, board)
@@ -79,6 +80,14 @@ def truncate_metrics(path: Path, step: int) -> None:
     shorter = path.with_suffix(".tmp")
     shorter.write_text("".join(line + "\n" for line in kept))
     os.replace(shorter, path)
+
+
+def remove_samples(folder: Path, step: int) -> None:
+    """Removes the grids of later steps: they show a course that is given up."""
+    for path in folder.glob("step-*.png"):
+        digits = path.stem.removeprefix("step-")
+        if digits.isdecimal() and int(digits) > step:
+            path.unlink(missing_ok=True)
 
 
 @contextmanager

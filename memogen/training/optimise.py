@@ -83,7 +83,7 @@ def _make_turn(phase: Phase, own: list[nn.Parameter]) -> Turn:
 
 
 def _adam(config: OptimiserConfig, parameters: tuple[nn.Parameter, ...]) -> torch.optim.Adam:
-    fused = parameters[0].device.type in ("cpu", "cuda", "mps")
+    fused = parameters[0].device.type in ("cpu", "cuda")
     return torch.optim.Adam(
         parameters, lr=config.learning_rate, betas=config.betas, eps=config.eps, weight_decay=config.weight_decay, fused=fused or None
     )

@@ -143,14 +143,19 @@ def start(config: TrainingConfig) -> Runtime:
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """For "auto" CUDA, then MPS, then the CPU. Among several processes each takes its own CUDA device."""
+    """For "auto" CUDA, else the CPU. Among several processes each takes its own CUDA device.
+
+    MPS is refused: it has no double precision, in which the counted noise and a memory's slots are drawn.
+    """
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise InputError(f"training.device is {name!r}: no such device: use auto, cpu, mps, cuda or cuda:0") from error
-    present = {"cpu": 1, "mps": int(torch.backends.mps.is_available()), "cuda": torch.cuda.device_count()}.get(device.type, 0)
+        raise InputError(f"training.device is {name!r}: no such device: use auto, cpu, cuda or cuda:0") from error
+    if device.type == "mps":
+        raise InputError(f"training.device is {name!r}: MPS has no double precision, in which noise and slots are drawn: use cpu")
+    present = {"cpu": 1, "cuda": torch.cuda.device_count()}.get(device.type, 0)
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     if (device.index or 0) >= present:
@@ -169,15 +174,11 @@ def seed_step(number: int, step: int, runtime: Runtime) -> None:
     torch.default_generator.manual_seed(mixed)  # a hundred times cheaper than torch.manual_seed
     if runtime.device.type == "cuda":
         torch.cuda.manual_seed(mixed)
-    elif runtime.device.type == "mps":
-        torch.mps.manual_seed(mixed)
 
 
 def _check(config: TrainingConfig, device: torch.device, world_size: int) -> None:
     if config.batch_size % world_size:
         raise InputError(f"training.batch_size is {config.batch_size}: {world_size} processes cannot share it: use a multiple of {world_size}")
-    if config.precision == "float64" and device.type == "mps":
-        raise InputError("training.precision is 'float64': MPS has no double precision: use float32, or device cpu")
     if config.sync_batch_norm and device.type != "cuda":
         raise InputError(f"training.sync_batch_norm is true: it works on CUDA alone, and the device is {device.type}: leave it off")
 

@@ -30,6 +30,15 @@ def test_truncation_keeps_the_lines_up_to_the_restored_step(
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [step for step in steps if step <= restored]
 
 
+def test_samples_beyond_the_restored_step_go(tmp_path: Path) -> None:
+    (tmp_path / "samples").mkdir()
+    for name in ("step-00000010.png", "step-00000020.png", "step-mine.png", "other.png"):
+        (tmp_path / "samples" / name).touch()
+    with open_log(tmp_path, 10, tensorboard=False):
+        pass
+    assert sorted(path.name for path in (tmp_path / "samples").iterdir()) == ["other.png", "step-00000010.png", "step-mine.png"]
+
+
 def test_what_is_not_finite_becomes_null_and_a_follower_writes_nothing(tmp_path: Path) -> None:
     with open_log(tmp_path, 0, tensorboard=False) as log:
         log.metrics(3, 192, 1.23456, {"a": 0.5, "b": math.inf})

@@ -1,0 +1,38 @@
+"""Counted noise against a second SplitMix64 in whole numbers, and that drawing it never makes a GPU wait."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from memogen import noise
+
+WORD = (1 << 64) - 1
+GOLDEN = 0x9E3779B97F4A7C15
+
+
+def mix(x: int) -> int:
+    """The output function of SplitMix64 (Steele, Lea and Flood 2014)."""
+    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & WORD
+    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & WORD
+    return x ^ (x >> 31)
+
+
+@pytest.mark.parametrize(("seed", "stream"), [(0, 0), (7, 3), (2**40 + 1, 1 << 20), (-5, 2)])
+def test_bits_are_splitmix(seed: int, stream: int) -> None:
+    got = noise.bits(torch.tensor([0, 1, 10**12]), 3, seed=seed, stream=stream).tolist()
+    key = mix((seed * GOLDEN + stream + 1) & WORD)
+    for index, row in zip((0, 1, 10**12), got, strict=True):
+        start = mix(mix((index + key) & WORD) + key & WORD)
+        assert [value & WORD for value in row] == [mix((start + place * GOLDEN) & WORD) for place in (1, 2, 3)]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_drawing_does_not_make_a_gpu_wait() -> None:
+    index = torch.arange(8, device="cuda")
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        drawn = noise.uniform(index, 4, seed=1), noise.normal(index, 4, seed=1)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert torch.equal(drawn[0].cpu(), noise.uniform(index.cpu(), 4, seed=1))
