@@ -38,8 +38,8 @@ def digits(variant: Variant = "memory_gan", fidelity: Fidelity = "robust") -> Re
         variant="memory_gan",
         data=DataConfig("digits"),
         model=model,
-        objective=MemoryGANObjective(critic=adam, generator=adam),
-        training=TrainingConfig(steps=6000, checkpoint_every=1000, sample_every=500, log_every=25),
+        objective=MemoryGANObjective(information=0.05, critic=adam, generator=adam),
+        training=TrainingConfig(steps=5000, checkpoint_every=1000, sample_every=500, log_every=25),
         scoring=ScoringConfig("digits"),
     )
     return _variant(_fidelity(recipe, fidelity), variant)
