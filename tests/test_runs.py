@@ -1,0 +1,103 @@
+"""A run folder from the first call to the second, and the demo's summary."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from memogen import demo, runs
+from memogen.models import MemoryConfig
+from memogen.pretrained import from_pretrained
+from memogen.recipes import RECIPES, Recipe
+from memogen.types import InputError
+
+
+def tiny(**changes: object) -> Recipe:
+    """The digits with a small memory, a dozen steps and few samples."""
+    recipe = RECIPES["memory_gan/digits"]()
+    return replace(
+        recipe,
+        model=replace(recipe.model, width=8, memory=MemoryConfig(64, 16, top_k=16)),
+        training=replace(recipe.training, steps=12, batch_size=16, log_every=4, sample_every=6, device="cpu", **changes),
+        scoring=replace(recipe.scoring, metrics=("is", "fid"), num_samples=200, likelihood_every=6),
+    )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return runs.train(tiny(), out=tmp_path_factory.mktemp("run"), console=False)
+
+
+def test_a_run_folder_holds_what_it_promises(run: Path) -> None:
+    for name in ("config.yaml", "metrics.jsonl", "results.jsonl", "report.html", "train.log", "model/config.json", "model/model.safetensors"):
+        assert (run / name).is_file(), name
+    assert sorted(path.name for path in (run / "samples").glob("*.png"))
+    assert runs.load_config(run / "config.yaml") == tiny()
+
+
+def test_rows_name_everything_that_made_them(run: Path) -> None:
+    rows = runs.read_rows(run / "results.jsonl")
+    assert {(row["variant"], row["metric"]) for row in rows} == {(v, m) for v in ("memory_gan", "real") for m in ("inception_score", "fid")}
+    for row in rows:
+        assert row["recipe"] == "memory_gan/digits"
+        assert row["config"] == runs.config_hash(tiny())
+        assert row["protocol"]["extractor"].startswith("digits-v1:")
+    assert {row["steps"] for row in rows if row["variant"] == "memory_gan"} == {12}
+
+
+def test_held_out_likelihood_is_followed(run: Path) -> None:
+    logged = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert sum("eval/held_out/log_likelihood" in row for row in logged) == 2
+
+
+def test_training_again_changes_neither_model_nor_scores(run: Path) -> None:
+    before = from_pretrained(run / "model").state_dict(), (run / "results.jsonl").read_text()
+    runs.train(tiny(), out=run, console=False)
+    after = from_pretrained(run / "model").state_dict(), (run / "results.jsonl").read_text()
+    assert all(torch.equal(tensor, after[0][name]) for name, tensor in before[0].items())
+    assert before[1] == after[1]
+
+
+def test_a_changed_model_is_refused_and_nothing_is_overwritten(run: Path) -> None:
+    config = (run / "config.yaml").read_text()
+    other = replace(tiny(), objective=replace(tiny().objective, information=0.5))
+    with pytest.raises(InputError, match=r"objective\.information"):
+        runs.train(other, out=run, console=False)
+    assert (run / "config.yaml").read_text() == config
+
+
+def test_data_by_name_and_by_folder() -> None:
+    recipe = RECIPES["memory_gan/folder"]()
+    with pytest.raises(InputError, match="--data"):
+        runs.with_data(recipe, None)
+    assert runs.with_data(recipe, "digits").scoring.extractor == "digits"
+    assert runs.with_data(recipe, "cifar10").scoring.extractor is None
+    assert runs.with_data(recipe, "my/pictures").data.folder == "my/pictures"
+
+
+def test_the_hash_of_a_configuration_does_not_depend_on_where_the_images_lie() -> None:
+    here, there = (runs.config_hash(runs.with_data(RECIPES["memory_gan/fashion_mnist"](), folder)) for folder in ("a", "b"))
+    assert here == there
+    assert here != runs.config_hash(RECIPES["memory_gan/fashion_mnist"](variant="no_memory"))
+
+
+def test_the_demo_is_the_recipe_its_baseline_was_measured_on() -> None:
+    """Equal steps, the same networks: the kept rows must be the ones that today's recipe without memory would write."""
+    rows = runs.read_rows(demo.BASELINE)
+    recipe = demo.demo_recipe("no_memory")
+    assert {row["variant"] for row in rows} == {"no_memory"}
+    assert {row["steps"] for row in rows} == {recipe.training.steps} == {demo.demo_recipe().training.steps}
+    for seed in {row["seed"] for row in rows}:
+        expected = runs.config_hash(replace(recipe, training=replace(recipe.training, seed=seed)))
+        assert {row["config"] for row in rows if row["seed"] == seed} == {expected}
+
+
+def test_the_summary_shows_all_three_rows_and_where_to_look(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "results.jsonl").write_text(demo.BASELINE.read_text() + (run / "results.jsonl").read_text())
+    text = demo.summary(tmp_path, [tmp_path / "samples.png"])
+    for part in ("real held-out digits", "same nets without memory", "memoryGAN", "samples.png", "report.html", "memogen train memory_gan/digits"):
+        assert part in text
