@@ -5,6 +5,7 @@ Kim, Kim and Kim, "Memorization Precedes Generation: Learning Unsupervised GANs 
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -78,6 +79,17 @@ class _Touch(NamedTuple):
         return touched.index_fill_(0, torch.where(self.member, self.slots, num_slots).flatten(), True)[:-1]
 
 
+def check_sizes(num_slots: int, key_dim: int, *, concentration: float, top_k: int, decay: float, em_steps: int) -> None:
+    """ValueError naming the option that no memory can have."""
+    for name, count, least in (("num_slots", num_slots, 2), ("key_dim", key_dim, 2), ("top_k", top_k, 1), ("em_steps", em_steps, 1)):
+        if count < least:
+            raise ValueError(f"{name} is {count}; it must be at least {least}")
+    if not 0 < concentration < math.inf:
+        raise ValueError(f"concentration is {concentration}; it must be a positive number")
+    if not 0 <= decay <= 1:
+        raise ValueError(f"decay is {decay}; it must lie in [0, 1]")
+
+
 class VMFMemory(nn.Module):
     """A memory of ``num_slots`` slots (key, value 1 real / 0 fake, mass, age). Reading never writes; :meth:`write` is the only mutation.
 
@@ -107,10 +119,7 @@ class VMFMemory(nn.Module):
         writing: WritePolicy | Fidelity = "robust",
     ) -> None:
         super().__init__()
-        if num_slots < 2 or key_dim < 2 or top_k < 1 or em_steps < 1:
-            raise ValueError(f"num_slots {num_slots} and key_dim {key_dim} must be at least 2, top_k {top_k} and em_steps {em_steps} at least 1")
-        if concentration <= 0 or not 0 <= decay <= 1:
-            raise ValueError(f"concentration {concentration} must be positive and decay {decay} must lie in [0, 1]")
+        check_sizes(num_slots, key_dim, concentration=concentration, top_k=top_k, decay=decay, em_steps=em_steps)
         self.num_slots, self.key_dim = num_slots, key_dim
         self.concentration, self.top_k, self.decay, self.em_steps = concentration, top_k, decay, em_steps
         self.reading = ReadPolicy.preset(reading) if isinstance(reading, str) else reading

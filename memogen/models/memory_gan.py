@@ -19,6 +19,7 @@ from .. import noise
 from ..losses import AdversarialKind, critic_loss, generator_loss, widen
 from ..memory import MemoryRead, ReadPolicy, VMFMemory, WritePolicy
 from ..memory.functional import unit
+from ..memory.vmf import check_sizes
 from ..nets import DCGANCritic, DCGANGenerator, ResNetCritic, ResNetGenerator
 from ..nets.norm import NormKind
 from ..types import Batch, InputError, Latents, Loss, OptimiserConfig, Phase, to_range
@@ -38,6 +39,9 @@ class MemoryConfig:
     em_steps: int = 1
     reading: ReadPolicy = field(default_factory=ReadPolicy)
     writing: WritePolicy = field(default_factory=WritePolicy)
+
+    def __post_init__(self) -> None:
+        check_sizes(self.num_slots, self.key_dim, concentration=self.concentration, top_k=self.top_k, decay=self.decay, em_steps=self.em_steps)
 
     def build(self) -> VMFMemory:
         return VMFMemory(
