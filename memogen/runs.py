@@ -17,12 +17,14 @@ import yaml
 
 from . import configs, data
 from .evaluation import append_rows, evaluate, score_images
-from .evaluation.features import classifier_names
+from .evaluation.features import classifier, classifier_names
 from .pretrained import from_pretrained
 from .recipes import RECIPES, Recipe, ScoringConfig
 from .report import page
+from .report.history import read_lines
 from .report.likelihood import HeldOutLikelihood
 from .training import TrainState, fit
+from .training.runtime import choose_device
 from .types import ImageData, InputError
 
 Row = dict[str, Any]
@@ -57,6 +59,9 @@ def train(
 
 
 def _fit(recipe: Recipe, images: ImageData, folder: Path, resume: str, console: bool) -> TrainState:
+    share = recipe.training.batch_size // int(os.environ.get("WORLD_SIZE", "1"))
+    if recipe.model.norm == "batch" and share < 2:
+        raise InputError(f"training.batch_size: {share} image for each process, too few for batch norm: use 2 or more, or model.norm layer")
     torch.manual_seed(recipe.training.seed)
     model, every = recipe.model.build(), recipe.scoring.likelihood_every
     watched = model.memory is not None and every > 0 and "test" in data.splits(recipe.data.name, folder=recipe.data.folder)
@@ -83,12 +88,15 @@ def load_data(recipe: Recipe, *, split: str = "train") -> ImageData:
 def load_config(path: Path) -> Recipe:
     """A recipe from a config.yaml, strictly; keys with a default may be left out."""
     try:
-        mapping = yaml.safe_load(path.read_text(encoding="utf-8"))
+        mapping = yaml.safe_load(path.read_bytes())
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}): name a config.yaml or one of {', '.join(RECIPES)}") from error
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not YAML ({' '.join(str(error).split())}): mend it, or start from `memogen train RECIPE --dry-run`") from error
-    return configs.from_dict(Recipe, mapping, complete=False)
+    try:
+        return configs.from_dict(Recipe, mapping, complete=False)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def save_config(recipe: Recipe, folder: Path) -> None:
@@ -126,14 +134,14 @@ def _recipe(given: Recipe | str | Path) -> Recipe:
 
 
 def with_data(recipe: Recipe, given: str | Path | None) -> Recipe:
-    """Another data set by name, or the folder of this one; a folder that is no published layout of it is a folder of images."""
+    """Another data set by name, or the folder that holds the images of this one."""
     if given is None:
         if recipe.data.name == "folder" and recipe.data.folder is None:
             raise InputError(f"data: {recipe.recipe} has no images of its own: give --data FOLDER")
         return recipe
     if str(given) in data.DATASETS:
         return replace(recipe, data=replace(recipe.data, name=str(given), folder=None), scoring=_scoring_for(recipe, str(given)))
-    return replace(recipe, data=replace(recipe.data, folder=str(given)))
+    return replace(recipe, data=replace(recipe.data, folder=str(Path(given).expanduser().resolve())))
 
 
 def _scoring_for(recipe: Recipe, name: str) -> ScoringConfig:
@@ -156,8 +164,9 @@ def _score(recipe: Recipe, folder: Path, state: TrainState, console: bool) -> No
     if scoring.extractor is None or config_hash(recipe) in {row.get("config") for row in read_rows(path)}:
         return
     test, train_split = load_data(recipe, split="test"), load_data(recipe)
-    options: Row = {"extractor": scoring.extractor, "metrics": scoring.metrics, "seed": scoring.seed, "progress": console}
-    model: Any = from_pretrained(folder / "model")
+    device = choose_device(recipe.training.device)
+    options: Row = {"extractor": classifier(scoring.extractor, device=device), "metrics": scoring.metrics, "seed": scoring.seed, "progress": console}
+    model: Any = from_pretrained(folder / "model").to(device)
     own = evaluate(model, test, num_samples=scoring.num_samples, **options)
     real = score_images(test, train_split, **options)
     printed = {claim.metric: claim.value for claim in recipe.claims}
@@ -175,5 +184,5 @@ def _score(recipe: Recipe, folder: Path, state: TrainState, console: bool) -> No
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a results file; none where there is no file."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()] if path.exists() else []
+    """The rows of a results file, without lines that are cut off; none where there is no file."""
+    return [dict(row) for row in read_lines(path)]

@@ -76,7 +76,27 @@ def test_data_by_name_and_by_folder() -> None:
         runs.with_data(recipe, None)
     assert runs.with_data(recipe, "digits").scoring.extractor == "digits"
     assert runs.with_data(recipe, "cifar10").scoring.extractor is None
-    assert runs.with_data(recipe, "my/pictures").data.folder == "my/pictures"
+    assert runs.with_data(recipe, "my/pictures").data.folder == str(Path("my/pictures").resolve())
+
+
+def test_a_broken_config_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    for content, complaint in ((b"\xff\xfe\x00", "not YAML"), (b"a: [", "not YAML"), (b"recipes: x", "recipes")):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=complaint) as told:
+            runs.load_config(path)
+        assert str(path) in str(told.value)
+        assert "\n" not in str(told.value)
+
+
+def test_one_image_a_process_is_too_few_for_batch_norm(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="batch_size"):
+        runs.train(replace(tiny(), training=replace(tiny().training, batch_size=1)), out=tmp_path / "run", console=False)
+
+
+def test_a_cut_off_row_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "results.jsonl").write_text('{"metric": "fid"}\n{"metr')
+    assert runs.read_rows(tmp_path / "results.jsonl") == [{"metric": "fid"}]
 
 
 def test_the_hash_of_a_configuration_does_not_depend_on_where_the_images_lie() -> None:

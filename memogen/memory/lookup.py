@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from .functional import EMPTY
@@ -69,13 +69,17 @@ def top_k_per_class(score: Float[Tensor, "b k"], values: Float[Tensor, " k"], k:
     return _per_class_columns(score, real, k) if score.device.type == "cpu" else _per_class_masks(score, real, k)
 
 
+def class_shares(real: Bool[Tensor, " k"], k: int) -> list[tuple[Int[Tensor, " slots"], int]]:
+    """(slots, places) of the real and of the fake class; k covers at most all slots."""
+    slots = [side.nonzero()[:, 0] for side in (real, ~real)]
+    k, num_real, num_fake = min(k, len(real)), len(slots[0]), len(slots[1])
+    real_share = min(num_real, max((k + 1) // 2, k - num_fake))
+    return [(slots[0], real_share), (slots[1], k - real_share)]
+
+
 def _per_class_columns(score: Tensor, real: Tensor, k: int) -> Tensor:
     """Each class's own columns: the least work, but the number of slots of a class must be known here and now."""
-    columns = [side.nonzero()[:, 0] for side in (real, ~real)]
-    num_real, num_fake = (len(each) for each in columns)
-    real_share = min(num_real, max((k + 1) // 2, k - num_fake))
-    shares = (real_share, k - real_share)
-    return torch.cat([at[_pick(score, at).topk(share, dim=1, sorted=False).indices] for at, share in zip(columns, shares, strict=True)], 1)
+    return torch.cat([at[_pick(score, at).topk(share, dim=1, sorted=False).indices] for at, share in class_shares(real, k)], 1)
 
 
 def _pick(score: Tensor, at: Tensor) -> Tensor:
@@ -87,7 +91,7 @@ def _pick(score: Tensor, at: Tensor) -> Tensor:
 def _per_class_masks(score: Tensor, real: Tensor, k: int) -> Tensor:
     """The same without asking the device for a number: k of each class, then the shares by place."""
     num_real = real.sum()
-    real_share = torch.minimum(num_real, torch.maximum(num_real.new_tensor((k + 1) // 2), k - (score.shape[1] - num_real)))
+    real_share = torch.minimum(num_real, (k - (score.shape[1] - num_real)).clamp_min((k + 1) // 2))
     by_class = [score.masked_fill(other, EMPTY).topk(k, dim=-1).indices for other in (~real, real)]
     place = torch.arange(k, device=score.device)
     pick = torch.where(place < real_share, place, k + place - real_share)

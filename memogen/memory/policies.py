@@ -20,6 +20,8 @@ class ReadPolicy:
     ``lookup``: "joint" takes the k best slots whatever their class (Eq. 3), "stratified" the k/2 best of each class, so that a gradient is
     never lost. ``prior``: see :func:`memogen.memory.functional.log_prior`. ``smoothing``: beta of Eq. 1. ``clip``: epsilon of Eq. 4 on
     p(y=1|x), 0 for none. ``decayed_mass``: read with alpha h in place of h, as the authors' code does (it only matters against ``smoothing``).
+    ``index``: "exact" scores all slots in one matrix product; for memories too large for that, "chunked" finds the same slots in bounded
+    memory, and "approximate" most of them by faiss, built anew for every read.
     """
 
     lookup: Literal["joint", "stratified"] = "stratified"
@@ -27,12 +29,15 @@ class ReadPolicy:
     smoothing: float = 1e-8
     clip: float = 0.0
     decayed_mass: bool = False
+    index: Literal["exact", "chunked", "approximate"] = "exact"
 
     def __post_init__(self) -> None:
         if self.lookup not in ("joint", "stratified"):
             raise ValueError(f"lookup is {self.lookup!r}; it must be 'joint' or 'stratified'")
         if self.prior not in ("joint", "class", "flat"):
             raise ValueError(f"prior is {self.prior!r}; it must be 'joint', 'class' or 'flat'")
+        if self.index not in ("exact", "chunked", "approximate"):
+            raise ValueError(f"index is {self.index!r}; it must be 'exact', 'chunked' or 'approximate'")
         if not 0 <= self.clip < 0.5:
             raise ValueError(f"clip is {self.clip}; it must lie in [0, 0.5)")
         if self.smoothing < 0:

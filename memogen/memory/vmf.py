@@ -20,7 +20,8 @@ from .policies import Fidelity, ReadPolicy, WritePolicy
 class MemoryRead(NamedTuple):
     """What a query found. ``weights`` is the posterior over ``slots``.
 
-    Kept for a write, without gradient: the log joint density up to a constant, of ``slots`` in ``score`` and of all slots in ``dense``.
+    Kept for a write, without gradient: the log joint density up to a constant, of ``slots`` in ``score`` and of all slots in ``dense`` (None
+    where an index spared it).
     """
 
     logit: Float[Tensor, " b"]
@@ -28,7 +29,7 @@ class MemoryRead(NamedTuple):
     slots: Int[Tensor, "b t"]
     weights: Float[Tensor, "b t"]
     score: Float[Tensor, "b t"]
-    dense: Float[Tensor, "b k"]
+    dense: Float[Tensor, "b k"] | None
 
 
 class MemoryWrite(NamedTuple):
@@ -46,9 +47,9 @@ class MemoryWrite(NamedTuple):
 
 
 class _Scores(NamedTuple):
-    """Log joint densities of all slots up to a constant, the slots looked up, and the densities of these."""
+    """Log joint densities of all slots up to a constant (None where not needed), the slots looked up, and the densities of these."""
 
-    dense: Float[Tensor, "b k"]
+    dense: Float[Tensor, "b k"] | None
     slots: Int[Tensor, "b t"]
     found: Float[Tensor, "b t"]
 
@@ -135,13 +136,11 @@ class VMFMemory(nn.Module):
     def forward(self, query: Float[Tensor, "b d"]) -> MemoryRead:
         """p(y = 1 | x) over the slots looked up (Eqs. 1-4), as a logit. Pure; differentiable in ``query``; no gradient reaches a key."""
         with torch.autocast(query.device.type, enabled=False):
-            score = self._score(query, self.log_prior())
-            slots = self._look_up(score.detach())
-            found = score.gather(1, slots)
+            dense, slots, found = self._look_up(query)
             weights = torch.softmax(found, dim=1)
             real = self.values[slots] > 0.5
             value = (weights * real).sum(1)
-            return MemoryRead(self._logit(found, value, real), value, slots, weights, found.detach(), score.detach())
+            return MemoryRead(self._logit(found, value, real), value, slots, weights, found.detach(), dense)
 
     def log_prior(self) -> Float[Tensor, " k"]:
         """log p(c) of every slot under the read policy."""
@@ -184,17 +183,37 @@ class VMFMemory(nn.Module):
         slots = torch.minimum(torch.searchsorted(cumulative, point, right=True), last)
         return self.keys[slots], slots
 
-    def _score(self, query: Tensor, log_prior: Tensor) -> Tensor:
-        """kappa K.q + log p(c) of every slot (b, k)."""
+    def _unit(self, query: Tensor) -> Tensor:
+        """The query on the sphere, at least float32."""
         query = query.to(torch.promote_types(self.keys.dtype, torch.float32))
         if query.ndim != 2 or query.shape[1] != self.key_dim:
             raise ValueError(f"query has shape {tuple(query.shape)}; expected (batch, {self.key_dim})")
-        return torch.addmm(log_prior.to(query.dtype), self.concentration * functional.unit(query), self.keys.T.to(query.dtype))
+        return functional.unit(query)
 
-    def _look_up(self, score: Tensor) -> Tensor:
+    def _score(self, query: Tensor, log_prior: Tensor) -> Tensor:
+        """kappa K.q + log p(c) of every slot (b, k)."""
+        query = self._unit(query)
+        return torch.addmm(log_prior.to(query.dtype), self.concentration * query, self.keys.T.to(query.dtype))
+
+    def _look_up(self, query: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
+        """(scores of all slots, without gradient; slots looked up; their scores)."""
+        if self.reading.index != "exact":
+            return None, *self._look_up_by_index(query)
+        score, stratified = self._score(query, self.log_prior()), self.reading.lookup == "stratified"
+        dense = score.detach()
+        slots = lookup.top_k_per_class(dense, self.values, self.top_k) if stratified else lookup.top_k(dense, self.top_k)
+        return dense, slots, score.gather(1, slots)
+
+    def _look_up_by_index(self, query: Tensor) -> tuple[Tensor, Tensor]:
+        """The same slots, or nearly, without the scores of all: the scores of the ones found take a gather of their keys."""
+        search = lookup.chunked if self.reading.index == "chunked" else lookup.approximate
+        query, log_prior = self.concentration * self._unit(query), self.log_prior()
+        keys, prior = self.keys.to(query.dtype), log_prior.to(query.dtype)
+        parts = [(torch.arange(self.num_slots, device=keys.device), min(self.top_k, self.num_slots))]
         if self.reading.lookup == "stratified":
-            return lookup.top_k_per_class(score, self.values, self.top_k)
-        return lookup.top_k(score, self.top_k)
+            parts = lookup.class_shares(self.values > 0.5, self.top_k)
+        slots = torch.cat([at[search(query.detach(), keys[at], prior[at], share)[1]] for at, share in parts if share], 1)
+        return slots, torch.linalg.vecdot(query[:, None], keys[slots]) + prior[slots]
 
     def _logit(self, found: Tensor, value: Tensor, real: Tensor) -> Tensor:
         if self.reading.clip:
@@ -231,10 +250,13 @@ class VMFMemory(nn.Module):
     def _scores(self, query: Tensor, read: MemoryRead | None, order: Tensor) -> _Scores:
         """What the lookup found, in canonical order; ``read`` spares it."""
         if read is not None:
-            return _Scores(read.dense if self._answers_from_lookup else read.dense[order], read.slots[order], read.score[order])
-        dense = self._score(query, self.log_prior())
-        slots = self._look_up(dense)
-        return _Scores(dense, slots, dense.gather(1, slots))
+            dense, slots, found = read.dense, read.slots[order], read.score[order]
+        else:
+            dense, slots, found = self._look_up(query)
+            order = torch.arange(len(query), device=query.device)
+        if self._answers_from_lookup:
+            return _Scores(None, slots, found)
+        return _Scores(self._score(query, self.log_prior()) if dense is None else dense[order], slots, found)
 
     def _write_one_by_one(self, query: Tensor, value: Tensor) -> MemoryWrite:
         each = [self._write_batch(q[None], v[None], self._scores(q[None], None, v)) for q, v in zip(query, value, strict=True)]
@@ -285,7 +307,7 @@ class VMFMemory(nn.Module):
         """S_y and the posterior on it, with nothing for the queries that do not ``keep`` the memory's answer."""
         soft = self.writing.label_lookup == "soft"
         slots, score = scores.slots, scores.found
-        if not self._answers_from_lookup:
+        if scores.dense is not None:
             right = self.values == value[:, None]
             dense = scores.dense - 2 * self.concentration * ~right if soft else scores.dense.masked_fill(~right, EMPTY)
             slots = dense.argmax(1, keepdim=True) if self.writing.rule == "kaiser" else lookup.top_k(dense, self.top_k)

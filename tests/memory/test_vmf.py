@@ -60,6 +60,20 @@ def test_covering_lookup_is_the_dense_posterior(seed: int, how: str, prior: str,
     torch.testing.assert_close(read.value, dense @ memory.values)
 
 
+@given(st.integers(0, 10_000), st.sampled_from(["joint", "stratified"]), st.floats(0, 1), st.integers(1, 30))
+@settings(max_examples=40, deadline=None)
+def test_a_chunked_index_reads_and_writes_the_same(seed: int, how: str, real: float, top_k: int) -> None:
+    query, value = labelled(seed)
+    exact, chunked = (random_memory(seed, real=real, top_k=top_k, reading=ReadPolicy(lookup=how, index=index)) for index in ("exact", "chunked"))
+    one, other = exact(query), chunked(query)
+    torch.testing.assert_close(one.logit, other.logit)
+    torch.testing.assert_close(one.value, other.value)
+    assert other.dense is None
+    exact.write(query, value, one)
+    chunked.write(query, value, other)
+    torch.testing.assert_close(state(exact), state(chunked))
+
+
 @given(st.integers(0, 10_000), st.sampled_from(["joint", "stratified"]), st.floats(0.1, 0.9), st.integers(1, 24))
 @settings(max_examples=40, deadline=None)
 def test_values_weighted_by_the_posterior_give_the_value_and_its_logit(seed: int, how: str, real: float, top_k: int) -> None:
