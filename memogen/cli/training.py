@@ -69,9 +69,12 @@ def evaluate(
     compared = open_data(data, model=model, folder=folder, split=split)
     from memogen.evaluation import append_rows
     from memogen.evaluation import evaluate as score
+    from memogen.evaluation.features import classifier
+    from memogen.training.runtime import choose_device
 
-    judge = extractor or compared.name
-    rows = score(opened, compared, extractor=judge, metrics=metrics.split(","), num_samples=num_samples, seed=seed)
+    device = choose_device("auto")
+    judge = classifier(extractor or compared.name, device=device)
+    rows = score(opened.to(device), compared, extractor=judge, metrics=metrics.split(","), num_samples=num_samples, seed=seed)
     for row in rows:
         spread = "" if row["spread"] is None else f" +- {row['spread']:.4f}"
         print(f"{row['metric']:<18} {row['value']:.4f}{spread}")

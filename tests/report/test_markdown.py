@@ -34,6 +34,10 @@ def test_real_images_come_last_and_have_no_budget() -> None:
     assert lines[2].endswith("| - | - | - | - |")
 
 
+def test_rows_of_a_bare_model_have_a_line_too() -> None:
+    assert results_table([{"metric": "fid", "value": 2.0, "model": "some/model"}]).splitlines()[2].startswith("| some/model | - |")
+
+
 def test_rows_are_read_from_every_file_below(tmp_path: Path) -> None:
     (tmp_path / "family").mkdir()
     for name in ("b", "a"):
