@@ -10,7 +10,7 @@ from __future__ import annotations
 import atexit
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -184,5 +184,9 @@ def _check(config: TrainingConfig, device: torch.device, world_size: int) -> Non
 
 
 def _leave() -> None:
-    if dist.is_initialized():
-        dist.destroy_process_group()
+    """Leave together: a process that tears its connections down while another still uses them can take that one with it."""
+    if not dist.is_initialized():
+        return
+    with suppress(RuntimeError, ValueError):  # a process that has died cannot be waited for; NCCL alone has no such barrier
+        dist.monitored_barrier(timeout=timedelta(seconds=10))
+    dist.destroy_process_group()
