@@ -79,14 +79,13 @@ def unit(x: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows d"]:
 
 def log_prior(mass: Float[Tensor, " k"], values: Float[Tensor, " k"], *, smoothing: float = 1e-8, prior: Prior = "joint") -> Float[Tensor, " k"]:
     """log p(c): "joint" is (h + beta) / sum(h + beta) of Eq. 1; "class" gives each class one half of it; "flat" ignores the mass within a class."""
-    weight = torch.ones_like(mass) if prior == "flat" else mass + smoothing
-    log_weight = torch.log(weight.clamp_min(torch.finfo(mass.dtype).tiny))
+    tiny = torch.finfo(mass.dtype).tiny
+    weight = (torch.ones_like(mass) if prior == "flat" else mass + smoothing).clamp_min(tiny)
     if prior == "joint":
-        return log_weight - torch.logsumexp(log_weight, 0)
+        return torch.log(weight) - torch.log(weight.sum())
     real = values > 0.5
-    real_total = torch.logsumexp(log_weight.masked_fill(~real, EMPTY), 0)
-    fake_total = torch.logsumexp(log_weight.masked_fill(real, EMPTY), 0)
-    return log_weight - torch.where(real, real_total, fake_total) - math.log(2)
+    total = torch.where(real, (weight * real).sum(), (weight * ~real).sum())
+    return torch.log(weight) - torch.log(total) - math.log(2)
 
 
 def masked_softmax(score: Float[Tensor, "b t"], keep: Bool[Tensor, "b t"]) -> Float[Tensor, "b t"]:
