@@ -22,10 +22,10 @@ from .pretrained import from_pretrained
 from .recipes import RECIPES, Recipe, ScoringConfig
 from .report import page
 from .report.history import read_lines
-from .report.likelihood import HeldOutLikelihood
+from .report.likelihood import HeldOutLikelihood, SortedPrior
 from .training import TrainState, fit
 from .training.runtime import choose_device
-from .types import ImageData, InputError
+from .types import Evaluator, ImageData, InputError
 
 Row = dict[str, Any]
 
@@ -64,8 +64,10 @@ def _fit(recipe: Recipe, images: ImageData, folder: Path, resume: str, console: 
         raise InputError(f"training.batch_size: {share} image for each process, too few for batch norm: use 2 or more, or model.norm layer")
     torch.manual_seed(recipe.training.seed)
     model, every = recipe.model.build(), recipe.scoring.likelihood_every
-    watched = model.memory is not None and every > 0 and "test" in data.splits(recipe.data.name, folder=recipe.data.folder)
-    evaluators = {"held_out": HeldOutLikelihood(load_data(recipe, split="test"))} if watched else {}
+    watched = model.memory is not None and every > 0
+    evaluators: dict[str, Evaluator] = {"prior": SortedPrior()} if watched else {}
+    if watched and "test" in data.splits(recipe.data.name, folder=recipe.data.folder):
+        evaluators["held_out"] = HeldOutLikelihood(load_data(recipe, split="test"))
     return fit(
         model,
         recipe.objective,

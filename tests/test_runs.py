@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from memogen import demo, runs
+from memogen.memory.inspect import sorted_prior
 from memogen.models import MemoryConfig
 from memogen.pretrained import from_pretrained
 from memogen.recipes import RECIPES, Recipe
+from memogen.report.history import priors_logged, read_lines
 from memogen.types import InputError
 
 
@@ -52,6 +54,17 @@ def test_rows_name_everything_that_made_them(run: Path) -> None:
 def test_held_out_likelihood_is_followed(run: Path) -> None:
     logged = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert sum("eval/held_out/log_likelihood" in row for row in logged) == 2
+
+
+def test_the_sorted_prior_is_followed(run: Path) -> None:
+    """Fig. 3c over training: at each look a falling sequence by rank, the last one that of the saved memory."""
+    looks = priors_logged(read_lines(run / "metrics.jsonl"))
+    assert [step for step, _ in looks] == [6, 12]
+    for _, by_rank in looks:
+        assert list(by_rank) == [1, 2, 4, 8, 16, 32]
+        assert list(by_rank.values()) == sorted(by_rank.values(), reverse=True)
+    saved = sorted_prior(from_pretrained(run / "model").memory)
+    assert looks[-1][1] == {rank: float(saved[rank - 1]) for rank in looks[-1][1]}
 
 
 def test_training_again_changes_neither_model_nor_scores(run: Path) -> None:

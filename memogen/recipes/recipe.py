@@ -32,7 +32,8 @@ class DataConfig:
 class ScoringConfig:
     """How the finished model is scored against the test split: a shipped classifier's name, or None for no score.
 
-    ``likelihood_every``: steps between two looks at the biased log-likelihood of the test split (Fig. 3a); 0 for none.
+    ``likelihood_every``: steps between two looks at the biased log-likelihood of the test split (Fig. 3a) and at the sorted prior (Fig. 3c);
+    0 for none.
     """
 
     extractor: str | None = None

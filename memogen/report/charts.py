@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -142,16 +142,20 @@ def likelihood(steps: Sequence[float], values: Sequence[float], *, theme: Theme 
     return line_chart("log p(x | y = 1), held-out images", [("", steps, values)], y="nats", theme=theme)
 
 
-def priors(memories: Sequence[tuple[str, Slots]], *, theme: Theme = LIGHT) -> Image.Image:
-    """The sorted prior p(c | v = 1) of several states of a memory, later ones darker (Fig. 3c)."""
+def priors(states: Sequence[tuple[str, Mapping[int, float]]], *, theme: Theme = LIGHT) -> Image.Image:
+    """The sorted prior p(c | v = 1) by rank in several states of a memory, later ones darker (Fig. 3c)."""
     figure, axes = _chart(theme)
-    for place, (label, memory) in enumerate(memories):
-        ordered = sorted_prior(memory).cpu()
-        strength = 0.3 + 0.7 * (place + 1) / len(memories)
-        axes.plot(range(1, len(ordered) + 1), ordered.tolist(), color=REAL, alpha=strength, label=label, linewidth=1.4)
+    for place, (label, by_rank) in enumerate(states):
+        strength = 0.3 + 0.7 * (place + 1) / len(states)
+        axes.plot(list(by_rank), list(by_rank.values()), color=REAL, alpha=strength, label=label, linewidth=1.4)
     _logarithmic(axes, "y")
-    _words(axes, theme, title="Prior of the real slots, sorted", x="slot, by rank", y="p(c | v = 1)", legend=len(memories) > 1)
+    _words(axes, theme, title="Prior of the real slots, sorted", x="slot, by rank", y="p(c | v = 1)", legend=len(states) > 1)
     return _picture(figure, theme)
+
+
+def by_rank(memory: Slots) -> dict[int, float]:
+    """The sorted prior of a memory, ranks from 1."""
+    return dict(enumerate(sorted_prior(memory).tolist(), start=1))
 
 
 def masses(memory: Slots, *, theme: Theme = LIGHT) -> Image.Image:
@@ -176,7 +180,7 @@ def ages(memory: Slots, *, theme: Theme = LIGHT) -> Image.Image:
 
 def usage(memory: Slots, *, theme: Theme = LIGHT) -> Image.Image:
     """Mass, age and sorted prior of a memory side by side."""
-    parts = [masses(memory, theme=theme), ages(memory, theme=theme), priors([("", memory)], theme=theme)]
+    parts = [masses(memory, theme=theme), ages(memory, theme=theme), priors([("", by_rank(memory))], theme=theme)]
     picture = blank(sum(part.width for part in parts), max(part.height for part in parts), theme)
     for place, part in enumerate(parts):
         picture.paste(part, (sum(other.width for other in parts[:place]), 0))

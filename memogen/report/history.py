@@ -112,6 +112,20 @@ def speed(metrics: tuple[Row, ...]) -> tuple[list[float], list[float]]:
     return steps, rates
 
 
+RANK = "rank_"
+"""How the metrics of a sorted prior begin, behind the evaluator's name."""
+
+
+def priors_logged(metrics: tuple[Row, ...]) -> list[tuple[int, dict[int, float]]]:
+    """(step, {rank: p(c | v = 1)}) of every look at the sorted prior during training."""
+    found = []
+    for row in metrics:
+        ranks = {int(key.rpartition(RANK)[2]): float(value) for key, value in row.items() if f"/{RANK}" in key and is_number(value)}
+        if ranks and is_number(row.get("step")):
+            found.append((int(row["step"]), dict(sorted(ranks.items()))))
+    return found
+
+
 def is_number(value: object) -> TypeGuard[float]:
     """A finite number, and no truth value."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

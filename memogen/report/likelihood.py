@@ -1,4 +1,4 @@
-"""How likely the memory finds images it was not trained on (Kim et al. 2018, Fig. 3a), to be followed over training."""
+"""What the memory says of held-out images and of its own slots, to be followed over training (Kim et al. 2018, Figs. 3a and 3c)."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from memogen.memory.inspect import sorted_prior
 from memogen.models import MemoryGAN
 from memogen.types import ImageData, InputError
 
 from .drawing import memory_of
+from .history import RANK
 
 BLOCK = 500  # images encoded at once
 
@@ -34,3 +36,16 @@ class HeldOutLikelihood:
         blocks = (torch.from_numpy(images[start : start + BLOCK].copy()) for start in range(0, len(images), BLOCK))
         found = [memory.log_likelihood(model.encode(block), value=1) for block in blocks]
         return {"log_likelihood": float(torch.cat(found).double().mean())}
+
+
+@dataclass(frozen=True)
+class SortedPrior:
+    """An evaluator: the sorted prior p(c | v = 1) at the ranks 1, 2, 4, .. and the last."""
+
+    def __call__(self, model: nn.Module, data: ImageData, *, seed: int) -> dict[str, float]:
+        """{"rank_1": the largest, "rank_2": .., ..}. Raises InputError for a model without memory."""
+        if not isinstance(model, MemoryGAN):
+            raise InputError(f"prior: a {type(model).__name__} has no memory to ask: choose a memoryGAN")
+        ordered = sorted_prior(memory_of(model))
+        ranks = sorted({min(2**power, len(ordered)) for power in range(len(ordered).bit_length() + 1)})
+        return {f"{RANK}{rank}": float(ordered[rank - 1]) for rank in ranks if rank > 0}

@@ -14,7 +14,7 @@ from memogen.types import ImageData, InputError
 
 from . import charts, figures
 from .drawing import Model, draw_samples
-from .history import Run, saved_memories, series
+from .history import RANK, Run, priors_logged, saved_memories, series
 from .html import Html, element, escape, figure, file_address, join, paragraph, png_address, section, table
 from .scores import number
 from .theme import CLEAR, DARK, LIGHT, Theme
@@ -92,7 +92,7 @@ def _speed(run: Run) -> Html:
 
 def _evaluations(run: Run) -> list[Html]:
     """A chart for every evaluator's metric; a likelihood is the paper's Fig. 3a."""
-    names = list(dict.fromkeys(key for row in run.metrics for key in row if key.startswith("eval/")))
+    names = list(dict.fromkeys(key for row in run.metrics for key in row if key.startswith("eval/") and f"/{RANK}" not in key))
     return [_evaluation(run, name) for name in names]
 
 
@@ -166,9 +166,11 @@ def _heaviest(memory: Slots) -> Html:
 
 
 def _spread(run: Run, memory: Slots) -> Html:
-    """The sorted prior at each checkpoint that is left, and now (Fig. 3c)."""
-    states: list[tuple[str, Slots]] = [(f"step {step:,}", saved) for step, saved in saved_memories(run.path)]
-    states = states or [("saved model", memory)]
+    """The sorted prior over training (Fig. 3c): as logged, else at each checkpoint that is left, else now."""
+    logged = priors_logged(run.metrics)
+    states = [(f"step {step:,}", ranks) for step, ranks in logged[:: -(-len(logged) // 6) or 1]]
+    states = states or [(f"step {step:,}", charts.by_rank(saved)) for step, saved in saved_memories(run.path)]
+    states = states or [("saved model", charts.by_rank(memory))]
     caption = "A flat line uses all slots alike; a steep one has forgotten most of them."
     return themed(lambda theme: charts.priors(states, theme=theme), "Sorted prior of the real slots", caption)
 

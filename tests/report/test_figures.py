@@ -142,4 +142,4 @@ def test_charts_of_an_unwritten_memory_and_of_one_class() -> None:
     empty = SavedSlots(torch.zeros(4, 3), torch.zeros(4), torch.zeros(4), torch.zeros(4))
     for draw in (charts.masses, charts.ages, charts.usage):
         assert draw(empty).width > 100
-    assert charts.priors([("now", empty)]).width > 100
+    assert charts.priors([("now", charts.by_rank(empty))]).width > 100
