@@ -166,6 +166,8 @@ def _score(recipe: Recipe, folder: Path, state: TrainState, console: bool) -> No
     if scoring.extractor is None or config_hash(recipe) in {row.get("config") for row in read_rows(path)}:
         return
     test, train_split = load_data(recipe, split="test"), load_data(recipe)
+    if console:
+        print(f"scoring {scoring.num_samples:,} samples by {', '.join(scoring.metrics)} (--scoring.extractor null leaves it out)", file=sys.stderr)
     device = choose_device(recipe.training.device)
     options: Row = {"extractor": classifier(scoring.extractor, device=device), "metrics": scoring.metrics, "seed": scoring.seed, "progress": console}
     model: Any = from_pretrained(folder / "model").to(device)

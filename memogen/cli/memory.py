@@ -20,11 +20,16 @@ def usage(model: Model, *, top: Annotated[int, "number of heaviest slots to list
     from memogen.report.drawing import memory_of
 
     memory = memory_of(opened)
-    for name, value in dataclasses.asdict(inspect.usage(memory)).items():
+    found = inspect.usage(memory)
+    real = round(found.real_share * found.num_slots)
+    print(f"{found.effective_real:.0f} of {real} real and {found.effective_fake:.0f} of {found.num_slots - real} fake slots share the data")
+    print("(exp of the entropy of their masses); quantiles at " + " ".join(f"{level:g}" for level in inspect.LEVELS) + "\n")
+    for name, value in dataclasses.asdict(found).items():
         print(f"{name:<18} {_numbers(value)}")
-    print("\n  slot  value      mass    age   prior")
-    for row in inspect.top_slots(memory, top):
-        print(f"{row.slot:>6}  {'real' if row.value else 'fake'}  {row.mass:>9.4g}  {row.age:>5}  {row.prior:>6.2%}")
+    for value, title in ((1, "real"), (0, "fake")):
+        print(f"\nheaviest {title} slots, with their share of the {title} mass\n  slot       mass    age   prior")
+        for row in inspect.top_slots(memory, top, value=value):
+            print(f"{row.slot:>6}  {row.mass:>9.4g}  {row.age:>5}  {row.prior:>6.2%}")
 
 
 def slots(

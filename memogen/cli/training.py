@@ -69,10 +69,13 @@ def evaluate(
     compared = open_data(data, model=model, folder=folder, split=split)
     from memogen.evaluation import append_rows
     from memogen.evaluation import evaluate as score
-    from memogen.evaluation.features import classifier
+    from memogen.evaluation.features import classifier, classifier_names
     from memogen.training.runtime import choose_device
 
     device = choose_device("auto")
+    if extractor is None and compared.name not in classifier_names():
+        names = ", ".join(classifier_names())
+        raise UsageError(f"--extractor: no classifier of {compared.name} ships with memogen; name one that reads such images: {names}")
     judge = classifier(extractor or compared.name, device=device)
     rows = score(opened.to(device), compared, extractor=judge, metrics=metrics.split(","), num_samples=num_samples, seed=seed)
     for row in rows:

@@ -49,7 +49,7 @@ class DataReport:
         """A few plain lines for a person."""
         lost = sum(finding.count for finding in self.skipped.values())
         others = f", {self.ignored.count} other files ignored" if self.ignored.count else ""
-        lines = [f"data: {self.place}: {self.kept} images read, {lost} skipped{others}"]
+        lines = [f"data: {self.place}: {self.kept or 'no'} images read, {lost} skipped{others}"]
         lines += [f"  skipped, {reason}: {finding}" for reason, finding in sorted(self.skipped.items())]
         lines += [f"  changed, {reason}: {finding}" for reason, finding in sorted(self.changed.items())]
         lines += [f"  {title}: {_listing(counts)}" for title, counts in self._kinds() if counts]

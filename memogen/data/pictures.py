@@ -179,7 +179,8 @@ def common_size(headers: list[Header], options: DataOptions, place: str) -> tupl
         more = f" and {len(sizes) - 3} more sizes" if len(sizes) > 3 else ""
         size = " x ".join(map(str, options.target)) if options.target else "one size"
         example = "" if options.target else "size=64 with "
-        raise InputError(f'size: {place}: images are {named}{more}, not {size}: give {example}fit="resize" or fit="crop" (data.options of a run)')
+        mend = f'{example}fit="resize" or fit="crop" (of a run: --data.options.size 64 --data.options.fit crop)'
+        raise InputError(f"size: {place}: images are {named}{more}, not {size}: give {mend}")
     return next(iter(sizes))
 
 

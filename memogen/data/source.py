@@ -95,9 +95,8 @@ def array_size(height: int, width: int, options: DataOptions, where: str) -> tup
     size = (min(height, options.centre), min(width, options.centre)) if options.centre else (height, width)
     if options.target and options.target != size and options.fit == "error":
         asked = " x ".join(map(str, options.target))
-        raise InputError(
-            f'size: {where}: images are {size[0]} x {size[1]}, {asked} is asked for: give fit="resize" or fit="crop" as well (data.options of a run)'
-        )
+        mend = 'give fit="resize" or fit="crop" as well (of a run: --data.options.fit)'
+        raise InputError(f"size: {where}: images are {size[0]} x {size[1]}, {asked} is asked for: {mend}")
     return options.target or size
 
 
