@@ -42,6 +42,8 @@ RECIPES = {
     "digits": ClassifierRecipe(widths=(16, 32, 64), epochs=60, batch_size=64, learning_rate=0.05, shift=1),
     "mnist": ClassifierRecipe(widths=(32, 64, 128), epochs=5),
     "fashion-mnist": ClassifierRecipe(widths=(32, 64, 128), epochs=9, shift=1, flip=True),
+    "affine-mnist": ClassifierRecipe(widths=(16, 48, 96), epochs=9, batch_size=128),
+    "cifar10": ClassifierRecipe(widths=(32, 80, 160), epochs=18, batch_size=128, shift=4, flip=True),
 }
 
 
