@@ -1,7 +1,8 @@
 """Frozen dataclasses to plain mappings and back, strictly: what config.json, a run's config.yaml and a checkpoint's fingerprint share.
 
 ``to_dict`` gives only dicts, lists, strings, numbers, booleans and None. ``from_dict`` refuses an unknown key, a missing key and a value of
-the wrong kind, by its dotted path.
+the wrong kind, by its dotted path. ``identity`` is what a configuration is known by in results and checkpoints; an option that is added later
+is declared with ``added``, so that what was measured before keeps its name (docs/decisions/0005-what-names-a-configuration.md).
 """
 
 from __future__ import annotations
@@ -15,6 +16,31 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from memogen.types import InputError
 
 Config = TypeVar("Config")
+Value = TypeVar("Value")
+
+BEFORE = "before"
+"""The key in a field's metadata that :func:`added` writes."""
+
+
+def added(default: Value, *, before: Value) -> Value:
+    """The default of an option that came later than results that are kept: ``before`` is the value that says what everybody had without it.
+
+    ``before`` never changes again, whatever becomes of the default.
+    """
+    field: Any = dataclasses.field(default=default, metadata={BEFORE: before})
+    return field
+
+
+def identity(config: object) -> dict[str, Any]:
+    """:func:`to_dict` without the options that stand where everybody stood before they were :func:`added`."""
+    plain = to_dict(config)
+    for field in dataclasses.fields(config):  # type: ignore[arg-type]  # to_dict has refused what is no dataclass
+        value = getattr(config, field.name)
+        if BEFORE in field.metadata and plain[field.name] == _plain(field.metadata[BEFORE]):
+            del plain[field.name]
+        elif dataclasses.is_dataclass(value):
+            plain[field.name] = identity(value)
+    return plain
 
 
 def to_dict(config: object) -> dict[str, Any]:
@@ -24,11 +50,11 @@ def to_dict(config: object) -> dict[str, Any]:
     return {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config) if field.init}
 
 
-def from_dict(cls: type[Config], mapping: object, *, where: str = "", complete: bool = True) -> Config:
+def from_dict(cls: type[Config], mapping: object, *, where: str = "", complete: bool = True, kinds: Mapping[str, type] | None = None) -> Config:
     """The inverse of :func:`to_dict`.
 
-    ``where`` is the dotted path of the mapping itself, for messages. ``complete`` False lets keys with a default be left out.
-    Raises InputError.
+    ``where`` is the dotted path of the mapping itself, for messages. ``complete`` False lets keys with a default be left out. ``kinds`` names the
+    dataclasses of fields that are annotated with a protocol. Raises InputError.
     """
     if not isinstance(mapping, Mapping):
         raise InputError(f"{where or cls.__name__}: {_show(mapping)} is not a mapping: write its options as keys and values")
@@ -39,7 +65,7 @@ def from_dict(cls: type[Config], mapping: object, *, where: str = "", complete: 
     for name, required in expected.items():
         if name not in mapping and (complete or required):
             raise InputError(f"{_join(where, name)}: missing option: give it a value")
-    hints = get_type_hints(cls)
+    hints = {**get_type_hints(cls), **(kinds or {})}
     values = {name: _value(hints[name], value, _join(where, name), complete) for name, value in mapping.items()}
     try:
         return cls(**values)

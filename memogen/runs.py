@@ -14,12 +14,14 @@ from typing import Any
 
 import torch
 import yaml
+from torch import nn
 
 from . import configs, data
 from .evaluation import append_rows, evaluate, score_images
 from .evaluation.features import classifier, classifier_names
+from .models import MemoryGAN
 from .pretrained import from_pretrained
-from .recipes import RECIPES, Recipe, ScoringConfig
+from .recipes import RECIPES, Recipe, ScoringConfig, read_recipe, shaped
 from .report import page
 from .report.history import read_lines
 from .report.likelihood import HeldOutLikelihood, SortedPrior
@@ -36,38 +38,38 @@ def train(
     data: str | Path | None = None,
     out: str | Path | None = None,
     resume: str = "auto",
+    budget: str | None = None,
     console: bool = True,
 ) -> Path:
     """Train a recipe, a recipe's name or a config.yaml, score the model against the test split, and write the report. Returns the run folder.
 
     ``data`` names another data set or the folder that holds the images; ``out`` is the run folder (default: one under ``runs/``);
-    ``resume``: "auto" continues what the folder holds, "never" starts anew, a path names a checkpoint.
+    ``resume``: "auto" continues what the folder holds, "never" starts anew, a path names a checkpoint; ``budget`` is written into the result rows.
     Raises InputError for what cannot be used, and :class:`memogen.training.Stopped` when asked to stop (the run can then be continued).
     """
-    recipe = with_data(_recipe(recipe_or_config), data)
-    images = load_data(recipe)
-    recipe = replace(recipe, model=replace(recipe.model, image_shape=images.image_shape))
+    recipe, images = with_images(with_data(_recipe(recipe_or_config), data))
     folder = Path(out) if out is not None else default_folder(recipe)
     if not (folder / "config.yaml").exists():
         save_config(recipe, folder)
     state = _fit(recipe, images, folder, resume, console)
     save_config(recipe, folder)
     if int(os.environ.get("RANK", "0")) == 0:
-        _score(recipe, folder, state, console)
+        _score(recipe, folder, state, budget, console)
         page.write_report(folder, data=images)
     return folder
 
 
+def with_images(recipe: Recipe) -> tuple[Recipe, ImageData]:
+    """The recipe in the shape of its training images, and these."""
+    images = load_data(recipe)
+    return shaped(recipe, images.image_shape), images
+
+
 def _fit(recipe: Recipe, images: ImageData, folder: Path, resume: str, console: bool) -> TrainState:
-    share = recipe.training.batch_size // int(os.environ.get("WORLD_SIZE", "1"))
-    if recipe.model.norm == "batch" and share < 2:
-        raise InputError(f"training.batch_size: {share} image for each process, too few for batch norm: use 2 or more, or model.norm layer")
     torch.manual_seed(recipe.training.seed)
-    model, every = recipe.model.build(), recipe.scoring.likelihood_every
-    watched = model.memory is not None and every > 0
-    evaluators: dict[str, Evaluator] = {"prior": SortedPrior()} if watched else {}
-    if watched and "test" in data.splits(recipe.data.name, folder=recipe.data.folder):
-        evaluators["held_out"] = HeldOutLikelihood(load_data(recipe, split="test"))
+    model = recipe.model.build()
+    _check_share(recipe, model)
+    evaluators = _evaluators(recipe, model)
     return fit(
         model,
         recipe.objective,
@@ -77,9 +79,26 @@ def _fit(recipe: Recipe, images: ImageData, folder: Path, resume: str, console: 
         resume=resume,
         settings=settings(recipe),
         evaluators=evaluators,
-        evaluate_every=every if watched else 0,
+        evaluate_every=recipe.scoring.likelihood_every if evaluators else 0,
         console=console,
     )
+
+
+def _check_share(recipe: Recipe, model: nn.Module) -> None:
+    """Refuse a share of a process that batch norm cannot normalise."""
+    share = recipe.training.batch_size // int(os.environ.get("WORLD_SIZE", "1"))
+    if share < 2 and any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in model.modules()):
+        raise InputError(f"training.batch_size: {share} image for each process, too few for batch norm: use 2 or more, or another model.norm")
+
+
+def _evaluators(recipe: Recipe, model: nn.Module) -> dict[str, Evaluator]:
+    """What is followed while it trains."""
+    if not (isinstance(model, MemoryGAN) and model.memory is not None and recipe.scoring.likelihood_every):
+        return {}
+    evaluators: dict[str, Evaluator] = {"prior": SortedPrior()}
+    if "test" in data.splits(recipe.data.name, folder=recipe.data.folder):
+        evaluators["held_out"] = HeldOutLikelihood(load_data(recipe, split="test"))
+    return evaluators
 
 
 def load_data(recipe: Recipe, *, split: str = "train") -> ImageData:
@@ -96,7 +115,7 @@ def load_config(path: Path) -> Recipe:
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not YAML ({' '.join(str(error).split())}): mend it, or start from `memogen train RECIPE --dry-run`") from error
     try:
-        return configs.from_dict(Recipe, mapping, complete=False)
+        return read_recipe(mapping, complete=False)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
@@ -117,16 +136,20 @@ def default_folder(recipe: Recipe) -> Path:
 
 def settings(recipe: Recipe) -> dict[str, object]:
     """What a checkpoint must agree with to be continued: the model, the objective and the images, by flat names."""
-    plain = configs.to_dict(recipe)
-    plain["data"].pop("folder")
+    plain = _identity(recipe)
     return dict(_flat({name: plain[name] for name in ("data", "model", "objective")}))
 
 
 def config_hash(recipe: Recipe) -> str:
-    """Twelve digits that name the configuration in a result row."""
-    plain = configs.to_dict(recipe)
+    """Twelve digits that name the configuration in a result row (docs/decisions/0005-what-names-a-configuration.md)."""
+    return hashlib.sha256(json.dumps(_identity(recipe), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _identity(recipe: Recipe) -> dict[str, Any]:
+    """The configuration wherever its images lie."""
+    plain = configs.identity(recipe)
     plain["data"].pop("folder")
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:12]
+    return plain
 
 
 def _recipe(given: Recipe | str | Path) -> Recipe:
@@ -160,31 +183,36 @@ def _flat(mapping: Mapping[str, Any], prefix: str = "") -> list[tuple[str, objec
 # --- scores ---
 
 
-def _score(recipe: Recipe, folder: Path, state: TrainState, console: bool) -> None:
+def _score(recipe: Recipe, folder: Path, state: TrainState, budget: str | None, console: bool) -> None:
     """Append the finished model's scores and the real data's own to results.jsonl; a run that is scored already is left alone."""
     scoring, path = recipe.scoring, folder / "results.jsonl"
     if scoring.extractor is None or config_hash(recipe) in {row.get("config") for row in read_rows(path)}:
         return
-    test, train_split = load_data(recipe, split="test"), load_data(recipe)
     if console:
         print(f"scoring {scoring.num_samples:,} samples by {', '.join(scoring.metrics)} (--scoring.extractor null leaves it out)", file=sys.stderr)
-    device = choose_device(recipe.training.device)
-    options: Row = {"extractor": classifier(scoring.extractor, device=device), "metrics": scoring.metrics, "seed": scoring.seed, "progress": console}
-    model: Any = from_pretrained(folder / "model").to(device)
-    own = evaluate(model, test, num_samples=scoring.num_samples, **options)
-    real = score_images(test, train_split, **options)
+    own, real = _measure(recipe, scoring.extractor, folder / "model", console)
     printed = {claim.metric: claim.value for claim in recipe.claims}
     context = {
         "recipe": recipe.recipe,
         "seed": recipe.training.seed,
         "steps": state.step,
         "images": state.images_seen,
+        "budget": budget,
         "config": config_hash(recipe),
         "training_seconds": round(state.seconds, 1),
         "command": shlex.join(["memogen", *sys.argv[1:]]),
     }
     rows = [{**context, "variant": recipe.variant, **row, "paper": printed.get(str(row["metric"]))} for row in own]
     append_rows(path, rows + [{**context, "steps": 0, "images": 0, "training_seconds": 0, **row, "paper": None} for row in real])
+
+
+def _measure(recipe: Recipe, extractor: str, saved: Path, console: bool) -> tuple[list[Row], list[Row]]:
+    """The scores of the saved model and, of as many images at most, those of the test split."""
+    scoring, test, device = recipe.scoring, load_data(recipe, split="test"), choose_device(recipe.training.device)
+    options: Row = {"extractor": classifier(extractor, device=device), "metrics": scoring.metrics, "seed": scoring.seed, "progress": console}
+    model: Any = from_pretrained(saved).to(device)
+    own = evaluate(model, test, num_samples=scoring.num_samples, **options)
+    return own, score_images(test, load_data(recipe), num_samples=scoring.num_samples, **options)
 
 
 def read_rows(path: Path) -> list[Row]:

@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memogen.configs import from_dict, suggest, to_dict
+from memogen.configs import added, from_dict, identity, suggest, to_dict
 from memogen.training import TrainingConfig
 from memogen.types import InputError, OptimiserConfig
 
@@ -172,3 +172,49 @@ def test_a_complaint_of_the_config_itself_gets_its_path_once() -> None:
 def test_suggestions() -> None:
     assert suggest("pape", ["paper", "robust"]) == "did you mean 'paper'?"
     assert suggest("zzz", ["paper", "robust"]) == "choose from paper, robust"
+
+
+# --- what a configuration is known by ---
+
+
+@dataclass(frozen=True)
+class Later:
+    """Inner, some versions on: an option was added, then its default changed, and a whole part was added."""
+
+    num_slots: int = 4
+    mode: Literal["paper", "robust"] = "robust"
+    rate: float = 0.5
+    smooth: float = added(0.25, before=0.0)
+    head: Inner | None = added(None, before=None)
+
+
+@dataclass(frozen=True)
+class Whole:
+    part: Later = field(default_factory=Later)
+
+
+def test_an_added_option_leaves_the_name_of_what_was_measured_before() -> None:
+    assert identity(Later(smooth=0.0)) == identity(Inner()) == to_dict(Inner())
+    assert identity(Whole(Later(smooth=0.0))) == {"part": to_dict(Inner())}
+
+
+def test_what_was_not_possible_before_has_a_name_of_its_own() -> None:
+    assert identity(Later()) == {**to_dict(Inner()), "smooth": 0.25}, "the new default is not what there was before"
+    assert identity(Later(smooth=0.0, head=Inner(rate=0.1)))["head"] == to_dict(Inner(rate=0.1))
+    assert identity(Later(num_slots=5, smooth=0.0)) != identity(Later(smooth=0.0))
+
+
+def test_an_added_option_is_written_and_read_like_any_other() -> None:
+    assert to_dict(Later())["smooth"] == 0.25
+    assert from_dict(Later, {}, complete=False) == Later()
+    assert from_dict(Later, to_dict(Later(smooth=0.75))) == Later(smooth=0.75)
+
+
+def test_a_protocol_is_read_as_the_kind_that_is_named() -> None:
+    @dataclass(frozen=True)
+    class Loose:
+        part: object
+
+    assert from_dict(Loose, {"part": {"num_slots": 7}}, complete=False, kinds={"part": Inner}) == Loose(Inner(7))
+    with pytest.raises(InputError, match=r"^part\.slots: unknown option"):
+        from_dict(Loose, {"part": {"slots": 7}}, kinds={"part": Inner})

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def choose(name: str, row: Mapping[str, str | None], options: Mapping[str, str]) -> Recipe:
     """The recipe or configuration file of that name, with dotted options set; ``row`` holds the recipe's own arguments, such as its variant."""
     from memogen import configs, runs
-    from memogen.recipes import RECIPES, Recipe
+    from memogen.recipes import RECIPES, read_recipe
 
     given = {key: value for key, value in row.items() if value is not None}
     if name in RECIPES:
@@ -30,7 +30,7 @@ def choose(name: str, row: Mapping[str, str | None], options: Mapping[str, str])
         raise UsageError(f"{name}: no such recipe{nearest(name, RECIPES)}; there are {', '.join(RECIPES)}, or name a config.yaml")
     if not options:
         return recipe
-    return configs.from_dict(Recipe, override(configs.to_dict(recipe), options))
+    return read_recipe(override(configs.to_dict(recipe), options))
 
 
 def _call(recipe: Callable[..., Recipe], name: str, given: Mapping[str, str]) -> Recipe:

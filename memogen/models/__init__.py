@@ -5,4 +5,7 @@ from .memory_gan import MemoryConfig, MemoryGAN, MemoryGANConfig, MemoryGANObjec
 MODELS = {"memory_gan": MemoryGANConfig}
 """The family named in a saved model, and the configuration that builds it."""
 
-__all__ = ["MODELS", "MemoryConfig", "MemoryGAN", "MemoryGANConfig", "MemoryGANObjective", "NoiseConfig"]
+OBJECTIVES = {"memory_gan": MemoryGANObjective}
+"""The same for the objective that trains it."""
+
+__all__ = ["MODELS", "OBJECTIVES", "MemoryConfig", "MemoryGAN", "MemoryGANConfig", "MemoryGANObjective", "NoiseConfig"]

@@ -1,7 +1,7 @@
 """One function per data set of a paper; each returns a :class:`Recipe` with the printed number beside it."""
 
 from . import memory_gan
-from .recipe import Claim, DataConfig, Recipe, ScoringConfig
+from .recipe import Claim, DataConfig, Recipe, ScoringConfig, read_recipe, shaped
 
 RECIPES = {
     f"memory_gan/{recipe.__name__}": recipe
@@ -17,4 +17,4 @@ RECIPES = {
 }
 """Every recipe by the name the command line knows."""
 
-__all__ = ["RECIPES", "Claim", "DataConfig", "Recipe", "ScoringConfig"]
+__all__ = ["RECIPES", "Claim", "DataConfig", "Recipe", "ScoringConfig", "read_recipe", "shaped"]

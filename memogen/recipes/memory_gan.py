@@ -77,7 +77,7 @@ def cifar10(variant: Variant = "memory_gan", fidelity: Fidelity = "robust") -> R
     """CIFAR-10 with the residual networks and sizes of Table 3: 4,128,259 parameters, the paper's 4,128K."""
     recipe = _fidelity(_residual("memory_gan/cifar10", "cifar10", (3, 32, 32)), fidelity)
     if fidelity == "code":
-        recipe = replace(recipe, objective=replace(recipe.objective, information=1e-6))
+        recipe = replace(recipe, objective=replace(_parts(recipe)[1], information=1e-6))
     return _variant(recipe, variant)
 
 
@@ -131,7 +131,7 @@ def _variant(recipe: Recipe, variant: Variant) -> Recipe:
     """A row of Table 2, with the number printed for it."""
     if variant not in VARIANTS:
         raise InputError(f"variant: {variant!r} is no row of the table: choose {', '.join(VARIANTS)}")
-    model, objective = recipe.model, recipe.objective
+    model, objective = _parts(recipe)
     assert model.memory is not None
     if variant == "no_em":
         model = replace(model, memory=replace(model.memory, writing=replace(model.memory.writing, rule="kaiser")))
@@ -150,11 +150,18 @@ def _fidelity(recipe: Recipe, fidelity: Fidelity) -> Recipe:
         return recipe
     if fidelity not in ("paper", "code"):
         raise InputError(f"fidelity: {fidelity!r} is unknown: choose robust, paper or code")
-    assert recipe.model.memory is not None
-    memory = replace(recipe.model.memory, concentration=1.0, reading=ReadPolicy.preset(fidelity), writing=WritePolicy.preset(fidelity))
+    model, objective = _parts(recipe)
+    assert model.memory is not None
+    memory = replace(model.memory, concentration=1.0, reading=ReadPolicy.preset(fidelity), writing=WritePolicy.preset(fidelity))
     law: Literal["uniform", "normal"] = "normal" if fidelity == "paper" else "uniform"
-    model = replace(recipe.model, memory=memory, noise=replace(recipe.model.noise, law=law))
-    objective = replace(recipe.objective, adversarial="saturating")
+    model = replace(model, memory=memory, noise=replace(model.noise, law=law))
+    objective = replace(objective, adversarial="saturating")
     if fidelity == "code":
         objective = replace(objective, information_form="squared", write_in_generator_step=True)
     return replace(recipe, model=model, objective=objective)
+
+
+def _parts(recipe: Recipe) -> tuple[MemoryGANConfig, MemoryGANObjective]:
+    """The model's and the objective's options under their own types."""
+    assert isinstance(recipe.model, MemoryGANConfig) and isinstance(recipe.objective, MemoryGANObjective)
+    return recipe.model, recipe.objective

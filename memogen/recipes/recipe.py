@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
+from torch import nn
+
+from .. import configs
 from ..data import DataOptions
-from ..models import MemoryGANConfig, MemoryGANObjective
+from ..models import MODELS, OBJECTIVES
 from ..training import TrainingConfig
+from ..types import InputError, Objective
 
 
 @dataclass(frozen=True)
@@ -43,15 +49,41 @@ class ScoringConfig:
     likelihood_every: int = 500
 
 
+class ModelConfig(Protocol):
+    """A family's frozen dataclass of options: what ``memogen.models.MODELS`` lists."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]: ...
+    def build(self) -> nn.Module: ...
+
+
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that makes a run; config.yaml holds exactly this. ``model.image_shape`` is set from the data when the run starts."""
+    """Everything that makes a run; config.yaml holds exactly this. ``model.image_shape`` is set from the data when the run starts.
+
+    ``recipe`` is FAMILY/NAME; the family says which options ``model`` and ``objective`` have.
+    """
 
     recipe: str
     variant: str
     data: DataConfig
-    model: MemoryGANConfig
-    objective: MemoryGANObjective
+    model: ModelConfig
+    objective: Objective
     training: TrainingConfig
     scoring: ScoringConfig = field(default_factory=ScoringConfig)
     claims: tuple[Claim, ...] = ()
+
+
+def read_recipe(mapping: object, *, complete: bool = True) -> Recipe:
+    """A recipe from a plain mapping, strictly; ``complete`` False lets keys with a default be left out. Raises InputError."""
+    family = str(mapping.get("recipe", "")).partition("/")[0] if isinstance(mapping, Mapping) else ""
+    if family and family not in MODELS:
+        raise InputError(f"recipe: {family!r} is no family of models: {configs.suggest(family, MODELS)}")
+    kinds = {"model": MODELS[family], "objective": OBJECTIVES[family]} if family else {}
+    return configs.from_dict(Recipe, mapping, complete=complete, kinds=kinds)
+
+
+def shaped(recipe: Recipe, image_shape: tuple[int, int, int]) -> Recipe:
+    """The recipe for images of that shape."""
+    model: Any = recipe.model  # a dataclass, which a protocol cannot say
+    return replace(recipe, model=replace(model, image_shape=image_shape))

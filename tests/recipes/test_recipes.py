@@ -9,8 +9,9 @@ import yaml
 
 from memogen import configs
 from memogen.data import DATASETS
-from memogen.recipes import RECIPES, Recipe
+from memogen.recipes import RECIPES, read_recipe, shaped
 from memogen.recipes.memory_gan import VARIANTS
+from memogen.types import InputError
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -20,7 +21,24 @@ def test_recipes_survive_yaml(name: str, variant: str) -> None:
     assert (recipe.recipe, recipe.variant) == (name, variant)
     assert recipe.data.name in DATASETS
     text = yaml.safe_dump(configs.to_dict(recipe))
-    assert configs.from_dict(Recipe, yaml.safe_load(text)) == recipe
+    assert read_recipe(yaml.safe_load(text)) == recipe
+
+
+def test_a_recipe_of_no_family_is_refused() -> None:
+    mapping = configs.to_dict(RECIPES["memory_gan/digits"]())
+    with pytest.raises(InputError, match=r"^recipe: 'memory_gam' .* did you mean 'memory_gan'"):
+        read_recipe({**mapping, "recipe": "memory_gam/digits"})
+    with pytest.raises(InputError, match=r"^recipe: missing"):
+        read_recipe({name: value for name, value in mapping.items() if name != "recipe"})
+    with pytest.raises(InputError, match="not a mapping"):
+        read_recipe([1])
+
+
+def test_shaped_changes_the_shape_alone() -> None:
+    recipe = RECIPES["memory_gan/digits"]()
+    other = shaped(recipe, (3, 16, 16))
+    assert other.model.image_shape == (3, 16, 16)
+    assert shaped(other, recipe.model.image_shape) == recipe
 
 
 def test_variants_are_the_rows_of_table_2() -> None:
