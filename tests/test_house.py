@@ -28,7 +28,8 @@ def test_files_are_under_the_wall(path: Path) -> None:
 @pytest.mark.parametrize("path", SOURCES, ids=name)
 def test_forbidden_means(path: Path) -> None:
     tree = ast.parse(path.read_text())
-    called = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    called = {ast.unparse(node.func) for node in calls if not any(ast.unparse(option) == "weights_only=True" for option in node.keywords)}
     assert not called & {"hasattr", "torch.load", "torch.save", "eval", "exec", "pickle.load", "pickle.loads"}
     stars = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names)]
     assert not stars

@@ -2,21 +2,26 @@
 
 from memogen.evaluation.copies import nearest_images
 from memogen.evaluation.evaluate import ScoreConfig, ScoreEvaluator, append_rows, evaluate, score_images
-from memogen.evaluation.features import Classifier, Extractor, classifier
+from memogen.evaluation.extractors import ModuleExtractor
+from memogen.evaluation.features import Classifier, Extractor, classifier, extractor
 from memogen.evaluation.fid import FeatureStatistics, frechet_distance
 from memogen.evaluation.inception_score import InceptionScore
 from memogen.evaluation.prdc import prdc
+from memogen.evaluation.resizing import ImageInput
 
 __all__ = [
     "Classifier",
     "Extractor",
     "FeatureStatistics",
+    "ImageInput",
     "InceptionScore",
+    "ModuleExtractor",
     "ScoreConfig",
     "ScoreEvaluator",
     "append_rows",
     "classifier",
     "evaluate",
+    "extractor",
     "frechet_distance",
     "nearest_images",
     "prdc",

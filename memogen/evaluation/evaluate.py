@@ -127,7 +127,13 @@ def _score(stream: Iterable[Tensor], data: ImageData, extractor: Extractor, conf
         for image in stream:
             _update(scores, image.to(device), extractor)
             bar.advance(len(image))
-    base = {"extractor": extractor.version, "extractor_accuracy": extractor.accuracy, "num_samples": config.num_samples, "resize": "none", **protocol}
+    base = {
+        "extractor": extractor.version,
+        "extractor_accuracy": extractor.accuracy,
+        "num_samples": config.num_samples,
+        "resize": extractor.resize,
+        **protocol,
+    }
     common = {"split": data.split, "task": None, "class": None, "device": device.type, "seconds": time.perf_counter() - began, "version": __version__}
     results = [result for score in scores for result in score.results()]
     return [{"metric": r.metric, "value": r.value, "spread": r.spread, "protocol": {**base, **r.protocol}, **common} for r in results]

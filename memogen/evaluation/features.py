@@ -11,10 +11,12 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Shaped, UInt8
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from memogen.evaluation.extractors import ModuleExtractor
+from memogen.evaluation.inception_weights import INCEPTION, inception_v3
 from memogen.evaluation.network import SmallResNet
 from memogen.types import InputError
 
@@ -25,13 +27,16 @@ WEIGHTS = Path(__file__).parent / "weights"
 class Extractor(Protocol):
     """Anything that reads uint8 images: ``features`` (b, f) for distances, the call itself logits (b, classes) for the inception score.
 
-    ``version`` names the exact weights in every result; ``accuracy`` is None where it is no classifier.
+    ``version`` names the exact weights in every result, ``resize`` what is done to an image's size ("none" where nothing is);
+    ``accuracy`` is None where it is no classifier.
     """
 
     @property
     def name(self) -> str: ...
     @property
     def version(self) -> str: ...
+    @property
+    def resize(self) -> str: ...
     @property
     def accuracy(self) -> float | None: ...
 
@@ -85,8 +90,7 @@ class Classifier(nn.Module):
     @classmethod
     def read(cls, path: Path) -> Classifier:
         """A classifier from its weight file."""
-        with safe_open(path, "pt") as file:
-            card = json.loads(file.metadata()["classifier"])
+        card = json.loads(_metadata(path)["classifier"])
         for name in ("image_shape", "classes", "widths"):
             card[name] = tuple(card[name])
         return cls(Card(**card), load_file(path))
@@ -102,6 +106,10 @@ class Classifier(nn.Module):
     @property
     def version(self) -> str:
         return f"{self.card.name}-v1:{self._digest[:8]}"
+
+    @property
+    def resize(self) -> str:
+        return "none"
 
     def train(self, mode: bool = True) -> Classifier:
         """Stays in evaluation mode whatever it is told."""
@@ -132,6 +140,23 @@ class Classifier(nn.Module):
             raise InputError(f"classifier {self.name}: images are {tuple(image.shape[1:])}: give (c, h, w) = {self.card.image_shape}")
 
 
+def extractor(name: str | Path, *, device: torch.device | str = "cpu") -> Classifier | ModuleExtractor:
+    """The extractor of that name: a shipped classifier or "inception-v3"; or of that file: a classifier's or Inception's weights.
+
+    Another name, or a file of something else, is an InputError. See :func:`~memogen.evaluation.inception_weights.inception_v3`.
+    """
+    if str(name) in classifier_names():
+        return classifier(str(name), device=device)
+    if str(name) == INCEPTION:
+        return inception_v3().to(device)
+    path = Path(name).expanduser()
+    if not path.is_file():
+        names = ", ".join((*classifier_names(), INCEPTION))
+        raise InputError(f"extractor {str(name)!r}: neither a name nor a file of weights: choose one of {names}, or give a file")
+    is_classifier = path.suffix == ".safetensors" and "classifier" in _metadata(path)
+    return (Classifier.read(path) if is_classifier else inception_v3(path)).to(device)
+
+
 def classifier(name: str, *, device: torch.device | str = "cpu") -> Classifier:
     """The classifier of that name that ships with the package; an unknown name is an InputError that lists the names there are."""
     path = WEIGHTS / f"{name}-v1.safetensors"
@@ -143,6 +168,14 @@ def classifier(name: str, *, device: torch.device | str = "cpu") -> Classifier:
 def classifier_names() -> tuple[str, ...]:
     """The names :func:`classifier` knows: one per weight file in the package."""
     return tuple(sorted(path.name.removesuffix("-v1.safetensors") for path in WEIGHTS.glob("*-v1.safetensors")))
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    try:
+        with safe_open(path, "pt") as file:
+            return file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"weights: {path}: cannot be read ({error}): give a .safetensors file") from error
 
 
 def save_classifier(trained: Classifier, path: Path, *, accuracy: float) -> Path:

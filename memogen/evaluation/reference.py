@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
@@ -20,7 +20,9 @@ from torch import Tensor
 from memogen.data.cache import cache_root
 from memogen.evaluation.features import Extractor
 from memogen.evaluation.fid import FeatureStatistics
+from memogen.evaluation.processes import Processes
 from memogen.evaluation.progress import Bar
+from memogen.evaluation.stream import resize_of
 from memogen.types import ImageData
 
 BLOCK = 250  # images at a time wherever real data are read: fixed, so that a cached number is the number computed afresh
@@ -30,7 +32,7 @@ BLOCK = 250  # images at a time wherever real data are read: fixed, so that a ca
 class Reference:
     """Real data as one extractor sees them. ``cache`` None keeps statistics in memory only, and so does data without a digest.
 
-    ``device`` is where the extractor lives; ``bar`` shows how far the reading is.
+    ``device`` is where the extractor lives; ``bar`` shows how far the reading is. Several ``processes`` read in turns.
     """
 
     data: ImageData
@@ -38,6 +40,8 @@ class Reference:
     cache: Path | None = None
     device: torch.device | str = "cpu"
     bar: Bar | None = None
+    processes: Processes = field(default_factory=Processes)
+    _known: dict[int, Tensor] = field(default_factory=dict, repr=False, compare=False)  # features read so far, by seed
 
     @property
     def protocol(self) -> dict[str, object]:
@@ -48,14 +52,25 @@ class Reference:
         """Mean and covariance of the features of all the data, from the cache where they are known."""
         path = self._path()
         found = _read(path)
-        if found is None:
+        if found is None or self.processes.any(found is None):  # a process that has none needs the others to read with it
             found = self._measure()
             _write(found, path)
         return found
 
-    def features(self, num: int, *, seed: int = 0) -> Float[Tensor, "n f"]:
-        """The features of at most ``num`` images, chosen by ``seed``: data sorted by class are not cut after the first classes."""
-        return torch.cat(list(self._extract(shuffled(len(self.data), seed)[:num])))
+    def features(self, num: int | None = None, *, seed: int = 0) -> Float[Tensor, "n f"]:
+        """The features of all or at most ``num`` images, in an order drawn by ``seed``: data sorted by class are not cut after the first classes.
+
+        No image is read twice, however often and however many are asked for.
+        """
+        order = shuffled(len(self.data), seed)
+        wanted = len(order) if num is None else min(num, len(order))
+        known = self._known.get(seed)
+        have = 0 if known is None else len(known)
+        if have < wanted:
+            new = list(self._extract(order[have : -(-wanted // BLOCK) * BLOCK]))  # whole blocks, so that a feature does not depend on ``num``
+            known = self._known[seed] = torch.cat(new if known is None else [known, *new])
+        assert known is not None, "data holds at least one image"
+        return known[:wanted]
 
     def _measure(self) -> FeatureStatistics:
         statistics: FeatureStatistics | None = None
@@ -67,16 +82,17 @@ class Reference:
     def _extract(self, order: Int[np.ndarray, " n"]) -> Iterator[Float[Tensor, "b f"]]:
         bar = self.bar or Bar(shown=False)
         bar.stage("real data", len(order))
-        for block in read_blocks(self.data, order):
+        for turn in self.processes.turns(len(order), BLOCK):
+            block = torch.from_numpy(np.ascontiguousarray(self.data.image[order[turn.start : turn.start + turn.num]]))
             with torch.no_grad():
                 features = self.extractor.features(block.to(self.device)).cpu()
-            bar.advance(len(block))
-            yield features
+            bar.advance(turn.total)
+            yield self.processes.gather(features, turn)
 
     def _path(self) -> Path | None:
         if self.cache is None or not self.data.digest:
             return None
-        key = json.dumps({"format": 1, "extractor": self.extractor.version, **self.protocol, "resize": "none"}, sort_keys=True)
+        key = json.dumps({"format": 1, "extractor": self.extractor.version, **self.protocol, "resize": self.extractor.resize}, sort_keys=True)
         return self.cache / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
 
 

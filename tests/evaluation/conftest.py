@@ -16,7 +16,7 @@ from memogen.types import ImageData, Latents
 class Moments(nn.Module):
     """An extractor without training: features are four fixed projections of the pixels, logits ten others."""
 
-    name, version, accuracy = "moments", "moments:1", None
+    name, version, resize, accuracy = "moments", "moments:1", "none", None
 
     def __init__(self, size: int = 16) -> None:
         super().__init__()
