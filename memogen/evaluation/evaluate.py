@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
-import json
-import os
+import signal
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
-import torch
-from jaxtyping import UInt8
-from torch import Tensor, nn
+import numpy as np
+from torch import nn
 
 from memogen import __version__
-from memogen.evaluation.features import Extractor, ReadsLogits, classifier
+from memogen.evaluation import features
+from memogen.evaluation.features import Extractor
+from memogen.evaluation.labelled import LABELLED, Labelled
+from memogen.evaluation.processes import Processes
 from memogen.evaluation.progress import Bar
-from memogen.evaluation.reference import Reference, default_cache, read_blocks, shuffled
-from memogen.evaluation.scores import Score, start_scores
-from memogen.types import GenerativeModel, ImageData, InputError, to_uint8
+from memogen.evaluation.reference import Reference, default_cache, shuffled
+from memogen.evaluation.rows import Interrupted, Row, append_rows
+from memogen.evaluation.scores import SCORES, Comparison, Result, Score
+from memogen.evaluation.stream import Source, Watch, device_of, image_source, model_source, sample_stream
+from memogen.training.stopping import StopRequest, stop_requests
+from memogen.types import GenerativeModel, ImageData, InputError
 
-Row = dict[str, object]
+__all__ = ["METRICS", "Interrupted", "Row", "ScoreConfig", "ScoreEvaluator", "append_rows", "evaluate", "sample_stream", "score_images"]
+
+METRICS = (*SCORES, *LABELLED)
+Order = Literal["drawn", "given"]
 
 
 @dataclass(frozen=True)
 class ScoreConfig:
-    """What to score and how. ``batch_size`` moves memory and speed, never a score. ``cache`` None keeps real statistics in memory only."""
+    """What to score and how. ``batch_size`` moves memory and speed, never a score. ``cache`` None keeps real statistics in memory only.
+
+    Among several ``processes`` each takes its share of the images, and all get the rows that one process would get.
+    """
 
     metrics: tuple[str, ...] = ("is", "fid")
     num_samples: int = 10_000
@@ -34,12 +45,16 @@ class ScoreConfig:
     batch_size: int = 250
     cache: Path | None = field(default_factory=default_cache)
     progress: bool = True
+    processes: Processes = field(default_factory=Processes)
 
     def __post_init__(self) -> None:
         if self.num_samples < 1 or self.batch_size < 1:
             raise InputError(f"num_samples is {self.num_samples} and batch_size {self.batch_size}: both must be at least 1")
         if not self.metrics:
             raise InputError("metrics: none given: choose for example is,fid")
+        for name in self.metrics:
+            if name not in METRICS:
+                raise InputError(f"metric {name!r}: unknown: choose from {', '.join(METRICS)}")
 
 
 def evaluate(
@@ -52,15 +67,19 @@ def evaluate(
     seed: int = 0,
     batch_size: int = 250,
     progress: bool = True,
+    train: ImageData | None = None,
+    processes: Processes | None = None,
 ) -> list[Row]:
     """Score ``num_samples`` samples of ``model`` against ``data``: one row per number, as in a run's results.jsonl.
 
     ``extractor`` is a name of a shipped classifier or any :class:`~memogen.evaluation.features.Extractor`, on the device it is to run on.
-    Sample i depends on (seed, i) alone, and images are never resized.
+    Sample i depends on (seed, i) alone. ``train`` holds the model's training images, for the metrics that look for copies or train a classifier.
+    With ``processes=Processes.joined()``, called on every process, each draws its share and all return the same rows.
+    Ctrl-C raises :class:`~memogen.evaluation.rows.Interrupted`, which holds the rows of what was seen.
     """
-    config = ScoreConfig(tuple(metrics), num_samples, seed, batch_size, progress=progress)
-    stream = sample_stream(model, num_samples, seed=seed, batch_size=batch_size)
-    return _score(stream, data, _extractor(extractor), config, {"seed": seed})
+    config = ScoreConfig(tuple(metrics), num_samples, seed, batch_size, progress=progress, processes=processes or Processes())
+    job = _Job(data, train, _extractor(extractor), config, {"seed": seed})
+    return job.rows(model_source(model, seed=seed), model)
 
 
 def score_images(
@@ -73,16 +92,20 @@ def score_images(
     seed: int = 0,
     variant: str = "real",
     progress: bool = True,
+    train: ImageData | None = None,
+    order: Order = "drawn",
 ) -> list[Row]:
     """Score given images, such as held-out data or a folder of samples, as :func:`evaluate` scores a model; rows carry ``variant``.
 
-    The images are taken in an order drawn by ``seed``, so that the splits of a data set sorted by class are alike.
+    ``order`` "drawn" takes the images in an order drawn by ``seed``, so that the splits of a data set sorted by class are alike. "given" takes
+    them as they stand, in files by name: a model's own samples, numbered in its order, then get exactly the model's scores.
     """
     num = min(num_samples or len(images), len(images))
     config = ScoreConfig(tuple(metrics), max(num, 1), seed, progress=progress)
-    source = {"data": images.name, "split": images.split, "digest": images.digest}
-    rows = _score(read_blocks(images, shuffled(len(images), seed)[:num]), data, _extractor(extractor), config, {"seed": seed, "images": source})
-    return [{**row, "variant": variant} for row in rows]
+    source = {"data": images.name, "split": images.split, "digest": images.digest} | ({"order": order} if order == "given" else {})
+    places = shuffled(len(images), seed) if order == "drawn" else np.arange(len(images))
+    job = _Job(data, train, _extractor(extractor), config, {"seed": seed, "images": source})
+    return [{**row, "variant": row.get("variant", variant)} for row in job.rows(image_source(images, places[:num]), images)]
 
 
 @dataclass(frozen=True)
@@ -95,84 +118,93 @@ class ScoreEvaluator:
     def __call__(self, model: nn.Module, data: ImageData, *, seed: int) -> dict[str, float]:
         if not isinstance(model, GenerativeModel):
             raise InputError(f"scoring: {type(model).__name__} does not draw samples: give a model with sample() and image_range")
-        stream = sample_stream(model, self.config.num_samples, seed=seed, batch_size=self.config.batch_size)
-        rows = _score(stream, data, _extractor(self.extractor), self.config, {"seed": seed})
+        rows = _Job(data, None, _extractor(self.extractor), self.config, {"seed": seed}).rows(model_source(model, seed=seed), model)
         return {str(row["metric"]): float(str(row["value"])) for row in rows}
 
 
-@torch.no_grad()
-def sample_stream(model: GenerativeModel, num: int, *, seed: int = 0, batch_size: int = 250) -> Iterator[UInt8[Tensor, "b c h w"]]:
-    """Samples 0 to num - 1 of ``seed`` as uint8, drawn in evaluation mode; every part's mode is put back after each batch."""
-    for start in range(0, num, batch_size):
-        with _evaluation_mode(model):
-            image = model.sample(min(batch_size, num - start), seed=seed, start=start)
-        yield to_uint8(image, model.image_range)
+@dataclass(frozen=True)
+class _Job:
+    """One scoring: what is compared with what, and what all its rows say."""
+
+    data: ImageData
+    train: ImageData | None
+    extractor: Extractor
+    config: ScoreConfig
+    protocol: Mapping[str, object]
+
+    def rows(self, source: Source, subject: GenerativeModel | ImageData) -> list[Row]:
+        """All rows; on Ctrl-C, :class:`Interrupted` with those there are."""
+        began, rows = time.perf_counter(), list[Row]()
+        try:
+            with Bar(shown=self.config.progress and self.config.processes.rank == 0) as bar:
+                for result in self._results(source, subject, bar):
+                    rows.append({**self._row(result), "seconds": time.perf_counter() - began})
+        except KeyboardInterrupt as stopped:
+            raise Interrupted(rows) from stopped
+        return rows
+
+    def _results(self, source: Source, subject: GenerativeModel | ImageData, bar: Bar) -> Iterator[Result]:
+        config = self.config
+        shared = tuple(name for name in config.metrics if name in SCORES)
+        if shared:
+            yield from self._streamed(shared, source, bar)
+        labelled = Labelled(subject, self.data, self.train, self.extractor, config.num_samples, config.seed, config.batch_size, bar, config.processes)
+        for name in config.metrics:
+            if name in LABELLED:
+                yield from LABELLED[name](labelled)
+
+    def _streamed(self, names: tuple[str, ...], source: Source, bar: Bar) -> Iterator[Result]:
+        """The scores that share one stream. A wish to stop ends the stream after its batch, and then the scoring after what was seen."""
+        config, seen = self.config, 0
+        comparison = self._comparison(bar)
+        scores = [SCORES[name](comparison) for name in names]
+        watch = Watch(self.extractor, config.batch_size, bar, config.processes, probabilities="is" in names)
+        with _stops() as request:
+            for part in watch(source, config.num_samples):
+                for score in scores:
+                    score.update(part)
+                seen += len(part)
+                if config.processes.any(request.made):
+                    break
+        for score in scores:
+            yield from score.results() if seen == config.num_samples else _unfinished(score, seen)
+        if seen < config.num_samples:
+            raise KeyboardInterrupt
+
+    def _comparison(self, bar: Bar) -> Comparison:
+        config, device = self.config, device_of(self.extractor)
+        reference, training = (
+            None if data is None else Reference(data, self.extractor, config.cache, device, bar, config.processes) for data in (self.data, self.train)
+        )
+        assert reference is not None, "there are always data to compare with"
+        return Comparison(config.num_samples, reference, training, config.seed)
+
+    def _row(self, result: Result) -> Row:
+        base = {
+            "extractor": self.extractor.version,
+            "extractor_accuracy": self.extractor.accuracy,
+            "num_samples": self.config.num_samples,
+            "resize": self.extractor.resize,
+            **self.protocol,
+        }
+        row: Row = {"metric": result.metric, "value": result.value, "spread": result.spread, "protocol": {**base, **result.protocol}}
+        where = {"split": self.data.split, "task": None, "class": None, "device": device_of(self.extractor).type, "version": __version__}
+        return {**row, **where} if result.variant is None else {**row, **where, "variant": result.variant}
 
 
-def append_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
-    """Append rows to a JSONL file in a single write, so that a reader or another writer sees all of them or none; flushed to the disk."""
-    text = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "ab", buffering=0) as file:
-        file.write((_mending(path) + text).encode())
-        os.fsync(file.fileno())
+def _unfinished(score: Score, seen: int) -> list[Result]:
+    """What a score says of the first ``seen`` samples, marked as such; nothing where they are too few for it."""
+    try:
+        found = score.results()
+    except InputError:
+        return []
+    return [replace(result, protocol={"num_samples": seen, **result.protocol, "interrupted": True}) for result in found]
 
 
-def _score(stream: Iterable[Tensor], data: ImageData, extractor: Extractor, config: ScoreConfig, protocol: Mapping[str, object]) -> list[Row]:
-    began = time.perf_counter()
-    device = _device(extractor)
-    with Bar(shown=config.progress) as bar:
-        scores = start_scores(config.metrics, config.num_samples, Reference(data, extractor, config.cache, device, bar))
-        bar.stage("samples", config.num_samples)
-        for image in stream:
-            _update(scores, image.to(device), extractor)
-            bar.advance(len(image))
-    base = {
-        "extractor": extractor.version,
-        "extractor_accuracy": extractor.accuracy,
-        "num_samples": config.num_samples,
-        "resize": extractor.resize,
-        **protocol,
-    }
-    common = {"split": data.split, "task": None, "class": None, "device": device.type, "seconds": time.perf_counter() - began, "version": __version__}
-    results = [result for score in scores for result in score.results()]
-    return [{"metric": r.metric, "value": r.value, "spread": r.spread, "protocol": {**base, **r.protocol}, **common} for r in results]
-
-
-@torch.no_grad()
-def _update(scores: list[Score], image: Tensor, extractor: Extractor) -> None:
-    features = extractor.features(image)
-    logits = extractor.logits(features) if isinstance(extractor, ReadsLogits) else extractor(image)
-    probabilities = logits.double().softmax(dim=1)
-    for score in scores:
-        score.update(features, probabilities)
+def _stops() -> AbstractContextManager[StopRequest]:
+    """Ctrl-C as a wish; where somebody else listens for it already, such as a training that this is part of, it stays theirs."""
+    return stop_requests() if signal.getsignal(signal.SIGINT) is signal.default_int_handler else nullcontext(StopRequest())
 
 
 def _extractor(extractor: Extractor | str) -> Extractor:
-    return classifier(extractor) if isinstance(extractor, str) else extractor
-
-
-def _device(extractor: Extractor) -> torch.device:
-    tensors = [*extractor.parameters(), *extractor.buffers()] if isinstance(extractor, nn.Module) else []
-    return tensors[0].device if tensors else torch.device("cpu")
-
-
-@contextmanager
-def _evaluation_mode(model: GenerativeModel) -> Iterator[None]:
-    modes = [(part, part.training) for part in model.modules()] if isinstance(model, nn.Module) else []
-    try:
-        for part, _ in modes:
-            part.training = False
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode
-
-
-def _mending(path: Path) -> str:
-    """A newline where an earlier write was cut off, so that only its own row is lost."""
-    if not path.exists() or path.stat().st_size == 0:
-        return ""
-    with open(path, "rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return "" if file.read(1) == b"\n" else "\n"
+    return features.extractor(extractor) if isinstance(extractor, str) else extractor

@@ -43,7 +43,26 @@ class InceptionScore:
         """(mean, standard deviation) over the splits, once all samples have been seen."""
         if self._mass is None or self.seen < self.num_samples:
             raise InputError(f"inception score: {self.seen} of {self.num_samples} samples seen: update it with the rest first")
-        marginal = self._mass / self._count[:, None]
-        divergence = self._negative_entropy / self._count - torch.special.xlogy(marginal, marginal).sum(1)
+        return self._over(self.splits)
+
+    @property
+    def finished(self) -> int:
+        """The number of splits all of whose images have been seen."""
+        return self.seen * self.splits // self.num_samples
+
+    def images_in(self, splits: int) -> int:
+        """The number of images in the first so many splits."""
+        return -(-splits * self.num_samples // self.splits)
+
+    def compute_finished(self) -> tuple[float, float]:
+        """(mean, standard deviation) over the splits that are finished: as many images in each as after the last sample."""
+        if not self.finished:
+            raise InputError(f"inception score: {self.seen} of {self.num_samples} samples seen: not one of {self.splits} splits is finished")
+        return self._over(self.finished)
+
+    def _over(self, splits: int) -> tuple[float, float]:
+        assert self._mass is not None, "some samples have been seen"
+        marginal = self._mass[:splits] / self._count[:splits, None]
+        divergence = self._negative_entropy[:splits] / self._count[:splits] - torch.special.xlogy(marginal, marginal).sum(1)
         score = divergence.exp()
         return float(score.mean()), float(score.std(correction=0))

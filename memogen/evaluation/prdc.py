@@ -66,5 +66,10 @@ def distances(a: Float[Tensor, "p f"], b: Float[Tensor, "q f"]) -> Float[Tensor,
 def _check(real: Tensor, fake: Tensor, k: int) -> None:
     if real.ndim != 2 or fake.ndim != 2 or real.shape[1] != fake.shape[1]:
         raise InputError(f"precision and recall: features are {tuple(real.shape)} and {tuple(fake.shape)}: use one extractor for both")
-    if min(len(real), len(fake)) <= k:
-        raise InputError(f"precision and recall: {len(real)} real and {len(fake)} generated images: k = {k} needs at least {k + 1} of each")
+    check_counts(len(real), len(fake), k)
+
+
+def check_counts(real: int, fake: int, k: int) -> None:
+    """Refuse fewer images than have a k-th neighbour among the others."""
+    if min(real, fake) <= k:
+        raise InputError(f"precision and recall: {real} real and {fake} generated images: k = {k} needs at least {k + 1} of each")

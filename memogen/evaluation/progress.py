@@ -1,4 +1,4 @@
-"""A progress bar with the time left, on standard error and only on a terminal."""
+"""A progress bar with the rate and the time left, on standard error and only on a terminal."""
 
 from __future__ import annotations
 
@@ -6,7 +6,16 @@ import sys
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+
+class Rate(ProgressColumn):
+    """How many a second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:,.0f}/s" if speed >= 10 else f"{speed:.2g}/s")
 
 
 class Bar:
@@ -14,7 +23,7 @@ class Bar:
 
     def __init__(self, *, shown: bool = True) -> None:
         console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("left"), TimeRemainingColumn())
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TextColumn("left"), TimeRemainingColumn())
         self._progress = Progress(*columns, console=console, transient=True, disable=not (shown and sys.stderr.isatty()))
         self._task = self._progress.add_task("", total=None)
 

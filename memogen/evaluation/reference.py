@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -22,8 +22,8 @@ from memogen.evaluation.features import Extractor
 from memogen.evaluation.fid import FeatureStatistics
 from memogen.evaluation.processes import Processes
 from memogen.evaluation.progress import Bar
-from memogen.evaluation.stream import resize_of
-from memogen.types import ImageData
+from memogen.evaluation.stream import image_source
+from memogen.types import ImageData, InputError
 
 BLOCK = 250  # images at a time wherever real data are read: fixed, so that a cached number is the number computed afresh
 
@@ -41,7 +41,7 @@ class Reference:
     device: torch.device | str = "cpu"
     bar: Bar | None = None
     processes: Processes = field(default_factory=Processes)
-    _known: dict[int, Tensor] = field(default_factory=dict, repr=False, compare=False)  # features read so far, by seed
+    _known: dict[int, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)  # features read so far, by seed
 
     @property
     def protocol(self) -> dict[str, object]:
@@ -52,9 +52,10 @@ class Reference:
         """Mean and covariance of the features of all the data, from the cache where they are known."""
         path = self._path()
         found = _read(path)
-        if found is None or self.processes.any(found is None):  # a process that has none needs the others to read with it
-            found = self._measure()
-            _write(found, path)
+        if not self.processes.any(found is None) and found is not None:  # a process that has none needs all others to read with it
+            return found
+        found = self._measure()
+        _write(found, path)
         return found
 
     def features(self, num: int | None = None, *, seed: int = 0) -> Float[Tensor, "n f"]:
@@ -62,15 +63,15 @@ class Reference:
 
         No image is read twice, however often and however many are asked for.
         """
+        if not len(self.data):
+            raise InputError(f"data {self.data.name}: no images in split {self.data.split}: give another")
         order = shuffled(len(self.data), seed)
         wanted = len(order) if num is None else min(num, len(order))
-        known = self._known.get(seed)
-        have = 0 if known is None else len(known)
-        if have < wanted:
-            new = list(self._extract(order[have : -(-wanted // BLOCK) * BLOCK]))  # whole blocks, so that a feature does not depend on ``num``
-            known = self._known[seed] = torch.cat(new if known is None else [known, *new])
-        assert known is not None, "data holds at least one image"
-        return known[:wanted]
+        known = self._known.setdefault(seed, torch.empty(0))
+        if len(known) < wanted:
+            new = self._extract(order[len(known) : -(-wanted // BLOCK) * BLOCK])  # whole blocks, so that a feature does not depend on ``num``
+            self._known[seed] = torch.cat([*([known] if len(known) else []), *new])
+        return self._known[seed][:wanted]
 
     def _measure(self) -> FeatureStatistics:
         statistics: FeatureStatistics | None = None
@@ -80,12 +81,11 @@ class Reference:
         return statistics or FeatureStatistics(0)
 
     def _extract(self, order: Int[np.ndarray, " n"]) -> Iterator[Float[Tensor, "b f"]]:
-        bar = self.bar or Bar(shown=False)
+        bar, read = self.bar or Bar(shown=False), image_source(self.data, order)
         bar.stage("real data", len(order))
         for turn in self.processes.turns(len(order), BLOCK):
-            block = torch.from_numpy(np.ascontiguousarray(self.data.image[order[turn.start : turn.start + turn.num]]))
             with torch.no_grad():
-                features = self.extractor.features(block.to(self.device)).cpu()
+                features = self.extractor.features(read(turn.start, turn.num).to(self.device)).cpu()
             bar.advance(turn.total)
             yield self.processes.gather(features, turn)
 
@@ -104,12 +104,6 @@ def default_cache() -> Path:
 def shuffled(num: int, seed: int) -> Int[np.ndarray, " n"]:
     """The numbers 0 to num - 1 in an order that depends on the seed alone."""
     return np.random.default_rng(seed).permutation(num)
-
-
-def read_blocks(data: ImageData, order: Int[np.ndarray, " n"], *, size: int = BLOCK) -> Iterator[UInt8[Tensor, "b c h w"]]:
-    """The images of that order, ``size`` at a time."""
-    for start in range(0, len(order), size):
-        yield torch.from_numpy(np.ascontiguousarray(data.image[order[start : start + size]]))
 
 
 def _read(path: Path | None) -> FeatureStatistics | None:

@@ -1,4 +1,4 @@
-"""The scores that share one stream of images: each takes (features, probabilities) batch by batch and ends with its results."""
+"""The scores that share one stream of images: each takes what was seen batch by batch and ends with its results."""
 
 from __future__ import annotations
 
@@ -7,64 +7,107 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Shaped
 from torch import Tensor
 
+from memogen.evaluation.copy_check import CopyCheck, check_apart, distance_check, pixel_check
 from memogen.evaluation.fid import FeatureStatistics, check_count, frechet_distance
 from memogen.evaluation.inception_score import InceptionScore
-from memogen.evaluation.prdc import prdc
-from memogen.evaluation.reference import Reference
+from memogen.evaluation.kid import check_pairs, kernel_distance
+from memogen.evaluation.mifid import THRESHOLD, MemorisationDistance, penalised
+from memogen.evaluation.prdc import check_counts, prdc
+from memogen.evaluation.progress import Bar
+from memogen.evaluation.reference import Reference, shuffled
+from memogen.evaluation.stream import Seen, image_source
 from memogen.types import InputError
 
-PRDC_IMAGES = 5000  # of each side at most: its cost grows with the square
 PRDC_NEIGHBOURS = 5
+PAIR_IMAGES = 5000  # of each side at most where the cost grows with their product
+COPY_PERCENTILE = 1
 
 
 @dataclass(frozen=True)
 class Result:
-    """One number, its spread where it has one, and what it adds to the protocol."""
+    """One number, its spread where it has one, and what it adds to the protocol; ``variant`` where it speaks of something else than the samples."""
 
     metric: str
     value: float
     spread: float | None = None
     protocol: dict[str, object] = field(default_factory=dict)
+    variant: str | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a score is asked for: so many samples against ``reference``; ``training`` where the model's training images are known."""
+
+    num_samples: int
+    reference: Reference
+    training: Reference | None = None
+    seed: int = 0
+
+    def trained_on(self, metric: str) -> Reference:
+        """The training images, which ``metric`` cannot do without."""
+        if self.training is None:
+            raise InputError(f"metric {metric}: it compares with the images the model was trained on: give them as train")
+        return self.training
 
 
 @runtime_checkable
 class Score(Protocol):
-    """A score under way."""
+    """A score under way. ``results`` speaks of the images seen so far."""
 
-    def update(self, features: Float[Tensor, "b f"], probabilities: Float[Tensor, "b classes"]) -> None: ...
+    def update(self, seen: Seen) -> None: ...
     def results(self) -> list[Result]: ...
+
+
+class Kept:
+    """The first ``room`` rows that pass by, in one block of memory."""
+
+    def __init__(self, room: int) -> None:
+        self._room, self._rows, self._count = room, torch.empty(0), 0
+
+    def add(self, rows: Shaped[Tensor, "b ..."]) -> None:
+        taken = rows.detach()[: self._room - self._count].cpu()
+        if self._count == 0:
+            self._rows = taken.new_empty(self._room, *taken.shape[1:])
+        self._rows[self._count : self._count + len(taken)] = taken
+        self._count += len(taken)
+
+    @property
+    def rows(self) -> Shaped[Tensor, "n ..."]:
+        return self._rows[: self._count]
 
 
 class Inception:
     """The inception score: no real data needed."""
 
-    def __init__(self, num_samples: int, reference: Reference) -> None:
-        self.score = InceptionScore(num_samples, splits=splits_for(num_samples))
+    def __init__(self, asked: Comparison) -> None:
+        self.score = InceptionScore(asked.num_samples, splits=splits_for(asked.num_samples))
 
-    def update(self, features: Tensor, probabilities: Tensor) -> None:
-        self.score.update(probabilities)
+    def update(self, seen: Seen) -> None:
+        assert seen.probabilities is not None, "the stream was told that a score reads them"
+        self.score.update(seen.probabilities)
 
     def results(self) -> list[Result]:
-        mean, spread = self.score.compute()
-        splits = self.score.splits
-        return [Result("inception_score", mean, spread if splits > 1 else None, {"splits": splits})]
+        mean, spread = self.score.compute_finished()
+        splits = self.score.finished
+        cut = {} if splits == self.score.splits else {"num_samples": self.score.images_in(splits)}
+        return [Result("inception_score", mean, spread if splits > 1 else None, {"splits": splits, **cut})]
 
 
 class Frechet:
     """The Fréchet distance to all of the reference."""
 
-    def __init__(self, num_samples: int, reference: Reference) -> None:
-        self.real = reference.statistics()
+    def __init__(self, asked: Comparison) -> None:
+        self.real = asked.reference.statistics()
         self.fake = FeatureStatistics(self.real.dim)
-        self.protocol: dict[str, object] = {"reference": reference.protocol}
-        for count in (self.real.count, num_samples):
+        self.protocol: dict[str, object] = {"reference": asked.reference.protocol}
+        for count in (self.real.count, asked.num_samples):
             check_count(count, self.real.dim)
 
-    def update(self, features: Tensor, probabilities: Tensor) -> None:
-        self.fake.update(features)
+    def update(self, seen: Seen) -> None:
+        self.fake.update(seen.features)
 
     def results(self) -> list[Result]:
         return [Result("fid", frechet_distance(self.fake, self.real), None, self.protocol)]
@@ -73,25 +116,95 @@ class Frechet:
 class Neighbourhoods:
     """Precision, recall, density and coverage of the first samples against as many real images."""
 
-    def __init__(self, num_samples: int, reference: Reference) -> None:
-        self.real = reference.features(PRDC_IMAGES)
-        self.fake: list[Tensor] = []
-        self.room = min(num_samples, PRDC_IMAGES)
-        self.protocol: dict[str, object] = {
-            "reference": {**reference.protocol, "num": len(self.real)},
-            "neighbours": PRDC_NEIGHBOURS,
-            "num_samples": self.room,
-        }
+    def __init__(self, asked: Comparison) -> None:
+        self.real = asked.reference.features(PAIR_IMAGES)
+        self.fake = Kept(min(asked.num_samples, PAIR_IMAGES))
+        self.reference = {**asked.reference.protocol, "num": len(self.real)}
+        check_counts(len(self.real), asked.num_samples, PRDC_NEIGHBOURS)
 
-    def update(self, features: Tensor, probabilities: Tensor) -> None:
-        kept = features[: self.room].cpu()
-        self.room -= len(kept)
-        self.fake.append(kept)
+    def update(self, seen: Seen) -> None:
+        self.fake.add(seen.features)
 
     def results(self) -> list[Result]:
-        found = prdc(self.real, torch.cat(self.fake), k=PRDC_NEIGHBOURS)
+        found = prdc(self.real, self.fake.rows, k=PRDC_NEIGHBOURS)
+        protocol = {"reference": self.reference, "neighbours": PRDC_NEIGHBOURS, "num_samples": len(self.fake.rows)}
         shares = {"precision": found.precision, "recall": found.recall, "density": found.density, "coverage": found.coverage}
-        return [Result(name, value, None, self.protocol) for name, value in shares.items()]
+        return [Result(name, value, None, protocol) for name, value in shares.items()]
+
+
+class Kernel:
+    """The kernel distance to the reference, over random subsets of both."""
+
+    def __init__(self, asked: Comparison) -> None:
+        for count in (len(asked.reference.data), asked.num_samples):
+            check_pairs(count)
+        self.real, self.fake, self.seed = asked.reference.features(), Kept(asked.num_samples), asked.seed
+        self.reference = asked.reference.protocol
+
+    def update(self, seen: Seen) -> None:
+        self.fake.add(seen.features)
+
+    def results(self) -> list[Result]:
+        found = kernel_distance(self.real, self.fake.rows, seed=self.seed)
+        protocol = {"reference": self.reference, "subsets": found.subsets, "subset_size": found.subset_size, "subset_seed": self.seed}
+        return [Result("kid", found.mean, found.spread if found.subsets > 1 else None, protocol)]
+
+
+class Memorisation:
+    """The Fréchet distance to the training images, divided by how far samples are from the nearest of them."""
+
+    def __init__(self, asked: Comparison) -> None:
+        training = asked.trained_on("mifid")
+        self.real = training.statistics()
+        for count in (self.real.count, asked.num_samples):
+            check_count(count, self.real.dim)
+        self.distance, self.fake = MemorisationDistance(training.features()), FeatureStatistics(self.real.dim)
+        self.reference = training.protocol
+
+    def update(self, seen: Seen) -> None:
+        self.fake.update(seen.features)
+        self.distance.update(seen.features)
+
+    def results(self) -> list[Result]:
+        fid, distance = frechet_distance(self.fake, self.real), self.distance.compute()
+        protocol = {"reference": self.reference, "memorisation_distance": distance, "threshold": THRESHOLD, "unpenalised": fid}
+        return [Result("mifid", penalised(fid, distance), None, protocol)]
+
+
+class Copies:
+    """The share of the first samples that lie nearer to a training image than held-out images do, in pixels and in features."""
+
+    def __init__(self, asked: Comparison) -> None:
+        self.training, held_out = asked.trained_on("copies"), asked.reference
+        check_apart(held_out.data, self.training.data)
+        self.real = held_out.features(PAIR_IMAGES)
+        self.real_image = image_source(held_out.data, shuffled(len(held_out.data), 0))(0, len(self.real))  # the images of these features
+        self.features, self.image = (Kept(min(asked.num_samples, PAIR_IMAGES)) for _ in range(2))
+        self.known = self.training.features()
+        self.held_out = {**held_out.protocol, "num": len(self.real)}
+
+    def update(self, seen: Seen) -> None:
+        self.features.add(seen.features)
+        self.image.add(seen.image)
+
+    def results(self) -> list[Result]:
+        bar = self.training.bar or Bar(shown=False)
+        bar.stage("nearest training images", 2 * len(self.training.data))
+        pixels = pixel_check(self.image.rows, self.real_image, self.training.data, advance=bar.advance)
+        features = distance_check(self.features.rows, self.real, self.known.split(1000), advance=bar.advance)
+        return [self._result("pixels", pixels), self._result("features", features)]
+
+    def _result(self, space: str, found: CopyCheck) -> Result:
+        protocol: dict[str, object] = {
+            "reference": self.held_out,
+            "training": self.training.protocol,
+            "num_samples": len(found.samples),
+            "percentile": COPY_PERCENTILE,
+            "threshold": found.threshold(COPY_PERCENTILE),
+            "share_below_5_percent": found.share(5),
+            "quantiles": found.quantiles(),
+        }
+        return Result(f"copies_{space}", found.share(COPY_PERCENTILE), None, protocol)
 
 
 def splits_for(num_samples: int) -> int:
@@ -99,12 +212,11 @@ def splits_for(num_samples: int) -> int:
     return max(1, min(10, num_samples // 500))
 
 
-def start_scores(names: tuple[str, ...], num_samples: int, reference: Reference) -> list[Score]:
-    """The scores of those names, ready for the first batch; an unknown name is an InputError."""
-    for name in names:
-        if name not in SCORES:
-            raise InputError(f"metric {name!r}: unknown: choose from {', '.join(SCORES)}")
-    return [SCORES[name](num_samples, reference) for name in names]
-
-
-SCORES: dict[str, Callable[[int, Reference], Score]] = {"is": Inception, "fid": Frechet, "prdc": Neighbourhoods}
+SCORES: dict[str, Callable[[Comparison], Score]] = {
+    "is": Inception,
+    "fid": Frechet,
+    "prdc": Neighbourhoods,
+    "kid": Kernel,
+    "mifid": Memorisation,
+    "copies": Copies,
+}

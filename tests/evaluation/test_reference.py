@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from memogen.evaluation.reference import Reference, default_cache, read_blocks, shuffled
+from memogen.evaluation.reference import Reference, default_cache, shuffled
 from memogen.types import ImageData
 from tests.evaluation.conftest import Moments
 
@@ -64,10 +64,20 @@ def test_features_of_a_part_are_drawn_from_all_of_it(tiny: ImageData, extractor:
     assert len(Reference(tiny, extractor).features(1000)) == 120
 
 
-def test_blocks_hold_every_image_once_in_order(tiny: ImageData) -> None:
-    order = shuffled(120, 1)
-    blocks = torch.cat(list(read_blocks(tiny, order, size=50)))
-    assert np.array_equal(blocks.numpy(), tiny.image[order]) and sorted(order) == list(range(120))
+def test_features_are_read_once_and_do_not_depend_on_how_many_are_asked_for() -> None:
+    class Counting(Moments):
+        read = 0
+
+        def features(self, image: torch.Tensor) -> torch.Tensor:
+            self.read += len(image)
+            return super().features(image)
+
+    data = ImageData(np.random.default_rng(0).integers(0, 256, (600, 1, 4, 4)).astype(np.uint8))
+    extractor = Counting()
+    reference = Reference(data, extractor)
+    first, all_of_them, again = reference.features(40), reference.features(), reference.features(40)
+    assert extractor.read == 600 and torch.equal(first, again) and torch.equal(first, all_of_them[:40])
+    assert torch.equal(all_of_them, Reference(data, Counting()).features())
 
 
 def test_cache_follows_the_environment(own_cache: Path) -> None:

@@ -1,0 +1,119 @@
+"""The scores of labelled images: each takes images of every class in equal numbers, drawn by label or given with their labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from memogen.evaluation.accuracy import STUDENT, fitting_capacity, label_accuracy, reverse_accuracy, told
+from memogen.evaluation.features import Extractor
+from memogen.evaluation.processes import Processes
+from memogen.evaluation.progress import Bar
+from memogen.evaluation.reference import shuffled
+from memogen.evaluation.scores import Result
+from memogen.evaluation.stream import device_of, model_source
+from memogen.types import GenerativeModel, ImageData, InputError
+
+UNSEEN: dict[str, object] = {"extractor": None, "extractor_accuracy": None, "resize": "none"}  # students see the images themselves
+VALIDATION = 5000  # images of the training split at most, and never more than a fifth of it
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """What the scores of labelled images compare: ``subject`` draws by label or holds labelled images; ``data`` is the real test split."""
+
+    subject: GenerativeModel | ImageData
+    data: ImageData
+    train: ImageData | None
+    extractor: Extractor
+    num_samples: int
+    seed: int = 0
+    batch_size: int = 250
+    bar: Bar | None = None
+    processes: Processes = Processes()  # noqa: RUF009  frozen
+
+    @cached_property
+    def images(self) -> ImageData:
+        """The labelled images to score: as many of each class, in the order of the classes."""
+        if isinstance(self.subject, ImageData):
+            chosen = shuffled(len(self.subject), self.seed)[: self.num_samples]
+            return _part(self.subject, chosen)
+        counts = class_counts(self.num_samples, self.classes)
+        image = torch.cat([self._drawn(self.subject, label, counts) for label in range(self.classes)])
+        return ImageData(image.numpy(), np.repeat(np.arange(self.classes), counts), self.data.classes, "generated", "samples")
+
+    @property
+    def classes(self) -> int:
+        """How many classes the real data have."""
+        if self.data.label is None:
+            raise InputError(f"metric accuracy: {self.data.name} has no labels: compare with a labelled data set")
+        return len(self.data.classes) or int(self.data.label.max()) + 1
+
+    @property
+    def protocol(self) -> dict[str, object]:
+        """What every score of labelled images says."""
+        return {"classes": self.classes, "num_samples": len(self.images)}
+
+    def _drawn(self, model: GenerativeModel, label: int, counts: list[int]) -> Tensor:
+        """Images of one class; no two classes share noise."""
+        draw, first, bar = model_source(model, seed=self.seed, label=label), sum(counts[:label]), self.bar or Bar(shown=False)
+        bar.stage(f"samples of class {label}", counts[label])
+        parts = []
+        for turn in self.processes.turns(counts[label], self.batch_size):
+            parts.append(self.processes.gather(draw(first + turn.start, turn.num), turn).cpu())
+            bar.advance(turn.total)
+        return torch.cat(parts)
+
+
+def class_counts(num: int, classes: int) -> list[int]:
+    """``num`` images over the classes, as evenly as can be; an InputError where a class would have none."""
+    if num < classes:
+        raise InputError(f"num_samples is {num}: {classes} classes need at least {classes} samples")
+    return [num // classes + (label < num % classes) for label in range(classes)]
+
+
+def accuracy_results(given: Labelled) -> Iterator[Result]:
+    """How often the extractor, a classifier of the data's classes, finds the class that was asked for."""
+    found = label_accuracy(given.images, given.extractor, batch_size=given.batch_size, device=device_of(given.extractor))
+    yield Result("accuracy", found.value, None, {**given.protocol, "by_class": found.by_class})
+
+
+def reverse_results(given: Labelled) -> Iterator[Result]:
+    """A classifier trained on the generated images, and as the ceiling one trained on as many real ones where they are given."""
+    protocol = {**given.protocol, "student": told(STUDENT), "student_seed": given.seed, "test": _name(given.data), **UNSEEN}
+    yield Result("reverse_accuracy", reverse_accuracy(given.images, given.data, seed=given.seed), None, protocol)
+    if given.train is not None:
+        real = _part(given.train, shuffled(len(given.train), given.seed)[: len(given.images)])
+        ceiling = {**protocol, "num_samples": len(real), "train": _name(given.train)}
+        yield Result("reverse_accuracy", reverse_accuracy(real, given.data, seed=given.seed), None, ceiling, variant="real")
+
+
+def capacity_results(given: Labelled) -> Iterator[Result]:
+    """The best student by a validation part of the training split."""
+    if given.train is None:
+        raise InputError("metric fitting_capacity: real images choose among the students: give the training split as train")
+    chosen = shuffled(len(given.train), given.seed)[: min(VALIDATION, len(given.train) // 5)]
+    found = fitting_capacity(given.images, _part(given.train, chosen), given.data, seed=given.seed)
+    protocol = {**given.protocol, "student": told(found.chosen), "validation": {**_name(given.train), "num": len(chosen)}, "test": _name(given.data)}
+    yield Result("fitting_capacity", found.value, None, {**protocol, "validation_accuracies": found.validation, **UNSEEN})
+
+
+def _part(data: ImageData, chosen: np.ndarray) -> ImageData:
+    label = None if data.label is None else np.array(data.label[chosen])
+    return ImageData(np.array(data.image[chosen]), label, data.classes, data.name, data.split)
+
+
+def _name(data: ImageData) -> dict[str, object]:
+    return {"data": data.name, "split": data.split, "digest": data.digest}
+
+
+LABELLED: dict[str, Callable[[Labelled], Iterator[Result]]] = {
+    "accuracy": accuracy_results,
+    "reverse_accuracy": reverse_results,
+    "fitting_capacity": capacity_results,
+}

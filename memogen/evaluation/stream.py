@@ -1,0 +1,109 @@
+"""The one stream of images that feeds every score: drawn by number from a model or read from data, and seen through an extractor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor, nn
+
+from memogen.evaluation.features import Extractor, ReadsLogits
+from memogen.evaluation.processes import Processes, Turn
+from memogen.evaluation.progress import Bar
+from memogen.types import GenerativeModel, ImageData, to_uint8
+
+Source = Callable[[int, int], Tensor]
+"""(start, num) to the uint8 images start to start + num - 1."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The next images of the stream, with their features and, where some score reads them, class probabilities (float64)."""
+
+    image: UInt8[Tensor, "b c h w"]
+    features: Float[Tensor, "b f"]
+    probabilities: Float[Tensor, "b classes"] | None = None
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+
+def device_of(extractor: Extractor) -> torch.device:
+    """Where the extractor lives."""
+    tensors = [*extractor.parameters(), *extractor.buffers()] if isinstance(extractor, nn.Module) else []
+    return tensors[0].device if tensors else torch.device("cpu")
+
+
+def model_source(model: GenerativeModel, *, seed: int = 0, label: int | None = None) -> Source:
+    """The samples of ``seed`` as uint8, drawn in evaluation mode; every part's mode is put back after each batch."""
+
+    @torch.no_grad()
+    def draw(start: int, num: int) -> Tensor:
+        with _evaluation_mode(model):
+            image = model.sample(num, seed=seed, start=start) if label is None else model.sample(num, label=label, seed=seed, start=start)
+        return to_uint8(image, model.image_range)
+
+    return draw
+
+
+def image_source(data: ImageData, order: Int[np.ndarray, " n"]) -> Source:
+    """The images of ``data`` in that order."""
+
+    def read(start: int, num: int) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(data.image[order[start : start + num]]))
+
+    return read
+
+
+def sample_stream(model: GenerativeModel, num: int, *, seed: int = 0, batch_size: int = 250) -> Iterator[UInt8[Tensor, "b c h w"]]:
+    """Samples 0 to num - 1 of ``seed`` as uint8, in batches."""
+    draw = model_source(model, seed=seed)
+    for start in range(0, num, batch_size):
+        yield draw(start, min(batch_size, num - start))
+
+
+@dataclass(frozen=True)
+class Watch:
+    """How a stream is looked at: through ``extractor``, ``batch_size`` images at a time, by the ``processes`` in turns, shown by ``bar``."""
+
+    extractor: Extractor
+    batch_size: int
+    bar: Bar
+    processes: Processes = field(default_factory=Processes)
+    probabilities: bool = True
+
+    def __call__(self, source: Source, num: int) -> Iterator[Seen]:
+        """Images 0 to num - 1 as the scores see them, in order; every process sees all of them."""
+        device = device_of(self.extractor)
+        self.bar.stage("samples", num)
+        for turn in self.processes.turns(num, self.batch_size):
+            yield self._gathered(self._look(source(turn.start, turn.num).to(device)), turn)
+            self.bar.advance(turn.total)
+
+    @torch.no_grad()
+    def _look(self, image: Tensor) -> Seen:
+        features = self.extractor.features(image)
+        if not self.probabilities:
+            return Seen(image, features)
+        logits = self.extractor.logits(features) if isinstance(self.extractor, ReadsLogits) else self.extractor(image)
+        return Seen(image, features, logits.double().softmax(dim=1))
+
+    def _gathered(self, seen: Seen, turn: Turn) -> Seen:
+        rows = (seen.image, seen.features, seen.probabilities)
+        return Seen(*(None if each is None else self.processes.gather(each, turn) for each in rows))  # type: ignore[arg-type]
+
+
+@contextmanager
+def _evaluation_mode(model: GenerativeModel) -> Iterator[None]:
+    modes = [(part, part.training) for part in model.modules()] if isinstance(model, nn.Module) else []
+    try:
+        for part, _ in modes:
+            part.training = False
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
