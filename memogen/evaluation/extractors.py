@@ -6,7 +6,7 @@ import hashlib
 from copy import deepcopy
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from memogen.evaluation.resizing import ImageInput
@@ -50,7 +50,7 @@ class ModuleExtractor(nn.Module):
         return self
 
     @torch.no_grad()
-    def features(self, image: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b f"]:
+    def features(self, image: Shaped[Tensor, "b c h w"]) -> Float[Tensor, "b f"]:
         """What the module makes of uint8 images; an InputError where that is not one row per image."""
         with torch.autocast(image.device.type, enabled=False), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
             return torch.cat([self._features(part) for part in image.split(self.at_once)])
@@ -64,7 +64,7 @@ class ModuleExtractor(nn.Module):
             out: Tensor = self.head(features)
         return out
 
-    def forward(self, image: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b classes"]:
+    def forward(self, image: Shaped[Tensor, "b c h w"]) -> Float[Tensor, "b classes"]:
         return self.logits(self.features(image))
 
     def _features(self, image: Tensor) -> Tensor:

@@ -4,34 +4,33 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from memogen.types import InputError
 
-Filter = Literal["bilinear", "bicubic", "antialiased-bilinear", "antialiased-bicubic", "tensorflow-1-bilinear"]
+FILTERS = ("bilinear", "bicubic", "antialiased-bilinear", "antialiased-bicubic", "tensorflow-1-bilinear")
 
 
 @dataclass(frozen=True)
 class ImageInput:
-    """How a network wants its images: of ``size`` (height, width), reached by ``filter``, then (pixel - ``mean``) / ``std`` in float.
+    """How a network wants its images: of ``size`` (height, width), reached by one of FILTERS, then (pixel - ``mean``) / ``std`` in float.
 
     ``mean`` and ``std`` are in units of the uint8 pixel, one number or one per channel: 0 and 255 give [0, 1], 127.5 and 127.5 give [-1, 1].
     ``size`` None leaves every image as it is. ``channels`` 3 repeats a grey image. Resized pixels are neither rounded nor clipped.
     """
 
     size: tuple[int, int] | None = None
-    filter: Filter = "antialiased-bicubic"
+    filter: str = "antialiased-bicubic"
     mean: float | tuple[float, ...] = 0.0
     std: float | tuple[float, ...] = 255.0
     channels: int | None = None
 
     def __post_init__(self) -> None:
-        if self.filter not in Filter.__args__:  # type: ignore[attr-defined]
-            raise InputError(f"filter: {self.filter!r} is unknown: choose {', '.join(Filter.__args__)}")  # type: ignore[attr-defined]
+        if self.filter not in FILTERS:
+            raise InputError(f"filter: {self.filter!r} is unknown: choose {', '.join(FILTERS)}")
         if self.size is not None and min(self.size) < 1:
             raise InputError(f"size: {self.size} is no image: give (height, width) in pixels, or None to keep every image as it is")
         if not all(math.isfinite(value) and value > 0 for value in _numbers(self.std)):
@@ -42,7 +41,7 @@ class ImageInput:
         """What a result row says of it."""
         return "none" if self.size is None else f"{self.filter} to {self.size[0]}x{self.size[1]}"
 
-    def __call__(self, image: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b d h2 w2"]:
+    def __call__(self, image: Shaped[Tensor, "b c h w"]) -> Float[Tensor, "b d h2 w2"]:
         """The network's input, float32 on the images' device. Images of another type or number of channels are an InputError."""
         if image.dtype != torch.uint8:
             raise InputError(f"images are {image.dtype}: give uint8 pixels from 0 to 255")
@@ -58,7 +57,7 @@ class ImageInput:
         return image.expand(-1, want, -1, -1)
 
 
-def resize(image: Float[Tensor, "b c h w"], size: tuple[int, int] | None, filter: Filter) -> Float[Tensor, "b c h2 w2"]:
+def resize(image: Float[Tensor, "b c h w"], size: tuple[int, int] | None, filter: str) -> Float[Tensor, "b c h2 w2"]:
     """``image`` in ``size``; itself where it has that size already."""
     if size is None or tuple(image.shape[2:]) == tuple(size):
         return image
