@@ -33,30 +33,22 @@ def load(
     return cached(DATASETS[asked.name].source(asked), asked.root, progress=progress)
 
 
-def prepare(
-    name: str,
-    *,
-    folder: str | Path | None = None,
-    options: DataOptions = DataOptions(),  # noqa: B008  frozen
-    cache: Path | None = None,
-    progress: bool = True,
-) -> tuple[ImageData, ...]:
+def prepare(name: str, *, folder: str | Path | None = None, options: DataOptions | None = None, progress: bool = True) -> tuple[ImageData, ...]:
     """Downloads and caches every split that there is, so that later runs start at once and offline."""
-    return tuple(load(name, folder=folder, split=split, options=options, cache=cache, progress=progress) for split in splits(name, folder=folder))
+    options = options or DataOptions()
+    return tuple(load(name, folder=folder, split=split, options=options, progress=progress) for split in splits(name, folder=folder))
 
 
 def check(
-    name: str,
-    *,
-    folder: str | Path | None = None,
-    split: str = "train",
-    options: DataOptions = DataOptions(),  # noqa: B008  frozen
-    cache: Path | None = None,
-    progress: bool = True,
+    name: str, *, folder: str | Path | None = None, split: str = "train", options: DataOptions | None = None, progress: bool = True
 ) -> DataReport:
-    """Reads every image of a data set and says what was found, without caching: counts, sizes, modes, labels, broken files, problems."""
-    asked = _request(name, folder, split, options, cache, progress)
-    if options.fit == "error":  # mixed sizes are a finding here, not an end
+    """Reads every image of a data set and says what was found, without caching: counts, sizes, modes, labels, broken files, problems.
+
+    Sizes that differ from one another, or from the one in ``options``, are a problem only where ``options.fit`` does not say what to do about them.
+    """
+    options = options or DataOptions()
+    asked = _request(name, folder, split, options, None, progress)
+    if options.fit == "error":  # sizes are a finding here, not an end
         asked = replace(asked, options=replace(options, size=2, fit="resize"))
     source, tally = DATASETS[asked.name].source(asked), Tally()
     try:
@@ -64,9 +56,21 @@ def check(
             pass
     except InputError as error:
         tally.problems.append(str(error))
-    if len(tally.sizes) > 1 and options.fit == "error":
-        tally.problems.append('images of several sizes: training needs size and fit="resize" or fit="crop" in data.options')
+    tally.problems += _misfits(tally, options)
     return tally.report(source.place)
+
+
+def _misfits(tally: Tally, options: DataOptions) -> list[str]:
+    """What training would say of the sizes."""
+    if options.fit != "error":
+        return []
+    mend = 'training needs size and fit="resize" or fit="crop" in data.options'
+    if len(tally.sizes) > 1:
+        return [f"images of several sizes: {mend}"]
+    if options.target is None or options.centre:  # what a centre cut leaves is not known here
+        return []
+    asked = "{} x {}".format(*options.target)
+    return [f"images are {size}, {asked} is asked for: {mend}" for size in tally.sizes if size != asked]
 
 
 def splits(name: str, *, folder: str | Path | None = None) -> tuple[str, ...]:

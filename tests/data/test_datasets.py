@@ -198,7 +198,8 @@ def test_downloads_come_from_the_mirrors(tmp_path: Path, monkeypatch: pytest.Mon
         return tmp_path / "server" / remote.name
 
     monkeypatch.setattr("memogen.data.datasets.fetch", deliver)
-    assert [len(data) for data in prepare("affine-mnist", cache=tmp_path / "cache", progress=False)] == [30, 20]
+    monkeypatch.setenv("MEMOGEN_CACHE", str(tmp_path / "cache"))
+    assert [len(data) for data in prepare("affine-mnist", progress=False)] == [30, 20]
     assert asked == [("mnist", f"{name}.gz", True, "downloads/mnist") for split in ("train", "test") for name in IDX[split]]
 
 
@@ -209,11 +210,12 @@ def test_every_published_file_has_a_checksum_and_mirrors() -> None:
     assert len({remote.checksum for remote in remotes}) == 9
 
 
-def test_own_npz_and_its_splits(tmp_path: Path) -> None:
+def test_own_npz_and_its_splits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEMOGEN_CACHE", str(tmp_path / "cache"))
     path = tmp_path / "letters.npz"
     np.savez(path, x_train=random_bytes(5, 6, 6), y_train=np.arange(5) % 2, x_test=random_bytes(3, 6, 6))
     assert splits(str(path)) == ("train", "test")
-    train, test = prepare(str(path), cache=tmp_path / "cache", progress=False)
+    train, test = prepare(str(path), progress=False)
     assert train.classes == ("0", "1") and test.label is None and (train.name, len(test)) == ("letters", 3)
 
 

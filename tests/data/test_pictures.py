@@ -152,13 +152,39 @@ def test_the_zoo_loads_after_one_report(zoo: Path, tmp_path: Path, capsys: pytes
     assert capsys.readouterr().err == ""  # said once
 
 
-def test_check_counts_without_a_cache(zoo: Path, tmp_path: Path) -> None:
+def test_check_counts_without_a_cache(zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEMOGEN_CACHE", str(tmp_path / "cache"))
     (zoo / "large.png").write_bytes(encoded(Image.new("L", (20, 30))))
-    report = check(str(zoo), cache=tmp_path / "cache", progress=False)
+    report = check(str(zoo), progress=False)
     assert report.kept == len(KEPT) + 1 and sum(finding.count for finding in report.skipped.values()) == len(SKIPPED)
     assert report.sizes["30 x 20"] == 1 and report.modes["CMYK"] == 1 and report.ignored.count == 1
     assert any("several sizes" in problem for problem in report.problems) and "large.png" not in report.text()
     assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "options", "problem"),
+    [
+        ([(6, 8), (6, 8)], DataOptions(), None),
+        ([(6, 8), (8, 6)], DataOptions(), "several sizes"),
+        ([(6, 8), (8, 6)], DataOptions(size=4, fit="crop"), None),
+        ([(6, 8), (8, 6)], DataOptions(size=4), "several sizes"),
+        ([(6, 8), (6, 8)], DataOptions(size=4), "images are 6 x 8, 4 x 4 is asked for"),
+        ([(6, 8), (6, 8)], DataOptions(size=(6, 8)), None),
+        ([(6, 8), (6, 8)], DataOptions(size=4, centre=4), None),
+    ],
+)
+def test_sizes_are_a_problem_where_training_would_refuse_them(
+    sizes: list[tuple[int, int]], options: DataOptions, problem: str | None, tmp_path: Path
+) -> None:
+    place = make(tmp_path / "set", {f"{number}.png": size for number, size in enumerate(sizes)})
+    found = check(str(place), options=options, progress=False).problems
+    assert found == () if problem is None else problem in found[0]
+    if problem is None:
+        load(str(place), options=options, cache=tmp_path / "cache", progress=False)
+    else:
+        with pytest.raises(InputError):
+            load(str(place), options=options, cache=tmp_path / "cache", progress=False)
 
 
 def make(folder: Path, files: dict[str, tuple[int, int]]) -> Path:
