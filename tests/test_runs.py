@@ -88,7 +88,7 @@ def test_data_by_name_and_by_folder() -> None:
     with pytest.raises(InputError, match="--data"):
         runs.with_data(recipe, None)
     assert runs.with_data(recipe, "digits").scoring.extractor == "digits"
-    assert runs.with_data(recipe, "cifar10").scoring.extractor is None
+    assert runs.with_data(recipe, "celeba").scoring.extractor is None
     assert runs.with_data(recipe, "my/pictures").data.folder == str(Path("my/pictures").resolve())
 
 

@@ -18,6 +18,7 @@ from memogen.evaluation.resizing import ImageInput
 from memogen.types import InputError
 
 INCEPTION = "inception-v3"
+AT_ONCE = 16  # images of 299x299: some 300 MB of memory
 READING = ImageInput((SIDE, SIDE), "tensorflow-1-bilinear", mean=128.0, std=128.0, channels=3)
 PUBLISHED = Remote(
     "pt_inception-2015-12-05-6726825d.pth",
@@ -42,7 +43,8 @@ def inception_v3(path: Path | None = None) -> ModuleExtractor:
     _load(network, path)
     head = nn.Linear(FEATURES, CLASSES, bias=False)
     head.weight = network.fc.weight
-    return ModuleExtractor(network, name=INCEPTION, reading=READING, head=head, version=f"{INCEPTION}:{_sha256(path)[:8]}")
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # half as fast again on a CPU
+    return ModuleExtractor(network, name=INCEPTION, reading=READING, head=head, version=f"{INCEPTION}:{_sha256(path)[:8]}", at_once=AT_ONCE)
 
 
 def published_file() -> Path:

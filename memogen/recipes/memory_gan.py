@@ -69,6 +69,7 @@ def affine_mnist(variant: Variant = "memory_gan", fidelity: Fidelity = "robust")
         model=model,
         objective=MemoryGANObjective(),
         training=TrainingConfig(steps=5000, sample_every=500),
+        scoring=ScoringConfig("affine-mnist"),
     )
     return _variant(_fidelity(recipe, fidelity), variant)
 

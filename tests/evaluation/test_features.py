@@ -12,7 +12,7 @@ import torch
 from memogen.evaluation.features import WEIGHTS, Classifier, Extractor, classifier, classifier_names, save_classifier
 from memogen.types import InputError
 
-PROMISED = {"digits": 0.98, "mnist": 0.993, "fashion-mnist": 0.925}
+PROMISED = {"digits": 0.98, "mnist": 0.993, "fashion-mnist": 0.925, "affine-mnist": 0.995}
 
 
 def _images(net: Classifier, num: int, seed: int = 0) -> torch.Tensor:
@@ -42,6 +42,17 @@ def test_logits_do_not_depend_on_the_batch(name: str) -> None:
     together = net(image)
     torch.testing.assert_close(torch.cat([net(part) for part in image.split(7)]), together, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(net.logits(net.features(image)), together, rtol=0, atol=0)
+
+
+def test_the_page_on_extractors_lists_them_as_they_are() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "extractors.md").read_text()
+    rows = {cells[1].strip(" `"): cells[2:] for line in page.splitlines() if line.startswith("| `") for cells in [line.split("|")]}
+    assert set(rows) == set(classifier_names())
+    for name, (images, features, accuracy, _) in rows.items():
+        card = classifier(name).card
+        channels, height, width = card.image_shape
+        assert images.strip() == f"{height}x{width} {'grey' if channels == 1 else 'colour'}"
+        assert int(features) == card.widths[-1] and accuracy.strip() == f"{card.accuracy:.2%}"
 
 
 def test_frozen_whatever_is_asked_of_it() -> None:
