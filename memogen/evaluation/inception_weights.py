@@ -63,9 +63,9 @@ def _downloaded(folder: Path) -> Path:
     try:
         return fetch(PUBLISHED, folder, wanted_by=INCEPTION)
     except InputError as error:
+        reason = str(error).removeprefix(f"{INCEPTION}: ").rpartition(": ")[0]  # its advice, of a data set's folder, would not help here
         raise InputError(
-            f"{INCEPTION}: no weights at {folder / PUBLISHED.name}, and no download ({error}): "
-            f"put the file of {PUBLISHED.urls[0]} there, or give its path as the extractor"
+            f"{INCEPTION}: {reason}: go online once, put the file at {folder / PUBLISHED.name}, or give its path in place of {INCEPTION}"
         ) from error
 
 
