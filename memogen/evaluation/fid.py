@@ -66,6 +66,19 @@ def frechet_distance(a: FeatureStatistics, b: FeatureStatistics) -> float:
     return gaussian_distance(a.mean, a.covariance, b.mean, b.covariance)
 
 
+def expected_self_distance(covariance: Float[Tensor, "f f"], num_a: int, num_b: int) -> float:
+    """What two samples of one Gaussian are apart on average: the bias of the distance, to first order in one over their numbers.
+
+    The means differ by tr C (1/n + 1/m). A difference D of covariances, in the eigenbasis of C, costs 1/2 sum_ij D_ij^2 / (l_i + l_j), and a Wishart
+    matrix has E D_ij^2 = l_i l_j (1 + [i = j]) (1/(n-1) + 1/(m-1)).
+    """
+    values = torch.linalg.eigvalsh(covariance.double()).clamp(min=0)
+    products, sums = torch.outer(values, values), values[:, None] + values
+    apart = torch.where(sums > 0, products / sums, 0.0)
+    means, spreads = 1 / num_a + 1 / num_b, 1 / (num_a - 1) + 1 / (num_b - 1)
+    return float(values.sum() * means + (apart.sum() + apart.trace()) / 2 * spreads)
+
+
 def gaussian_distance(
     mean_a: Float[Tensor, " f"], covariance_a: Float[Tensor, "f f"], mean_b: Float[Tensor, " f"], covariance_b: Float[Tensor, "f f"]
 ) -> float:

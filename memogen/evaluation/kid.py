@@ -13,6 +13,8 @@ from memogen.types import InputError
 
 SUBSETS = 100
 SUBSET_SIZE = 1000
+_SMALL = 256  # rows below which halving saves nothing
+_PAIRS = 1 << 22  # kernel values in memory at a time
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ def kernel_distance(
     """The unbiased squared maximum mean discrepancy under k(x, y) = (x . y / f + 1)^3, over random subsets drawn by ``seed``.
 
     Subsets are as large as the smaller set where that has fewer than ``subset_size`` images; where both sets are no larger, there is one subset: all.
-    The computation is in float64. InputError for fewer than two images.
+    Sums are in float64. InputError for fewer than two images.
     """
     check_features(real, fake)
     size = min(subset_size, len(real), len(fake))
@@ -43,9 +45,8 @@ def kernel_distance(
 
 def squared_discrepancy(x: Float[Tensor, "r f"], y: Float[Tensor, "s f"]) -> float:
     """Eq. 4 of the paper with all pairs: the mean kernel within x and within y, each image with itself left out, less twice that between them."""
-    x, y = x.double(), y.double()
-    within = [(_kernel_sum(rows, rows) - _self_sum(rows)) / (len(rows) * (len(rows) - 1)) for rows in (x, y)]
-    return within[0] + within[1] - 2 * _kernel_sum(x, y) / (len(x) * len(y))
+    within = [(_within(rows) - _with_itself(rows)) / (len(rows) * (len(rows) - 1)) for rows in (x, y)]
+    return within[0] + within[1] - 2 * _between(x, y) / (len(x) * len(y))
 
 
 def check_features(real: Tensor, fake: Tensor) -> None:
@@ -65,12 +66,23 @@ def _subset(rows: Tensor, size: int, random: np.random.Generator) -> Tensor:
     return rows[torch.from_numpy(random.choice(len(rows), size, replace=False, shuffle=False))]
 
 
-def _kernel_sum(x: Tensor, y: Tensor) -> float:
-    """The sum of k over all pairs."""
-    base = torch.addmm(x.new_ones(1), x, y.T, alpha=1 / x.shape[1])
-    return float(torch.dot(base.square().view(-1), base.view(-1)))  # a cube and its sum in two passes over the pairs
+def _between(x: Tensor, y: Tensor) -> float:
+    """The sum of k over all pairs: products in the type of the features, their sums in float64."""
+    one, total = x.new_ones(1), 0.0
+    for rows in x.split(max(1, _PAIRS // len(y))):
+        base = torch.addmm(one, rows, y.T, alpha=1 / x.shape[1])
+        total += float(base.pow(3).sum(1).double().sum())
+    return total
 
 
-def _self_sum(x: Tensor) -> float:
+def _within(x: Tensor) -> float:
+    """The same of x with itself, each pair of different halves computed once."""
+    if len(x) <= _SMALL:
+        return _between(x, x)
+    first, second = x.tensor_split(2)
+    return _within(first) + _within(second) + 2 * _between(first, second)
+
+
+def _with_itself(x: Tensor) -> float:
     """The sum of k(x_i, x_i)."""
-    return float((x.square().sum(1) / x.shape[1] + 1).pow(3).sum())
+    return float((x.double().square().sum(1) / x.shape[1] + 1).pow(3).sum())

@@ -32,9 +32,9 @@ class Seen:
         return len(self.features)
 
 
-def device_of(extractor: Extractor) -> torch.device:
-    """Where the extractor lives."""
-    tensors = [*extractor.parameters(), *extractor.buffers()] if isinstance(extractor, nn.Module) else []
+def device_of(module: object) -> torch.device:
+    """Where an extractor or a model lives; the CPU for what is no ``nn.Module``."""
+    tensors = [*module.parameters(), *module.buffers()] if isinstance(module, nn.Module) else []
     return tensors[0].device if tensors else torch.device("cpu")
 
 

@@ -1,0 +1,140 @@
+"""Missing pixels: masks, refinement by a model that reconstructs, and the error over what was missing (Li et al. 2016, section 5.4, Table 2)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from memogen.evaluation.progress import Bar
+from memogen.evaluation.stream import device_of
+from memogen.noise import uniform
+from memogen.types import ImageData, InputError, to_range
+
+STEPS = 100
+BATCH = 1000  # images refined together, as the paper's code does: it matters to a model that normalises by its batch
+_MASK, _START = 7001, 7002  # streams of counted noise that no training uses
+_FORMS = "rect-12 (a square of so many pixels in the middle), rand-0.6 (each pixel with that probability), half (the left one), or an image file"
+
+
+@runtime_checkable
+class Reconstructs(Protocol):
+    """A model that encodes images, draws one latent for each and gives the mean of its decoder, all in its ``image_range``.
+
+    The latent of row i is a function of (``seed``, ``step``, ``start`` + i).
+    """
+
+    image_range: tuple[float, float]
+
+    def reconstruct(self, image: Float[Tensor, "b c h w"], *, seed: int, step: int, start: int) -> Float[Tensor, "b c h w"]: ...
+
+
+@dataclass(frozen=True)
+class ImputationError:
+    """``errors[t]``: the mean squared error over the missing pixels of all images after t steps, in the model's range; ``errors[0]``: the noise."""
+
+    mask: str
+    errors: tuple[float, ...]
+    missing: int
+    num_images: int
+    seed: int
+    image_range: tuple[float, float] = (0.0, 1.0)
+
+    @property
+    def value(self) -> float:
+        """The error after the last step."""
+        return self.errors[-1]
+
+    @property
+    def protocol(self) -> dict[str, object]:
+        """What a result row says."""
+        last = len(self.errors) - 1
+        curve = {str(step): self.errors[step] for step in (0, 1, 10, last) if step <= last}
+        asked = {"mask": self.mask, "steps": last, "num_samples": self.num_images, "missing_pixels": self.missing, "seed": self.seed}
+        return {**asked, "batch": BATCH, "fill": "decoder mean", "start": "uniform", "image_range": self.image_range, "errors": curve}
+
+
+def missing_pixels(mask: str, size: tuple[int, int], num: int, *, seed: int = 0, start: int = 0) -> Bool[Tensor, "b 1 h w"]:
+    """Which pixels are missing, in all channels alike: "rect-12", "rand-0.6", "half", or an image file whose white pixels are.
+
+    A random mask is a function of (``seed``, image number), the first of which is ``start``.
+    """
+    height, width = size
+    if found := re.fullmatch(r"rect-(\d+)", mask):
+        one = _rectangle(int(found[1]), size)
+    elif found := re.fullmatch(r"rand-(0?\.\d+|1(?:\.0*)?)", mask):
+        drawn = uniform(torch.arange(start, start + num), height * width, seed=seed, stream=_MASK, dtype=torch.float64)
+        return (drawn < float(found[1])).view(num, 1, height, width)
+    elif mask == "half":
+        one = (torch.arange(width) < width // 2).expand(height, width)
+    else:
+        one = _from_file(Path(mask), size)
+    return one.expand(num, 1, height, width)
+
+
+def refine(
+    model: Reconstructs, image: Float[Tensor, "b c h w"], missing: Bool[Tensor, "b 1 h w"], *, steps: int = STEPS, seed: int = 0, start: int = 0
+) -> Iterator[Float[Tensor, "b c h w"]]:
+    """The images with noise, uniform on [0, 1), in their missing pixels, then after each of ``steps`` reconstructions put there; the others stay.
+
+    Image i's noise is a function of (``seed``, ``start`` + i).
+    """
+    noise = uniform(torch.arange(start, start + len(image)), image[0].numel(), seed=seed, stream=_START, dtype=image.dtype)
+    filled = torch.where(missing, noise.view(image.shape).to(image.device), image)
+    yield filled
+    for step in range(steps):
+        filled = torch.where(missing, model.reconstruct(filled, seed=seed, step=step, start=start), image)
+        yield filled
+
+
+@torch.no_grad()
+def imputation_error(
+    model: Reconstructs, data: ImageData, mask: str, *, steps: int = STEPS, seed: int = 0, progress: bool = False
+) -> ImputationError:
+    """The error of ``model`` over the pixels of ``data`` that ``mask`` takes away, all images pooled, as they are and not binarised.
+
+    :data:`BATCH` images are refined at a time.
+    """
+    device = device_of(model)
+    squares, count = torch.zeros(steps + 1, dtype=torch.float64), 0
+    with Bar(shown=progress) as bar:
+        bar.stage(f"imputation, {mask}", len(data))
+        for start in range(0, len(data), BATCH):
+            image = to_range(torch.from_numpy(np.array(data.image[start : start + BATCH])).to(device), model.image_range)
+            missing = missing_pixels(mask, data.image_shape[1:], len(image), seed=seed, start=start).to(device)
+            where = missing.expand(image.shape)
+            for step, filled in enumerate(refine(model, image, missing, steps=steps, seed=seed, start=start)):
+                squares[step] += (filled - image)[where].double().square().sum().cpu()
+            count += int(where.sum())
+            bar.advance(len(image))
+    if not count:
+        raise InputError(f"mask {mask!r}: no pixel is missing: choose {_FORMS}")
+    return ImputationError(mask, tuple((squares / count).tolist()), count, len(data), seed, model.image_range)
+
+
+def _rectangle(side: int, size: tuple[int, int]) -> Bool[Tensor, "h w"]:
+    if not 0 < side <= min(size):
+        raise InputError(f"mask rect-{side}: images are {size[0]} x {size[1]}: choose a side from 1 to {min(size)}")
+    inside = [(torch.arange(length) >= (length - side) // 2) & (torch.arange(length) < (length - side) // 2 + side) for length in size]
+    return inside[0][:, None] & inside[1]
+
+
+def _from_file(path: Path, size: tuple[int, int]) -> Bool[Tensor, "h w"]:
+    if not path.is_file():
+        raise InputError(f"mask {str(path)!r}: unknown, and no such file: choose {_FORMS}")
+    try:
+        with Image.open(path) as opened:
+            pixels = np.asarray(opened.convert("L"))
+    except (UnidentifiedImageError, OSError) as error:
+        raise InputError(f"mask {path}: cannot be read as an image ({error}): give a black and white PNG") from error
+    if pixels.shape != size:
+        raise InputError(f"mask {path}: it is {pixels.shape[0]} x {pixels.shape[1]}, the images {size[0]} x {size[1]}: make it as large as they are")
+    return torch.from_numpy(pixels >= 128)

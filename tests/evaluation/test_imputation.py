@@ -1,0 +1,88 @@
+"""Masks of the right sizes, observed pixels untouched, and the error over the missing ones alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from memogen.evaluation.imputation import BATCH, imputation_error, missing_pixels, refine
+from memogen.types import ImageData, InputError
+
+
+class Halfway:
+    """Reconstructs an image halfway between itself and a constant: after t steps a fraction 1 / 2^t of the error is left."""
+
+    image_range = (0.0, 1.0)
+
+    def __init__(self, constant: float) -> None:
+        self.constant = constant
+
+    def reconstruct(self, image: Tensor, *, seed: int, step: int, start: int) -> Tensor:
+        return (image + self.constant) / 2
+
+
+def test_sizes_and_places_of_the_paper_s_masks() -> None:
+    rectangle, half = (missing_pixels(name, (28, 28), 3) for name in ("rect-12", "half"))
+    assert rectangle.shape == half.shape == (3, 1, 28, 28)
+    assert rectangle[0].sum() == 144 and rectangle[0, 0, 8:20, 8:20].all()
+    assert half[0].sum() == 392 and half[0, 0, :, :14].all()
+    share = missing_pixels("rand-0.6", (28, 28), 500).double().mean()
+    assert abs(float(share) - 0.6) < 4 * (0.24 / (500 * 784)) ** 0.5
+
+
+def test_a_random_mask_belongs_to_its_image() -> None:
+    whole, later = missing_pixels("rand-0.5", (8, 8), 10, seed=3), missing_pixels("rand-0.5", (8, 8), 4, seed=3, start=6)
+    assert torch.equal(whole[6:], later) and not torch.equal(whole[0], whole[1])
+    assert not torch.equal(whole, missing_pixels("rand-0.5", (8, 8), 10, seed=4))
+
+
+def test_a_mask_from_a_file(tmp_path: Path) -> None:
+    drawn = np.zeros((4, 6), np.uint8)
+    drawn[1, 2:5] = 255
+    Image.fromarray(drawn).save(tmp_path / "mask.png")
+    assert torch.equal(missing_pixels(str(tmp_path / "mask.png"), (4, 6), 2)[1, 0], torch.from_numpy(drawn > 0))
+    with pytest.raises(InputError, match="it is 4 x 6, the images 8 x 8"):
+        missing_pixels(str(tmp_path / "mask.png"), (8, 8), 1)
+    (tmp_path / "text.png").write_text("no picture")
+    with pytest.raises(InputError, match="cannot be read as an image"):
+        missing_pixels(str(tmp_path / "text.png"), (8, 8), 1)
+
+
+@pytest.mark.parametrize("name", ["rect-0", "rect-9", "rand-1.5", "whole"])
+def test_unknown_masks_are_refused(name: str) -> None:
+    with pytest.raises(InputError, match="choose"):
+        missing_pixels(name, (8, 8), 1)
+
+
+def test_observed_pixels_stay_bit_by_bit() -> None:
+    image = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    missing = missing_pixels("rand-0.4", (8, 8), 5)
+    for filled in refine(Halfway(0.2), image, missing, steps=4):
+        assert torch.equal(filled[~missing], image[~missing]) and not torch.equal(filled[missing], image[missing])
+
+
+def test_the_error_falls_as_the_model_says() -> None:
+    data = ImageData(np.full((7, 1, 8, 8), 51, np.uint8))  # 51 / 255 is 0.2
+    found = imputation_error(Halfway(0.2), data, "half", steps=6, seed=1)
+    np.testing.assert_allclose(np.array(found.errors) / found.errors[0], 0.25 ** np.arange(7), rtol=1e-4)
+    expected = 1 / 12 + (0.5 - 0.2) ** 2  # a uniform number against 0.2
+    assert found.errors[0] == pytest.approx(expected, rel=0.2) and found.value == found.errors[-1]
+    assert found.missing == 7 * 32 and found.protocol["mask"] == "half" and found.protocol["steps"] == 6
+
+
+def test_pooled_over_images_and_batches() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (BATCH + 5, 1, 2, 2)).astype(np.uint8)
+    found = imputation_error(Halfway(0.5), ImageData(image), "rand-0.5", steps=40)
+    missing = missing_pixels("rand-0.5", (2, 2), BATCH + 5).numpy()
+    assert found.value == pytest.approx(float(np.mean((image[missing] / 255 - 0.5) ** 2)), rel=1e-5)
+
+
+def test_a_mask_without_missing_pixels_has_no_error(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((2, 2), np.uint8)).save(tmp_path / "none.png")
+    with pytest.raises(InputError, match="no pixel is missing"):
+        imputation_error(Halfway(0.5), ImageData(np.zeros((3, 1, 2, 2), np.uint8)), str(tmp_path / "none.png"), steps=1)
