@@ -18,7 +18,7 @@ from torch import nn
 
 from . import configs, data
 from .evaluation import append_rows, evaluate, score_images
-from .evaluation.features import classifier, classifier_names
+from .evaluation.features import classifier_names, extractor
 from .models import MemoryGAN
 from .pretrained import from_pretrained
 from .recipes import RECIPES, Recipe, ScoringConfig, read_recipe, shaped
@@ -53,10 +53,15 @@ def train(
         save_config(recipe, folder)
     state = _fit(recipe, images, folder, resume, console)
     save_config(recipe, folder)
-    if int(os.environ.get("RANK", "0")) == 0:
+    if leads():
         _score(recipe, folder, state, budget, console)
-        page.write_report(folder, data=images)
+        write_report(folder, recipe, images)
     return folder
+
+
+def leads() -> bool:
+    """Whether this process writes for all."""
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 def with_images(recipe: Recipe) -> tuple[Recipe, ImageData]:
@@ -99,6 +104,12 @@ def _evaluators(recipe: Recipe, model: nn.Module) -> dict[str, Evaluator]:
     if "test" in data.splits(recipe.data.name, folder=recipe.data.folder):
         evaluators["held_out"] = HeldOutLikelihood(load_data(recipe, split="test"))
     return evaluators
+
+
+def write_report(folder: Path, recipe: Recipe | None = None, images: ImageData | None = None) -> Path:
+    """report.html of a run folder; with the recipe and its training images, also what compares the model with them."""
+    tested = recipe is not None and "test" in data.splits(recipe.data.name, folder=recipe.data.folder)
+    return page.write_report(folder, data=images, held_out=load_data(recipe, split="test") if recipe and tested else None)
 
 
 def load_data(recipe: Recipe, *, split: str = "train") -> ImageData:
@@ -206,13 +217,15 @@ def _score(recipe: Recipe, folder: Path, state: TrainState, budget: str | None, 
     append_rows(path, rows + [{**context, "steps": 0, "images": 0, "training_seconds": 0, **row, "paper": None} for row in real])
 
 
-def _measure(recipe: Recipe, extractor: str, saved: Path, console: bool) -> tuple[list[Row], list[Row]]:
+def _measure(recipe: Recipe, name: str, saved: Path, console: bool) -> tuple[list[Row], list[Row]]:
     """The scores of the saved model and, of as many images at most, those of the test split."""
     scoring, test, device = recipe.scoring, load_data(recipe, split="test"), choose_device(recipe.training.device)
-    options: Row = {"extractor": classifier(extractor, device=device), "metrics": scoring.metrics, "seed": scoring.seed, "progress": console}
+    train_split = load_data(recipe)
+    judge = extractor(name, device=device)
+    options: Row = {"extractor": judge, "metrics": scoring.metrics, "seed": scoring.seed, "progress": console, "train": train_split}
     model: Any = from_pretrained(saved).to(device)
     own = evaluate(model, test, num_samples=scoring.num_samples, **options)
-    return own, score_images(test, load_data(recipe), num_samples=scoring.num_samples, **options)
+    return own, score_images(test, train_split, num_samples=scoring.num_samples, **options)
 
 
 def read_rows(path: Path) -> list[Row]:

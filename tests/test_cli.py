@@ -213,7 +213,15 @@ def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str], monkeypat
         "train memory_gan/digits --model.memory.num_slot 4 --out new",
         "train memory_gan/digits --model.memory.num_slots many --out new",
         "train memory_gan/digits --training.steps -4 --out new",
+        "reproduce no/such_table --out new",
+        "reproduce memory_gan/table2 --budget tiny --out new",
+        "reproduce memory_gan/table2 --variants best --out new",
+        "reproduce memory_gan/table2 --seeds 0 --out new",
+        "reproduce memory_gan/table2 --data nowhere --out new",
+        "report nowhere --out new.html",
         "data check nowhere",
+        "data check digits --size large",
+        "data prepare digits --fit resize",
         "data prepare no_such_data",
     ],
 )
@@ -247,6 +255,32 @@ def test_every_recipe_and_variant_has_a_complete_configuration(capsys: pytest.Ca
             code, out, _ = run(f"train {recipe} --variant {variant} --dry-run", capsys)
             assert code == 0
             assert ("# data: none yet" in out) == (recipe == "memory_gan/folder")
+
+
+# --- tables ---
+
+
+@pytest.mark.parametrize("words", ["reproduce", "reproduce --list", "reproduce memory_gan/table2 --list"])
+def test_tables_are_listed(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(words, capsys)
+    assert code == 0
+    for part in ("memory_gan/table1", "memory_gan/table2", "no_mcgn", "WGAN-GP", "Unverified"):
+        assert part in out
+
+
+def test_a_dry_run_of_a_table_gives_the_commands_of_its_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The commands train the same: what they print under --dry-run is the configuration that the table would run."""
+    from memogen import reproduce, runs
+    from memogen.recipes import read_recipe
+
+    code, out, _ = run(f"reproduce memory_gan/table2/fashion_mnist --budget smoke --seeds 2 --data {tmp_path} --out new --dry-run", capsys)
+    assert code == 0 and "8 of 8 runs" in out and not list(tmp_path.iterdir())
+    commands = [line.strip() for line in out.splitlines() if line.startswith("  memogen train")]
+    jobs = reproduce.plan("memory_gan/table2/fashion_mnist", budget="smoke", seeds=2, data=tmp_path).jobs
+    assert len(commands) == len(jobs) == 8
+    for command, job in zip(commands, jobs, strict=True):
+        code, text, _ = run(f"{command.removeprefix('memogen ')} --dry-run", capsys)
+        assert code == 0 and runs.config_hash(read_recipe(yaml.safe_load(text))) == runs.config_hash(job.recipe)
 
 
 # --- the documents ---

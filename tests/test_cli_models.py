@@ -103,9 +103,64 @@ def test_evaluate_prints_and_appends_rows(here: Path, capsys: pytest.CaptureFixt
     assert f"{row['value']:.4f}" in out
 
 
+def test_images_of_any_origin_are_scored(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A model's samples in a folder, and as npz, score what each other score."""
+    assert run("sample m --num 200 --out many", capsys)[0] == 0
+    images = np.stack([np.asarray(Image.open(path)) for path in sorted((here / "many").iterdir())])
+    np.savez(here / "many.npz", images)
+    for name in ("many", "many.npz"):
+        code, _, err = run(f"evaluate {name} --data digits --metrics is,fid --out rows.jsonl", capsys)
+        assert code == 0, err
+    rows = [json.loads(line) for line in (here / "rows.jsonl").read_text().splitlines()]
+    assert {row["model"] for row in rows} == {"many", "many.npz"} and {row["protocol"]["num_samples"] for row in rows} == {200}
+    by_name = [[row["value"] for row in rows if row["model"] == name] for name in ("many", "many.npz")]
+    assert by_name[0] == pytest.approx(by_name[1])
+
+
+def test_an_interrupted_scoring_keeps_its_rows(here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from memogen import evaluation
+
+    row = {"metric": "fid", "value": 1.5, "spread": None, "protocol": {"num_samples": 40}}
+
+    def stopped(*given: object, **options: object) -> list[object]:
+        raise evaluation.Interrupted([row])
+
+    monkeypatch.setattr(evaluation, "evaluate", stopped)
+    code, out, _ = run("evaluate m --data digits --out rows.jsonl", capsys)
+    assert code == 130 and "1.5000" in out
+    assert json.loads((here / "rows.jsonl").read_text())["value"] == 1.5
+
+
+def test_result_rows_are_reported(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "rows").mkdir()
+    (here / "rows" / "own.jsonl").write_text(json.dumps({"metric": "fid", "value": 1.25, "model": "m"}) + "\n")
+    code, out, _ = run("report rows", capsys)
+    assert code == 0 and "### own" in out and "| 1.25 |" in out
+    for name in ("page.html", "page.md"):
+        assert run(f"report rows --out {name}", capsys)[0] == 0
+        assert "1.25" in (here / name).read_text()
+
+
+def test_data_are_checked_in_every_part_and_with_a_size(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run("data check digits", capsys)
+    assert code == 0 and "train: data: digits" in out and "test: data: digits" in out and "1437 images" in out and "360 images" in out
+    (here / "pictures").mkdir()
+    for number, side in enumerate((10, 12)):
+        Image.fromarray(np.zeros((side, 10), np.uint8)).save(here / "pictures" / f"{number}.png")
+    code, out, _ = run("data check pictures", capsys)
+    assert code == 2 and "several sizes" in out
+    assert run("data check pictures --size 8x6 --fit crop", capsys)[0] == 0
+    code, out, _ = run("data prepare pictures --size 8x6 --fit crop", capsys)
+    assert code == 0 and "2 images of 1 x 8 x 6" in out
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
+        ("evaluate picture.png --data digits", "picture.png"),
+        ("evaluate many.zip --data digits", "many.zip"),
+        ("report m/model", "no run folder"),
+        ("report rows.txt", "no result rows"),
         ("sample m --slot 99 --out x.png", "slot"),
         ("sample m --slot -1 --out x.png", "slot"),
         ("sample m --num 0 --out x.png", "0"),

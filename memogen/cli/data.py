@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
+
+from memogen.cli.options import UsageError
 
 Name = Annotated[str, "a data set's name (memogen data list), or the path of an image folder, a zip or an npz file"]
+Size = Annotated[str, "one number, or HEIGHTxWIDTH; without it the size of the files"]
+Fit = Annotated[Literal["error", "resize", "crop"], "what happens to an image of another size: it is refused, scaled, or scaled and cut"]
 Folder = Annotated[Path | None, "the folder that holds a named data set's published files; without it they are downloaded"]
 
 
@@ -17,18 +21,44 @@ def show() -> None:
         print(f"{name:<14} {row.about} ({', '.join(row.splits)})")
 
 
-def check(data: Name, *, folder: Folder = None, split: Annotated[str, "which part"] = "train") -> int:
-    """Read every image and say what was found: sizes, colours, classes, broken files by name."""
+def check(
+    data: Name,
+    *,
+    folder: Folder = None,
+    split: Annotated[str | None, "which part; without it every part that there is"] = None,
+    size: Size = "",
+    fit: Fit = "error",
+) -> int:
+    """Read every image and say what was found: counts, sizes, colours, classes, broken files by name.
+
+    Images of several sizes are a problem unless --size and --fit say what to do with them.
+    """
     from memogen.data import check as check_data
+    from memogen.data import splits
 
-    report = check_data(data, folder=folder, split=split)
-    print(report.text())
-    return 2 if report.problems else 0
+    options, parts = _options(size, fit), [split] if split else splits(data, folder=folder)
+    reports = [check_data(data, folder=folder, split=part, options=options) for part in parts]
+    for part, report in zip(parts, reports, strict=True):
+        print(f"{part}: {report.text()}" if len(parts) > 1 else report.text())
+    return 2 if any(report.problems for report in reports) else 0
 
 
-def prepare(data: Name, *, folder: Folder = None) -> None:
+def prepare(data: Name, *, folder: Folder = None, size: Size = "", fit: Fit = "error") -> None:
     """Fetch what is missing, verify it and build the cache, so that later runs start at once and offline."""
     from memogen.data import prepare as prepare_data
 
-    for part in prepare_data(data, folder=folder):
+    for part in prepare_data(data, folder=folder, options=_options(size, fit)):
         print(f"{part.name}, {part.split}: {len(part)} images of {' x '.join(map(str, part.image_shape))} (channels, height, width)")
+
+
+def _options(size: str, fit: str) -> Any:
+    """The options of the data from the words of the command line."""
+    from memogen.data import DataOptions
+
+    try:
+        sides = [int(side) for side in size.lower().split("x")] if size else []
+    except ValueError as error:
+        raise UsageError(f"--size {size}: not a size; write it as 32, or as HEIGHTxWIDTH such as 48x32") from error
+    if len(sides) > 2:
+        raise UsageError(f"--size {size}: more than two sides; write it as 32, or as HEIGHTxWIDTH such as 48x32")
+    return DataOptions(size=None if not sides else sides[0] if len(sides) == 1 else (sides[0], sides[1]), fit=fit)  # type: ignore[arg-type]

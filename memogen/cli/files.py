@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,10 @@ if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
 
+    from memogen.data import DataOptions
     from memogen.models import MemoryGAN
     from memogen.recipes import Recipe
-    from memogen.types import ImageData
+    from memogen.types import GenerativeModel, ImageData
 
 PICTURES = (".png", ".jpg", ".webp", ".gif")
 
@@ -32,16 +34,37 @@ def find_model(name: str) -> str:
     raise UsageError(f"{name}: no such folder; name a run folder, a saved model's folder, or a hub id such as owner/name")
 
 
-def open_model(name: str) -> MemoryGAN:
-    """Load a model for drawing and looking."""
+def open_model(name: str) -> GenerativeModel:
+    """Load a model that draws images."""
     folder = find_model(name)
-    from memogen.models import MemoryGAN
     from memogen.pretrained import from_pretrained
+    from memogen.types import GenerativeModel
 
     model = from_pretrained(folder)
-    if not isinstance(model, MemoryGAN):
-        raise UsageError(f"{name}: a {type(model).__name__} cannot be drawn by this command")
+    if not isinstance(model, GenerativeModel):
+        raise UsageError(f"{name}: a {type(model).__name__} draws no images; name another model")
     return model
+
+
+def open_memory_gan(name: str) -> MemoryGAN:
+    """Load a memoryGAN, to look inside."""
+    model = open_model(name)
+    from memogen.models import MemoryGAN
+
+    if not isinstance(model, MemoryGAN):
+        raise UsageError(f"{name}: this command looks into memoryGANs, and a {type(model).__name__} is none; name another model")
+    return model
+
+
+def open_subject(name: str) -> GenerativeModel | ImageData:
+    """What is to be scored: a model, or the images of a folder, a zip or an npz file."""
+    path = Path(name).expanduser()
+    parts = [path / part for part in ("config.json", "config.yaml", "model/config.json")]
+    if not path.exists() or any(part.is_file() for part in parts):
+        return open_model(name)
+    from memogen.data import load, splits
+
+    return load(name, split=splits(name)[0])
 
 
 def recipe_of(name: str) -> Recipe | None:
@@ -54,21 +77,42 @@ def recipe_of(name: str) -> Recipe | None:
     return load_config(config)
 
 
-def open_data(name: str | None, *, model: str, folder: Path | None = None, split: str = "train") -> ImageData:
+@dataclass(frozen=True)
+class DataChoice:
+    """A data set, brought to shape in one way."""
+
+    name: str
+    folder: Path | str | None
+    options: DataOptions
+
+    def load(self, split: str | None = None) -> ImageData:
+        """A part of it; without a name the test split, or the first that there is."""
+        from memogen.data import load
+
+        return load(self.name, folder=self.folder, split=split or self.held_out(), options=self.options)
+
+    def held_out(self) -> str:
+        from memogen.data import splits
+
+        found = splits(self.name, folder=self.folder)
+        return "test" if "test" in found else found[0]
+
+
+def choose_data(name: str | None, *, model: str, folder: Path | None = None) -> DataChoice:
     """The data named on the command line, brought to shape as in the run of ``model``; where none is named, the run's own."""
-    from memogen.data import DATASETS, DataOptions, load
+    from memogen.data import DATASETS, DataOptions
 
     recipe = recipe_of(model)
     if recipe is None:
         if name is None:
             raise UsageError(f"--data: {model} is no run folder, so its data are unknown; name a data set or a folder")
-        return load(name, folder=folder, split=split, options=DataOptions())
+        return DataChoice(name, folder, DataOptions())
     own = recipe.data
     if name is None or name == own.name:
-        return load(own.name, folder=folder or own.folder, split=split, options=own.options)
+        return DataChoice(own.name, folder or own.folder, own.options)
     if name not in DATASETS and folder is None and own.name != "folder" and Path(name).expanduser().exists():
-        return load(own.name, folder=name, split=split, options=own.options)
-    return load(name, folder=folder, split=split, options=own.options)
+        return DataChoice(own.name, name, own.options)
+    return DataChoice(name, folder, own.options)
 
 
 def read_picture(path: Path, model: MemoryGAN) -> torch.Tensor:

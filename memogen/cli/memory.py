@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
-from memogen.cli.files import check_picture, open_model, read_picture, write_picture
+from memogen.cli.files import check_picture, open_memory_gan, read_picture, write_picture
 from memogen.cli.options import UsageError
 from memogen.cli.pictures import Model
 
@@ -15,7 +15,7 @@ Picture = Annotated[Path, "a picture file; it is brought to the model's size and
 
 def usage(model: Model, *, top: Annotated[int, "number of heaviest slots to list", 1] = 10) -> None:
     """Print how much of the memory is in use, and its heaviest slots."""
-    opened = open_model(model)
+    opened = open_memory_gan(model)
     from memogen.memory import inspect
     from memogen.report.drawing import memory_of
 
@@ -43,7 +43,7 @@ def slots(
     """Draw a row of images for each of some memory slots."""
     check_picture(out)
     chosen = _slot_numbers(slots)
-    opened = open_model(model)
+    opened = open_memory_gan(model)
     from memogen.report import figures
 
     write_picture(figures.slot_sheet(opened, chosen, num_slots=num, seed=seed), out)
@@ -59,7 +59,7 @@ def posterior(
 ) -> None:
     """Draw which memory slots an image belongs to, each with an image of its own."""
     check_picture(out)
-    opened = open_model(model)
+    opened = open_memory_gan(model)
     from memogen.report import figures
 
     write_picture(figures.posterior(opened, read_picture(image, opened), num=num, seed=seed), out)
@@ -67,7 +67,7 @@ def posterior(
 
 def query(model: Model, image: Picture, *, num: Annotated[int, "number of slots to list", 1] = 10) -> None:
     """Print the memory slots that an image belongs to, and whether the memory takes it for real."""
-    opened = open_model(model)
+    opened = open_memory_gan(model)
     from memogen.memory import inspect
     from memogen.report.drawing import memory_of
 

@@ -50,12 +50,19 @@ def build(name: str, function: Callable[..., object]) -> tuple[ArgumentParser, d
         if kind == Others:
             continue
         if parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
-            parser.add_argument(key, type=kind, metavar=key.upper(), help=text)
+            _add_argument(parser, key, kind, parameter.default, text)
             continue
         options = sorted({f"--{key.rstrip('_')}", f"--{key.rstrip('_').replace('_', '-')}"})
         names.update(dict.fromkeys(options, kind))
         _add_option(parser, key, options, kind, parameter.default, text)
     return parser, names
+
+
+def _add_argument(parser: ArgumentParser, key: str, kind: Any, default: object, text: str) -> None:
+    if default is inspect.Parameter.empty:
+        parser.add_argument(key, type=kind, metavar=key.upper(), help=text)
+    else:
+        parser.add_argument(key, type=kind, metavar=key.upper(), help=text, nargs="?", default=default)
 
 
 def _add_option(parser: ArgumentParser, key: str, options: list[str], kind: Any, default: object, text: str) -> None:
@@ -77,7 +84,8 @@ def _unwrap(hint: Any) -> tuple[Any, str]:
 def _refuse_small(name: str, function: Callable[..., object], values: Mapping[str, Any]) -> None:
     """A number below the smallest that its annotation allows, as in ``Annotated[int, "number of images", 1]``."""
     for key, hint in get_type_hints(function, include_extras=True).items():
-        if get_origin(hint) is Annotated and len(get_args(hint)) == 3 and values[key] < (least := get_args(hint)[2]):
+        least = get_args(hint)[2] if get_origin(hint) is Annotated and len(get_args(hint)) == 3 else None
+        if least is not None and values[key] is not None and values[key] < least:
             raise UsageError(f"{name}: --{key} {values[key]}: too small; give {least} or more")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from memogen.cli.data import Folder
-from memogen.cli.files import as_picture, check_picture, open_data, open_model, write_folder, write_picture
+from memogen.cli.files import as_picture, check_picture, choose_data, open_memory_gan, open_model, write_folder, write_picture
 
 Model = Annotated[str, "a run folder, a saved model's folder, or a hub id"]
 
@@ -44,7 +44,7 @@ def interpolate(
 ) -> None:
     """Draw the way between images: in key space, or inside one memory slot."""
     check_picture(out)
-    opened = open_model(model)
+    opened = open_memory_gan(model)
     from memogen.report import figures, grid
 
     if out.suffix.lower() != ".gif":
@@ -67,8 +67,8 @@ def neighbours(
 ) -> None:
     """Draw samples beside their nearest training images: does the model copy?"""
     check_picture(out)
-    opened = open_model(model)
-    images = open_data(data, model=model, folder=folder)
+    opened = open_memory_gan(model)
+    images = choose_data(data, model=model, folder=folder).load("train")
     from memogen.report import figures
 
     write_picture(figures.neighbours(opened, images, num=num, nearest=nearest, seed=seed), out)

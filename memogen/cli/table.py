@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from memogen.cli import data, memory, pictures, training
+from memogen.cli import data, memory, pictures, reproduce, scoring, training
 
 COMMANDS: dict[str, Callable[..., object]] = {
     "demo": training.demo,
     "train": training.train,
     "sample": pictures.sample,
-    "evaluate": training.evaluate,
+    "evaluate": scoring.evaluate,
     "interpolate": pictures.interpolate,
     "neighbours": pictures.neighbours,
     "memory usage": memory.usage,
     "memory slots": memory.slots,
     "memory posterior": memory.posterior,
     "memory query": memory.query,
-    "report": training.report,
+    "reproduce": reproduce.reproduce,
+    "report": scoring.report,
     "data list": data.show,
     "data check": data.check,
     "data prepare": data.prepare,

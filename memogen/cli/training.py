@@ -1,17 +1,11 @@
-"""The commands that make a run and score it: demo, train, evaluate, report."""
+"""The commands that make a run: demo, train."""
 
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
-
-from memogen.cli.data import Folder
-from memogen.cli.files import open_data, open_model, recipe_of
-from memogen.cli.options import UsageError
-from memogen.cli.pictures import Model
 
 
 def demo(*, out: Annotated[Path, "folder of the run"] = Path("runs/demo")) -> None:
@@ -50,61 +44,3 @@ def train(
     folder = runs.train(chosen, data=data, out=out, resume=resume)
     if os.environ.get("RANK", "0") == "0":
         print(f"run folder: {folder}")
-
-
-def evaluate(
-    model: Model,
-    *,
-    data: Annotated[str | None, "the data to compare with: a data set's name, or a folder; without it the run's own"] = None,
-    folder: Folder = None,
-    split: Annotated[str, "the part of the data to compare with"] = "test",
-    extractor: Annotated[str | None, "the classifier that scores; without it the one of the data set"] = None,
-    metrics: Annotated[str, "comma-separated: is (inception score), fid (Fréchet distance), prdc (precision, recall, density, coverage)"] = "is,fid",
-    num_samples: Annotated[int, "number of samples to score", 1] = 10_000,
-    seed: Annotated[int, "seed of the samples"] = 0,
-    out: Annotated[Path | None, "a .jsonl file to append the rows to; without it a run's results.jsonl"] = None,
-) -> None:
-    """Score a model's samples against a data set."""
-    opened = open_model(model)
-    compared = open_data(data, model=model, folder=folder, split=split)
-    from memogen.evaluation import append_rows
-    from memogen.evaluation import evaluate as score
-    from memogen.evaluation.features import classifier, classifier_names
-    from memogen.training.runtime import choose_device
-
-    device = choose_device("auto")
-    if extractor is None and compared.name not in classifier_names():
-        names = ", ".join(classifier_names())
-        raise UsageError(f"--extractor: no classifier of {compared.name} ships with memogen; name one that reads such images: {names}")
-    judge = classifier(extractor or compared.name, device=device)
-    rows = score(opened.to(device), compared, extractor=judge, metrics=metrics.split(","), num_samples=num_samples, seed=seed)
-    for row in rows:
-        spread = "" if row["spread"] is None else f" +- {row['spread']:.4f}"
-        print(f"{row['metric']:<18} {row['value']:.4f}{spread}")
-    recipe = recipe_of(model)
-    target = out or (Path(model).expanduser() / "results.jsonl" if recipe else None)
-    if target is not None:
-        whose = {"recipe": recipe.recipe, "variant": recipe.variant} if recipe else {"model": model}
-        append_rows(target, [{**whose, "seed": seed, **row} for row in rows])
-        print(f"appended to {target}")
-
-
-def report(run: Annotated[Path, "a run folder, or a folder of result rows (.jsonl)"]) -> None:
-    """Write the run's report.html: samples, curves, memory, nearest training images, scores. Of result rows, print a Markdown table."""
-    if not (run / "config.yaml").is_file():
-        from memogen.report import markdown
-
-        if rows := markdown.read_rows(run):
-            print(markdown.results_table(rows))
-            return
-        raise UsageError(f"{run}: no run folder (no config.yaml in it); name a folder that memogen train wrote")
-    from memogen import runs
-    from memogen.report import page
-    from memogen.types import InputError
-
-    images = None
-    try:
-        images = runs.load_data(runs.load_config(run / "config.yaml"))
-    except InputError as error:
-        print(f"memogen: the report goes without training images ({error})", file=sys.stderr)
-    print(page.write_report(run, data=images))

@@ -1,9 +1,11 @@
 """One function per data set of a paper; each returns a :class:`Recipe` with the printed number beside it."""
 
+from collections.abc import Callable
+
 from . import memory_gan
 from .recipe import Claim, DataConfig, Recipe, ScoringConfig, read_recipe, shaped
 
-RECIPES = {
+RECIPES: dict[str, Callable[..., Recipe]] = {
     f"memory_gan/{recipe.__name__}": recipe
     for recipe in (
         memory_gan.digits,

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from memogen.evaluation.copy_check import CopyCheck
 from memogen.memory.inspect import Slots, sorted_prior, written
 
 from .grid import blank
@@ -185,6 +186,17 @@ def usage(memory: Slots, *, theme: Theme = LIGHT) -> Image.Image:
     for place, part in enumerate(parts):
         picture.paste(part, (sum(other.width for other in parts[:place]), 0))
     return picture
+
+
+def copies(found: CopyCheck, *, theme: Theme = LIGHT) -> Image.Image:
+    """How far samples, and held-out images, lie from the nearest training image: copies would stand at the left end."""
+    figure, axes = _chart(theme)
+    told = found.histogram(32)
+    for name, colour, shares in (("held-out images", REAL, told.held_out), ("samples", FAKE, told.samples)):
+        axes.stairs(shares.tolist(), told.edges.tolist(), fill=True, color=colour, alpha=0.6, label=name)
+    axes.set_xlim(0)
+    _words(axes, theme, title="Distance to the nearest training image", x="euclidean, pixels in [0, 1]", y="share", legend=True)
+    return _picture(figure, theme)
 
 
 def _classes(memory: Slots) -> tuple[Tensor, Tensor]:

@@ -36,13 +36,13 @@ def _rows(latents: Latents, start: int, stop: int) -> Latents:
 
 
 @torch.no_grad()
-def draw(model: Model, latents: Latents) -> UInt8[Tensor, "b c h w"]:
+def draw(model: GenerativeModel, latents: Latents) -> UInt8[Tensor, "b c h w"]:
     """Decode latents block by block."""
     num = len(latents.noise)
     blocks = [model.decode(_rows(latents, start, start + BLOCK)) for start in range(0, num, BLOCK)]
     return torch.cat([to_uint8(block, model.image_range) for block in blocks])
 
 
-def draw_samples(model: Model, num: int, *, seed: int = 0, slot: int | None = None, label: int | None = None) -> UInt8[Tensor, "b c h w"]:
+def draw_samples(model: GenerativeModel, num: int, *, seed: int = 0, slot: int | None = None, label: int | None = None) -> UInt8[Tensor, "b c h w"]:
     """``num`` samples; see :meth:`GenerativeModel.latents`."""
     return draw(model, model.latents(num, label=label, slot=slot, seed=seed))

@@ -15,9 +15,10 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-from memogen.evaluation.copies import nearest_images
+from memogen.evaluation.copies import Embedding, Measure, nearest_images, pixels
 from memogen.memory.inspect import SlotRow, prior, slot_posterior, spread_slots
-from memogen.types import ImageData, InputError
+from memogen.models import MemoryGAN
+from memogen.types import GenerativeModel, ImageData, InputError
 
 from . import grid
 from .drawing import Model, draw_samples, memory_of
@@ -26,7 +27,14 @@ from .theme import LIGHT, Theme
 
 
 def sample_grid(
-    model: Model, num: int = 64, *, seed: int = 0, slot: int | None = None, label: int | None = None, columns: int | None = None, theme: Theme = LIGHT
+    model: GenerativeModel,
+    num: int = 64,
+    *,
+    seed: int = 0,
+    slot: int | None = None,
+    label: int | None = None,
+    columns: int | None = None,
+    theme: Theme = LIGHT,
 ) -> Image.Image:
     """``num`` samples (Fig. 4), from one ``slot`` or of one ``label`` where given, in a square unless ``columns`` says otherwise."""
     if num < 1:
@@ -76,15 +84,23 @@ def posterior(model: Model, image: UInt8[Tensor, "c h w"], *, num: int = 9, seed
     return grid.bars(images, found.probability, [f"slot {slot}" for slot in found.slots], lead=image, notes=notes, theme=theme)
 
 
-def neighbours(model: Model, data: ImageData, *, num: int = 8, nearest: int = 7, seed: int = 0, theme: Theme = LIGHT) -> Image.Image:
-    """Each of ``num`` samples, framed, beside its ``nearest`` images of ``data`` by the cosine of q (Fig. 5)."""
+def neighbours(model: GenerativeModel, data: ImageData, *, num: int = 8, nearest: int = 7, seed: int = 0, theme: Theme = LIGHT) -> Image.Image:
+    """Each of ``num`` samples, framed, beside its ``nearest`` images of ``data``: by the cosine of q (Fig. 5), or in pixels without a memory."""
     images = draw_samples(model, num, seed=seed)
-    found = nearest_images(images, data, embed=model.encode, measure="cosine", num=nearest)
+    embed, measure = _embedding(model)
+    found = nearest_images(images, data, embed=embed, measure=measure, num=nearest)
     rows = [
         torch.cat([image[None], torch.from_numpy(data.image[near.cpu().numpy()]).to(image)]) for image, near in zip(images, found.index, strict=True)
     ]
-    captions = [f"cosine {float(value[0]):.3f} to {float(value[-1]):.3f}" for value in found.value]
+    captions = [f"{measure} {float(value[0]):.3f} to {float(value[-1]):.3f}" for value in found.value]
     return grid.sheet(rows, captions, lead=True, theme=theme)
+
+
+def _embedding(model: GenerativeModel) -> tuple[Embedding, Measure]:
+    """The queries of a model with a memory, else the pixels."""
+    if isinstance(model, MemoryGAN) and model.memory is not None:
+        return model.encode, "cosine"
+    return pixels, "euclidean"
 
 
 def _row(model: Model, slot: int) -> SlotRow:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import os
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -87,3 +88,14 @@ def page(title: str, *inside: Html) -> Html:
     )
     lines = ("<!DOCTYPE html>", '<html lang="en">', "<head>", *head, "</head>", "<body>", "<main>", *inside, "</main>", "</body>", "</html>", "")
     return Html("\n".join(lines))
+
+
+def write_page(path: Path, text: Html) -> Path:
+    """Write a page in one piece, so that a reader never sees half of it; returns its path."""
+    building = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        building.write_text(text, encoding="utf-8")
+        os.replace(building, path)
+    finally:
+        building.unlink(missing_ok=True)
+    return path

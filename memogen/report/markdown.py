@@ -1,66 +1,50 @@
-"""Result rows as a Markdown table: the paper's number beside ours, with spread, seeds, budget and the command. README's table is made here."""
+"""Tables of results as Markdown, and as text for a terminal. README's tables are made here."""
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from .history import read_lines
+from memogen.types import InputError
 
-Row = Mapping[str, Any]
+from .results import LEGEND, Results
 
-COLUMNS = {"inception_score": "inception score", "fid": "Fréchet distance", "precision": "precision", "recall": "recall"}
-"""Metrics in the table, by their name in a row."""
-
-ORDER = ("memory_gan", "no_em", "no_mcgn", "no_memory", "real")
+BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 
 
-def read_rows(folder: Path) -> list[Row]:
-    """All rows of the .jsonl files in a folder and below, in the order of the file names."""
-    return [row for path in sorted(folder.rglob("*.jsonl")) for row in read_lines(path)]
+def results_text(tables: Sequence[Results]) -> str:
+    """The tables one after another, each under its name, and what the numbers mean."""
+    return "\n\n".join([*(_titled(table) for table in tables), LEGEND])
 
 
-def results_table(rows: Iterable[Row]) -> str:
-    """One line per recipe, variant and number of steps; means over seeds, with the standard deviation between seeds where there are several."""
-    groups: dict[tuple[str, int, str], list[Row]] = {}
-    for row in rows:
-        if row.get("metric") in COLUMNS:
-            what = str(row.get("recipe") or row.get("model") or "-"), int(row.get("steps") or 0), str(row.get("variant") or "-")
-            groups.setdefault(what, []).append(row)
-    head = ["recipe", "variant", "paper: inception score", *COLUMNS.values(), "seeds", "steps", "hours", "command"]
-    lines = [head, ["---"] * len(head)]
-    lines += [_line(key, groups[key]) for key in sorted(groups, key=_rank)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+def results_table(table: Results) -> str:
+    """One table with the command that makes each line."""
+    rows = [[*table.row(line), f"`{line.command}`" if line.command and line.variant != "real" else "-"] for line in table.lines]
+    lines = [[*table.head, "command"], ["---"] * (len(table.head) + 1), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
-def _rank(key: tuple[str, int, str]) -> tuple[str, bool, int, int]:
-    """By recipe; real images last, then by steps and the paper's order of variants."""
-    recipe, steps, variant = key
-    return recipe, variant == "real", steps, ORDER.index(variant) if variant in ORDER else len(ORDER)
+def terminal_table(table: Results) -> str:
+    """One table in columns, without the commands."""
+    rows = [table.head, *(table.row(line) for line in table.lines)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(table.head))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([*lines, *([table.note] if table.note else [])])
 
 
-def _line(key: tuple[str, int, str], rows: Sequence[Row]) -> list[str]:
-    recipe, steps, variant = key
-    printed = [row["paper"] for row in rows if row.get("paper") is not None and row["metric"] == "inception_score"]
-    seeds = {row.get("seed") for row in rows}
-    hours = sum(by_seed.get("training_seconds") or 0 for by_seed in {row.get("seed"): row for row in rows}.values()) / 3600
-    real = variant == "real"
-    budget = ["-"] * 3 if real else [str(len(seeds)), f"{steps:,}", f"{hours:.2f}"]
-    cells = [_cell([row for row in rows if row["metric"] == metric]) for metric in COLUMNS]
-    command = "-" if real else f"`{min(str(row.get('command') or '-') for row in rows)}`"
-    return [recipe, "real test images" if real else variant, f"{printed[0]:.2f}" if printed else "-", *cells, *budget, command]
+def write_results(tables: Sequence[Results], path: Path) -> None:
+    """Write the Markdown to a file. A file that is there keeps all but what stands between its two marks. Raises InputError where it has none."""
+    text = results_text(tables)
+    if path.exists():
+        before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
+        _, end, after = rest.partition(END)
+        if not (begin and end):
+            raise InputError(f"{path}: is there and has no {BEGIN} and {END}: add these lines, or name a new file")
+        text = f"{before}{BEGIN}\n{text}\n{END}{after}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text if text.endswith("\n") else text + "\n", encoding="utf-8")
 
 
-def _cell(rows: Sequence[Row]) -> str:
-    """Mean over seeds; the newest row of a seed counts."""
-    values = list({row.get("seed"): float(row["value"]) for row in rows}.values())
-    if not values:
-        return "-"
-    mean = _number(statistics.fmean(values))
-    return f"{mean} ± {_number(statistics.stdev(values))}" if len(values) > 1 else mean
-
-
-def _number(value: float) -> str:
-    return f"{value:.3f}" if abs(value) < 1 else f"{value:.2f}"
+def _titled(table: Results) -> str:
+    parts = [f"### {table.name}{': ' + table.title if table.title else ''}", results_table(table), *([table.note] if table.note else [])]
+    return "\n\n".join(parts)

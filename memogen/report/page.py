@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,36 +10,37 @@ import yaml
 
 from memogen import pretrained
 from memogen.models import MemoryGAN
-from memogen.types import ImageData, InputError
+from memogen.types import GenerativeModel, ImageData, InputError
 
-from .drawing import Model
 from .history import Run, read_run
-from .html import Html, code_block, details, element, escape, page, paragraph, section
+from .html import Html, code_block, details, element, escape, page, paragraph, section, write_page
 from .scores import metrics_of, number, score_lines, score_table, title
 from .sections import curve_section, memory_section, neighbour_section, sample_section
 
 
-def write_report(run: Path, *, data: ImageData | None = None) -> Path:
-    """Write ``run``/report.html and return its path; ``data`` are the training images, for the nearest ones and a posterior.
+def write_report(run: Path, *, data: ImageData | None = None, held_out: ImageData | None = None) -> Path:
+    """Write ``run``/report.html and return its path; ``data`` are the training images, for the nearest ones and a posterior, ``held_out`` others.
 
     What is missing or cannot be drawn leaves a sentence. Raises InputError when ``run`` is no run folder.
     """
     found = read_run(run)
     model, reason = open_model(run / "model")
+    inside = model if isinstance(model, MemoryGAN) else None
+    reason_inside = f"A {type(model).__name__} has no such memory." if model is not None else reason
     parts = [
         *_head(found),
         sample_section(found, model, reason),
         section("Scores", score_table(found.results, _variant(found))),
         curve_section(found),
-        memory_section(found, model, reason, data),
-        neighbour_section(model, reason, data),
+        memory_section(found, inside, reason_inside, data),
+        neighbour_section(model, reason, data, held_out),
         _settings(found),
         _next_steps(found),
     ]
-    return _write(run / "report.html", page(_title(found), *parts))
+    return write_page(run / "report.html", page(_title(found), *parts))
 
 
-def open_model(folder: Path) -> tuple[Model | None, str]:
+def open_model(folder: Path) -> tuple[GenerativeModel | None, str]:
     """The saved model, or why there is none."""
     if not folder.is_dir():
         return None, "The run has no saved model yet; it is written when training ends or is stopped."
@@ -48,7 +48,7 @@ def open_model(folder: Path) -> tuple[Model | None, str]:
         model = pretrained.from_pretrained(folder)
     except (InputError, OSError, RuntimeError) as error:
         return None, f"The saved model cannot be read: {error}"
-    return (model, "") if isinstance(model, MemoryGAN) else (None, f"A {type(model).__name__} has no pictures here yet.")
+    return (model, "") if isinstance(model, GenerativeModel) else (None, f"A {type(model).__name__} draws no images.")
 
 
 def _variant(run: Run) -> str:
@@ -117,14 +117,3 @@ def _next_steps(run: Run) -> Html:
     load = f"import memogen\nmodel = memogen.from_pretrained({str(run.path / 'model')!r})"
     draw = "images = model.sample(64, seed=0)  # image i depends on the seed and i alone"
     return section("How to go on", code_block(text), paragraph("In Python:"), code_block(f"{load}\n{draw}"))
-
-
-def _write(path: Path, text: Html) -> Path:
-    """In one piece, so that a reader never sees half a page."""
-    building = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        building.write_text(text, encoding="utf-8")
-        os.replace(building, path)
-    finally:
-        building.unlink(missing_ok=True)
-    return path

@@ -9,8 +9,10 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from memogen.evaluation.copy_check import copy_check
 from memogen.memory.inspect import Slots, top_slots, usage
-from memogen.types import ImageData, InputError
+from memogen.models import MemoryGAN
+from memogen.types import GenerativeModel, ImageData, InputError
 
 from . import charts, figures
 from .drawing import Model, draw_samples
@@ -21,6 +23,7 @@ from .theme import CLEAR, DARK, LIGHT, Theme
 
 STRIP = 6  # sample grids shown of a run's course
 COMPARED = 10_000  # training images searched for nearest ones: enough to see copying, within a minute on a CPU
+CHECKED = 1000  # samples, and held-out images, whose distances to these are drawn
 CHART_WIDTH = 330  # CSS pixels of one chart
 
 
@@ -42,7 +45,7 @@ def picture(draw: Callable[[], Image.Image], alt: str, caption: str, *, scrolls:
     return figure(png_address(drawn), alt, caption, size=drawn.size, style="pixels wide" if scrolls else "pixels")
 
 
-def sample_section(run: Run, model: Model | None, reason: str) -> Html:
+def sample_section(run: Run, model: GenerativeModel | None, reason: str) -> Html:
     """The model's samples and how they came about."""
     if model is not None:
         now = picture(lambda: figures.sample_grid(model, 64, theme=CLEAR), "A grid of 64 samples", "64 samples, seed 0, none picked.")
@@ -187,16 +190,33 @@ def _posterior(model: Model, data: ImageData | None) -> Html:
     return picture(draw, "Posterior over slots of one image", caption, scrolls=True)
 
 
-def neighbour_section(model: Model | None, reason: str, data: ImageData | None) -> Html:
-    """Is the model copying? Each sample beside its nearest training images."""
+def neighbour_section(model: GenerativeModel | None, reason: str, data: ImageData | None, held_out: ImageData | None) -> Html:
+    """Is the model copying? Each sample beside its nearest training images, and how near samples and held-out images come to them."""
     name = "Nearest training images"
     if model is None:
         return section(name, paragraph(reason, "soft"))
     if data is None:
         return section(name, paragraph("This page was made without the data; memogen neighbours draws the picture that belongs here."))
-    part = ImageData(data.image[:COMPARED], None, data.classes, data.name, data.split)
+    part = _first(data, COMPARED)
     among = f"all {len(data):,}" if len(part) == len(data) else f"the first {len(part):,} of {len(data):,}"
-    caption = f"Each sample (red) beside its seven nearest among {among} images of {data.name}, {data.split}, by the cosine of their queries."
-    return section(
-        name, picture(lambda: figures.neighbours(model, part, theme=CLEAR), "Samples beside their nearest training images", caption, scrolls=True)
+    by = "the cosine of their queries" if isinstance(model, MemoryGAN) and model.memory is not None else "their pixels"
+    caption = f"Each sample (red) beside its seven nearest among {among} images of {data.name}, {data.split}, by {by}."
+    sheet = picture(lambda: figures.neighbours(model, part, theme=CLEAR), "Samples beside their nearest training images", caption, scrolls=True)
+    return section(name, sheet, _copies(model, part, held_out) if held_out is not None else Html(""))
+
+
+def _copies(model: GenerativeModel, training: ImageData, held_out: ImageData) -> Html:
+    """The copy check in pixels; a sentence where the images do not fit each other."""
+    try:
+        found = copy_check(draw_samples(model, CHECKED).cpu(), _first(held_out, CHECKED), training)
+    except InputError as error:
+        return paragraph(f"Not drawn: {error}", "soft")
+    caption = (
+        f"{len(found.samples):,} samples and {len(found.held_out):,} held-out images, each by its distance to the nearest of these training images. "
+        f"{found.share(1):.1%} of the samples lie nearer than 99% of the held-out images do; a model that copies has far more than 1%."
     )
+    return themed(lambda theme: charts.copies(found, theme=theme), "Distances of samples and held-out images to the training images", caption)
+
+
+def _first(data: ImageData, num: int) -> ImageData:
+    return ImageData(data.image[:num], None, data.classes, data.name, data.split)

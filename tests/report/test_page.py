@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from memogen.report import page as report_page
+from memogen.report import sections
 from memogen.report.history import read_lines, saved_memories, speed
 from memogen.report.likelihood import HeldOutLikelihood
 from memogen.report.page import duration, write_report
 from memogen.report.scores import number, score_lines, score_table
-from memogen.types import InputError
+from memogen.types import GenerativeModel, InputError
 from tests.report import toy
 
 VOID = {"meta", "link", "img", "source", "br"}
@@ -138,7 +139,7 @@ def test_a_run_with_nothing_but_a_config_has_a_page(tmp_path: Path) -> None:
 def test_a_model_without_memory_shows_its_noise(tmp_path: Path) -> None:
     text = Checker(write_report(toy.run_folder(tmp_path / "plain", memory=False), data=toy.images()).read_text(encoding="utf-8")).text
     assert "This model has no memory" in text and "interpolated in noise" in text
-    assert "Not drawn: model: it has no memory" in text  # the nearest images need queries
+    assert "Not drawn" not in text and "by their pixels" in text
 
 
 @pytest.mark.parametrize("hostile", ["<img src=x onerror=alert(1)>", "\"><b>'&amp;", "a b; $(touch x)"])
@@ -162,7 +163,25 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
 
 def test_a_foreign_model_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report_page.pretrained, "from_pretrained", lambda folder: 3)
-    assert report_page.open_model(tmp_path) == (None, "A int has no pictures here yet.")
+    assert report_page.open_model(tmp_path) == (None, "A int draws no images.")
+
+
+def test_a_model_of_another_family_shows_its_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawing = toy.Drawing()
+    assert isinstance(drawing, GenerativeModel)
+    monkeypatch.setattr(report_page.pretrained, "from_pretrained", lambda folder: drawing)
+    text = Checker(write_report(toy.run_folder(tmp_path / "toys"), data=toy.images()).read_text(encoding="utf-8")).text
+    assert "64 samples, seed 0" in text and "A Drawing has no such memory" in text and "by their pixels" in text
+    assert "Not drawn" not in text
+
+
+def test_copies_are_told_from_fresh_images(tmp_path: Path) -> None:
+    """Samples that are training images lie nearer to them than all held-out images do; images drawn alike do not."""
+    copied, fresh = (sections.neighbour_section(toy.Drawing(seed), "", toy.images(60), toy.images(50, seed=9)) for seed in (0, 5))
+    assert "100.0% of the samples lie nearer" in Checker(copied).text
+    assert "100.0% of the samples lie nearer" not in Checker(fresh).text
+    odd = sections.neighbour_section(toy.Drawing(), "", toy.images(60), toy.images(50, channels=3))
+    assert "Not drawn: copies" in Checker(odd).text
 
 
 def test_newer_scores_replace_older_ones_and_other_steps_stand_apart() -> None:

@@ -14,7 +14,7 @@ from memogen import configs
 from memogen.models import MemoryConfig, MemoryGAN, MemoryGANConfig, NoiseConfig
 from memogen.pretrained import save_pretrained
 from memogen.report.figures import sample_grid
-from memogen.types import ImageData
+from memogen.types import ImageData, Latents
 
 SHAPE = (1, 8, 8)
 
@@ -40,9 +40,27 @@ def model(*, memory: bool = True, conditional: bool = True, channels: int = 1) -
     return built
 
 
-def images(num: int = 40, channels: int = 1) -> ImageData:
-    pixels = np.random.default_rng(0).integers(0, 256, (num, channels, *SHAPE[1:]), dtype=np.uint8)
+def images(num: int = 40, channels: int = 1, *, seed: int = 0) -> ImageData:
+    pixels = np.random.default_rng(seed).integers(0, 256, (num, channels, *SHAPE[1:]), dtype=np.uint8)
     return ImageData(pixels, None, name="toys")
+
+
+class Drawing:
+    """A generative model of no family, which draws the images of a seed."""
+
+    image_range = (0.0, 1.0)
+
+    def __init__(self, seed: int = 0) -> None:
+        self.pixels = torch.from_numpy(images(50, seed=seed).image).float() / 255
+
+    def latents(self, num: int, *, label: int | None = None, slot: int | None = None, seed: int = 0, start: int = 0) -> Latents:
+        return Latents(torch.arange(start, start + num)[:, None].float())
+
+    def decode(self, latents: Latents) -> torch.Tensor:
+        return self.pixels[latents.noise[:, 0].long() % len(self.pixels)]
+
+    def sample(self, num: int, *, label: int | None = None, slot: int | None = None, seed: int = 0, start: int = 0) -> torch.Tensor:
+        return self.decode(self.latents(num, start=start))
 
 
 def metrics(steps: int) -> str:

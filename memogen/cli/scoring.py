@@ -1,0 +1,135 @@
+"""The commands that score and report: evaluate, report."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from memogen.cli.data import Folder
+from memogen.cli.files import choose_data, open_subject, recipe_of
+from memogen.cli.options import UsageError
+
+if TYPE_CHECKING:
+    from memogen.evaluation.rows import Row
+
+METRICS = (
+    "comma-separated: is (inception score), fid (Fréchet distance), kid, prdc (precision, recall, density, coverage), mifid, copies (nearer to "
+    "training images than held-out ones?), accuracy, reverse_accuracy, fitting_capacity"
+)
+
+
+def evaluate(
+    model: Annotated[str, "a run folder, a saved model's folder, a hub id; or images: a folder, a zip or an npz file"],
+    *,
+    data: Annotated[str | None, "the data to compare with: a data set's name, or a folder; without it the run's own"] = None,
+    folder: Folder = None,
+    split: Annotated[str | None, "the part of the data to compare with; without it test, or what there is"] = None,
+    extractor: Annotated[str | None, "a classifier's name, inception-v3, or a file of weights; without it the classifier of the data set"] = None,
+    metrics: Annotated[str, METRICS] = "is,fid",
+    num_samples: Annotated[int, "number of samples to score; of images, all there are at most", 1] = 10_000,
+    seed: Annotated[int, "seed of the samples"] = 0,
+    out: Annotated[Path | None, "a .jsonl file to append the rows to; without it a run's results.jsonl"] = None,
+) -> None:
+    """Score a model's samples, or images of any origin, against a data set.
+
+    Ctrl-C prints and keeps what was computed until then.
+    """
+    subject = open_subject(model)
+    choice = choose_data(data, model=model, folder=folder)
+    compared = choice.load(split)
+    from memogen import evaluation
+    from memogen.training.runtime import choose_device
+    from memogen.types import ImageData
+
+    device = choose_device("auto")
+    options: dict[str, Any] = {
+        "extractor": evaluation.extractor(_judge(extractor, compared), device=device),
+        "metrics": metrics.split(","),
+        "num_samples": num_samples,
+        "seed": seed,
+        "train": choice.load("train") if compared.split != "train" else None,
+    }
+    try:
+        if isinstance(subject, ImageData):
+            rows = evaluation.score_images(subject, compared, variant="images", **options)
+        else:
+            drawing: Any = subject  # every saved model is a module, which the protocol does not say
+            rows = evaluation.evaluate(drawing.to(device), compared, **options)
+    except evaluation.Interrupted as stopped:
+        _keep(stopped.rows, model, seed, out)
+        raise
+    _keep(rows, model, seed, out)
+
+
+def _judge(extractor: str | None, compared: Any) -> str:
+    """The named extractor, or the classifier of the data."""
+    from memogen.evaluation.features import classifier_names
+
+    if extractor is None and compared.name not in classifier_names():
+        names = ", ".join(classifier_names())
+        raise UsageError(
+            f"--extractor: no classifier of {compared.name} ships with memogen; name one that reads such images ({names}), or inception-v3"
+        )
+    return extractor or str(compared.name)
+
+
+def _keep(rows: Sequence[Row], model: str, seed: int, out: Path | None) -> None:
+    """Print the rows as a table, and append them where they belong."""
+    from memogen.evaluation.rows import append_rows
+
+    texts = [("metric", "value", "±", "samples")]
+    for row in rows:
+        protocol: Any = row["protocol"]
+        variant = f" ({row['variant']})" if row.get("variant") not in (None, "images") else ""
+        texts.append((f"{row['metric']}{variant}", _number(row["value"]), _number(row["spread"]), str(protocol["num_samples"])))
+    widths = [max(len(text[column]) for text in texts) for column in range(4)]
+    for text in texts:
+        print("  ".join([text[0].ljust(widths[0]), *(part.rjust(width) for part, width in zip(text[1:], widths[1:], strict=True))]).rstrip())
+    recipe = recipe_of(model)
+    target = out or (Path(model).expanduser() / "results.jsonl" if recipe else None)
+    if target is not None and rows:
+        whose = {"recipe": recipe.recipe, "variant": recipe.variant} if recipe else {"model": model}
+        append_rows(target, [{**whose, "seed": seed, **row} for row in rows])
+        print(f"appended to {target}")
+
+
+def _number(value: object) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else "" if value is None else str(value)
+
+
+def report(
+    run: Annotated[Path, "a run folder; or a folder of result rows, or a .jsonl file of them"],
+    *,
+    out: Annotated[Path | None, "of result rows: a .html page, or a .md file (one that is there keeps all but what stands between its marks)"] = None,
+) -> None:
+    """Write the run's report.html: samples, curves, memory, nearest training images, scores. Of result rows, print Markdown tables."""
+    if (run / "config.yaml").is_file():
+        return _run_report(run, out)
+    if not run.exists() or (run.is_dir() and not any(run.rglob("*.jsonl"))):
+        raise UsageError(f"{run}: no run folder (no config.yaml in it) and no result rows; name a folder that memogen train wrote")
+    from memogen.report import markdown, results_page
+    from memogen.report.results import read_results
+
+    tables = read_results(run)
+    if out is None:
+        return print(markdown.results_text(tables))
+    if out.suffix not in (".html", ".md"):
+        raise UsageError(f"--out {out}: neither .html nor .md; end the name with one of them")
+    results_page.write(tables, out) if out.suffix == ".html" else markdown.write_results(tables, out)
+    print(out)
+
+
+def _run_report(run: Path, out: Path | None) -> None:
+    if out is not None:
+        raise UsageError(f"--out {out}: the page of a run is its report.html; leave it out")
+    from memogen import runs
+    from memogen.types import InputError
+
+    try:
+        recipe, images = runs.with_images(runs.load_config(run / "config.yaml"))
+    except InputError as error:
+        print(f"memogen: the report goes without training images ({error})", file=sys.stderr)
+        return print(runs.write_report(run))
+    print(runs.write_report(run, recipe, images))

@@ -1,0 +1,164 @@
+"""The papers' tables as data: which recipe and variant makes each row, the number printed for it, and what a run may cost.
+
+``memogen.reproduce`` runs them. A new table is an entry of ``TABLES``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from ..configs import suggest
+from ..training.config import Precision
+from ..types import InputError
+from . import memory_gan
+from .recipe import Claim, Recipe
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What one run of a recipe may cost, and how many seeds make a row.
+
+    ``hours`` were measured on two CPU cores; None: not measured, a matter of hours or days on one large GPU. ``curves`` False leaves out what is
+    only looked at (sample grids, likelihoods over training).
+    """
+
+    steps: int
+    num_samples: int
+    hours: float | None
+    seeds: int = 1
+    precision: Precision = "float32"
+    channels_last: bool = False
+    curves: bool = True
+
+    def spent_on(self, recipe: Recipe, *, seed: int) -> Recipe:
+        """The recipe at this budget. Long runs are looked at and saved a hundred times at most."""
+        apart = self.steps // 100
+        training = replace(
+            recipe.training,
+            steps=self.steps,
+            seed=seed,
+            precision=self.precision,
+            channels_last=self.channels_last,
+            sample_every=max(recipe.training.sample_every, apart) if self.curves else 0,
+            checkpoint_every=max(recipe.training.checkpoint_every, apart),
+        )
+        every = max(recipe.scoring.likelihood_every, apart) if self.curves else 0
+        return replace(recipe, training=training, scoring=replace(recipe.scoring, num_samples=self.num_samples, likelihood_every=every))
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One printed number. ``recipe`` is a name of ``RECIPES``; empty for a method of others, which is shown beside ours and not trained."""
+
+    recipe: str
+    variant: str
+    claim: Claim | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a paper. ``budgets`` holds every recipe's budgets by name; ``note`` says what stands between our numbers and the printed ones."""
+
+    name: str
+    title: str
+    rows: tuple[TableRow, ...]
+    budgets: Mapping[str, Mapping[str, Budget]]
+    note: str = ""
+
+    def budget(self, recipe: str, name: str) -> Budget:
+        """Raises InputError."""
+        if name not in self.budgets[recipe]:
+            raise InputError(f"budget: {name!r} is none of {self.name}: {suggest(name, self.budgets[recipe])}")
+        return self.budgets[recipe][name]
+
+    @property
+    def recipes(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(row.recipe for row in self.rows if row.recipe))
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """Of the rows that can be trained."""
+        return tuple(dict.fromkeys(row.variant for row in self.rows if row.recipe))
+
+    def of_variants(self, names: tuple[str, ...]) -> Table:
+        """The rows of these variants, and those of others. Raises InputError."""
+        for name in names:
+            if name not in self.variants:
+                raise InputError(f"variants: {name!r} is no row of {self.name}: {suggest(name, self.variants)}")
+        return replace(self, rows=tuple(row for row in self.rows if not row.recipe or row.variant in names))
+
+
+def find_table(name: str) -> Table:
+    """A table by its name, or narrowed to one recipe as in ``memory_gan/table2/fashion_mnist``. Raises InputError."""
+    if name in TABLES:
+        return TABLES[name]
+    whole, _, part = name.rpartition("/")
+    if whole not in TABLES:
+        raise InputError(f"{name}: no such table: {suggest(name, TABLES)}")
+    table = TABLES[whole]
+    chosen = {recipe.rpartition("/")[2]: recipe for recipe in table.recipes}
+    if part not in chosen:
+        raise InputError(f"{name}: {whole} has no such part: {suggest(part, chosen)}")
+    return replace(table, rows=tuple(row for row in table.rows if row.recipe in ("", chosen[part])))
+
+
+def claim_of(recipe: str, variant: str, metric: str) -> Claim | None:
+    """What a paper printed for this row, if any table has it."""
+    rows = (row for table in TABLES.values() for row in table.rows if (row.recipe, row.variant) == (recipe, variant))
+    return next((row.claim for row in rows if row.claim and row.claim.metric == metric), None)
+
+
+# --- memoryGAN (Kim, Kim and Kim, ICLR 2018) ---
+
+
+def _budgets(*, images: int, samples: int, steps: int, hours: float, seeds: int = 1) -> dict[str, Budget]:
+    """For a data set of so many ``images`` whose printed score is of so many ``samples``; the short budget's steps, hours and seeds.
+
+    "smoke" shows that everything works, and nothing else; "paper" is the limit of 1,500 epochs in the authors' code, as the paper states none.
+    """
+    short = Budget(steps, 10_000, hours, seeds, precision="bf16", channels_last=True)
+    smoke = replace(short, steps=20, num_samples=1000, hours=0.01 + 20 * hours / steps, seeds=1, curves=False)
+    return {"smoke": smoke, "short": short, "paper": Budget(1500 * images // 64, samples, hours=None)}
+
+
+_BUDGETS = {
+    "memory_gan/fashion_mnist": _budgets(images=60_000, samples=64_000, steps=5000, hours=0.3, seeds=3),
+    "memory_gan/affine_mnist": _budgets(images=60_000, samples=640_000, steps=2000, hours=0.2),
+    "memory_gan/cifar10": _budgets(images=50_000, samples=640_000, steps=1000, hours=0.5),
+}
+_PRINTED_1 = {
+    "ALI (Dumoulin et al. 2017)": (5.34, 0.05),
+    "BEGAN (Berthelot et al. 2017)": (5.62, None),
+    "DCGAN (Radford et al. 2016)": (6.54, 0.067),
+    "Improved GAN (Salimans et al. 2016)": (6.86, 0.06),
+    "EGAN-Ent-VI (Dai et al. 2017)": (7.07, 0.10),
+    "DFM (Warde-Farley and Bengio 2017)": (7.72, 0.13),
+    "WGAN-GP (Gulrajani et al. 2017)": (7.86, 0.07),
+    "Fisher GAN (Mroueh et al. 2017)": (7.90, 0.05),
+}
+
+
+def _printed(value: float, spread: float | None, table: str) -> Claim:
+    return Claim("inception_score", value, spread, f"Kim et al. 2018, {table}")
+
+
+def _table_1() -> Table:
+    others = [TableRow("", method, _printed(*printed, "Table 1")) for method, printed in _PRINTED_1.items()]
+    ours = TableRow("memory_gan/cifar10", "memory_gan", _printed(*memory_gan.TABLE_2["cifar10"]["memory_gan"], "Table 1"))
+    note = "Unverified: the printed scores are by the standard Inception network; ours are by whatever extractor their protocol names."
+    return Table("memory_gan/table1", "CIFAR-10 without labels, beside the methods of others", (*others, ours), _BUDGETS, note)
+
+
+def _table_2() -> Table:
+    rows = [
+        TableRow(f"memory_gan/{data}", variant, _printed(*memory_gan.TABLE_2[data][variant], "Table 2"))
+        for data in ("fashion_mnist", "affine_mnist", "cifar10")
+        for variant in memory_gan.TABLE_2[data]
+    ]
+    note = "The printed scores are by the authors' own classifiers (CIFAR-10: the standard Inception network), ours by those that ship with memogen."
+    return Table("memory_gan/table2", "What each part of memoryGAN is worth", tuple(rows), _BUDGETS, note)
+
+
+TABLES = {table.name: table for table in (_table_1(), _table_2())}
+"""Every table by the name the command line knows."""

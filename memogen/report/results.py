@@ -1,0 +1,184 @@
+"""Result rows gathered into the lines of a table: means over seeds beside the printed numbers. Markdown, text and HTML are made from these."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from memogen.recipes.recipe import Claim
+from memogen.recipes.tables import TABLES, Table, claim_of
+from memogen.types import InputError
+
+from .history import Row, is_number, read_lines
+
+COLUMNS = {
+    "inception_score": "inception score",
+    "fid": "Fréchet distance",
+    "kid": "KID",
+    "precision": "precision",
+    "recall": "recall",
+    "accuracy": "accuracy",
+    "reverse_accuracy": "reverse accuracy",
+    "log_likelihood": "log-likelihood",
+    "imputation_mse": "imputation error",
+}
+"""Metrics that a table shows where its rows have them, with their titles; the others stay in the rows."""
+
+LEGEND = (
+    "± is the standard deviation between seeds or, where there is one seed, between the splits of its samples; in the paper's numbers it is the "
+    "paper's. Hours are those of training, of all seeds together."
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number of ours, None where it is only printed, and the paper's."""
+
+    value: float | None
+    spread: float | None
+    claim: Claim | None
+
+    @property
+    def ours(self) -> str:
+        return _with_spread(self.value, self.spread)
+
+    @property
+    def paper(self) -> str:
+        return _with_spread(self.claim.value, self.claim.spread) if self.claim else "-"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of a table: a recipe's variant after so many steps. ``recipe`` is empty for a method of others, ``steps`` 0 for real images."""
+
+    recipe: str
+    variant: str
+    budget: str
+    steps: int
+    cells: Mapping[str, Cell]
+    seeds: int = 0
+    hours: float = 0.0
+    command: str = ""
+
+    @property
+    def about(self) -> list[str]:
+        """Recipe and variant as a reader should see them."""
+        return [self.recipe or "others", "real test images" if self.variant == "real" else self.variant]
+
+    @property
+    def cost(self) -> list[str]:
+        """Budget, seeds, steps and hours."""
+        if not self.seeds or self.variant == "real":
+            return ["-"] * 4
+        return [self.budget or "-", str(self.seeds), f"{self.steps:,}", f"{self.hours:.2f}" if self.hours >= 0.01 else "under 0.01"]
+
+
+@dataclass(frozen=True)
+class Results:
+    """A table of results: one .jsonl file, or the rows of one reproduction."""
+
+    name: str
+    lines: tuple[Line, ...]
+    title: str = ""
+    note: str = ""
+
+    @property
+    def metrics(self) -> list[str]:
+        """Those of the lines, in the order of :data:`COLUMNS`."""
+        return [metric for metric in COLUMNS if any(metric in line.cells for line in self.lines)]
+
+    @property
+    def head(self) -> list[str]:
+        """The titles of :meth:`row`."""
+        return ["recipe", "variant", *(title for metric in self.metrics for title in self._titles(metric)), "budget", "seeds", "iterations", "hours"]
+
+    def row(self, line: Line) -> list[str]:
+        """One line as texts; a metric has a second column, before ours, where the paper printed one of its numbers."""
+        cells = [text for metric in self.metrics for text in self._texts(metric, line.cells.get(metric))]
+        return [*line.about, *cells, *line.cost]
+
+    def _claimed(self, metric: str) -> bool:
+        return any(metric in line.cells and line.cells[metric].claim for line in self.lines)
+
+    def _titles(self, metric: str) -> list[str]:
+        name = COLUMNS[metric]
+        return [f"paper: {name}", f"ours: {name}"] if self._claimed(metric) else [name]
+
+    def _texts(self, metric: str, cell: Cell | None) -> list[str]:
+        ours = cell.ours if cell else "-"
+        return [cell.paper if cell else "-", ours] if self._claimed(metric) else [ours]
+
+
+def read_results(path: Path) -> list[Results]:
+    """A table for every .jsonl file in a folder and below, in the order of their names, or for the one file. Raises InputError."""
+    files = sorted(path.rglob("*.jsonl")) if path.is_dir() else [path]
+    root = path if path.is_dir() else path.parent
+    tables = [gather(file.relative_to(root).with_suffix("").as_posix(), read_lines(file)) for file in files]
+    tables = [table for table in tables if table.lines]
+    if not tables:
+        raise InputError(f"{path}: holds no result rows: name a .jsonl file of results, or a folder of them")
+    return tables
+
+
+def gather(name: str, rows: Iterable[Row]) -> Results:
+    """The table of that name from its rows; a name of ``memogen.recipes.tables.TABLES`` adds the methods of others that the paper printed."""
+    known = TABLES.get(name)
+    groups: dict[tuple[str, str, str, int], list[Row]] = {}
+    for row in rows:
+        if row.get("metric") in COLUMNS and is_number(row.get("value")) and row.get("task") is None and row.get("class") is None:
+            groups.setdefault(_address(row), []).append(row)
+    lines = [_line(address, group) for address, group in groups.items()]
+    lines += _others(known) if known and lines else []
+    return Results(name, tuple(sorted(lines, key=_rank)), known.title if known else "", known.note if known else "")
+
+
+def _address(row: Row) -> tuple[str, str, str, int]:
+    """Recipe, variant, budget and steps: what the rows of one line share."""
+    steps = row.get("steps")
+    return (
+        str(row.get("recipe") or row.get("model") or "-"),
+        str(row.get("variant") or "-"),
+        str(row.get("budget") or ""),
+        int(steps) if is_number(steps) else 0,
+    )
+
+
+def _line(address: tuple[str, str, str, int], rows: Sequence[Row]) -> Line:
+    recipe, variant, budget, steps = address
+    cells = {metric: _cell(recipe, variant, [row for row in rows if row["metric"] == metric]) for metric in {str(row["metric"]) for row in rows}}
+    by_seed = {row.get("seed"): row for row in rows}
+    hours = sum(row.get("training_seconds") or 0 for row in by_seed.values()) / 3600
+    return Line(recipe, variant, budget, steps, cells, len(by_seed), hours, min(str(row.get("command") or "") for row in rows))
+
+
+def _cell(recipe: str, variant: str, rows: Sequence[Row]) -> Cell:
+    """Mean over seeds; the newest row of a seed counts."""
+    newest = list({row.get("seed"): row for row in rows}.values())
+    values = [float(row["value"]) for row in newest]
+    split = newest[0].get("spread")
+    spread = statistics.stdev(values) if len(values) > 1 else split if is_number(split) else None
+    metric, printed = str(newest[0]["metric"]), newest[0].get("paper")
+    claim = claim_of(recipe, variant, metric) or (Claim(metric, printed, None, "") if is_number(printed) else None)
+    return Cell(statistics.fmean(values), spread, claim)
+
+
+def _others(table: Table) -> list[Line]:
+    return [Line("", row.variant, "", 0, {row.claim.metric: Cell(None, None, row.claim)}) for row in table.rows if row.claim and not row.recipe]
+
+
+def _rank(line: Line) -> tuple[bool, int, str, bool, int, int]:
+    """Methods of others by what they reach; then by recipe, real images last, by steps and the papers' order of variants."""
+    recipes = list(dict.fromkeys(row.recipe for table in TABLES.values() for row in table.rows))
+    variants = list(dict.fromkeys(row.variant for table in TABLES.values() for row in table.rows))
+    place = [names.index(name) if name in names else len(names) for name, names in ((line.recipe, recipes), (line.variant, variants))]
+    return bool(line.recipe), place[0], line.recipe, line.variant == "real", line.steps, place[1]
+
+
+def _with_spread(value: float | None, spread: float | None) -> str:
+    """Both with the decimals that suit the value."""
+    if value is None:
+        return "-"
+    decimals = 2 if abs(value) >= 1 else 3
+    return f"{value:.{decimals}f} ± {spread:.{decimals}f}" if spread is not None else f"{value:.{decimals}f}"

@@ -1,0 +1,28 @@
+"""Tables of results as one self-contained HTML page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from .html import Html, element, escape, page, paragraph, section, table, write_page
+from .results import LEGEND, Results
+
+
+def write(tables: Sequence[Results], path: Path) -> Path:
+    """Write the page and return its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return write_page(path, results_page(tables))
+
+
+def results_page(tables: Sequence[Results]) -> Html:
+    """All tables under one another, each with what stands between it and the paper."""
+    head = element("h1", escape("Results")), paragraph(LEGEND, "soft")
+    return page("Results of memogen", *head, *(_section(each) for each in tables))
+
+
+def _section(results: Results) -> Html:
+    rows = [[escape(cell) for cell in results.row(line)] for line in results.lines]
+    commands = list(dict.fromkeys(line.command for line in results.lines if line.command and line.variant != "real"))
+    told = element("pre", escape("\n".join(commands))) if commands else Html("")
+    return section(f"{results.name}{': ' + results.title if results.title else ''}", table(results.head, rows, results.note), told)

@@ -1,0 +1,184 @@
+"""A table of a paper from nothing to rows: every run it needs, one after another, each continued or skipped where it was left."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from . import runs
+from .evaluation import append_rows
+from .evaluation.features import classifier_names
+from .recipes import RECIPES, Recipe
+from .recipes.tables import Budget, Table, find_table
+from .report import results_page
+from .report.results import Results, gather
+from .types import InputError
+
+OUT = Path("runs") / "reproduce"
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a table: a recipe at a budget and a seed, and the run's folder."""
+
+    recipe: Recipe
+    budget: Budget
+    budget_name: str
+    folder: Path
+
+    @property
+    def title(self) -> str:
+        return f"{self.recipe.recipe} {self.recipe.variant}, seed {self.recipe.training.seed}"
+
+    def finished(self, rows: Sequence[runs.Row]) -> bool:
+        """Whether rows of this configuration, budget and seed are there."""
+        wanted = runs.config_hash(self.recipe), self.budget_name, self.recipe.training.seed
+        return any((row.get("config"), row.get("budget"), row.get("seed")) == wanted for row in rows)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a table takes: its jobs, the file that collects their rows, and what is left out with the reason."""
+
+    table: Table
+    jobs: tuple[Job, ...]
+    rows_file: Path
+    left_out: tuple[str, ...] = ()
+
+    def open_jobs(self) -> tuple[Job, ...]:
+        """Those whose rows are not there yet."""
+        rows = runs.read_rows(self.rows_file)
+        return tuple(job for job in self.jobs if not job.finished(rows))
+
+    def with_images(self) -> Plan:
+        """The jobs in the shapes of their images: every data set is looked at before the first run starts, so that a missing one costs nothing."""
+        return replace(self, jobs=tuple(replace(job, recipe=runs.with_images(job.recipe)[0]) for job in self.jobs))
+
+    def results(self) -> Results:
+        """The table as far as it has been run."""
+        return gather(self.table.name, runs.read_rows(self.rows_file))
+
+
+def run(planned: Plan, *, console: bool = True) -> Results:
+    """Train and score what is not done yet, and return the table with the printed numbers beside ours.
+
+    Rows are appended to the plan's file as each run ends; a run that was stopped continues. Raises InputError, and
+    :class:`memogen.training.Stopped` when asked to stop.
+    """
+    say: Say = (lambda text: print(text, file=sys.stderr, flush=True)) if console and runs.leads() else (lambda text: None)
+    for line in planned.left_out:
+        say(f"left out: {line}")
+    planned = planned.with_images()
+    clock = _Clock(planned.open_jobs())
+    say(f"{planned.table.name}: {len(planned.jobs) - len(clock.jobs)} of {len(planned.jobs)} runs are done")
+    for number, job in enumerate(clock.jobs, start=1):
+        say(f"[{number} of {len(clock.jobs)}] {job.title}: {job.recipe.training.steps:,} steps; {clock.left()}")
+        _run(job, planned.rows_file, console)
+        clock.done(job)
+    results = planned.results()
+    if runs.leads() and results.lines:
+        results_page.write([results], planned.rows_file.with_suffix(".html"))
+    return results
+
+
+def plan(
+    table: Table | str,
+    *,
+    budget: str = "short",
+    seeds: int | None = None,
+    data: str | Path | None = None,
+    out: str | Path = OUT,
+    variants: Sequence[str] = (),
+) -> Plan:
+    """What a table takes, in the order of its rows. Nothing is read or written.
+
+    ``table`` is a name of ``memogen.recipes.tables.TABLES``, narrowed to a recipe as in "memory_gan/table2/fashion_mnist", or a Table of your
+    own; ``budget`` "smoke", "short" or "paper"; ``seeds`` the number of seeds (default: the budget's); ``data`` the folder that holds the data
+    sets' files (default: they are downloaded); ``variants`` the rows wanted (default: all). Raises InputError.
+    """
+    found = find_table(table) if isinstance(table, str) else table
+    found = found.of_variants(tuple(variants)) if variants else found
+    folder = Path(out) / found.name / budget
+    jobs, left_out = [], []
+    for row in (row for row in found.rows if row.recipe):
+        cost = found.budget(row.recipe, budget)
+        recipe = _scored(_at_home(RECIPES[row.recipe](variant=row.variant), data))
+        if recipe.scoring.extractor is None:
+            left_out.append(f"{row.recipe}: no classifier of {recipe.data.name} ships with memogen, so nothing could score it")
+            continue
+        for seed in range(seeds or cost.seeds):
+            name = f"{row.recipe.rpartition('/')[2]}-{row.variant}-{seed}"
+            jobs.append(Job(cost.spent_on(recipe, seed=seed), cost, budget, folder / name))
+    return Plan(found, tuple(jobs), Path(out) / f"{found.name}.jsonl", tuple(dict.fromkeys(left_out)))
+
+
+def _at_home(recipe: Recipe, data: str | Path | None) -> Recipe:
+    """The recipe with its images in that folder."""
+    if data is None:
+        return recipe
+    folder = Path(data).expanduser()
+    if not folder.exists():
+        raise InputError(f"data: {data}: there is no such folder: name the one that holds the data sets' files, or leave it out to download them")
+    return replace(recipe, data=replace(recipe.data, folder=str(folder.resolve())))
+
+
+def _scored(recipe: Recipe) -> Recipe:
+    """A recipe that names no extractor is scored by the classifier of its data, where one ships."""
+    if recipe.scoring.extractor is not None or recipe.data.name not in classifier_names():
+        return recipe
+    return replace(recipe, scoring=replace(recipe.scoring, extractor=recipe.data.name))
+
+
+def _run(job: Job, rows_file: Path, console: bool) -> None:
+    """Train and score one job; then its rows join the table's, and with them those of the real images where there are none yet."""
+    runs.train(job.recipe, out=job.folder, budget=job.budget_name, console=console)
+    if not runs.leads():
+        return
+    rows = [row for row in runs.read_rows(job.folder / "results.jsonl") if row.get("config") == runs.config_hash(job.recipe)]
+    known = {_real(row) for row in runs.read_rows(rows_file)}
+    append_rows(rows_file, [row for row in rows if row.get("variant") != "real" or _real(row) not in known])
+
+
+def _real(row: runs.Row) -> tuple[object, ...]:
+    """What one score of real images is known by."""
+    return tuple(row.get(key) for key in ("recipe", "variant", "metric", "budget"))
+
+
+@dataclass
+class _Clock:
+    """How much time is left: the budgets' hours, corrected by how long the runs so far have taken."""
+
+    jobs: tuple[Job, ...]
+    planned: float = 0.0
+    spent: float = 0.0
+    finished: int = 0
+
+    def __post_init__(self) -> None:
+        self._began = time.monotonic()
+
+    def done(self, job: Job) -> None:
+        self.finished += 1
+        self.planned += job.budget.hours or 0.0
+        self.spent = (time.monotonic() - self._began) / 3600
+
+    def left(self) -> str:
+        hours = hours_of(self.jobs[self.finished :])
+        if hours is None:
+            return "time left unknown"
+        pace = self.spent / self.planned if self.planned else 1.0
+        return f"about {in_words(hours * pace)} left"
+
+
+def hours_of(jobs: Sequence[Job]) -> float | None:
+    """Of all the jobs together; None where one was never measured."""
+    hours = [job.budget.hours for job in jobs]
+    return None if None in hours else sum(hour for hour in hours if hour is not None)
+
+
+def in_words(hours: float) -> str:
+    """Hours, or minutes."""
+    return f"{hours:.1f} h" if hours >= 1 else f"{max(1, round(60 * hours))} min"

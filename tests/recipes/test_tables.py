@@ -1,0 +1,73 @@
+"""The papers' tables as data: every row can be trained or is printed only, and says what the paper printed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from memogen.recipes import RECIPES
+from memogen.recipes.tables import TABLES, Budget, claim_of, find_table
+from memogen.types import InputError
+
+ROWS = [(table, row) for table in TABLES.values() for row in table.rows if row.recipe]
+
+
+@pytest.mark.parametrize(("table", "row"), ROWS, ids=[f"{table.name} {row.recipe} {row.variant}" for table, row in ROWS])
+def test_every_row_is_a_recipe_with_all_three_budgets(table, row) -> None:
+    recipe = RECIPES[row.recipe](variant=row.variant)
+    assert row.claim is None or (row.claim.metric, row.claim.value) in {(claim.metric, claim.value) for claim in recipe.claims}
+    steps = [table.budget(row.recipe, name).spent_on(recipe, seed=0).training.steps for name in ("smoke", "short", "paper")]
+    assert steps == sorted(set(steps))
+
+
+def test_table_2_is_the_printed_one() -> None:
+    printed = {(row.recipe.partition("/")[2], row.variant): (row.claim.value, row.claim.spread) for row in TABLES["memory_gan/table2"].rows}
+    assert len(printed) == 12
+    assert printed["cifar10", "memory_gan"] == (8.04, 0.13)
+    assert printed["affine_mnist", "no_memory"] == (8.00, 0.01)
+    assert printed["fashion_mnist", "no_em"] == (6.05, 0.28)
+
+
+def test_a_budget_changes_what_it_names_and_nothing_else() -> None:
+    recipe = RECIPES["memory_gan/fashion_mnist"]()
+    spent = Budget(5000, 10_000, 0.3, precision="bf16", channels_last=True).spent_on(recipe, seed=3)
+    assert spent == replace(recipe, training=replace(recipe.training, seed=3, precision="bf16", channels_last=True))
+    long = Budget(1_000_000, 640_000, None).spent_on(recipe, seed=0)
+    assert (long.training.sample_every, long.training.checkpoint_every, long.scoring.likelihood_every) == (10_000, 10_000, 10_000)
+    quick = Budget(20, 1000, 0.1, curves=False).spent_on(recipe, seed=0)
+    assert (quick.training.sample_every, quick.scoring.likelihood_every, quick.scoring.num_samples) == (0, 0, 1000)
+
+
+def test_the_papers_budget_is_1500_epochs() -> None:
+    budget = TABLES["memory_gan/table2"].budget("memory_gan/cifar10", "paper")
+    assert budget.steps == 1500 * 50_000 // 64
+    assert (budget.num_samples, budget.hours) == (640_000, None)
+
+
+def test_tables_are_narrowed_by_recipe_and_by_variant() -> None:
+    table = find_table("memory_gan/table2/fashion_mnist").of_variants(("no_em", "no_memory"))
+    assert [(row.recipe, row.variant) for row in table.rows] == [("memory_gan/fashion_mnist", "no_em"), ("memory_gan/fashion_mnist", "no_memory")]
+    assert len(find_table("memory_gan/table1/cifar10").of_variants(("memory_gan",)).rows) == 9, "the methods of others stay beside ours"
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("memory_gan/tabel2", "memory_gan/table2"), ("memory_gan/table2/cifar", "cifar10"), ("table2", "table2"), ("", "table")]
+)
+def test_a_wrong_name_is_answered_with_the_nearest(name: str, told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        find_table(name)
+
+
+def test_wrong_variants_and_budgets_are_refused() -> None:
+    with pytest.raises(InputError, match="did you mean 'no_em'"):
+        TABLES["memory_gan/table2"].of_variants(("no_me",))
+    with pytest.raises(InputError, match="did you mean 'smoke'"):
+        TABLES["memory_gan/table2"].budget("memory_gan/cifar10", "smok")
+
+
+def test_claims_are_found_by_what_a_result_row_says() -> None:
+    claim = claim_of("memory_gan/affine_mnist", "no_em", "inception_score")
+    assert claim is not None and (claim.value, claim.spread) == (8.17, 0.04)
+    assert claim_of("memory_gan/affine_mnist", "no_em", "fid") is None
+    assert claim_of("memory_gan/digits", "no_em", "inception_score") is None

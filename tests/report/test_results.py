@@ -1,0 +1,141 @@
+"""Result rows as tables: means and spreads, the printed numbers, Markdown, text, HTML, and README's copy."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from memogen.recipes.tables import TABLES
+from memogen.report import results_page
+from memogen.report.markdown import BEGIN, END, results_table, results_text, terminal_table, write_results
+from memogen.report.results import Line, Results, gather, read_results
+from memogen.types import InputError
+
+ROOT = Path(__file__).parents[2]
+BASE = {"recipe": "memory_gan/digits", "steps": 10, "training_seconds": 3600, "command": "memogen train X", "paper": None, "budget": "short"}
+
+
+def row(variant: str, metric: str, value: float, seed: int = 0, **more: object) -> dict[str, object]:
+    return {**BASE, "variant": variant, "metric": metric, "value": value, "seed": seed, **more}
+
+
+def only(*rows: dict[str, object]) -> Line:
+    (line,) = gather("some/table", rows).lines
+    return line
+
+
+@given(st.lists(st.floats(-100, 100), min_size=2, max_size=5))
+def test_several_seeds_give_their_mean_and_deviation(values: list[float]) -> None:
+    line = only(*(row("memory_gan", "fid", value, seed, spread=77.0) for seed, value in enumerate(values)))
+    cell = line.cells["fid"]
+    assert cell.value == pytest.approx(statistics.fmean(values))
+    assert cell.spread == pytest.approx(statistics.stdev(values))
+    assert (line.seeds, line.hours) == (len(values), pytest.approx(len(values)))
+
+
+def test_one_seed_shows_the_spread_over_its_splits() -> None:
+    assert only(row("memory_gan", "inception_score", 5.0, spread=0.25)).cells["inception_score"].ours == "5.00 ± 0.25"
+    assert only(row("memory_gan", "fid", 0.5, spread=None)).cells["fid"].ours == "0.500"
+
+
+def test_a_row_written_again_counts_in_its_newest_form() -> None:
+    line = only(row("memory_gan", "fid", 5.0), row("memory_gan", "fid", 0.25))
+    assert (line.cells["fid"].ours, line.seeds) == ("0.250", 1)
+
+
+def test_the_printed_number_stands_beside_ours_with_its_spread() -> None:
+    found = gather("memory_gan/x", [row("no_em", "inception_score", 6.0, recipe="memory_gan/fashion_mnist"), row("no_em", "fid", 2.0)])
+    assert found.head[2:5] == ["paper: inception score", "ours: inception score", "Fréchet distance"]
+    assert found.row(next(line for line in found.lines if line.recipe == "memory_gan/fashion_mnist"))[2:5] == ["6.05 ± 0.28", "6.00", "-"]
+
+
+def test_a_number_printed_in_no_table_of_ours_comes_from_the_row() -> None:
+    assert only(row("x", "fid", 1.0, recipe="own/data", paper=0.75)).cells["fid"].paper == "0.750"
+
+
+def test_runs_of_other_steps_or_budgets_are_other_lines() -> None:
+    lines = gather("t", [row("a", "fid", 1.0), row("a", "fid", 2.0, steps=20), row("a", "fid", 3.0, budget="smoke")]).lines
+    assert sorted(line.cells["fid"].value for line in lines) == [1.0, 2.0, 3.0]
+
+
+def test_scores_of_a_task_or_a_class_are_no_scores_of_the_model() -> None:
+    assert gather("t", [row("a", "fid", 1.0, task=2), row("a", "accuracy", 1.0, **{"class": 3})]).lines == ()
+
+
+def test_lines_stand_in_the_papers_order_and_real_images_last() -> None:
+    rows = [row("real", "fid", 0.1, steps=0), row("no_memory", "fid", 1.0), row("memory_gan", "fid", 1.0), row("zeta", "fid", 1.0)]
+    found = gather("t", rows)
+    assert [found.row(line)[1] for line in found.lines] == ["memory_gan", "no_memory", "zeta", "real test images"]
+    assert found.row(found.lines[-1])[-4:] == ["-"] * 4
+
+
+def test_table_1_shows_the_methods_of_others() -> None:
+    found = gather("memory_gan/table1", [row("memory_gan", "inception_score", 7.0, recipe="memory_gan/cifar10")])
+    printed = [line.cells["inception_score"].claim.value for line in found.lines]
+    assert printed == sorted(printed) and len(printed) == len(TABLES["memory_gan/table1"].rows) == 9
+    assert [found.row(line)[0] for line in found.lines] == ["others"] * 8 + ["memory_gan/cifar10"]
+    assert "nverified" in results_text([found])
+    assert gather("memory_gan/table1", []).lines == ()
+
+
+def test_rows_of_a_bare_model_have_a_line_too() -> None:
+    assert only({"metric": "fid", "value": 2.0, "model": "some/model"}).about == ["some/model", "-"]
+
+
+def test_every_file_is_a_table(tmp_path: Path) -> None:
+    (tmp_path / "family").mkdir()
+    for name in ("b", "a"):
+        (tmp_path / "family" / f"{name}.jsonl").write_text(json.dumps(row(name, "fid", 1.0)) + "\n")
+    (tmp_path / "empty.jsonl").write_text('{"metric": "fid", "val')
+    assert [table.name for table in read_results(tmp_path)] == ["family/a", "family/b"]
+    assert [table.name for table in read_results(tmp_path / "family" / "b.jsonl")] == ["b"]
+    with pytest.raises(InputError, match="no result rows"):
+        read_results(tmp_path / "empty.jsonl")
+
+
+def small() -> Results:
+    return gather("some/table", [row("a|b", "fid", 1.0, command="memogen x | y"), row("real", "fid", 2.0, steps=0)])
+
+
+def test_markdown_has_as_many_cells_in_every_line() -> None:
+    lines = results_table(small()).replace("\\|", "").splitlines()
+    assert len(lines) == 4 and len({line.count("|") for line in lines}) == 1
+    assert lines[-1].endswith("| - |"), "real images have no command"
+
+
+def test_the_terminal_table_is_in_columns() -> None:
+    head, *lines = terminal_table(small()).splitlines()
+    for title in ("variant", "Fréchet distance", "budget"):
+        assert all(line[head.index(title) - 1] == " " and line[head.index(title)] != " " for line in lines)
+    assert "memogen x" not in "".join(lines)
+
+
+def test_the_page_shows_every_number_and_escapes_the_rest(tmp_path: Path) -> None:
+    hostile = gather("t", [row("<script>", "fid", 1.25, command="memogen <b>")])
+    text = results_page.write([small(), hostile], tmp_path / "new" / "page.html").read_text(encoding="utf-8")
+    assert "1.25" in text and "&lt;script&gt;" in text and "<b>" not in text
+    assert not list((tmp_path / "new").glob(".page*"))
+
+
+def test_only_what_stands_between_the_marks_is_written_anew(tmp_path: Path) -> None:
+    path = tmp_path / "page.md"
+    path.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    write_results([small()], path)
+    assert path.read_text() == f"before\n{BEGIN}\n{results_text([small()])}\n{END}\nafter\n"
+    path.write_text("a text of one's own")
+    with pytest.raises(InputError, match="add these lines"):
+        write_results([small()], path)
+    assert path.read_text() == "a text of one's own"
+    write_results([small()], tmp_path / "new" / "page.md")
+    assert (tmp_path / "new" / "page.md").read_text() == results_text([small()]) + "\n"
+
+
+def test_readme_shows_the_results_of_the_repository() -> None:
+    """``memogen report results --out README.md`` mends it."""
+    shown = f"{BEGIN}\n{results_text(read_results(ROOT / 'results'))}\n{END}"
+    assert shown in (ROOT / "README.md").read_text(encoding="utf-8")
