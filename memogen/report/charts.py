@@ -91,6 +91,9 @@ def _logarithmic(axes: Axes, which: Literal["x", "y"]) -> None:
 
     axes.set_yscale("log") if which == "y" else axes.set_xscale("log")
     low, high = axes.get_ylim() if which == "y" else axes.get_xlim()
+    if high < 2 * low:  # nearly a constant: no ticks of six equal digits
+        low, high = low / 2, high * 2
+        axes.set_ylim(low, high) if which == "y" else axes.set_xlim(low, high)
     axis = axes.yaxis if which == "y" else axes.xaxis
     axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 300 * low else (1,), numticks=7))
     axis.set_minor_locator(NullLocator())
@@ -174,7 +177,7 @@ def ages(memory: Slots, *, theme: Theme = LIGHT) -> Image.Image:
     """Histogram of the age of the written slots, real and fake apart."""
     figure, axes = _chart(theme)
     parts = [memory.age[member].double().cpu().tolist() for member in _classes(memory)]
-    _histogram(axes, parts, bin_edges([value for part in parts for value in part]))
+    _histogram(axes, parts, whole_edges([value for part in parts for value in part]))
     _words(axes, theme, title="Age of the slots", x="writes since last touched", y="slots", legend=True)
     return _picture(figure, theme)
 
@@ -195,7 +198,7 @@ def copies(found: CopyCheck, *, theme: Theme = LIGHT) -> Image.Image:
     for name, colour, shares in (("held-out images", REAL, told.held_out), ("samples", FAKE, told.samples)):
         axes.stairs(shares.tolist(), told.edges.tolist(), fill=True, color=colour, alpha=0.6, label=name)
     axes.set_xlim(0)
-    _words(axes, theme, title="Distance to the nearest training image", x="euclidean, pixels in [0, 1]", y="share", legend=True)
+    _words(axes, theme, title="To the nearest training image", x="euclidean distance, pixels in [0, 1]", y="share", legend=True)
     return _picture(figure, theme)
 
 
@@ -217,3 +220,10 @@ def bin_edges(values: Sequence[float], bins: int = 32) -> list[float]:
     if high - low < 1e-9:
         low, high = low - 0.5, low + 0.5
     return [low + (high - low) * edge / bins for edge in range(bins + 1)]
+
+
+def whole_edges(values: Sequence[float], bins: int = 32) -> list[float]:
+    """Edges for whole numbers: every bar holds equally many of them, so that none stays empty for its width alone."""
+    low, high = (min(values), max(values)) if values else (0.0, 0.0)
+    width = math.ceil((high - low + 1) / bins)
+    return [low - 0.5 + width * edge for edge in range(math.ceil((high - low + 1) / width) + 1)]

@@ -76,17 +76,30 @@ def table(head: Sequence[str], rows: Sequence[Sequence[Html]], caption: str = ""
     return element("div", element("table", words, element("thead", element("tr", titles)), element("tbody", body)), style="wide")
 
 
-def page(title: str, *inside: Html) -> Html:
-    """A whole document that asks for nothing outside itself."""
-    style = files(__package__).joinpath("style.css").read_text(encoding="utf-8")
+def page(title: str, *inside: Html, style: str = "") -> Html:
+    """A whole document that asks for nothing outside itself; ``style`` "broad" is for wide tables."""
+    sheet = files(__package__).joinpath("style.css").read_text(encoding="utf-8")
     head = (
         '<meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         '<link rel="icon" href="data:,">',
         f"<title>{escape(title)}</title>",
-        f"<style>\n{style}</style>",
+        f"<style>\n{sheet}</style>",
     )
-    lines = ("<!DOCTYPE html>", '<html lang="en">', "<head>", *head, "</head>", "<body>", "<main>", *inside, "</main>", "</body>", "</html>", "")
+    lines = (
+        "<!DOCTYPE html>",
+        '<html lang="en">',
+        "<head>",
+        *head,
+        "</head>",
+        "<body>",
+        f'<main class="{style}">',
+        *inside,
+        "</main>",
+        "</body>",
+        "</html>",
+        "",
+    )
     return Html("\n".join(lines))
 
 

@@ -72,7 +72,7 @@ class Line:
         """Budget, seeds, steps and hours."""
         if not self.seeds or self.variant == "real":
             return ["-"] * 4
-        return [self.budget or "-", str(self.seeds), f"{self.steps:,}", f"{self.hours:.2f}" if self.hours >= 0.01 else "under 0.01"]
+        return [self.budget or "-", str(self.seeds), f"{self.steps:,}", f"{self.hours:.2f}" if self.hours >= 0.01 else "<0.01"]
 
 
 @dataclass(frozen=True)
@@ -112,14 +112,25 @@ class Results:
 
 
 def read_results(path: Path) -> list[Results]:
-    """A table for every .jsonl file in a folder and below, in the order of their names, or for the one file. Raises InputError."""
+    """A table for every .jsonl file of rows in a folder and below, in the order of their names, or for the one file. Raises InputError.
+
+    What lies inside run folders is left out; a folder that holds nothing but runs is one table of them all.
+    """
     files = sorted(path.rglob("*.jsonl")) if path.is_dir() else [path]
-    root = path if path.is_dir() else path.parent
-    tables = [gather(file.relative_to(root).with_suffix("").as_posix(), read_lines(file)) for file in files]
+    own = [file for file in files if not (file.parent / "config.yaml").is_file()]
+    tables = [gather(_name(file, path), read_lines(file)) for file in own]
+    if not any(table.lines for table in tables):
+        tables = [gather(path.resolve().name, [row for file in files for row in read_lines(file)])]
     tables = [table for table in tables if table.lines]
     if not tables:
         raise InputError(f"{path}: holds no result rows: name a .jsonl file of results, or a folder of them")
     return tables
+
+
+def _name(file: Path, root: Path) -> str:
+    """What a file's table is called: a paper's table by its whole name, else the path below ``root``."""
+    whole = "/".join(file.resolve().with_suffix("").parts[-2:])
+    return whole if whole in TABLES else file.relative_to(root if root.is_dir() else root.parent).with_suffix("").as_posix()
 
 
 def gather(name: str, rows: Iterable[Row]) -> Results:

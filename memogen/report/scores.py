@@ -82,8 +82,8 @@ def score_table(results: Sequence[Row], own: str = "") -> Html:
     metrics, protocols = metrics_of(lines), _protocols(lines)
     head = ["Model", "Against", "Steps", "Seed", *(title(metric) for metric in metrics)]
     rows = [[*_address(line), *(_cell(line.cells.get(metric), protocols) for metric in metrics)] for line in lines]
-    caption = "± is the spread over splits; the paper's number stands beside ours where it printed one; raised numbers name the protocol."
-    listed = element("ol", *(element("li", element("code", escape(text))) for text in protocols))
+    caption = "± is the spread over splits; the paper's number stands beside ours where it printed one; raised letters name the protocol."
+    listed = element("ul", *(element("li", _mark(place), element("code", escape(text))) for place, text in enumerate(protocols)))
     return Html(table(head, rows, caption) + (details("Protocols of these scores", listed) if any(protocols) else ""))
 
 
@@ -99,8 +99,14 @@ def _cell(row: Row | None, protocols: Sequence[str]) -> Html:
     spread, paper = row.get("spread"), row.get("paper")
     small = f" ± {spread:.2g}" if is_number(spread) else ""
     small += f" (paper {number(paper)})" if is_number(paper) else ""
-    mark = Html(f"<sup>{protocols.index(_protocol(row)) + 1}</sup>") if len(protocols) > 1 else Html("")
+    mark = _mark(protocols.index(_protocol(row))) if len(protocols) > 1 else Html("")
     return Html(escape(number(row["value"])) + element("small", escape(small)) + mark)
+
+
+def _mark(place: int) -> Html:
+    """a, b, ... z, aa, ab, ...: a raised number beside a score would look like an exponent."""
+    letters = chr(ord("a") + place % 26)
+    return element("sup", escape(letters if place < 26 else chr(ord("a") + place // 26 - 1) + letters))
 
 
 def _protocols(lines: Sequence[Line]) -> list[str]:

@@ -95,8 +95,13 @@ def _speed(run: Run) -> Html:
 
 def _evaluations(run: Run) -> list[Html]:
     """A chart for every evaluator's metric; a likelihood is the paper's Fig. 3a."""
-    names = list(dict.fromkeys(key for row in run.metrics for key in row if key.startswith("eval/") and f"/{RANK}" not in key))
+    names = list(dict.fromkeys(key for row in run.metrics for key in row if key.startswith("eval/") and not _is_no_curve(key)))
     return [_evaluation(run, name) for name in names]
+
+
+def _is_no_curve(key: str) -> bool:
+    """A rank of the prior, which has its own chart, or the number of images looked at, which stays."""
+    return f"/{RANK}" in key or key.endswith("/images")
 
 
 def _evaluation(run: Run, key: str) -> Html:
@@ -202,7 +207,7 @@ def neighbour_section(model: GenerativeModel | None, reason: str, data: ImageDat
     by = "the cosine of their queries" if isinstance(model, MemoryGAN) and model.memory is not None else "their pixels"
     caption = f"Each sample (red) beside its seven nearest among {among} images of {data.name}, {data.split}, by {by}."
     sheet = picture(lambda: figures.neighbours(model, part, theme=CLEAR), "Samples beside their nearest training images", caption, scrolls=True)
-    return section(name, sheet, _copies(model, part, held_out) if held_out is not None else Html(""))
+    return section(name, element("div", sheet, _copies(model, part, held_out) if held_out is not None else Html(""), style="pair"))
 
 
 def _copies(model: GenerativeModel, training: ImageData, held_out: ImageData) -> Html:

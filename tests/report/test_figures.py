@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -9,6 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
 from PIL import Image
 
 from memogen.memory.inspect import SavedSlots
@@ -143,3 +147,21 @@ def test_charts_of_an_unwritten_memory_and_of_one_class() -> None:
     for draw in (charts.masses, charts.ages, charts.usage):
         assert draw(empty).width > 100
     assert charts.priors([("now", charts.by_rank(empty))]).width > 100
+
+
+@given(st.lists(st.integers(0, 500), min_size=1), st.integers(1, 40))
+def test_bins_of_whole_numbers_hold_equally_many_of_them(values: list[int], bins: int) -> None:
+    edges = charts.whole_edges([float(value) for value in values], bins)
+    assert len(edges) - 1 <= bins
+    inside = np.histogram(np.arange(math.ceil(edges[0]), math.ceil(edges[-1])), edges)[0]
+    assert len(set(inside)) == 1
+    assert np.histogram(values, edges)[0].sum() == len(values)
+
+
+def test_a_nearly_constant_line_gets_room_on_a_logarithmic_axis() -> None:
+    """Else its ticks would be many labels of the same number."""
+    axes = Figure().add_subplot()
+    axes.plot([1, 2], [5e-4, 5.0001e-4])
+    charts._logarithmic(axes, "y")
+    low, high = axes.get_ylim()
+    assert high >= 2 * low and low < 5e-4 < high

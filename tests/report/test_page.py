@@ -225,6 +225,14 @@ def test_held_out_likelihood_is_the_mean_over_the_images() -> None:
         HeldOutLikelihood(data)(toy.model(memory=False), data, seed=0)
 
 
+def test_protocols_are_marked_by_letters() -> None:
+    """A raised number would read as an exponent."""
+    rows = [{**toy.score("memory_gan", 5.0), "metric": f"m{place}", "protocol": {"place": place}} for place in range(30)]
+    marks = re.findall(r"<sup>(\w+)</sup>", score_table(rows))
+    assert len(marks) == 60 and len(set(marks)) == 30
+    assert marks[:2] == ["a", "b"] and {"z", "aa", "ad"} <= set(marks)
+
+
 @pytest.mark.parametrize(
     ("value", "shown"), [(9.6, "9.60"), (0.95, "0.950"), (0.001234, "0.00123"), (123456.0, "123,456"), (0, "0.00"), (-45.678, "-45.68")]
 )

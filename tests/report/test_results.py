@@ -98,6 +98,22 @@ def test_every_file_is_a_table(tmp_path: Path) -> None:
         read_results(tmp_path / "empty.jsonl")
 
 
+def test_what_lies_in_run_folders_is_told_once(tmp_path: Path) -> None:
+    runs = tmp_path / "memory_gan" / "table2" / "smoke"
+    for name, seed in (("a", 0), ("b", 1)):
+        (runs / name).mkdir(parents=True)
+        (runs / name / "config.yaml").write_text("")
+        (runs / name / "results.jsonl").write_text(json.dumps(row("memory_gan", "fid", float(seed), seed)))
+        (runs / name / "metrics.jsonl").write_text(json.dumps({"step": 1}))
+    (alone,) = read_results(runs)
+    assert (alone.name, alone.lines[0].seeds) == ("smoke", 2)
+    (tmp_path / "memory_gan" / "table2.jsonl").write_text(json.dumps(row("memory_gan", "fid", 3.0)))
+    for root in (tmp_path, tmp_path / "memory_gan", tmp_path / "memory_gan" / "table2.jsonl"):
+        (table,) = read_results(root)
+        assert (table.name, table.lines[0].cells["fid"].value) == ("memory_gan/table2", 3.0)
+        assert table.title == TABLES["memory_gan/table2"].title
+
+
 def small() -> Results:
     return gather("some/table", [row("a|b", "fid", 1.0, command="memogen x | y"), row("real", "fid", 2.0, steps=0)])
 
