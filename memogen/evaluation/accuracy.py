@@ -56,12 +56,10 @@ def reverse_accuracy(generated: ImageData, test: ImageData, *, recipe: Classifie
     return accuracy(trained, test)
 
 
-def fitting_capacity(
-    generated: ImageData, validation: ImageData, test: ImageData, *, recipes: Sequence[ClassifierRecipe] = (), seed: int = 0
-) -> Capacity:
+def fitting_capacity(generated: ImageData, validation: ImageData, test: ImageData, recipes: Sequence[ClassifierRecipe], *, seed: int = 0) -> Capacity:
     """The reverse accuracy of the one among ``recipes`` that does best on real ``validation`` images (Lesort et al. 2019, "Generative models
-    from the perspective of continual learning", section 3.2). Without ``recipes``, the same student after fewer and more epochs."""
-    candidates = [replace(recipe, seed=seed) for recipe in recipes or [replace(STUDENT, epochs=epochs) for epochs in EPOCHS]]
+    from the perspective of continual learning", section 3.2)."""
+    candidates = [replace(recipe, seed=seed) for recipe in recipes]
     for recipe in candidates:
         _check(generated, test, recipe)
     trained = [train_classifier(f"{generated.name}, a student", generated, recipe=recipe) for recipe in candidates]

@@ -104,8 +104,8 @@ def score_images(
     config = ScoreConfig(tuple(metrics), max(num, 1), seed, progress=progress)
     source = {"data": images.name, "split": images.split, "digest": images.digest} | ({"order": order} if order == "given" else {})
     places = shuffled(len(images), seed) if order == "drawn" else np.arange(len(images))
-    job = _Job(data, train, _extractor(extractor), config, {"seed": seed, "images": source})
-    return [{**row, "variant": row.get("variant", variant)} for row in job.rows(image_source(images, places[:num]), images)]
+    job = _Job(data, train, _extractor(extractor), config, {"seed": seed, "images": source}, variant)
+    return job.rows(image_source(images, places[:num]), images)
 
 
 @dataclass(frozen=True)
@@ -131,6 +131,7 @@ class _Job:
     extractor: Extractor
     config: ScoreConfig
     protocol: Mapping[str, object]
+    variant: str | None = None
 
     def rows(self, source: Source, subject: GenerativeModel | ImageData) -> list[Row]:
         """All rows; on Ctrl-C, :class:`Interrupted` with those there are."""
@@ -148,28 +149,30 @@ class _Job:
         shared = tuple(name for name in config.metrics if name in SCORES)
         if shared:
             yield from self._streamed(shared, source, bar)
-        labelled = Labelled(subject, self.data, self.train, self.extractor, config.num_samples, config.seed, config.batch_size, bar, config.processes)
+        labelled = Labelled(subject, self.data, self.train, self._watch(bar), config.num_samples, config.seed)
         for name in config.metrics:
             if name in LABELLED:
                 yield from LABELLED[name](labelled)
 
     def _streamed(self, names: tuple[str, ...], source: Source, bar: Bar) -> Iterator[Result]:
         """The scores that share one stream. A wish to stop ends the stream after its batch, and then the scoring after what was seen."""
-        config, seen = self.config, 0
+        num, seen, stopped = self.config.num_samples, 0, False
         comparison = self._comparison(bar)
         scores = [SCORES[name](comparison) for name in names]
-        watch = Watch(self.extractor, config.batch_size, bar, config.processes, probabilities="is" in names)
         with _stops() as request:
-            for part in watch(source, config.num_samples):
+            for part in self._watch(bar)(source, num):
                 for score in scores:
                     score.update(part)
                 seen += len(part)
-                if config.processes.any(request.made):
+                if stopped := self.config.processes.any(request.made):
                     break
         for score in scores:
-            yield from score.results() if seen == config.num_samples else _unfinished(score, seen)
-        if seen < config.num_samples:
+            yield from score.results() if seen == num else _unfinished(score, seen)
+        if stopped:
             raise KeyboardInterrupt
+
+    def _watch(self, bar: Bar) -> Watch:
+        return Watch(self.extractor, self.config.batch_size, bar, self.config.processes, probabilities="is" in self.config.metrics)
 
     def _comparison(self, bar: Bar) -> Comparison:
         config, device = self.config, device_of(self.extractor)
@@ -189,7 +192,8 @@ class _Job:
         }
         row: Row = {"metric": result.metric, "value": result.value, "spread": result.spread, "protocol": {**base, **result.protocol}}
         where = {"split": self.data.split, "task": None, "class": None, "device": device_of(self.extractor).type, "version": __version__}
-        return {**row, **where} if result.variant is None else {**row, **where, "variant": result.variant}
+        variant = result.variant or self.variant
+        return {**row, **where} | ({} if variant is None else {"variant": variant})
 
 
 def _unfinished(score: Score, seen: int) -> list[Result]:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from memogen.evaluation.accuracy import STUDENT, fitting_capacity, label_accuracy, reverse_accuracy, told
-from memogen.evaluation.features import Extractor
-from memogen.evaluation.processes import Processes
-from memogen.evaluation.progress import Bar
+from memogen.evaluation.accuracy import EPOCHS, STUDENT, fitting_capacity, label_accuracy, reverse_accuracy, told
+from memogen.evaluation.classifiers import ClassifierRecipe
 from memogen.evaluation.reference import shuffled
 from memogen.evaluation.scores import Result
-from memogen.evaluation.stream import device_of, model_source
+from memogen.evaluation.stream import Watch, device_of, model_source
 from memogen.types import GenerativeModel, ImageData, InputError
 
 UNSEEN: dict[str, object] = {"extractor": None, "extractor_accuracy": None, "resize": "none"}  # students see the images themselves
@@ -30,12 +28,10 @@ class Labelled:
     subject: GenerativeModel | ImageData
     data: ImageData
     train: ImageData | None
-    extractor: Extractor
+    watch: Watch
     num_samples: int
     seed: int = 0
-    batch_size: int = 250
-    bar: Bar | None = None
-    processes: Processes = Processes()  # noqa: RUF009  frozen
+    student: ClassifierRecipe = STUDENT
 
     @cached_property
     def images(self) -> ImageData:
@@ -61,12 +57,12 @@ class Labelled:
 
     def _drawn(self, model: GenerativeModel, label: int, counts: list[int]) -> Tensor:
         """Images of one class; no two classes share noise."""
-        draw, first, bar = model_source(model, seed=self.seed, label=label), sum(counts[:label]), self.bar or Bar(shown=False)
-        bar.stage(f"samples of class {label}", counts[label])
+        draw, first, watch = model_source(model, seed=self.seed, label=label), sum(counts[:label]), self.watch
+        watch.bar.stage(f"samples of class {label}", counts[label])
         parts = []
-        for turn in self.processes.turns(counts[label], self.batch_size):
-            parts.append(self.processes.gather(draw(first + turn.start, turn.num), turn).cpu())
-            bar.advance(turn.total)
+        for turn in watch.processes.turns(counts[label], watch.batch_size):
+            parts.append(watch.processes.gather(draw(first + turn.start, turn.num), turn).cpu())
+            watch.bar.advance(turn.total)
         return torch.cat(parts)
 
 
@@ -79,18 +75,19 @@ def class_counts(num: int, classes: int) -> list[int]:
 
 def accuracy_results(given: Labelled) -> Iterator[Result]:
     """How often the extractor, a classifier of the data's classes, finds the class that was asked for."""
-    found = label_accuracy(given.images, given.extractor, batch_size=given.batch_size, device=device_of(given.extractor))
+    judge = given.watch.extractor
+    found = label_accuracy(given.images, judge, batch_size=given.watch.batch_size, device=device_of(judge))
     yield Result("accuracy", found.value, None, {**given.protocol, "by_class": found.by_class})
 
 
 def reverse_results(given: Labelled) -> Iterator[Result]:
     """A classifier trained on the generated images, and as the ceiling one trained on as many real ones where they are given."""
-    protocol = {**given.protocol, "student": told(STUDENT), "student_seed": given.seed, "test": _name(given.data), **UNSEEN}
-    yield Result("reverse_accuracy", reverse_accuracy(given.images, given.data, seed=given.seed), None, protocol)
+    protocol = {**given.protocol, "student": told(given.student), "student_seed": given.seed, "test": _name(given.data), **UNSEEN}
+    yield Result("reverse_accuracy", reverse_accuracy(given.images, given.data, recipe=given.student, seed=given.seed), None, protocol)
     if given.train is not None:
         real = _part(given.train, shuffled(len(given.train), given.seed)[: len(given.images)])
         ceiling = {**protocol, "num_samples": len(real), "train": _name(given.train)}
-        yield Result("reverse_accuracy", reverse_accuracy(real, given.data, seed=given.seed), None, ceiling, variant="real")
+        yield Result("reverse_accuracy", reverse_accuracy(real, given.data, recipe=given.student, seed=given.seed), None, ceiling, variant="real")
 
 
 def capacity_results(given: Labelled) -> Iterator[Result]:
@@ -98,7 +95,8 @@ def capacity_results(given: Labelled) -> Iterator[Result]:
     if given.train is None:
         raise InputError("metric fitting_capacity: real images choose among the students: give the training split as train")
     chosen = shuffled(len(given.train), given.seed)[: min(VALIDATION, len(given.train) // 5)]
-    found = fitting_capacity(given.images, _part(given.train, chosen), given.data, seed=given.seed)
+    recipes = [replace(given.student, epochs=epochs) for epochs in EPOCHS]
+    found = fitting_capacity(given.images, _part(given.train, chosen), given.data, recipes, seed=given.seed)
     protocol = {**given.protocol, "student": told(found.chosen), "validation": {**_name(given.train), "num": len(chosen)}, "test": _name(given.data)}
     yield Result("fitting_capacity", found.value, None, {**protocol, "validation_accuracies": found.validation, **UNSEEN})
 

@@ -73,6 +73,50 @@ def test_a_row_holds_its_protocol(generator: ToyGenerator, tiny: ImageData, extr
     json.dumps([score, distance], allow_nan=False)
 
 
+def test_every_row_says_all_that_its_number_depends_on(generator: ToyGenerator, tiny: ImageData, extractor: Moments) -> None:
+    train = replace(tiny, image=255 - tiny.image, split="train", digest="tiny-2")
+    names = ("is", "fid", "prdc", "kid", "mifid", "copies")
+    rows = evaluate(generator, tiny, extractor=extractor, metrics=names, num_samples=400, seed=9, train=train)
+    neighbours, copies = {"reference", "neighbours"}, {"reference", "training", "percentile", "threshold", "share_below_5_percent", "quantiles"}
+    own: dict[str, set[str]] = {
+        "inception_score": {"splits"},
+        "fid": {"reference"},
+        "kid": {"reference", "subsets", "subset_size", "subset_seed"},
+        "mifid": {"reference", "memorisation_distance", "threshold", "unpenalised"},
+        **{name: neighbours for name in ("precision", "recall", "density", "coverage")},
+        **{name: copies for name in ("copies_pixels", "copies_features")},
+    }
+    assert {str(row["metric"]) for row in rows} == set(own)
+    for row in rows:
+        protocol: dict[str, object] = row["protocol"]  # type: ignore[assignment]
+        assert set(protocol) == {"extractor", "extractor_accuracy", "num_samples", "resize", "seed", *own[str(row["metric"])]}
+        compared = train if row["metric"] == "mifid" else tiny
+        if "reference" in protocol:
+            assert protocol["reference"] == {"data": "tiny", "split": compared.split, "digest": compared.digest, "num": 120}
+        assert protocol["seed"] == 9 and protocol["num_samples"] == 400
+    json.dumps(rows, allow_nan=False)
+
+
+def test_scores_do_not_depend_on_which_others_are_asked_for(generator: ToyGenerator, tiny: ImageData, extractor: Moments) -> None:
+    together = _values(evaluate(generator, tiny, extractor=extractor, metrics=("kid", "prdc", "fid", "is"), num_samples=300))
+    alone = {
+        name: value
+        for metric in ALL
+        for name, value in _values(evaluate(generator, tiny, extractor=extractor, metrics=(metric,), num_samples=300)).items()
+    }
+    assert {name: together[name] for name in alone} == alone
+
+
+def test_an_extractor_without_logits_serves_all_scores_but_the_inception_score(generator: ToyGenerator, tiny: ImageData) -> None:
+    class Features(Moments):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            raise InputError("no logits")
+
+    assert len(evaluate(generator, tiny, extractor=Features(), metrics=("fid", "kid", "prdc"), num_samples=100)) == 6
+    with pytest.raises(InputError, match="no logits"):
+        evaluate(generator, tiny, extractor=Features(), metrics=("is",), num_samples=100)
+
+
 def test_fid_is_that_of_the_samples_against_all_the_data(generator: ToyGenerator, tiny: ImageData, extractor: Moments) -> None:
     fake, real = FeatureStatistics(4), FeatureStatistics(4)
     fake.update(extractor.features(to_uint8(generator.eval().sample(300, seed=2), generator.image_range)))
@@ -139,6 +183,10 @@ def test_evaluator_gives_numbers_and_keeps_the_protocol_of_types(generator: ToyG
         ({"metrics": ()}, "none given"),
         ({"num_samples": 0}, "at least 1"),
         ({"metrics": ("fid",), "num_samples": 4}, "4 images cannot .* at least 5"),
+        ({"metrics": ("kid",), "num_samples": 1}, "1 images make no pair: use at least 2"),
+        ({"metrics": ("prdc",), "num_samples": 5}, "needs at least 6 of each"),
+        ({"metrics": ("mifid",)}, "give them as train"),
+        ({"metrics": ("copies",)}, "give them as train"),
         ({"extractor": "nothing"}, "choose one of"),
     ],
 )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 
 import pytest
+from rich.progress import Task, TaskID
 
-from memogen.evaluation.progress import Bar
+from memogen.evaluation.progress import Bar, Rate
 
 
 @pytest.mark.parametrize(("terminal", "shown", "visible"), [(True, True, True), (True, False, False), (False, True, False)])
@@ -20,3 +21,10 @@ def test_shown_on_a_terminal_and_nowhere_else(
         bar.advance(20)
     out, err = capsys.readouterr()
     assert out == "" and ("20/20" in err) == visible and (visible or err == "")
+
+
+@pytest.mark.parametrize(("speed", "told"), [(None, ""), (1234.5, "1,234/s"), (0.25, "0.25/s")])
+def test_the_rate_is_told(speed: float | None, told: str) -> None:
+    task = Task(TaskID(0), "samples", 20, 5, _get_time=lambda: 0.0)
+    task.finished_speed = speed
+    assert Rate().render(task).plain == told

@@ -1,0 +1,108 @@
+"""Ctrl-C keeps what was computed, and says of how many samples."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from torch import Tensor
+
+from memogen.evaluation import Interrupted, ScoreConfig, ScoreEvaluator, append_rows, evaluate
+from memogen.evaluation import scores as scores_module
+from memogen.training.stopping import stop_requests
+from memogen.types import ImageData
+from tests.evaluation.conftest import Moments, ToyGenerator
+
+
+@pytest.fixture(autouse=True)
+def python_s_own_handler() -> Iterator[None]:
+    """Ctrl-C as at a terminal, also where the tests run in the background."""
+    found = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, found)
+
+
+class Impatient(ToyGenerator):
+    """A model whose user presses Ctrl-C while image ``at`` is drawn."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self.at = at
+
+    def sample(self, num: int, *, label: int | None = None, slot: int | None = None, seed: int = 0, start: int = 0) -> Tensor:
+        if start <= self.at < start + num:
+            signal.raise_signal(signal.SIGINT)
+        return super().sample(num, label=label, slot=slot, seed=seed, start=start)
+
+
+def rows_of(stopped: pytest.ExceptionInfo[Interrupted]) -> dict[str, dict[str, object]]:
+    return {str(row["metric"]): row for row in stopped.value.rows}
+
+
+def test_scores_of_what_was_seen_are_those_of_so_many_samples(tiny: ImageData, extractor: Moments) -> None:
+    with pytest.raises(Interrupted) as stopped:
+        evaluate(Impatient(1100), tiny, extractor=extractor, metrics=("is", "fid", "kid", "prdc"), num_samples=2000, batch_size=100)
+    found = rows_of(stopped)
+    whole = {row["metric"]: row for row in evaluate(Impatient(-1), tiny, extractor=extractor, metrics=("fid", "kid", "prdc"), num_samples=1200)}
+    for name in ("fid", "kid", "precision", "recall", "density", "coverage"):
+        assert found[name]["value"] == pytest.approx(whole[name]["value"], abs=1e-9), name
+        protocol = found[name]["protocol"]
+        assert protocol["num_samples"] == 1200 and protocol["interrupted"] is True  # type: ignore[index]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_inception_score_keeps_its_finished_splits(tiny: ImageData, extractor: Moments) -> None:
+    """2,000 samples make four splits of 500; of 1,200, two are finished: the same as the two of 1,000 samples."""
+    with pytest.raises(Interrupted) as stopped:
+        evaluate(Impatient(1100), tiny, extractor=extractor, metrics=("is",), num_samples=2000, batch_size=100)
+    (row,) = evaluate(Impatient(-1), tiny, extractor=extractor, metrics=("is",), num_samples=1000)
+    found = rows_of(stopped)["inception_score"]
+    assert (found["value"], found["spread"]) == pytest.approx((row["value"], row["spread"]), abs=1e-9)
+    assert found["protocol"]["splits"] == 2 and found["protocol"]["num_samples"] == 1000  # type: ignore[index]
+
+
+def test_too_few_samples_give_no_row(tiny: ImageData, extractor: Moments) -> None:
+    with pytest.raises(Interrupted) as stopped:
+        evaluate(Impatient(1), tiny, extractor=extractor, metrics=("is", "fid", "kid"), num_samples=2000, batch_size=3)
+    assert set(rows_of(stopped)) == {"kid"}
+
+
+def test_a_wish_in_the_last_batch_leaves_whole_scores_and_still_stops(tiny: ImageData, extractor: Moments) -> None:
+    with pytest.raises(Interrupted) as stopped:
+        evaluate(Impatient(299), tiny, extractor=extractor, metrics=("fid", "accuracy"), num_samples=300, batch_size=100)
+    (row,) = stopped.value.rows
+    assert row["metric"] == "fid" and row["protocol"]["num_samples"] == 300 and "interrupted" not in row["protocol"]  # type: ignore[index, operator]
+
+
+def test_scores_finished_before_are_kept_whole(tiny: ImageData, extractor: Moments, monkeypatch: pytest.MonkeyPatch) -> None:
+    def press(*unused: object, k: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(scores_module, "prdc", press)
+    with pytest.raises(Interrupted) as stopped:
+        evaluate(Impatient(-1), tiny, extractor=extractor, metrics=("fid", "prdc", "is"), num_samples=150)
+    (row,) = stopped.value.rows
+    assert row["metric"] == "fid" and "interrupted" not in row["protocol"]  # type: ignore[operator]
+
+
+def test_who_does_not_care_sees_a_keyboard_interrupt(tiny: ImageData, extractor: Moments) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(Impatient(0), tiny, extractor=extractor, num_samples=2000)
+
+
+def test_rows_of_what_was_seen_can_be_written(tiny: ImageData, extractor: Moments, tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    try:
+        evaluate(Impatient(150), tiny, extractor=extractor, metrics=("fid",), num_samples=2000, batch_size=100)
+    except Interrupted as stopped:
+        append_rows(path, stopped.rows)
+    assert len(path.read_text().splitlines()) == 1
+
+
+def test_within_a_training_the_wish_is_the_training_s(tiny: ImageData, extractor: Moments) -> None:
+    """The training stops after its step and saves; the scoring goes on to its end."""
+    with stop_requests() as request:
+        values = ScoreEvaluator(extractor, ScoreConfig(num_samples=300, progress=False))(Impatient(10), tiny, seed=0)
+    assert request.made and set(values) == {"inception_score", "fid"}
