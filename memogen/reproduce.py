@@ -93,12 +93,14 @@ def plan(
     data: str | Path | None = None,
     out: str | Path = OUT,
     variants: Sequence[str] = (),
+    extractor: str | None = None,
 ) -> Plan:
     """What a table takes, in the order of its rows. Nothing is read or written.
 
     ``table`` is a name of ``memogen.recipes.tables.TABLES``, narrowed to a recipe as in "memory_gan/table2/fashion_mnist", or a Table of your
     own; ``budget`` "smoke", "short" or "paper"; ``seeds`` the number of seeds (default: the budget's); ``data`` the folder that holds the data
-    sets' files (default: they are downloaded); ``variants`` the rows wanted (default: all). Raises InputError.
+    sets' files (default: they are downloaded); ``variants`` the rows wanted (default: all); ``extractor`` scores in place of the data sets' own
+    classifiers. Raises InputError.
     """
     found = find_table(table) if isinstance(table, str) else table
     found = found.of_variants(tuple(variants)) if variants else found
@@ -106,9 +108,9 @@ def plan(
     jobs, left_out = [], []
     for row in (row for row in found.rows if row.recipe):
         cost = found.budget(row.recipe, budget)
-        recipe = _scored(_at_home(RECIPES[row.recipe](variant=row.variant), data))
+        recipe = _scored(_at_home(RECIPES[row.recipe](variant=row.variant), data), extractor)
         if recipe.scoring.extractor is None:
-            left_out.append(f"{row.recipe}: no classifier of {recipe.data.name} ships with memogen, so nothing could score it")
+            left_out.append(f"{row.recipe}: no classifier of {recipe.data.name} ships with memogen: name another extractor")
             continue
         for seed in range(seeds or cost.seeds):
             name = f"{row.recipe.rpartition('/')[2]}-{row.variant}-{seed}"
@@ -126,11 +128,10 @@ def _at_home(recipe: Recipe, data: str | Path | None) -> Recipe:
     return replace(recipe, data=replace(recipe.data, folder=str(folder.resolve())))
 
 
-def _scored(recipe: Recipe) -> Recipe:
-    """A recipe that names no extractor is scored by the classifier of its data, where one ships."""
-    if recipe.scoring.extractor is not None or recipe.data.name not in classifier_names():
-        return recipe
-    return replace(recipe, scoring=replace(recipe.scoring, extractor=recipe.data.name))
+def _scored(recipe: Recipe, extractor: str | None) -> Recipe:
+    """The recipe scored by that extractor; else by its own, or the classifier of its data where one ships."""
+    own = recipe.scoring.extractor or (recipe.data.name if recipe.data.name in classifier_names() else None)
+    return replace(recipe, scoring=replace(recipe.scoring, extractor=extractor or own))
 
 
 def _run(job: Job, rows_file: Path, console: bool) -> None:

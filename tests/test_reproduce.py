@@ -115,6 +115,10 @@ def test_a_recipe_that_nothing_can_score_is_left_out_with_its_reason(tmp_path: P
     assert plan.jobs == () and len(plan.left_out) == 1 and "no classifier of chairs" in plan.left_out[0]
 
 
+def test_another_extractor_scores_every_row(tmp_path: Path) -> None:
+    assert {job.recipe.scoring.extractor for job in planned(tmp_path, extractor="inception-v3").jobs} == {"inception-v3"}
+
+
 def test_missing_data_stop_everything_before_the_first_run(tmp_path: Path, trained: list[str]) -> None:
     with pytest.raises(InputError, match="no such folder"):
         planned(tmp_path, data=tmp_path / "nowhere")

@@ -22,6 +22,7 @@ def reproduce(
     data: Annotated[Path | None, "the folder that holds the data sets' files; without it they are downloaded"] = None,
     out: Annotated[Path, "the folder of the runs and of TABLE.jsonl"] = Path("runs/reproduce"),
     variants: Annotated[str, "the rows wanted, comma-separated; without it all"] = "",
+    extractor: Annotated[str | None, "scores in place of the data sets' own classifiers: inception-v3, or a file of weights"] = None,
     list_: Annotated[bool, "print the tables that there are, and their rows"] = False,
     dry_run: Annotated[bool, "print the runs, their cost and their commands, then stop"] = False,
 ) -> None:
@@ -35,7 +36,8 @@ def reproduce(
     from memogen import reproduce as tables
     from memogen.report.markdown import terminal_table
 
-    planned = tables.plan(table, budget=budget, seeds=seeds, data=data, out=out, variants=[name for name in variants.split(",") if name])
+    wanted = [name for name in variants.split(",") if name]
+    planned = tables.plan(table, budget=budget, seeds=seeds, data=data, out=out, variants=wanted, extractor=extractor)
     if dry_run:
         print(_description(planned))
         return

@@ -61,6 +61,7 @@ class Line:
     seeds: int = 0
     hours: float = 0.0
     command: str = ""
+    extractor: str = ""
 
     @property
     def about(self) -> list[str]:
@@ -92,12 +93,20 @@ class Results:
     @property
     def head(self) -> list[str]:
         """The titles of :meth:`row`."""
-        return ["recipe", "variant", *(title for metric in self.metrics for title in self._titles(metric)), "budget", "seeds", "iterations", "hours"]
+        scored = ["scored by"] if self._mixed else []
+        titles = [title for metric in self.metrics for title in self._titles(metric)]
+        return ["recipe", "variant", *scored, *titles, "budget", "seeds", "iterations", "hours"]
 
     def row(self, line: Line) -> list[str]:
         """One line as texts; a metric has a second column, before ours, where the paper printed one of its numbers."""
         cells = [text for metric in self.metrics for text in self._texts(metric, line.cells.get(metric))]
-        return [*line.about, *cells, *line.cost]
+        scored = [line.extractor or "-"] if self._mixed else []
+        return [*line.about, *scored, *cells, *line.cost]
+
+    @property
+    def _mixed(self) -> bool:
+        """Whether lines were scored by different extractors, so that they cannot be compared."""
+        return len({line.extractor for line in self.lines} - {""}) > 1
 
     def _claimed(self, metric: str) -> bool:
         return any(metric in line.cells and line.cells[metric].claim for line in self.lines)
@@ -136,11 +145,11 @@ def _name(file: Path, root: Path) -> str:
 def gather(name: str, rows: Iterable[Row]) -> Results:
     """The table of that name from its rows; a name of ``memogen.recipes.tables.TABLES`` adds the methods of others that the paper printed."""
     known = TABLES.get(name)
-    groups: dict[tuple[str, str, str, int], list[Row]] = {}
+    groups: dict[tuple[str, str, str, int], dict[str, list[Row]]] = {}
     for row in rows:
         if row.get("metric") in COLUMNS and is_number(row.get("value")) and row.get("task") is None and row.get("class") is None:
-            groups.setdefault(_address(row), []).append(row)
-    lines = [_line(address, group) for address, group in groups.items()]
+            groups.setdefault(_address(row), {}).setdefault(_extractor(row), []).append(row)
+    lines = [_line(address, extractor, group) for address, by_extractor in groups.items() for extractor, group in _joined(by_extractor).items()]
     lines += _others(known) if known and lines else []
     return Results(name, tuple(sorted(lines, key=_rank)), known.title if known else "", known.note if known else "")
 
@@ -156,12 +165,25 @@ def _address(row: Row) -> tuple[str, str, str, int]:
     )
 
 
-def _line(address: tuple[str, str, str, int], rows: Sequence[Row]) -> Line:
+def _extractor(row: Row) -> str:
+    """What scored the row; empty for a number that needs none, such as a likelihood."""
+    protocol = row.get("protocol")
+    return str(protocol.get("extractor") or "") if isinstance(protocol, Mapping) else ""
+
+
+def _joined(by_extractor: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
+    """Numbers that need no extractor stand in the line of the first one."""
+    named = {name: rows for name, rows in by_extractor.items() if name}
+    first = next(iter(named), "")
+    return {name: rows + (by_extractor.get("", []) if name == first else []) for name, rows in (named or {"": []}).items()}
+
+
+def _line(address: tuple[str, str, str, int], extractor: str, rows: Sequence[Row]) -> Line:
     recipe, variant, budget, steps = address
     cells = {metric: _cell(recipe, variant, [row for row in rows if row["metric"] == metric]) for metric in {str(row["metric"]) for row in rows}}
     by_seed = {row.get("seed"): row for row in rows}
     hours = sum(row.get("training_seconds") or 0 for row in by_seed.values()) / 3600
-    return Line(recipe, variant, budget, steps, cells, len(by_seed), hours, min(str(row.get("command") or "") for row in rows))
+    return Line(recipe, variant, budget, steps, cells, len(by_seed), hours, min(str(row.get("command") or "") for row in rows), extractor)
 
 
 def _cell(recipe: str, variant: str, rows: Sequence[Row]) -> Cell:

@@ -63,6 +63,14 @@ def test_runs_of_other_steps_or_budgets_are_other_lines() -> None:
     assert sorted(line.cells["fid"].value for line in lines) == [1.0, 2.0, 3.0]
 
 
+def test_scores_by_different_extractors_are_never_averaged() -> None:
+    by = [row("a", "fid", value, seed, protocol={"extractor": name}) for seed, (name, value) in enumerate((("x", 1.0), ("y", 3.0)))]
+    found = gather("t", [*by, row("a", "log_likelihood", -80.0)])
+    assert [found.row(line)[2:5] for line in found.lines] == [["x", "1.00", "-80.00"], ["y", "3.00", "-"]]
+    assert found.head[2] == "scored by"
+    assert "scored by" not in gather("t", [by[0], row("a", "log_likelihood", -80.0)]).head
+
+
 def test_scores_of_a_task_or_a_class_are_no_scores_of_the_model() -> None:
     assert gather("t", [row("a", "fid", 1.0, task=2), row("a", "accuracy", 1.0, **{"class": 3})]).lines == ()
 
