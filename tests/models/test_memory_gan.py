@@ -26,6 +26,8 @@ VARIANTS = {
     "no_em": replace(TINY, memory=replace(TINY.memory, writing=WritePolicy(rule="kaiser"))),
     "no_mcgn": replace(TINY, conditional=False),
     "no_memory": replace(TINY, memory=None),
+    "averaged": replace(TINY, encoder_decay=0.9),
+    "projected": replace(TINY, encoder_decay=0.9, projection=True),
 }
 
 
@@ -158,6 +160,60 @@ def test_running_statistics_of_the_critic_describe_real_images_only() -> None:
     assert norm.momentum == 0.1
 
 
+def test_the_encoder_is_the_average_of_the_critic() -> None:
+    """After n steps of a critic that has jumped by one, each weight has come 1 - d^n of the way; buffers and gradients stay out of it."""
+    model = built(VARIANTS["averaged"])
+    start = [parameter.detach().clone() for parameter in model.encoder.parameters()]
+    with torch.no_grad():
+        for parameter in model.critic.parameters():
+            parameter.add_(1.0)
+    for _ in range(3):
+        model.follow_critic()
+    for before, after in zip(start, model.encoder.parameters(), strict=True):
+        torch.testing.assert_close(after, before + 1 - 0.9**3)
+        assert not after.requires_grad
+
+
+def test_the_encoder_writes_the_keys_and_encodes() -> None:
+    model = built(VARIANTS["averaged"], written=False).train()
+    with torch.no_grad():
+        for parameter in model.encoder.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    critic, _ = MemoryGANObjective().phases(model)
+    assert critic.modules == (model.critic,)
+    real = to_range(batch().image, model.image_range)
+    with torch.no_grad():
+        query = F.normalize(model.encoder(real))
+    critic.commit(critic.loss(batch()))
+    written = model.memory.keys[(model.memory.values > 0.5) & (model.memory.keys != 0).any(1)]
+    assert len(written) == len(query)
+    torch.testing.assert_close((query @ written.T).amax(1), torch.ones(len(query)))
+    assert not torch.allclose(model.encode(batch().image), F.normalize(model.critic.eval()(real)))
+
+
+def test_projection_adds_the_match_of_image_and_slot() -> None:
+    """A fake is matched with the slot it was drawn from, a real image with the real slot that a search over all slots finds most probable."""
+    model = built(replace(VARIANTS["projected"], norm="none")).train()
+    critic, generator = MemoryGANObjective(information=0.0).phases(model)
+    given, memory = batch(), model.memory
+    latents = model.latents_at(given.index, seed=given.seed, stream=0)
+    feature = [model.critic(image) for image in (to_range(given.image, model.image_range), model.generate(latents))]
+    posterior = memory.posterior(feature[0][:, :16]) * memory.values
+    keys = memory.keys[posterior.argmax(1)], latents.key
+    real, fake = (memory(f[:, :16]).logit + (f[:, 16:] * key).sum(1) for f, key in zip(feature, keys, strict=True))
+    torch.testing.assert_close(critic.loss(given).total, F.softplus(-real).mean() + F.softplus(fake).mean())
+    torch.testing.assert_close(generator.loss(given).total, F.softplus(-fake).mean())
+    torch.testing.assert_close(model.score(given.image), real)
+
+
+def test_projection_needs_a_slot_on_both_sides() -> None:
+    for config in (VARIANTS["no_mcgn"], VARIANTS["no_memory"]):
+        with pytest.raises(ValueError, match="projection is on"):
+            replace(config, projection=True)
+    with pytest.raises(ValueError, match="encoder_decay"):
+        replace(TINY, encoder_decay=1.0)
+
+
 def test_calibration_replaces_the_batch_statistics() -> None:
     model = built()
     norm = next(part for part in model.generator.modules() if isinstance(part, torch.nn.BatchNorm1d))
@@ -170,13 +226,14 @@ def test_calibration_replaces_the_batch_statistics() -> None:
     assert norm.momentum == 0.1
 
 
-def test_stop_and_resume_give_the_same_bits(digits: ImageData, tmp_path: Path) -> None:
+@pytest.mark.parametrize("variant", ["memory_gan", "projected"])
+def test_stop_and_resume_give_the_same_bits(variant: str, digits: ImageData, tmp_path: Path) -> None:
     """Stop at step 17 of 40, resume, and compare every tensor with the run that never stopped."""
 
     def run(folder: Path, steps: int) -> None:
         torch.manual_seed(3)
         config = TrainingConfig(steps=steps, batch_size=16, checkpoint_every=100, sample_every=0, log_every=5, device="cpu")
-        fit(TINY.build(), MemoryGANObjective(), digits, config, folder, console=False)
+        fit(VARIANTS[variant].build(), MemoryGANObjective(), digits, config, folder, console=False)
 
     run(tmp_path / "straight", 40)
     run(tmp_path / "broken", 17)

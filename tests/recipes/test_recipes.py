@@ -46,8 +46,11 @@ def test_variants_are_the_rows_of_table_2() -> None:
     full = rows["memory_gan"].model
     assert rows["no_memory"].model.memory is None
     assert rows["no_em"].model == replace(full, memory=replace(full.memory, writing=replace(full.memory.writing, rule="kaiser")))
-    assert rows["no_mcgn"].model == replace(full, conditional=False, noise=replace(full.noise, dim=32))
-    assert {variant: row.claims[0].value for variant, row in rows.items()} == {"memory_gan": 6.39, "no_em": 6.05, "no_mcgn": 6.02, "no_memory": 5.82}
+    assert rows["no_mcgn"].model == replace(full, conditional=False, projection=False, noise=replace(full.noise, dim=32))
+    assert rows["no_projection"].model == replace(full, projection=False)
+    assert rows["as_printed"].model == replace(full, projection=False, encoder_decay=0.0)
+    printed = {variant: row.claims[0].value for variant, row in rows.items() if row.claims}
+    assert printed == {"memory_gan": 6.39, "no_em": 6.05, "no_mcgn": 6.02, "no_memory": 5.82}
 
 
 def test_table_3() -> None:
@@ -68,6 +71,7 @@ def test_table_3() -> None:
 def test_literal_fidelities(name: str) -> None:
     paper, code = (RECIPES[name](fidelity=fidelity) for fidelity in ("paper", "code"))
     assert paper.model.memory.concentration == code.model.memory.concentration == 1
+    assert not paper.model.projection and not code.model.encoder_decay
     assert paper.model.memory.writing.histogram == "fraction"
     assert (paper.model.noise.law, code.model.noise.law) == ("normal", "uniform")
     assert code.model.memory.writing.histogram == "unit"

@@ -1,0 +1,9 @@
+"""memoryGAN: a GAN whose discriminator ends in a von Mises-Fisher memory, and whose generator draws its cluster from that memory.
+
+Kim, Kim and Kim, "Memorization Precedes Generation: Learning Unsupervised GANs with Memory Networks", ICLR 2018.
+"""
+
+from .model import MemoryConfig, MemoryGAN, MemoryGANConfig, NoiseConfig
+from .objective import MemoryGANObjective
+
+__all__ = ["MemoryConfig", "MemoryGAN", "MemoryGANConfig", "MemoryGANObjective", "NoiseConfig"]

@@ -1,0 +1,184 @@
+"""What a memoryGAN is trained by: Eqs. 7 and 8 of Kim, Kim and Kim (ICLR 2018), and the write of Algorithm 1."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...losses import AdversarialKind, critic_loss, generator_loss, widen
+from ...memory import MemoryRead, VMFMemory
+from ...memory.functional import unit
+from ...types import Batch, Latents, Loss, OptimiserConfig, Phase
+from .model import MemoryGAN
+
+
+@contextmanager
+def _frozen_statistics(module: nn.Module) -> Iterator[None]:
+    """Normalise by the batch, but keep it out of the running statistics."""
+    norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+
+
+class _Judged(NamedTuple):
+    """What a phase hands to its commit: ``written`` are the queries to learn, the critic's own or the averaged encoder's."""
+
+    query: Tensor
+    value: Tensor
+    read: MemoryRead
+    written: Tensor
+
+
+@dataclass(frozen=True)
+class MemoryGANObjective:
+    """Eqs. 7 and 8, with the memory written after each critic step (Algorithm 1).
+
+    ``information``: lambda on the mutual-information term, the cosine of K_c and mu(G(z, K_c)), or with ``information_form`` "squared" the authors'
+    mean squared error between the key and the unnormalised query. ``write_in_generator_step``: fake queries of the generator step are written too,
+    as the authors' code does.
+    """
+
+    adversarial: AdversarialKind = "non_saturating"
+    information: float = 0.01
+    information_form: Literal["cosine", "squared"] = "cosine"
+    write_in_generator_step: bool = False
+    critic: OptimiserConfig = field(default_factory=OptimiserConfig)
+    generator: OptimiserConfig = field(default_factory=OptimiserConfig)
+
+    def __post_init__(self) -> None:
+        if self.adversarial not in ("saturating", "non_saturating", "reverse_kl", "updown"):
+            raise ValueError(f"adversarial is {self.adversarial!r}; it must be saturating, non_saturating, reverse_kl or updown")
+        if self.information < 0:
+            raise ValueError(f"information is {self.information}; it must not be negative")
+
+    def phases(self, model: MemoryGAN, *, teacher: nn.Module | None = None) -> tuple[Phase, ...]:
+        """The critic's turn, then the generator's; ``teacher`` is not used."""
+        steps = _Steps(self, model)
+        critic = Phase("critic", (model.critic,), steps.critic, steps.write, optimiser=self.critic)
+        late = steps.write if self.write_in_generator_step else None
+        return critic, Phase("generator", (model.generator,), steps.generator, late, optimiser=self.generator, reads_data=False)
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """The two losses and the write, bound to a model."""
+
+    objective: MemoryGANObjective
+    model: MemoryGAN
+
+    def critic(self, batch: Batch) -> Loss:
+        """L_D (Eq. 7). Real and fake images pass the critic apart, so batch norm never mixes them."""
+        model = self.model
+        assert batch.image is not None, "the critic phase reads data"
+        latents = model.latents_at(batch.index, seed=batch.seed, stream=batch.stream)
+        with torch.no_grad():
+            fake = model.generate(latents)
+        real = model.pixels(batch.image)
+        real_feature = model.critic(real)
+        with _frozen_statistics(model.critic):
+            # departs: running statistics describe real images only, so that queries of held-out images fall where the real keys are.
+            fake_feature = model.critic(fake)
+        feature = widen(torch.cat([real_feature, fake_feature]))
+        logit, carry, terms = self._judge(feature, latents, num_real=len(real_feature))
+        carry = self._encoded(carry, fake, real)
+        real_logit, fake_logit = logit.split([len(real_feature), len(fake_feature)])
+        loss = critic_loss(real_logit, fake_logit, self.objective.adversarial)
+        information = self._information(latents, feature[len(real_feature) :])
+        terms |= {"loss": loss, "real": torch.sigmoid(real_logit).mean(), "fake": torch.sigmoid(fake_logit).mean(), "information": information}
+        return Loss(loss + self.objective.information * information, {name: term.detach() for name, term in terms.items()}, carry)
+
+    def generator(self, batch: Batch) -> Loss:
+        """L_G (Eq. 8) on fresh (z, c)."""
+        model = self.model
+        latents = model.latents_at(batch.index, seed=batch.seed, stream=batch.stream)
+        fake = model.generate(latents)
+        with _frozen_statistics(model.critic):
+            feature = widen(model.critic(fake))
+        logit, carry, _ = self._judge(feature, latents, num_real=0)
+        loss, information = generator_loss(logit, self.objective.adversarial), self._information(latents, feature)
+        terms = {"loss": loss.detach(), "information": information.detach()}
+        if self.objective.write_in_generator_step:
+            carry = self._encoded(carry, fake)
+        return Loss(loss + self.objective.information * information, terms, carry)
+
+    def write(self, loss: Loss) -> dict[str, Tensor]:
+        """Learn the queries of the step; without a memory there is nothing to do."""
+        judged = loss.carry
+        memory = self.model.memory
+        if memory is None or not isinstance(judged, _Judged):
+            return {}
+        own = judged.written is judged.query
+        done = memory.write(judged.written, judged.value, judged.read if own and len(judged.value) else None)
+        self.model.follow_critic()
+        gradient = judged.query.grad
+        share = {} if gradient is None else {"query_gradient": gradient.norm(dim=1).mean()}
+        return share | write_terms(memory, judged.read, done.overwrites, done.dropped, done.movement, judged.value)
+
+    def _judge(self, feature: Tensor, latents: Latents, *, num_real: int) -> tuple[Tensor, _Judged | None, dict[str, Tensor]]:
+        """The logits, what a write needs, and what is worth a line; the images after the ``num_real`` first are fakes made from ``latents``."""
+        model, memory = self.model, self.model.memory
+        if memory is None:
+            return feature[:, 0], None, {}
+        query = model.query(feature)
+        if query.requires_grad:
+            query.retain_grad()
+        read = memory(query)
+        value = (torch.arange(len(query), device=query.device) < num_real).to(query.dtype)
+        real = memory.values[read.slots] > 0.5
+        terms = {"one_class": (real.all(1) | ~real.any(1)).float().mean()}
+        judged = _Judged(query, value, read, written=query)
+        if not model.config.projection or latents.key is None:
+            return read.logit, judged, terms
+        # departs: the paper's D never asks whether a fake fits the slot it was drawn from; asked, it teaches the generator what each slot holds.
+        match = model.match(feature, torch.cat([model.own_key(read)[:num_real], latents.key]))
+        return read.logit + match, judged, terms | {"match_real": (match * value).sum() / max(num_real, 1), "match_fake": match[num_real:].mean()}
+
+    @torch.no_grad()
+    def _encoded(self, judged: _Judged | None, fake: Tensor, real: Tensor | None = None) -> _Judged | None:
+        """With the queries to write as the averaged encoder sees the images; like the critic, it keeps fakes out of its running statistics."""
+        encoder = self.model.encoder
+        if judged is None or encoder is None:
+            return judged
+        features = [] if real is None else [encoder(real)]
+        with _frozen_statistics(encoder):
+            features.append(encoder(fake))
+        return judged._replace(written=self.model.query(widen(torch.cat(features))))
+
+    def _information(self, latents: Latents, feature: Tensor) -> Tensor:
+        """I of Eq. 6 up to kappa, which lambda absorbs."""
+        if latents.key is None:
+            return feature.new_zeros(())
+        key = latents.key.to(feature.dtype)
+        if self.objective.information_form == "squared":
+            return F.mse_loss(self.model.query(feature), key)
+        return -(unit(self.model.query(feature)) * key).sum(1).mean()
+
+
+def write_terms(memory: VMFMemory, read: MemoryRead, overwrites: Tensor, dropped: Tensor, movement: Tensor, value: Tensor) -> dict[str, Tensor]:
+    """The numbers that tell a living memory from a dead one, as scalars on the device."""
+    real, mass = memory.values > 0.5, memory.mass
+    asked = (overwrites | dropped).float()
+    terms = {"replaced": overwrites.float().mean(), "asked": asked.mean(), "movement": movement, "real_slots": real.float().mean()}
+    terms |= {"effective_real": _effective(mass * real), "effective_fake": _effective(mass * ~real)}
+    terms["nearest"] = ((read.score - memory.log_prior()[read.slots]) / memory.concentration).amax(1).mean()
+    if len(asked) == len(value):
+        terms["replaced_real"] = (overwrites * value).sum() / value.sum().clamp_min(1)
+    return terms
+
+
+def _effective(mass: Tensor) -> Tensor:
+    """exp of the entropy of mass as a distribution: how many slots share it."""
+    share = mass / mass.sum().clamp_min(torch.finfo(mass.dtype).tiny)
+    return torch.exp(-torch.xlogy(share, share).sum())
