@@ -53,8 +53,9 @@ def to_dict(config: object) -> dict[str, Any]:
 def from_dict(cls: type[Config], mapping: object, *, where: str = "", complete: bool = True, kinds: Mapping[str, type] | None = None) -> Config:
     """The inverse of :func:`to_dict`.
 
-    ``where`` is the dotted path of the mapping itself, for messages. ``complete`` False lets keys with a default be left out. ``kinds`` names the
-    dataclasses of fields that are annotated with a protocol. Raises InputError.
+    ``where`` is the dotted path of the mapping itself, for messages. ``complete`` False lets keys with a default be left out; a complete mapping
+    may only lack what was :func:`added` after it was written, and stands at ``before`` there. ``kinds`` names the dataclasses of fields that are
+    annotated with a protocol. Raises InputError.
     """
     if not isinstance(mapping, Mapping):
         raise InputError(f"{where or cls.__name__}: {_show(mapping)} is not a mapping: write its options as keys and values")
@@ -62,13 +63,14 @@ def from_dict(cls: type[Config], mapping: object, *, where: str = "", complete: 
     for key in mapping:
         if key not in expected:
             raise InputError(f"{_join(where, key)}: unknown option: {suggest(str(key), expected)}")
+    later = {field.name: field.metadata[BEFORE] for field in dataclasses.fields(cls) if complete and BEFORE in field.metadata}  # type: ignore[arg-type]
     for name, required in expected.items():
-        if name not in mapping and (complete or required):
+        if name not in mapping and name not in later and (complete or required):
             raise InputError(f"{_join(where, name)}: missing option: give it a value")
     hints = {**get_type_hints(cls), **(kinds or {})}
     values = {name: _value(hints[name], value, _join(where, name), complete) for name, value in mapping.items()}
     try:
-        return cls(**values)
+        return cls(**{**later, **values})
     except InputError as error:
         if not where or str(error).startswith(where):
             raise

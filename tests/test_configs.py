@@ -210,6 +210,15 @@ def test_an_added_option_is_written_and_read_like_any_other() -> None:
     assert from_dict(Later, to_dict(Later(smooth=0.75))) == Later(smooth=0.75)
 
 
+def test_a_mapping_from_before_an_option_says_what_it_said_then() -> None:
+    """A model saved by an earlier version is the model it was, whatever the default has become; by hand, the default holds."""
+    assert from_dict(Later, to_dict(Inner())) == Later(smooth=0.0)
+    assert from_dict(Whole, {"part": to_dict(Inner())}) == Whole(Later(smooth=0.0))
+    assert from_dict(Later, to_dict(Inner()), complete=False) == Later(smooth=0.25)
+    with pytest.raises(InputError, match=r"^rate: missing option"):
+        from_dict(Later, {"num_slots": 4, "mode": "robust"})
+
+
 def test_a_protocol_is_read_as_the_kind_that_is_named() -> None:
     @dataclass(frozen=True)
     class Loose:
