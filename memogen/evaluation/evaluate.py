@@ -16,7 +16,6 @@ from torch import nn
 from memogen import __version__
 from memogen.evaluation import features
 from memogen.evaluation.features import Extractor
-from memogen.evaluation.labelled import LABELLED, Labelled
 from memogen.evaluation.processes import Processes
 from memogen.evaluation.progress import Bar
 from memogen.evaluation.reference import Reference, default_cache, shuffled
@@ -28,6 +27,7 @@ from memogen.types import GenerativeModel, ImageData, InputError
 
 __all__ = ["METRICS", "Interrupted", "Row", "ScoreConfig", "ScoreEvaluator", "append_rows", "evaluate", "sample_stream", "score_images"]
 
+LABELLED = ("accuracy", "reverse_accuracy", "fitting_capacity")
 METRICS = (*SCORES, *LABELLED)
 Order = Literal["drawn", "given"]
 
@@ -145,16 +145,20 @@ class _Job:
         return rows
 
     def _results(self, source: Source, subject: GenerativeModel | ImageData, bar: Bar) -> Iterator[Result]:
-        config = self.config
-        shared = tuple(name for name in config.metrics if name in SCORES)
+        shared, by_label = ([name for name in self.config.metrics if name in known] for known in (SCORES, LABELLED))
         if shared:
             yield from self._streamed(shared, source, bar)
-        labelled = Labelled(subject, self.data, self.train, self._watch(bar), config.num_samples, config.seed)
-        for name in config.metrics:
-            if name in LABELLED:
-                yield from LABELLED[name](labelled)
+        if by_label:
+            yield from self._labelled(by_label, subject, bar)
 
-    def _streamed(self, names: tuple[str, ...], source: Source, bar: Bar) -> Iterator[Result]:
+    def _labelled(self, names: list[str], subject: GenerativeModel | ImageData, bar: Bar) -> Iterator[Result]:
+        from memogen.evaluation.labelled import RESULTS, Labelled  # here, so that `python -m memogen.evaluation.classifiers` is not imported twice
+
+        given = Labelled(subject, self.data, self.train, self._watch(bar), self.config.num_samples, self.config.seed)
+        for name in names:
+            yield from RESULTS[name](given)
+
+    def _streamed(self, names: list[str], source: Source, bar: Bar) -> Iterator[Result]:
         """The scores that share one stream. A wish to stop ends the stream after its batch, and then the scoring after what was seen."""
         num, seen, stopped = self.config.num_samples, 0, False
         comparison = self._comparison(bar)

@@ -66,17 +66,17 @@ def frechet_distance(a: FeatureStatistics, b: FeatureStatistics) -> float:
     return gaussian_distance(a.mean, a.covariance, b.mean, b.covariance)
 
 
-def expected_self_distance(covariance: Float[Tensor, "f f"], num_a: int, num_b: int) -> float:
-    """What two samples of one Gaussian are apart on average: the bias of the distance, to first order in one over their numbers.
+def expected_self_distance(covariance: Float[Tensor, "f f"], num_a: int, num_b: int) -> tuple[float, float]:
+    """(mean, standard deviation) of the distance between two samples of one Gaussian: its bias, to first order in one over their numbers.
 
-    The means differ by tr C (1/n + 1/m). A difference D of covariances, in the eigenbasis of C, costs 1/2 sum_ij D_ij^2 / (l_i + l_j), and a Wishart
-    matrix has E D_ij^2 = l_i l_j (1 + [i = j]) (1/(n-1) + 1/(m-1)).
+    The means differ by |N(0, s C)|^2 with s = 1/n + 1/m. A difference D of covariances, in C's eigenbasis, costs 1/2 sum_ij D_ij^2 / (l_i + l_j),
+    and for Wishart matrices D_ij is nearly normal with variance l_i l_j (1 + [i = j]) (1/(n-1) + 1/(m-1)).
     """
     values = torch.linalg.eigvalsh(covariance.double()).clamp(min=0)
-    products, sums = torch.outer(values, values), values[:, None] + values
-    apart = torch.where(sums > 0, products / sums, 0.0)
-    means, spreads = 1 / num_a + 1 / num_b, 1 / (num_a - 1) + 1 / (num_b - 1)
-    return float(values.sum() * means + (apart.sum() + apart.trace()) / 2 * spreads)
+    sums = values[:, None] + values
+    apart = torch.where(sums > 0, torch.outer(values, values) / sums, 0.0).triu()  # each pair once; the diagonal is l_i / 2
+    parts = torch.cat([values * (1 / num_a + 1 / num_b), apart.flatten() * (1 / (num_a - 1) + 1 / (num_b - 1))])
+    return float(parts.sum()), float((2 * parts.square().sum()).sqrt())  # each part is a chi-square variable of one degree times its mean
 
 
 def gaussian_distance(

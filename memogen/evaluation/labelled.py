@@ -110,7 +110,7 @@ def _name(data: ImageData) -> dict[str, object]:
     return {"data": data.name, "split": data.split, "digest": data.digest}
 
 
-LABELLED: dict[str, Callable[[Labelled], Iterator[Result]]] = {
+RESULTS: dict[str, Callable[[Labelled], Iterator[Result]]] = {
     "accuracy": accuracy_results,
     "reverse_accuracy": reverse_results,
     "fitting_capacity": capacity_results,
