@@ -31,6 +31,7 @@ from memogen.types import ImageData
 SHAPE, WIDTHS, CLASSES = (3, 32, 32), (64, 128, 256), 10
 METRICS = ("is", "fid", "kid")
 BATCH = 250
+SUBSETS = 100  # of the kernel distance
 MEMORY = 2.0  # GiB: the most that scoring may hold
 
 
@@ -121,7 +122,7 @@ def ours(fake: Tensor, real: Tensor, logits: Tensor) -> tuple[float, float, floa
         inception.update(classes.double().softmax(1))
     for rows in real.split(BATCH):
         reference.update(rows)
-    return inception.compute()[0], frechet_distance(generated, reference), kernel_distance(real, fake).mean
+    return inception.compute()[0], frechet_distance(generated, reference), kernel_distance(real, fake, subsets=SUBSETS).mean
 
 
 def theirs(fake: Tensor, real: Tensor, logits: Tensor) -> tuple[float, float, float]:
@@ -134,7 +135,7 @@ def theirs(fake: Tensor, real: Tensor, logits: Tensor) -> tuple[float, float, fl
     same.num_features = fake.shape[1]  # type: ignore[assignment]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns that it stores all features
-        inception, fid, kid = TheirInceptionScore(same), FrechetInceptionDistance(same), KernelInceptionDistance(same)
+        inception, fid, kid = TheirInceptionScore(same), FrechetInceptionDistance(same), KernelInceptionDistance(same, subsets=SUBSETS)
     for rows, classes in zip(fake.split(BATCH), logits.split(BATCH), strict=True):
         fid.update(rows, real=False)
         kid.update(rows, real=False)

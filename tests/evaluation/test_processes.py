@@ -36,7 +36,7 @@ def test_scores_agree_on_two_processes_and_at_every_batch_size(tmp_path: Path) -
     assert len(one) == 13 and one["copies_pixels"] <= 1 and one["accuracy"] == pytest.approx(0.8, abs=0.1)
     for size in (1, 7, 256):
         assert scores(Processes(), batch_size=size) == pytest.approx(one, rel=1e-6, abs=1e-6)
-    assert [process.wait(timeout=180) for process in processes] == [0, 0]
+    assert [process.wait(timeout=600) for process in processes] == [0, 0]
     for rank in range(2):
         assert json.loads((tmp_path / f"scores-{rank}.json").read_text()) == pytest.approx(one, rel=1e-6, abs=1e-6)
 

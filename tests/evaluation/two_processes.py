@@ -17,9 +17,9 @@ from tests.evaluation.toys import EVERYTHING, Recalling, noise, small_gan
 
 
 def scores(processes: Processes, *, batch_size: int = 50) -> dict[str, float]:
-    """All that can be shared: the scores of one stream, of labelled images, and a likelihood. 301 samples do not divide evenly."""
+    """All that can be shared: the scores of one stream, of labelled images, and a likelihood. 151 samples do not divide evenly."""
     shared = {"extractor": "digits", "batch_size": batch_size, "progress": False, "processes": processes}
-    rows = evaluate(small_gan(), noise(260, "test", 0), train=noise(270, "train", 1), metrics=EVERYTHING, num_samples=301, **shared)  # type: ignore[arg-type]
+    rows = evaluate(small_gan(), noise(110, "test", 0), train=noise(120, "train", 1), metrics=EVERYTHING, num_samples=151, **shared)  # type: ignore[arg-type]
     digits = load("digits", split="test", progress=False)
     rows += evaluate(Recalling(digits, wrong=5), digits, metrics=("accuracy",), num_samples=57, **shared)  # type: ignore[arg-type]
     found = {str(row["metric"]): float(str(row["value"])) for row in rows}
