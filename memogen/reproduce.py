@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 from . import runs
+from .configs import suggest
 from .evaluation import append_rows
 from .evaluation.features import classifier_names
 from .recipes import RECIPES, Recipe
-from .recipes.tables import Budget, Table, find_table
+from .recipes.tables import Budget, Table, TableRow, find_table
 from .report import results_page
 from .report.results import Results, gather
 from .types import InputError
@@ -108,7 +110,7 @@ def plan(
     jobs, left_out = [], []
     for row in (row for row in found.rows if row.recipe):
         cost = found.budget(row.recipe, budget)
-        recipe = _scored(_at_home(RECIPES[row.recipe](variant=row.variant), data), extractor)
+        recipe = _scored(_at_home(_recipe(row), data), extractor)
         if recipe.scoring.extractor is None:
             left_out.append(f"{row.recipe}: no classifier of {recipe.data.name} ships with memogen: name another extractor")
             continue
@@ -116,6 +118,15 @@ def plan(
             name = f"{row.recipe.rpartition('/')[2]}-{row.variant}-{seed}"
             jobs.append(Job(cost.spent_on(recipe, seed=seed), cost, budget, folder / name))
     return Plan(found, tuple(jobs), Path(out) / f"{found.name}.jsonl", tuple(dict.fromkeys(left_out)))
+
+
+def _recipe(row: TableRow) -> Recipe:
+    """The recipe of a row, in its variant."""
+    function = RECIPES[row.recipe]
+    known = get_args(get_type_hints(function)["variant"])
+    if row.variant not in known:
+        raise InputError(f"variants: {row.variant!r} is none of {row.recipe}: {suggest(row.variant, known)}")
+    return function(variant=row.variant)
 
 
 def _at_home(recipe: Recipe, data: str | Path | None) -> Recipe:

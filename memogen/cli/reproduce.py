@@ -21,7 +21,7 @@ def reproduce(
     seeds: Annotated[int | None, "number of seeds; without it as many as the budget says", 1] = None,
     data: Annotated[Path | None, "the folder that holds the data sets' files; without it they are downloaded"] = None,
     out: Annotated[Path, "the folder of the runs and of TABLE.jsonl"] = Path("runs/reproduce"),
-    variants: Annotated[str, "the rows wanted, comma-separated; without it all"] = "",
+    variants: Annotated[str, "the rows wanted, comma-separated, or other variants of the same recipes; without it the paper's"] = "",
     extractor: Annotated[str | None, "scores in place of the data sets' own classifiers: inception-v3, or a file of weights"] = None,
     list_: Annotated[bool, "print the tables that there are, and their rows"] = False,
     dry_run: Annotated[bool, "print the runs, their cost and their commands, then stop"] = False,

@@ -82,11 +82,10 @@ class Table:
         return tuple(dict.fromkeys(row.variant for row in self.rows if row.recipe))
 
     def of_variants(self, names: tuple[str, ...]) -> Table:
-        """The rows of these variants, and those of others. Raises InputError."""
-        for name in names:
-            if name not in self.variants:
-                raise InputError(f"variants: {name!r} is no row of {self.name}: {suggest(name, self.variants)}")
-        return replace(self, rows=tuple(row for row in self.rows if not row.recipe or row.variant in names))
+        """The rows of these variants, and those of others; a variant that the paper has no row for gets one without a printed number."""
+        own = tuple(row for row in self.rows if not row.recipe or row.variant in names)
+        more = tuple(TableRow(recipe, name, None) for recipe in self.recipes for name in names if name not in self.variants)
+        return replace(self, rows=own + more)
 
 
 def find_table(name: str) -> Table:

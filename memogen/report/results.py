@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from memogen.recipes import memory_gan
 from memogen.recipes.recipe import Claim
 from memogen.recipes.tables import TABLES, Table, claim_of
 from memogen.types import InputError
@@ -204,7 +205,7 @@ def _others(table: Table) -> list[Line]:
 def _rank(line: Line) -> tuple[bool, int, str, bool, int, int]:
     """Methods of others by what they reach; then by recipe, real images last, by steps and the papers' order of variants."""
     recipes = list(dict.fromkeys(row.recipe for table in TABLES.values() for row in table.rows))
-    variants = list(dict.fromkeys(row.variant for table in TABLES.values() for row in table.rows))
+    variants = list(dict.fromkeys([*(row.variant for table in TABLES.values() for row in table.rows), *memory_gan.VARIANTS]))
     place = [names.index(name) if name in names else len(names) for name, names in ((line.recipe, recipes), (line.variant, variants))]
     return bool(line.recipe), place[0], line.recipe, line.variant == "real", line.steps, place[1]
 
