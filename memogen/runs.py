@@ -24,7 +24,7 @@ from .pretrained import from_pretrained
 from .recipes import RECIPES, Recipe, ScoringConfig, read_recipe, shaped
 from .report import page
 from .report.history import read_lines
-from .report.likelihood import HeldOutLikelihood, SortedPrior
+from .report.likelihood import HeldOutQueries, SortedPrior
 from .training import TrainState, fit
 from .training.runtime import choose_device
 from .types import Evaluator, ImageData, InputError
@@ -102,7 +102,7 @@ def _evaluators(recipe: Recipe, model: nn.Module) -> dict[str, Evaluator]:
         return {}
     evaluators: dict[str, Evaluator] = {"prior": SortedPrior()}
     if "test" in data.splits(recipe.data.name, folder=recipe.data.folder):
-        evaluators["held_out"] = HeldOutLikelihood(load_data(recipe, split="test"))
+        evaluators["held_out"] = HeldOutQueries(load_data(recipe, split="test"))
     return evaluators
 
 

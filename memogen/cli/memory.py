@@ -1,4 +1,4 @@
-"""The commands that look inside a memory: usage, slots, posterior, query."""
+"""The commands that look inside a memory: usage, slots, posterior, query; and signs, which judges its training."""
 
 from __future__ import annotations
 
@@ -79,6 +79,16 @@ def query(model: Model, image: Picture, *, num: Annotated[int, "number of slots 
     for slot, share in zip(found.slots, found.probability, strict=True):
         print(f"{slot:>6}  {share:>9.4f}")
     print(f"other real slots {found.other_real:.4f}, fake slots {found.fake:.4f}")
+
+
+def signs(
+    *run: Annotated[Path, "run folders; several stand side by side"],
+    markdown: Annotated[bool, "print the table as Markdown"] = False,
+) -> None:
+    """Print the life signs of a run's memory: its last tenth against its middle, and the limits that a living memory keeps."""
+    from memogen.report.life_signs import in_columns, in_markdown, signs_table
+
+    print((in_markdown if markdown else in_columns)(signs_table(run)))
 
 
 def _numbers(value: object) -> str:

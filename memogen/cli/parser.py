@@ -1,5 +1,7 @@
 """A function's signature is its command line: positional parameters are arguments, keyword-only ones options, ``Annotated`` texts the help.
 
+A parameter such as ``*run`` takes one argument or more.
+
 A parameter annotated as ``Mapping[str, str]`` receives every option that the command itself does not know.
 """
 
@@ -35,7 +37,8 @@ def call(name: str, function: Callable[..., object], words: list[str]) -> int:
     except argparse.ArgumentError as error:
         raise UsageError(f"{name}: {_plain(str(error))}; see memogen {name} --help") from error
     _refuse_small(name, function, values)
-    result = function(*[values.pop(key) for key in _positional(function)], **values, **({extra: others} if extra else {}))
+    arguments = [argument for key, several in _positional(function).items() for argument in (values.pop(key) if several else [values.pop(key)])]
+    result = function(*arguments, **values, **({extra: others} if extra else {}))
     return result if isinstance(result, int) else 0
 
 
@@ -48,6 +51,9 @@ def build(name: str, function: Callable[..., object]) -> tuple[ArgumentParser, d
     for key, parameter in inspect.signature(function).parameters.items():
         kind, text = _unwrap(hints[key])
         if kind == Others:
+            continue
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            parser.add_argument(key, type=kind, metavar=key.upper(), help=text, nargs="+")
             continue
         if parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
             _add_argument(parser, key, kind, parameter.default, text)
@@ -89,8 +95,10 @@ def _refuse_small(name: str, function: Callable[..., object], values: Mapping[st
             raise UsageError(f"{name}: --{key} {values[key]}: too small; give {least} or more")
 
 
-def _positional(function: Callable[..., object]) -> list[str]:
-    return [key for key, value in inspect.signature(function).parameters.items() if value.kind is value.POSITIONAL_OR_KEYWORD]
+def _positional(function: Callable[..., object]) -> dict[str, bool]:
+    """The arguments, and whether one takes several words."""
+    kinds = {key: value.kind for key, value in inspect.signature(function).parameters.items()}
+    return {key: kind is kind.VAR_POSITIONAL for key, kind in kinds.items() if kind in (kind.POSITIONAL_OR_KEYWORD, kind.VAR_POSITIONAL)}
 
 
 def _plain(message: str) -> str:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from .functional import unit
 from .vmf import VMFMemory
 
 LEVELS = (0.0, 0.25, 0.5, 0.75, 0.95, 1.0)  # of the quantiles in Usage
@@ -145,6 +146,21 @@ def spread_slots(memory: Slots, num: int, *, value: int = 1) -> tuple[SlotRow, .
     members = int(((memory.values > 0.5) == bool(value)).sum())
     rows = top_slots(memory, members, value=value)
     return tuple(rows[place] for place in sorted({round(i * (members - 1) / max(1, num - 1)) for i in range(num)}) if rows)
+
+
+@torch.no_grad()
+def best_slots(memory: VMFMemory, query: Float[Tensor, "b d"], *, value: int = 1) -> Int[Tensor, " b"]:
+    """The most probable slot of each query among those of the value, by p(c) exp(kappa K_c.q), ties by lowest index; -1 where no slot has it.
+
+    How many different ones there are tells how much of a memory the queries reach.
+    """
+    member = (memory.values > 0.5) == bool(value)
+    if not bool(member.any()):
+        return torch.full((len(query),), -1, device=memory.keys.device)
+    with torch.autocast(query.device.type, enabled=False):
+        scaled = memory.concentration * unit(query.to(memory.keys))
+        score = torch.addmm(memory.log_prior().to(scaled), scaled, memory.keys.T)  # logarithms: a far slot's probability would round to 0
+    return score.masked_fill(~member, -math.inf).argmax(1)
 
 
 @dataclass(frozen=True)

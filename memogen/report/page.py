@@ -14,6 +14,7 @@ from memogen.types import GenerativeModel, ImageData, InputError
 
 from .history import Run, read_run
 from .html import Html, code_block, details, element, escape, page, paragraph, section, write_page
+from .life_signs import life_section
 from .scores import metrics_of, number, score_lines, score_table, title
 from .sections import curve_section, memory_section, neighbour_section, sample_section
 
@@ -32,6 +33,7 @@ def write_report(run: Path, *, data: ImageData | None = None, held_out: ImageDat
         sample_section(found, model, reason),
         section("Scores", score_table(found.results, _variant(found))),
         curve_section(found),
+        life_section(found),
         memory_section(found, inside, reason_inside, data),
         neighbour_section(model, reason, data, held_out),
         _settings(found),

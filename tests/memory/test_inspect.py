@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from memogen.memory import VMFMemory
 from memogen.memory.inspect import (
+    best_slots,
     effective_number,
     mean_cosine,
     prior,
@@ -45,9 +47,9 @@ def test_a_one_hot_prior_uses_one_slot_and_an_empty_class_none() -> None:
 @given(st.integers(2, 40), st.integers(2, 8), st.integers(0, 1000))
 def test_mean_cosine_is_the_mean_over_all_pairs(slots: int, dim: int, seed: int) -> None:
     keys = filled(slots, dim, seed=seed).keys.double()
-    cosines = keys @ keys.T
-    pairs = cosines[~torch.eye(slots, dtype=torch.bool)]
-    assert mean_cosine(keys) == pytest.approx(float(pairs.mean()), abs=1e-12)
+    rows = keys.numpy()
+    pairs = [float(np.dot(rows[i], rows[j])) for i in range(slots) for j in range(slots) if i != j]
+    assert mean_cosine(keys) == pytest.approx(float(np.mean(pairs)), abs=1e-12)
 
 
 def test_mean_cosine_needs_two_keys() -> None:
@@ -135,8 +137,32 @@ def test_slot_posterior_sums_to_one_and_shows_the_best(num: int, seed: int) -> N
     assert found.fake == pytest.approx(1 - float((dense * memory.values).sum()), abs=1e-5)
 
 
+@given(st.integers(0, 100), st.sampled_from([0, 1]))
+def test_best_slots_are_the_most_probable_of_their_class(seed: int, value: int) -> None:
+    memory = filled(seed=seed)
+    query = torch.randn(30, 5, generator=torch.Generator().manual_seed(seed + 1))
+    expected = (memory.posterior(query) * (memory.values == value)).argmax(1)
+    assert torch.equal(best_slots(memory, query, value=value), expected)
+
+
+def test_a_key_finds_its_own_slot_however_sharp_the_memory() -> None:
+    """At concentration 10,000 the probability of any slot but the nearest is 0 in float32; a far slot is still the best of its class."""
+    memory = filled()
+    memory.mass.fill_(1.0)
+    for memory.concentration in (5.0, 10_000.0):
+        assert best_slots(memory, 7 * memory.keys[:6]).tolist() == [0, 1, 2, 3, 4, 5]
+        nearest = (memory.keys[6:] @ memory.keys[:6].T).argmax(1)
+        assert best_slots(memory, memory.keys[6:]).tolist() == nearest.tolist()
+
+
+def test_without_a_slot_of_the_class_there_is_no_best_one() -> None:
+    memory = filled()
+    memory.values.fill_(0)
+    assert best_slots(memory, torch.randn(3, 5)).tolist() == [-1, -1, -1]
+
+
 def test_inspection_changes_nothing() -> None:
     memory = filled()
     before = {name: buffer.clone() for name, buffer in memory.named_buffers()}
-    usage(memory), top_slots(memory), sorted_prior(memory), slot_posterior(memory, torch.randn(1, 5))
+    usage(memory), top_slots(memory), sorted_prior(memory), slot_posterior(memory, torch.randn(1, 5)), best_slots(memory, torch.randn(2, 5))
     assert all(torch.equal(buffer, before[name]) for name, buffer in memory.named_buffers())

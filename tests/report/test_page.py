@@ -13,7 +13,6 @@ import pytest
 from memogen.report import page as report_page
 from memogen.report import sections
 from memogen.report.history import read_lines, saved_memories, speed
-from memogen.report.likelihood import HeldOutLikelihood
 from memogen.report.page import duration, write_report
 from memogen.report.scores import number, score_lines, score_table
 from memogen.types import GenerativeModel, InputError
@@ -211,18 +210,6 @@ def test_lines_that_are_cut_off_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "lines.jsonl").write_text('{"step": 1}\n{"step": 2')
     assert read_lines(tmp_path / "lines.jsonl") == ({"step": 1},)
     assert read_lines(tmp_path / "none.jsonl") == ()
-
-
-def test_held_out_likelihood_is_the_mean_over_the_images() -> None:
-    import torch
-
-    model, data = toy.model(), toy.images(30)
-    assert model.memory is not None
-    expected = model.memory.log_likelihood(model.encode(torch.from_numpy(data.image)[:20]))
-    found = HeldOutLikelihood(data, num=20)(model, toy.images(3), seed=0)
-    assert found == {"log_likelihood": pytest.approx(float(expected.mean()), rel=1e-5)}
-    with pytest.raises(InputError, match="without a memory"):
-        HeldOutLikelihood(data)(toy.model(memory=False), data, seed=0)
 
 
 def test_protocols_are_marked_by_letters() -> None:

@@ -1,0 +1,83 @@
+"""The life signs of a run's memory: as a table of texts, of one run or of several side by side, and as a section of the page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from memogen.evaluation.life_signs import LifeSign, life_signs
+from memogen.types import InputError
+
+from . import charts
+from .history import Run, read_run
+from .html import Html, element, escape, paragraph, section, table
+from .scores import number
+from .sections import themed
+
+GRADIENT = charts.Panel(
+    "Gradient that reaches a query", (("mean norm", "critic/query_gradient"),), "mean norm; near 0: the encoder learns nothing from the memory", 0
+)
+
+
+def run_signs(run: Run) -> tuple[LifeSign, ...]:
+    """The signs of a run. Raises InputError where it has no memory, or too few metrics."""
+    slots, share = run.setting("model.memory.num_slots"), run.last("critic/real_slots")
+    if not isinstance(slots, int) or share is None:
+        raise InputError(f"run {run.path}: its config.yaml or metrics.jsonl tells of no memory: name a training run of a memoryGAN")
+    try:
+        return life_signs(run.metrics, real_slots=round(slots * share))
+    except InputError as error:
+        raise InputError(f"run {run.path}: {error}") from error
+
+
+def signs_table(runs: Sequence[Path]) -> list[list[str]]:
+    """The head and a line for every sign: of one run all there is to tell, of several a column each. Raises InputError as :func:`run_signs`."""
+    found = [run_signs(read_run(path)) for path in runs]
+    if len(found) == 1:
+        return [["sign", "middle third", "last tenth", "limit", "alive"], *(_line(sign) for sign in found[0])]
+    head = ["sign", "must be", *(path.resolve().name for path in runs)]
+    return [head, *([signs[0].name, signs[0].rule, *map(_cell, signs)] for signs in zip(*found, strict=True))]
+
+
+def _line(sign: LifeSign) -> list[str]:
+    limit = f"{sign.bound} {_text(sign.limit)}"
+    return [sign.name, _text(sign.earlier), _text(sign.last), limit, "yes" if sign.alive else "no"]
+
+
+def _cell(sign: LifeSign) -> str:
+    """From the middle third to the last tenth."""
+    course = f"{_text(sign.earlier)} to {_text(sign.last)}"
+    return course if sign.alive else f"{course}, dead"
+
+
+def _text(value: float) -> str:
+    """Counts of slots without decimals."""
+    return f"{value:,.0f}" if abs(value) >= 100 else number(value)
+
+
+def in_columns(rows: Sequence[Sequence[str]]) -> str:
+    """A table for a terminal."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def in_markdown(rows: Sequence[Sequence[str]]) -> str:
+    """The same for a document."""
+    return "\n".join("| " + " | ".join(row) + " |" for row in (rows[0], ["---"] * len(rows[0]), *rows[1:]))
+
+
+def life_section(run: Run) -> Html:
+    """The table beside the gradient over training; nothing for a run without memory, and the reason where no verdict can be given."""
+    if run.last("critic/real_slots") is None:
+        return Html("")
+    gradient = themed(lambda theme: charts.panel(run.metrics, GRADIENT, theme=theme), f"{GRADIENT.title} over training", f"{GRADIENT.reading}.")
+    try:
+        signs = run_signs(run)
+    except InputError as error:
+        return section("Life signs", paragraph(f"No verdict: {error}", "soft"), element("div", gradient, style="charts"))
+    dead = [sign.name for sign in signs if not sign.alive]
+    verdict = f"Dead by: {', '.join(dead)}." if dead else "The memory is alive by all signs."
+    rows = [[escape(text) for text in [*_line(sign), sign.rule]] for sign in signs]
+    head = ["Sign", "Middle third", "Last tenth", "Limit", "Alive", "Must be"]
+    listed = table(head, rows, "Means over the middle third and the last tenth of the run, of the gradient medians.")
+    return section("Life signs", paragraph(verdict), listed, element("div", gradient, style="charts"))

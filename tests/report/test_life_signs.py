@@ -1,0 +1,190 @@
+"""Life signs from the memory itself to the page: what really dies is measured and judged, and shown in words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from memogen import cli
+from memogen.evaluation.life_signs import life_signs
+from memogen.memory import MemoryRead, MemoryWrite, VMFMemory
+from memogen.models import MemoryConfig, MemoryGAN, MemoryGANConfig, MemoryGANObjective, NoiseConfig
+from memogen.report.history import read_run
+from memogen.report.life_signs import in_columns, in_markdown, life_section, run_signs, signs_table
+from memogen.report.likelihood import HeldOutQueries
+from memogen.types import Batch, InputError
+from tests.evaluation.courses import NAMES, course
+from tests.report import toy
+
+STEPS, BATCH = 60, 16
+
+
+class Linear(nn.Module):
+    """An encoder whose queries look in all directions; what it says of an image moves with its weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(64, 8))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return image.flatten(1) @ self.weight
+
+
+class Constant(Linear):
+    """A dead encoder: all images are one."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.weight[:1].expand(len(image), -1)
+
+
+class Frozen(VMFMemory):
+    """A memory that takes nothing in."""
+
+    def write(self, query: Tensor, value: Tensor | int, read: MemoryRead | None = None) -> MemoryWrite:
+        nobody, no_slot = torch.zeros(len(query), dtype=torch.bool), torch.zeros(self.num_slots, dtype=torch.bool)
+        return MemoryWrite(no_slot, no_slot, nobody, nobody, torch.zeros(()))
+
+
+class Restless(VMFMemory):
+    """A memory that overwrites a slot for every query and so keeps nothing."""
+
+    def _asks_for_slot(self, scores: object, value: Tensor) -> Tensor:
+        return torch.ones_like(value, dtype=torch.bool)
+
+
+def alive() -> MemoryGAN:
+    config = MemoryGANConfig(
+        image_shape=toy.SHAPE, width=4, norm="none", noise=NoiseConfig(3), memory=MemoryConfig(32, 8, top_k=16), image_range=(-1.0, 1.0)
+    )
+    torch.manual_seed(0)
+    model = config.build()
+    model.critic = Linear()
+    return model
+
+
+def train(model: MemoryGAN, *, steps: int = STEPS) -> list[dict[str, object]]:
+    """The lines that a training of the critic and the memory logs; the generator stays as it is."""
+    phase = MemoryGANObjective().phases(model)[0]
+    assert phase.commit is not None
+    data, held_out = toy.images(steps * BATCH, seed=1), HeldOutQueries(toy.images(100, seed=2))
+    lines: list[dict[str, object]] = []
+    for step in range(1, steps + 1):
+        index = torch.arange((step - 1) * BATCH, step * BATCH)
+        loss = phase.loss(Batch(index, torch.from_numpy(data.image)[index]))
+        model.critic.zero_grad()
+        loss.total.backward()
+        terms = loss.terms | phase.commit(loss)
+        with torch.no_grad():
+            for parameter in model.critic.parameters():
+                parameter -= 0.01 * parameter.grad
+        looked = held_out(model, data, seed=0)
+        lines.append({"step": step} | {f"critic/{name}": float(value) for name, value in terms.items()})
+        lines.append({"step": step} | {f"eval/held_out/{name}": value for name, value in looked.items()})
+    return lines
+
+
+def dead(lines: list[dict[str, object]]) -> set[str]:
+    return {sign.name for sign in life_signs(lines, real_slots=16) if not sign.alive}
+
+
+def as_kind(model: MemoryGAN, kind: type[VMFMemory]) -> None:
+    assert model.memory is not None
+    model.memory.__class__ = kind
+
+
+def constant_encoder(model: MemoryGAN) -> None:
+    model.critic = Constant()
+
+
+def frozen_after_a_while(model: MemoryGAN) -> None:
+    train(model, steps=20)
+    as_kind(model, Frozen)
+
+
+def all_of_one_class(model: MemoryGAN) -> None:
+    train(model, steps=20)
+    assert model.memory is not None
+    model.memory.values.fill_(1.0)
+
+
+DEATHS: dict[str, tuple[Callable[[MemoryGAN], None], set[str]]] = {
+    "none": (lambda model: None, set()),
+    "dead encoder": (constant_encoder, {"best_slots", "key_cosine", "query_cosine", "query_gradient", "movement"}),
+    "never written": (lambda model: as_kind(model, Frozen), {"best_slots", "key_cosine", "query_gradient", "movement"}),
+    "frozen after a while": (frozen_after_a_while, {"movement"}),
+    "keeps nothing": (lambda model: as_kind(model, Restless), {"replaced_real", "movement"}),
+    "one class": (all_of_one_class, {"one_class", "query_gradient"}),
+}
+
+
+@pytest.mark.parametrize("death", DEATHS)
+def test_what_dies_is_seen_by_its_own_signs(death: str) -> None:
+    kill, signs = DEATHS[death]
+    model = alive()
+    kill(model)
+    assert dead(train(model)) == {name for key, name in NAMES.items() if key.rpartition("/")[2] in signs}
+
+
+def folder(path: Path, change: Callable[[float], dict[str, float | None]] = lambda part: {}) -> Path:
+    """A run folder with the metrics of a whole training; half of its 64 slots are real."""
+    toy.run_folder(path)
+    lines = [line | ({"critic/real_slots": 0.5} if "critic/movement" in line else {}) for line in course(change)]
+    (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def dying(path: Path) -> Path:
+    return folder(path, lambda part: {"eval/held_out/best_slots": 7.0, "critic/replaced_real": 0.3 * part})
+
+
+def test_real_slots_are_those_of_the_run(tmp_path: Path) -> None:
+    """Of 64 slots 32 are real: a quarter of them is the limit."""
+    assert run_signs(read_run(folder(tmp_path / "run")))[0].limit == 8
+
+
+def test_one_run_is_told_in_full_and_several_side_by_side(tmp_path: Path) -> None:
+    well, ill = folder(tmp_path / "well"), dying(tmp_path / "ill")
+    assert signs_table([ill])[0] == ["sign", "middle third", "last tenth", "limit", "alive"]
+    assert signs_table([ill])[1] == ["distinct best slots of held-out images", "7.00", "7.00", "at least 8.00", "no"]
+    head, first, *rest = signs_table([well, ill])
+    assert head == ["sign", "must be", "well", "ill"] and len(rest) == len(NAMES) - 1
+    assert first[2:] == ["900 to 900", "7.00 to 7.00, dead"]
+    assert [row[0] for row in rest if row[3].endswith("dead")] == ["real queries that overwrite"]
+    assert all(not row[2].endswith("dead") for row in rest)
+
+
+def test_the_command_prints_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    well, ill = folder(tmp_path / "well"), dying(tmp_path / "ill")
+    assert cli.main(["memory", "signs", str(ill)]) == 0
+    assert capsys.readouterr().out == in_columns(signs_table([ill])) + "\n"
+    assert cli.main(["memory", "signs", str(well), str(ill), "--markdown"]) == 0
+    assert capsys.readouterr().out == in_markdown(signs_table([well, ill])) + "\n"
+
+
+def test_tables_line_up_and_read_as_markdown() -> None:
+    rows = [["sign", "x"], ["a longer one", "1"]]
+    assert in_columns(rows) == "sign          x\na longer one  1"
+    assert in_markdown(rows) == "| sign | x |\n| --- | --- |\n| a longer one | 1 |"
+
+
+def test_the_page_gives_the_verdict_beside_the_gradient(tmp_path: Path) -> None:
+    well, ill = (life_section(read_run(path)) for path in (folder(tmp_path / "well"), dying(tmp_path / "ill")))
+    assert "alive by all signs" in well and "Gradient that reaches a query over training" in well
+    assert "Dead by: distinct best slots of held-out images, real queries that overwrite." in ill
+
+
+def test_without_the_metrics_there_is_no_verdict_and_without_memory_no_section(tmp_path: Path) -> None:
+    path = folder(tmp_path / "run")
+    kept = [line for line in (path / "metrics.jsonl").read_text().splitlines() if "eval/" not in line]
+    (path / "metrics.jsonl").write_text("\n".join(kept))
+    section = life_section(read_run(path))
+    assert "No verdict: run" in section and "likelihood_every" in section and "Gradient that reaches a query over training" in section
+    bare = toy.run_folder(tmp_path / "bare", memory=False)
+    assert life_section(read_run(bare)) == ""
+    with pytest.raises(InputError, match="tells of no memory"):
+        run_signs(read_run(bare))
