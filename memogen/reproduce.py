@@ -17,6 +17,7 @@ from .recipes import RECIPES, Recipe
 from .recipes.tables import Budget, Table, TableRow, find_table
 from .report import results_page
 from .report.results import Results, gather
+from .training import NonFiniteLoss
 from .types import InputError
 
 OUT = Path("runs") / "reproduce"
@@ -68,22 +69,28 @@ class Plan:
 def run(planned: Plan, *, console: bool = True) -> Results:
     """Train and score what is not done yet, and return the table with the printed numbers beside ours.
 
-    Rows are appended to the plan's file as each run ends; a run that was stopped continues. Raises InputError, and
-    :class:`memogen.training.Stopped` when asked to stop.
+    Rows are appended to the plan's file as each run ends; a run that was stopped continues. Raises InputError,
+    :class:`memogen.training.Stopped` when asked to stop, and, after all others have run, NonFiniteLoss for the first run that diverged.
     """
     say: Say = (lambda text: print(text, file=sys.stderr, flush=True)) if console and runs.leads() else (lambda text: None)
     for line in planned.left_out:
         say(f"left out: {line}")
     planned = planned.with_images()
-    clock = _Clock(planned.open_jobs())
+    clock, diverged = _Clock(planned.open_jobs()), list[NonFiniteLoss]()
     say(f"{planned.table.name}: {len(planned.jobs) - len(clock.jobs)} of {len(planned.jobs)} runs are done")
     for number, job in enumerate(clock.jobs, start=1):
         say(f"[{number} of {len(clock.jobs)}] {job.title}: {job.recipe.training.steps:,} steps; {clock.left()}")
-        _run(job, planned.rows_file, console)
+        try:
+            _run(job, planned.rows_file, console)
+        except NonFiniteLoss as error:
+            say(f"{job.title} diverged ({error}); on to the next run")
+            diverged.append(error)
         clock.done(job)
     results = planned.results()
     if runs.leads() and results.lines:
         results_page.write([results], planned.rows_file.with_suffix(".html"))
+    if diverged:
+        raise diverged[0]
     return results
 
 

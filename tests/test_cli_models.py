@@ -117,6 +117,14 @@ def test_images_of_any_origin_are_scored(here: Path, capsys: pytest.CaptureFixtu
     assert by_name[0] == pytest.approx(by_name[1])
 
 
+def test_a_models_own_images_in_its_own_order_score_what_the_model_does(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("sample m --num 200 --out many", capsys)[0] == 0
+    for words in ("m --seed 0", "many --order given"):
+        assert run(f"evaluate {words} --data digits --num_samples 200 --metrics is,fid --out rows.jsonl", capsys)[0] == 0
+    values = [json.loads(line)["value"] for line in (here / "rows.jsonl").read_text().splitlines()]
+    assert values[:2] == pytest.approx(values[2:], rel=1e-3), "up to a grey level of 255"
+
+
 def test_an_interrupted_scoring_keeps_its_rows(here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     from memogen import evaluation
 

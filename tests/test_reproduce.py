@@ -13,6 +13,7 @@ import pytest
 from memogen import reproduce, runs
 from memogen.recipes import Claim
 from memogen.recipes.tables import Budget, Table, TableRow
+from memogen.training import NonFiniteLoss
 from memogen.types import InputError
 
 ROWS = tuple(TableRow("memory_gan/digits", variant, Claim("inception_score", 9.0, 0.5, "made up")) for variant in ("memory_gan", "no_memory"))
@@ -99,6 +100,21 @@ def test_what_was_stopped_is_taken_up_again(tmp_path: Path, trained: list[str], 
     reproduce.run(planned(tmp_path), console=False)
     assert trained == RUNS
     assert len(read(tmp_path / "own/table.jsonl")) == 5
+
+
+def test_a_run_that_diverges_does_not_hold_up_the_others(tmp_path: Path, trained: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    train = runs.train
+
+    def diverging(recipe: Any, **options: Any) -> Path:
+        if recipe.variant == "memory_gan":
+            raise NonFiniteLoss(2, "critic/loss")
+        return train(recipe, **options)
+
+    monkeypatch.setattr(runs, "train", diverging)
+    with pytest.raises(NonFiniteLoss, match="step 2"):
+        reproduce.run(planned(tmp_path, seeds=1), console=False)
+    assert trained == ["digits-no_memory-0"]
+    assert [job.recipe.variant for job in planned(tmp_path, seeds=1).open_jobs()] == ["memory_gan"]
 
 
 def test_progress_says_which_of_how_many(tmp_path: Path, trained: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,7 +34,7 @@ def reproduce(
         print(_listing())
         return
     from memogen import reproduce as tables
-    from memogen.report.markdown import terminal_table
+    from memogen.training import NonFiniteLoss
 
     wanted = [name for name in variants.split(",") if name]
     planned = tables.plan(table, budget=budget, seeds=seeds, data=data, out=out, variants=wanted, extractor=extractor)
@@ -43,9 +43,20 @@ def reproduce(
         return
     if not planned.jobs:
         raise UsageError(f"{table}: nothing can be run: {planned.left_out[0] if planned.left_out else 'it has no such row'}")
-    results = tables.run(planned)
+    try:
+        tables.run(planned)
+    except NonFiniteLoss:
+        _show(planned)
+        raise
+    _show(planned)
+
+
+def _show(planned: Plan) -> None:
+    """The table as far as it has been run, and where it is kept."""
+    from memogen.report.markdown import terminal_table
+
     if os.environ.get("RANK", "0") == "0":
-        print(f"{terminal_table(results)}\n\nrows  {planned.rows_file}\npage  {planned.rows_file.with_suffix('.html')}")
+        print(f"{terminal_table(planned.results())}\n\nrows  {planned.rows_file}\npage  {planned.rows_file.with_suffix('.html')}")
 
 
 def _listing() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from memogen.cli.data import Folder
 from memogen.cli.files import choose_data, open_subject, recipe_of
@@ -30,6 +30,7 @@ def evaluate(
     metrics: Annotated[str, METRICS] = "is,fid",
     num_samples: Annotated[int, "number of samples to score; of images, all there are at most", 1] = 10_000,
     seed: Annotated[int, "seed of the samples"] = 0,
+    order: Annotated[Literal["drawn", "given"], "of images: drawn by the seed, or as they stand, by name"] = "drawn",
     out: Annotated[Path | None, "a .jsonl file to append the rows to; without it a run's results.jsonl"] = None,
 ) -> None:
     """Score a model's samples, or images of any origin, against a data set.
@@ -53,7 +54,7 @@ def evaluate(
     }
     try:
         if isinstance(subject, ImageData):
-            rows = evaluation.score_images(subject, compared, variant="images", **options)
+            rows = evaluation.score_images(subject, compared, variant="images", order=order, **options)
         else:
             drawing: Any = subject  # every saved model is a module, which the protocol does not say
             rows = evaluation.evaluate(drawing.to(device), compared, **options)
