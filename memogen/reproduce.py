@@ -58,8 +58,11 @@ class Plan:
         return tuple(job for job in self.jobs if not job.finished(rows))
 
     def with_images(self) -> Plan:
-        """The jobs in the shapes of their images: every data set is looked at before the first run starts, so that a missing one costs nothing."""
-        return replace(self, jobs=tuple(replace(job, recipe=runs.with_images(job.recipe)[0]) for job in self.jobs))
+        """The jobs in the shapes of their images. Data and extractors are looked at before the first run starts: a missing one costs no time."""
+        jobs = tuple(replace(job, recipe=runs.with_images(job.recipe)[0]) for job in self.jobs)
+        for recipe in {job.recipe.recipe: job.recipe for job in jobs}.values():
+            runs.check_scoring(recipe)
+        return replace(self, jobs=jobs)
 
     def results(self) -> Results:
         """The table as far as it has been run."""

@@ -23,7 +23,7 @@ from .models import MemoryGAN
 from .pretrained import from_pretrained
 from .recipes import RECIPES, Recipe, ScoringConfig, read_recipe, shaped
 from .report import page
-from .report.history import read_lines
+from .report.history import read_lines, read_run
 from .report.likelihood import HeldOutQueries, SortedPrior
 from .training import TrainState, fit
 from .training.runtime import choose_device
@@ -48,6 +48,7 @@ def train(
     Raises InputError for what cannot be used, and :class:`memogen.training.Stopped` when asked to stop (the run can then be continued).
     """
     recipe, images = with_images(with_data(_recipe(recipe_or_config), data))
+    check_scoring(recipe)
     folder = Path(out) if out is not None else default_folder(recipe)
     if not (folder / "config.yaml").exists():
         save_config(recipe, folder)
@@ -68,6 +69,16 @@ def with_images(recipe: Recipe) -> tuple[Recipe, ImageData]:
     """The recipe in the shape of its training images, and these."""
     images = load_data(recipe)
     return shaped(recipe, images.image_shape), images
+
+
+def check_scoring(recipe: Recipe) -> None:
+    """Refuse before the training what would end it without a score. Raises InputError."""
+    if recipe.scoring.extractor is None:
+        return
+    extractor(recipe.scoring.extractor)
+    known = data.splits(recipe.data.name, folder=recipe.data.folder)
+    if "test" not in known:
+        raise InputError(f"scoring: {recipe.data.name} has {', '.join(known)} and no test split to compare with: leave scoring.extractor null")
 
 
 def _fit(recipe: Recipe, images: ImageData, folder: Path, resume: str, console: bool) -> TrainState:
@@ -211,7 +222,7 @@ def _score(recipe: Recipe, folder: Path, state: TrainState, budget: str | None, 
         "budget": budget,
         "config": config_hash(recipe),
         "training_seconds": round(state.seconds, 1),
-        "command": shlex.join(["memogen", *sys.argv[1:]]),
+        "command": command_line(),
     }
     rows = [{**context, "variant": recipe.variant, **row, "paper": printed.get(str(row["metric"]))} for row in own]
     append_rows(path, rows + [{**context, "steps": 0, "images": 0, "training_seconds": 0, **row, "paper": None} for row in real])
@@ -226,6 +237,17 @@ def _measure(recipe: Recipe, name: str, saved: Path, console: bool) -> tuple[lis
     model: Any = from_pretrained(saved).to(device)
     own = evaluate(model, test, num_samples=scoring.num_samples, **options)
     return own, score_images(test, train_split, num_samples=scoring.num_samples, **options)
+
+
+def progress_of(folder: Path) -> Row:
+    """How far a run has been trained, as its result rows say it."""
+    run = read_run(folder)
+    return {"steps": run.count("step"), "images": run.count("images_seen"), "training_seconds": run.last("seconds")}
+
+
+def command_line() -> str:
+    """What the user typed."""
+    return shlex.join(["memogen", *sys.argv[1:]])
 
 
 def read_rows(path: Path) -> list[Row]:

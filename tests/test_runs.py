@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from memogen import demo, runs
 from memogen.memory.inspect import sorted_prior
 from memogen.models import MemoryConfig
 from memogen.pretrained import from_pretrained
-from memogen.recipes import RECIPES, Recipe
+from memogen.recipes import RECIPES, DataConfig, Recipe
 from memogen.report.history import priors_logged, read_lines
 from memogen.types import InputError
 
@@ -105,6 +106,18 @@ def test_a_broken_config_names_the_file(tmp_path: Path) -> None:
 def test_one_image_a_process_is_too_few_for_batch_norm(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="batch_size"):
         runs.train(replace(tiny(), training=replace(tiny().training, batch_size=1)), out=tmp_path / "run", console=False)
+
+
+@pytest.mark.parametrize(("data", "extractor", "told"), [("digits", "nobody", "nobody"), ("folder", "digits", "no test split")])
+def test_a_score_that_cannot_be_made_is_refused_before_the_training(data: str, extractor: str, told: str, tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    Image.new("L", (8, 8)).save(tmp_path / "pictures" / "a.png")
+    recipe = replace(tiny(), scoring=replace(tiny().scoring, extractor=extractor))
+    if data == "folder":
+        recipe = replace(recipe, data=DataConfig("folder", folder=str(tmp_path / "pictures")))
+    with pytest.raises(InputError, match=told):
+        runs.train(recipe, out=tmp_path / "run", console=False)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_cut_off_row_is_left_out(tmp_path: Path) -> None:

@@ -88,12 +88,22 @@ def _keep(rows: Sequence[Row], model: str, seed: int, out: Path | None) -> None:
     widths = [max(len(text[column]) for text in texts) for column in range(4)]
     for text in texts:
         print("  ".join([text[0].ljust(widths[0]), *(part.rjust(width) for part, width in zip(text[1:], widths[1:], strict=True))]).rstrip())
-    recipe = recipe_of(model)
-    target = out or (Path(model).expanduser() / "results.jsonl" if recipe else None)
+    whose = _origin(model, seed)
+    target = out or (Path(model).expanduser() / "results.jsonl" if "recipe" in whose else None)
     if target is not None and rows:
-        whose = {"recipe": recipe.recipe, "variant": recipe.variant} if recipe else {"model": model}
-        append_rows(target, [{**whose, "seed": seed, **row} for row in rows])
+        append_rows(target, [{**whose, **row} for row in rows])
         print(f"appended to {target}")
+
+
+def _origin(model: str, seed: int) -> dict[str, object]:
+    """What the rows say of where the images come from; ``seed`` is that of the training where there was one."""
+    from memogen import runs
+
+    recipe = recipe_of(model)
+    if recipe is None:
+        return {"model": model, "seed": seed, "command": runs.command_line()}
+    own = {"recipe": recipe.recipe, "variant": recipe.variant, "seed": recipe.training.seed}
+    return {**own, **runs.progress_of(Path(model).expanduser()), "command": runs.command_line()}
 
 
 def _number(value: object) -> str:

@@ -66,6 +66,8 @@ def _title(run: Run) -> str:
 def _head(run: Run) -> list[Html]:
     done, images, seconds, planned = run.count("step"), run.count("images_seen"), run.last("seconds"), run.setting("training.steps")
     facts = [f"variant {_variant(run)}"] if _variant(run) else []
+    budget = next((row["budget"] for row in reversed(run.results) if row.get("budget")), None)
+    facts += [f"budget {budget}"] if budget else []
     if done is not None:
         facts += [f"step {done:,} of {planned:,}" if isinstance(planned, int) else f"step {done:,}"]
     facts += [f"{images:,} images seen"] if images is not None else []

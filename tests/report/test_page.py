@@ -83,7 +83,7 @@ def test_all_parts_are_there(whole: str) -> None:
     text = Checker(whole).text
     for part in ("Samples", "Scores", "Training", "Memory", "Nearest training images", "Settings", "How to go on"):
         assert part in text
-    assert "step 60 of 100" in text and "This run is not finished" in text
+    assert "variant memory_gan, budget short, step 60 of 100" in text and "This run is not finished" in text
     assert "(paper 8.75)" in text
     assert "Not drawn" not in text
     assert "memogen sample" in text

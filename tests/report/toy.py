@@ -85,7 +85,17 @@ def metrics(steps: int) -> str:
 
 def score(variant: str, value: float, *, paper: float | None = None, metric: str = "inception_score", steps: int | None = 100) -> dict[str, object]:
     protocol = {"extractor": "toys-1", "num_samples": 1000}
-    return {"variant": variant, "metric": metric, "value": value, "paper": paper, "split": "test", "seed": 0, "steps": steps, "protocol": protocol}
+    return {
+        "variant": variant,
+        "metric": metric,
+        "value": value,
+        "paper": paper,
+        "split": "test",
+        "seed": 0,
+        "steps": steps,
+        "protocol": protocol,
+        "budget": "short",
+    }
 
 
 def run_folder(folder: Path, *, memory: bool = True) -> Path:
