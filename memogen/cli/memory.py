@@ -1,10 +1,10 @@
-"""The commands that look inside a memory: usage, slots, posterior, query; and signs, which judges its training."""
+"""The commands that look inside a memory: usage, slots, posterior, query; and course and signs, which draw and judge its training."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from memogen.cli.files import check_picture, open_memory_gan, read_picture, write_picture
 from memogen.cli.options import UsageError
@@ -81,12 +81,30 @@ def query(model: Model, image: Picture, *, num: Annotated[int, "number of slots 
     print(f"other real slots {found.other_real:.4f}, fake slots {found.fake:.4f}")
 
 
+def course(
+    run: Annotated[Path, "a run folder"],
+    *,
+    of: Annotated[
+        Literal["likelihood", "prior", "gradient"],
+        "the likelihood of held-out images (Fig. 3a), the sorted prior of the slots (Fig. 3c), or the gradient that reaches a query",
+    ] = "likelihood",
+    out: Annotated[Path, "the picture"] = Path("course.png"),
+) -> None:
+    """Draw a curve of a run's memory over training."""
+    check_picture(out)
+    from memogen.report import course as drawn
+    from memogen.report.history import read_run
+
+    write_picture(drawn.course(read_run(run), of), out)
+
+
 def signs(
     *run: Annotated[Path, "run folders; several stand side by side"],
     markdown: Annotated[bool, "print the table as Markdown"] = False,
 ) -> None:
     """Print the life signs of a run's memory: its last tenth against its middle, and the limits that a living memory keeps."""
-    from memogen.report.life_signs import in_columns, in_markdown, signs_table
+    from memogen.report.life_signs import signs_table
+    from memogen.report.text import in_columns, in_markdown
 
     print((in_markdown if markdown else in_columns)(signs_table(run)))
 

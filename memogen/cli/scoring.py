@@ -79,15 +79,14 @@ def _judge(extractor: str | None, compared: Any) -> str:
 def _keep(rows: Sequence[Row], model: str, seed: int, out: Path | None) -> None:
     """Print the rows as a table, and append them where they belong."""
     from memogen.evaluation.rows import append_rows
+    from memogen.report.text import in_columns
 
     texts = [("metric", "value", "±", "samples")]
     for row in rows:
         protocol: Any = row["protocol"]
         variant = f" ({row['variant']})" if row.get("variant") not in (None, "images") else ""
         texts.append((f"{row['metric']}{variant}", _number(row["value"]), _number(row["spread"]), str(protocol["num_samples"])))
-    widths = [max(len(text[column]) for text in texts) for column in range(4)]
-    for text in texts:
-        print("  ".join([text[0].ljust(widths[0]), *(part.rjust(width) for part, width in zip(text[1:], widths[1:], strict=True))]).rstrip())
+    print(in_columns(texts, right=1))
     whose = _origin(model, seed)
     target = out or (Path(model).expanduser() / "results.jsonl" if "recipe" in whose else None)
     if target is not None and rows:

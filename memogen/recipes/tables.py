@@ -122,7 +122,7 @@ def _budgets(*, images: int, samples: int, steps: int, hours: float, seeds: int 
 
 
 _BUDGETS = {
-    "memory_gan/fashion_mnist": _budgets(images=60_000, samples=64_000, steps=5000, hours=0.3, seeds=3),
+    "memory_gan/fashion_mnist": _budgets(images=60_000, samples=64_000, steps=5000, hours=0.4, seeds=3),
     "memory_gan/affine_mnist": _budgets(images=60_000, samples=640_000, steps=2000, hours=0.2),
     "memory_gan/cifar10": _budgets(images=50_000, samples=640_000, steps=1000, hours=0.5),
 }

@@ -68,12 +68,12 @@ def figure(address: str, alt: str, caption: str = "", *, dark: str = "", size: t
     return element("figure", Html(image), *words, style=style)
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[Html]], caption: str = "") -> Html:
-    """A table that scrolls sideways on a narrow screen."""
+def table(head: Sequence[str], rows: Sequence[Sequence[Html]], caption: str = "", *, style: str = "") -> Html:
+    """A table that scrolls sideways on a narrow screen; with ``style`` "words" its last column holds sentences."""
     titles = join(Html(f'<th scope="col">{escape(name)}</th>') for name in head)
     body = join(element("tr", *(element("td", cell) for cell in row)) for row in rows)
     words = element("caption", escape(caption)) if caption else Html("")
-    return element("div", element("table", words, element("thead", element("tr", titles)), element("tbody", body)), style="wide")
+    return element("div", element("table", words, element("thead", element("tr", titles)), element("tbody", body)), style=f"wide {style}".strip())
 
 
 def page(title: str, *inside: Html, style: str = "") -> Html:

@@ -55,17 +55,6 @@ def _text(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else number(value)
 
 
-def in_columns(rows: Sequence[Sequence[str]]) -> str:
-    """A table for a terminal."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
-
-
-def in_markdown(rows: Sequence[Sequence[str]]) -> str:
-    """The same for a document."""
-    return "\n".join("| " + " | ".join(row) + " |" for row in (rows[0], ["---"] * len(rows[0]), *rows[1:]))
-
-
 def life_section(run: Run) -> Html:
     """The table beside the gradient over training; nothing for a run without memory, and the reason where no verdict can be given."""
     if run.last("critic/real_slots") is None:
@@ -79,5 +68,5 @@ def life_section(run: Run) -> Html:
     verdict = f"Dead by: {', '.join(dead)}." if dead else "The memory is alive by all signs."
     rows = [[escape(text) for text in [*_line(sign), sign.rule]] for sign in signs]
     head = ["Sign", "Middle third", "Last tenth", "Limit", "Alive", "Must be"]
-    listed = table(head, rows, "Means over the middle third and the last tenth of the run, of the gradient medians.")
+    listed = table(head, rows, "Means over the middle third and the last tenth of the run, of the gradient medians.", style="words")
     return section("Life signs", paragraph(verdict), listed, element("div", gradient, style="charts"))

@@ -8,6 +8,7 @@ from pathlib import Path
 from memogen.types import InputError
 
 from .results import LEGEND, Results
+from .text import in_columns, in_markdown
 
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 
@@ -20,16 +21,13 @@ def results_text(tables: Sequence[Results]) -> str:
 def results_table(table: Results) -> str:
     """One table with the command that makes each line."""
     rows = [[*table.row(line), f"`{line.command}`" if line.command and line.variant != "real" else "-"] for line in table.lines]
-    lines = [[*table.head, "command"], ["---"] * (len(table.head) + 1), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return in_markdown([[*table.head, "command"], *rows])
 
 
 def terminal_table(table: Results) -> str:
     """One table in columns, without the commands."""
-    rows = [table.head, *(table.row(line) for line in table.lines)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(table.head))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([*lines, *([table.note] if table.note else [])])
+    text = in_columns([table.head, *(table.row(line) for line in table.lines)])
+    return f"{text}\n{table.note}" if table.note else text
 
 
 def write_results(tables: Sequence[Results], path: Path) -> None:

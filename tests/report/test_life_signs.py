@@ -15,8 +15,9 @@ from memogen.evaluation.life_signs import life_signs
 from memogen.memory import MemoryRead, MemoryWrite, VMFMemory
 from memogen.models import MemoryConfig, MemoryGAN, MemoryGANConfig, MemoryGANObjective, NoiseConfig
 from memogen.report.history import read_run
-from memogen.report.life_signs import in_columns, in_markdown, life_section, run_signs, signs_table
+from memogen.report.life_signs import life_section, run_signs, signs_table
 from memogen.report.likelihood import HeldOutQueries
+from memogen.report.text import in_columns, in_markdown
 from memogen.types import Batch, InputError
 from tests.evaluation.courses import NAMES, course
 from tests.report import toy
@@ -164,12 +165,6 @@ def test_the_command_prints_the_table(tmp_path: Path, capsys: pytest.CaptureFixt
     assert capsys.readouterr().out == in_columns(signs_table([ill])) + "\n"
     assert cli.main(["memory", "signs", str(well), str(ill), "--markdown"]) == 0
     assert capsys.readouterr().out == in_markdown(signs_table([well, ill])) + "\n"
-
-
-def test_tables_line_up_and_read_as_markdown() -> None:
-    rows = [["sign", "x"], ["a longer one", "1"]]
-    assert in_columns(rows) == "sign          x\na longer one  1"
-    assert in_markdown(rows) == "| sign | x |\n| --- | --- |\n| a longer one | 1 |"
 
 
 def test_the_page_gives_the_verdict_beside_the_gradient(tmp_path: Path) -> None:
