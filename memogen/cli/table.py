@@ -17,6 +17,7 @@ COMMANDS: dict[str, Callable[..., object]] = {
     "memory slots": memory.slots,
     "memory posterior": memory.posterior,
     "memory query": memory.query,
+    "memory course": memory.course,
     "memory signs": memory.signs,
     "reproduce": reproduce.reproduce,
     "report": scoring.report,

@@ -77,7 +77,7 @@ class Runtime:
         if self.channels_last:
             for parameter in model.parameters():
                 if parameter.dim() == 4:
-                    # `contiguous` would leave the strides of one input channel as they are, and the layers after it in mixed formats, many times slower
+                    # `contiguous` leaves the strides of a single channel as they are, and the layers after it in mixed formats, many times slower
                     parameter.data = torch.empty_like(parameter.data, memory_format=torch.channels_last).copy_(parameter.data)
         if self.world_size > 1:
             for tensor in model.state_dict().values():
