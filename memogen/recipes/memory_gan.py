@@ -92,7 +92,7 @@ def cifar10(variant: Variant = "memory_gan", fidelity: Fidelity = "robust") -> R
     recipe = _fidelity(_residual("memory_gan/cifar10", "cifar10", (3, 32, 32)), fidelity)
     if fidelity == "code":
         recipe = replace(recipe, objective=replace(_parts(recipe)[1], information=1e-6))
-    return _variant(recipe, variant)
+    return _variant(replace(recipe, scoring=ScoringConfig("cifar10")), variant)
 
 
 def chairs(variant: Variant = "memory_gan", fidelity: Fidelity = "robust") -> Recipe:
