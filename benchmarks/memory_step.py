@@ -84,7 +84,7 @@ def parser() -> argparse.ArgumentParser:
 
 def measure(recipe: Recipe, runtime: Runtime, *, batch_size: int, rounds: int, clock: Callable[[], float]) -> Cost:
     """Time a recipe with its memory and without."""
-    plain = replace(recipe, model=replace(recipe.model, memory=None))
+    plain = replace(recipe, model=replace(recipe.model, memory=None, projection=False, encoder_decay=0.0))
     arms = [training_step(arm, runtime, batch_size) for arm in (recipe, plain)]
     seconds = interleaved(arms, runtime.device, rounds, clock)
     ratios = sorted(a / b for a, b in zip(*seconds, strict=True))
