@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from memogen.data import load as load_data
     from memogen.evaluation.evaluate import evaluate
-    from memogen.memory import VMFMemory
+    from memogen.memory import AttentionMemory, VMFMemory
     from memogen.models.memory_gan import MemoryGAN, MemoryGANConfig, MemoryGANObjective
     from memogen.pretrained import from_pretrained, push_to_hub, save_pretrained
     from memogen.runs import train
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AttentionMemory": "memogen.memory",
     "ImageData": "memogen.types",
     "InputError": "memogen.types",
     "MemoryGAN": "memogen.models.memory_gan",
@@ -36,6 +37,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AttentionMemory",
     "ImageData",
     "InputError",
     "MemoryGAN",
