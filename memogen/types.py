@@ -16,12 +16,16 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
+Pixels = UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]
+"""Images as the data hold them: bytes 0..255, or the numbers in [0, 1] of a user's real vectors."""
+
 
 @dataclass(frozen=True)
 class ImageData:
     """A data set of equally sized images, usually memory-mapped.
 
-    ``image`` is uint8 (n, c, h, w), ``label`` int64 (n,) or None, ``digest`` a hash of the pixels and labels that names the data in results.
+    ``image`` is uint8 (n, c, h, w), or float32 (n, 1, 1, d) in [0, 1] for real vectors of d numbers, which bytes would round; ``label`` is
+    int64 (n,) or None, ``digest`` a hash of the pixels and labels that names the data in results.
     """
 
     image: np.ndarray
@@ -50,7 +54,7 @@ class Batch:
     """
 
     index: Int[Tensor, " b"]
-    image: UInt8[Tensor, "b c h w"] | None = None
+    image: Pixels | None = None
     label: Int[Tensor, " b"] | None = None
     seed: int = 0
     stream: int = 0
@@ -136,7 +140,7 @@ class GenerativeModel(Protocol):
 class LikelihoodModel(Protocol):
     """A model with importance weights: ``log_weights`` gives (s, b), all constants kept."""
 
-    def log_weights(self, image: UInt8[Tensor, "b c h w"], *, num_samples: int) -> Float[Tensor, "s b"]: ...
+    def log_weights(self, image: Pixels, *, num_samples: int) -> Float[Tensor, "s b"]: ...
 
 
 class Objective(Protocol):
@@ -155,10 +159,11 @@ class InputError(ValueError):
     """The user's input cannot be used: one line that says what, where and how to mend it. The command line answers with exit code 2."""
 
 
-def to_range(image: UInt8[Tensor, "b c h w"], image_range: tuple[float, float]) -> Float[Tensor, "b c h w"]:
-    """uint8 0..255 to floats in ``image_range``."""
+def to_range(image: Pixels, image_range: tuple[float, float]) -> Float[Tensor, "b c h w"]:
+    """uint8 0..255, or the floats in [0, 1] of real vectors, to floats in ``image_range``."""
     low, high = image_range
-    return image.to(torch.get_default_dtype()) * ((high - low) / 255) + low
+    steps = 255 if image.dtype == torch.uint8 else 1
+    return image.to(torch.get_default_dtype()) * ((high - low) / steps) + low
 
 
 def to_uint8(image: Float[Tensor, "b c h w"], image_range: tuple[float, float]) -> UInt8[Tensor, "b c h w"]:

@@ -48,7 +48,7 @@ def check(
     """
     options = options or DataOptions()
     asked = _request(name, folder, split, options, None, progress)
-    if options.fit == "error":  # sizes are a finding here, not an end
+    if options.fit == "error" and not _is_array(asked):  # sizes are a finding here, not an end
         asked = replace(asked, options=replace(options, size=2, fit="resize"))
     source, tally = DATASETS[asked.name].source(asked), Tally()
     try:
@@ -56,8 +56,13 @@ def check(
             pass
     except InputError as error:
         tally.problems.append(str(error))
-    tally.problems += _misfits(tally, options)
+    tally.problems += [] if _is_array(asked) else _misfits(tally, options)
     return tally.report(source.place)
+
+
+def _is_array(asked: Request) -> bool:
+    """Whether the images come in one array, hence in one size, which reading it compares with the one that is asked for."""
+    return asked.folder is not None and asked.folder.suffix == ".npz"
 
 
 def _misfits(tally: Tally, options: DataOptions) -> list[str]:

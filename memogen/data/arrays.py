@@ -1,4 +1,4 @@
-"""Arrays, tensors and torch data sets to the one form the rest knows: uint8 (n, c, h, w) and int64 labels (n,)."""
+"""Arrays, tensors and torch data sets to the one form the rest knows: uint8 (n, c, h, w), real vectors float32 (n, 1, 1, d); int64 labels (n,)."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ _MOST_CLASSES = 100_000
 
 
 def from_arrays(image: np.ndarray | Tensor, label: np.ndarray | Tensor | None = None, *, name: str = "arrays", split: str = "train") -> ImageData:
-    """Images (n, h, w), (n, h, w, c) or (n, c, h, w) as data: whole numbers in 0..255 or floats in [0, 1]. InputError for anything else."""
-    pixels = as_images(_array(image), name)
+    """Images (n, h, w), (n, h, w, c) or (n, c, h, w) as data: whole numbers in 0..255 or floats in [0, 1]; vectors (n, d) in [0, 1].
+
+    InputError for anything else.
+    """
+    pixels = as_pixels(_array(image), name)
     labels = None if label is None else as_labels(_array(label), len(pixels), name)
     return ImageData(pixels, labels, class_numbers(labels), name, split, digest(pixels, labels))
 
@@ -47,6 +50,27 @@ def _array(value: Any) -> np.ndarray:
     return np.asarray(value)
 
 
+def as_pixels(array: np.ndarray, where: str) -> np.ndarray:
+    """An array of two dimensions as :func:`as_vectors`, any other as :func:`as_images`."""
+    return as_vectors(array, where) if array.ndim == 2 else as_images(array, where)
+
+
+def as_vectors(vector: np.ndarray, where: str) -> np.ndarray:
+    """Vectors (n, d) as (n, 1, 1, d): uint8 0 and 255 where all numbers are 0 or 1, else float32 in [0, 1]. InputError for NaN and other values."""
+    if 0 in vector.shape or vector.shape[1] < 2:
+        raise InputError(f"vectors: {where}: shape {vector.shape}: give (n, d), n vectors of d numbers, d at least 2")
+    if vector.dtype.kind not in "biuf":
+        raise InputError(f"vectors: {where}: values of type {vector.dtype}: give numbers in [0, 1]")
+    low, high = float(vector.min()), float(vector.max())  # NaN anywhere makes both NaN
+    if not (low >= 0 and high <= 1):
+        found = "hold NaN" if low != low else f"from {low:g} to {high:g}"
+        hint = "divide them by 255, or save pictures as (n, h, w)" if low >= 0 and high <= 255 else "bring them to [0, 1]"
+        raise InputError(f"vectors: {where}: values {found}, not in [0, 1]: {hint}")
+    binary = bool(((vector == 0) | (vector == 1)).all())
+    plain = vector.astype(np.uint8) * np.uint8(255) if binary else vector.astype(np.float32)
+    return np.ascontiguousarray(plain[:, None, None])
+
+
 def as_images(image: np.ndarray, where: str) -> np.ndarray:
     """uint8 (n, c, h, w). InputError for other shapes, NaN, and values that are neither 0..255 nor [0, 1]."""
     return np.ascontiguousarray(_bytes(_channels_first(image, where), where))
@@ -58,7 +82,7 @@ def _channels_first(image: np.ndarray, where: str) -> np.ndarray:
     elif image.ndim == 4 and image.shape[1] not in (1, 3) and image.shape[3] in (1, 3):
         image = image.transpose(0, 3, 1, 2)
     if image.ndim != 4 or image.shape[1] not in (1, 3) or 0 in image.shape:
-        raise InputError(f"images: {where}: shape {image.shape}: give (n, h, w), (n, h, w, c) or (n, c, h, w) with c = 1 or 3")
+        raise InputError(f"images: {where}: shape {image.shape}: give (n, h, w), (n, h, w, c) or (n, c, h, w) with c = 1 or 3, or vectors (n, d)")
     return image
 
 

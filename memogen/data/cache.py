@@ -1,4 +1,4 @@
-"""The cache: a data set's pixels as one memory-mapped uint8 array, built once and opened in milliseconds.
+"""The cache: a data set's pixels as one memory-mapped array, built once and opened in milliseconds.
 
 A cache folder holds image.npy, label.npy (where there are labels), report.txt, report.json and cache.json. It is written under another name and
 renamed when complete, so what has the right name is whole, whenever the writing was interrupted.
@@ -27,6 +27,7 @@ from memogen.data.progress import bar
 from memogen.data.source import Contents, Source, counted
 from memogen.types import ImageData, InputError
 
+DTYPES = ("|u1", "<f4")  # images, and real vectors
 _HEADER_BYTES = 128
 _ABANDONED = 24 * 3600.0  # seconds after which an unfinished cache belongs to a process that is gone
 
@@ -65,7 +66,7 @@ def _opened(folder: Path) -> ImageData | None:
         label = np.load(folder / "label.npy", allow_pickle=False) if facts["labelled"] else None
     except (OSError, ValueError, KeyError):
         return None
-    if list(image.shape) != facts["shape"] or image.dtype != np.uint8 or (label is not None and len(label) != len(image)):
+    if list(image.shape) != facts["shape"] or image.dtype.str not in DTYPES or (label is not None and len(label) != len(image)):
         return None
     return ImageData(image, label, tuple(facts["classes"]), facts["name"], facts["split"], facts["digest"])
 
@@ -146,14 +147,14 @@ def _write_images(contents: Contents, name: str, part: Path, tally: Tally, progr
     with (part / "image.npy").open("wb") as file, bar(f"caching {name}", contents.total, shown=progress) as advance:
         file.write(bytes(_HEADER_BYTES))  # no valid array until the count is known
         for image, label in counted(contents, tally):
-            pixels = np.ascontiguousarray(image).data
+            pixels = np.ascontiguousarray(image, DTYPES[contents.real]).data
             file.write(pixels)
             hasher.update(pixels)
             labels += [] if label is None else [label]
             advance(len(image))
         shape = (tally.kept, *contents.shape)
         file.seek(0)
-        file.write(_npy_header(shape))
+        file.write(_npy_header(shape, DTYPES[contents.real]))
         file.flush()
         os.fsync(file.fileno())
     if not tally.kept:
@@ -165,9 +166,9 @@ def _write_images(contents: Contents, name: str, part: Path, tally: Tally, progr
     return shape, bool(labels), hasher.hexdigest()
 
 
-def _npy_header(shape: tuple[int, ...]) -> bytes:
+def _npy_header(shape: tuple[int, ...], dtype: str) -> bytes:
     """A header of fixed length (format 1.0), so that it can be written after the data."""
-    words = repr({"descr": "|u1", "fortran_order": False, "shape": shape}).encode("latin-1")
+    words = repr({"descr": dtype, "fortran_order": False, "shape": shape}).encode("latin-1")
     length = _HEADER_BYTES - 10
     return b"\x93NUMPY\x01\x00" + length.to_bytes(2, "little") + words.ljust(length - 1) + b"\n"
 

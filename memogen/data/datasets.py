@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -11,18 +12,21 @@ import numpy as np
 
 from memogen.data import published
 from memogen.data.affine import AT_ONCE, FRAME, affine
+from memogen.data.batches import epoch_order
 from memogen.data.cache import cache_root
 from memogen.data.download import Remote, fetch
 from memogen.data.findings import Tally
 from memogen.data.options import DataOptions
 from memogen.data.pictures import Entry, Pictures, by_split, find_pictures, label_entries, picture_contents
-from memogen.data.readers import read_cifar, read_idx_pair, read_npz
+from memogen.data.readers import read_cifar, read_frames, read_idx_pair, read_letters, read_npz
 from memogen.data.source import Chunk, Contents, Source, array_contents, stamps_of
 from memogen.types import InputError
 
 DIGITS = tuple("0123456789")
 FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+LETTERS = tuple("abcdefghijklmnopqrstuvwxyz")
+OCR_SPLITS = tuple(published.OCR_LETTERS_PARTS)
 CELEBA_CROP = 108  # the middle square of the 178 x 218 faces that DCGAN (Radford et al. 2016) and its successors cut out before scaling to 64
 SMALL = 64  # side of Chairs and CelebA in Kim et al. 2018
 _CELEBA_SPLITS = ("train", "valid", "test")
@@ -141,6 +145,60 @@ def cifar10(asked: Request) -> Source:
     raise published.wrong_folder("cifar10", asked.folder, f"{binary[0]} and its like, {batches[0]} and its like, or {published.CIFAR10.name}")
 
 
+def ocr_letters(asked: Request) -> Source:
+    """Handwritten letters a to z, 16 x 8, black and white, from letter.data (Kassel; Taskar et al. 2003), in the split of Larochelle et al. 2010."""
+    files = _own_files(asked, published.OCR_LETTERS, published.OCR_FOLDERS, "http://ai.stanford.edu/~btaskar/ocr/")
+
+    def read() -> Chunk:
+        image, label = read_letters(files[0])
+        rows = letter_rows(asked.split, len(image), str(files[0]))
+        return image[rows], label[rows]
+
+    return _array_source(asked, files, LETTERS, read)
+
+
+def letter_rows(split: str, count: int, where: str) -> np.ndarray:
+    """The lines of letter.data in a split, int64: all of them in the order of Python 2.7's shuffle under the seed 12345, cut in three.
+
+    So does mlpython's script, from which the usual 32,152 / 10,000 / 10,000 come. InputError where the file has another length.
+    """
+    parts = published.OCR_LETTERS_PARTS
+    if count != sum(parts.values()):
+        raise InputError(f"ocr-letters: {where}: holds {count:,} letters, the published file {sum(parts.values()):,}: fetch it again")
+    order, draw = list(range(count)), random.Random(12345)
+    for last in range(count - 1, 0, -1):
+        place = int(draw.random() * (last + 1))
+        order[last], order[place] = order[place], order[last]
+    first = sum(size for name, size in parts.items() if list(parts).index(name) < list(parts).index(split))
+    return np.array(order[first : first + parts[split]])
+
+
+def frey_faces(asked: Request) -> Source:
+    """Frames of one face, 28 x 20 grey, from frey_rawface.mat (B. Frey): 100 drawn by ``options.split_seed`` to test, the others to train."""
+    files = _own_files(asked, published.FREY_FACES, published.FREY_FOLDERS, "https://cs.nyu.edu/~roweis/data.html")
+
+    def read() -> Chunk:
+        image = read_frames(files[0], (28, 20))
+        if len(image) <= published.FREY_TEST:
+            raise InputError(f"frey-faces: {files[0]}: holds {len(image)} frames, {published.FREY_TEST} are held out: fetch the file again")
+        order = epoch_order(len(image), seed=asked.options.split_seed, epoch=0)
+        held_out, others = order[: published.FREY_TEST], order[published.FREY_TEST :]
+        return image[np.sort(held_out if asked.split == "test" else others)], None
+
+    return _array_source(asked, files, (), read)
+
+
+def _own_files(asked: Request, names: tuple[tuple[str, ...], ...], folders: tuple[str, ...], home: str) -> list[Path]:
+    """The files of a set that has no published checksum, hence no download: the user's own copies. ``home`` is where the set was published."""
+    remedy = f"; they were published at {home}"
+    if asked.folder is None:
+        raise InputError(f"{asked.name}: this set cannot be downloaded: give the folder of {names[0][0]} with folder=...{remedy}")
+    found = published.find_files(asked.folder, folders, names)
+    if found is None:
+        raise published.wrong_folder(asked.name, asked.folder, " or ".join(names[0]), remedy)
+    return found
+
+
 def _picture_source(asked: Request, pictures: Pictures, classes: tuple[str, ...], label: np.ndarray | None, name: str) -> Source:
     if not pictures.entries:
         found = ", ".join(pictures.others[:5]) or "nothing"
@@ -166,7 +224,7 @@ def own_place(asked: Request) -> Path:
 
 
 def folder(asked: Request) -> Source:
-    """The user's own images: a folder or zip (sub-folder = class; train/, valid/, test/ = splits), or an npz file."""
+    """The user's own images: a folder or zip (sub-folder = class; train/, valid/, test/ = splits), or an npz file of images or vectors."""
     place = own_place(asked)
     if place.suffix == ".npz":
         return _array_source(replace(asked, name=place.stem), [place], (), lambda: read_npz(place, asked.split))
@@ -238,7 +296,9 @@ DATASETS: dict[str, DataSet] = {
     "fashion-mnist": DataSet(fashion_mnist, ("train", "test"), "28x28 grey clothing, 60,000 + 10,000"),
     "affine-mnist": DataSet(affine_mnist, ("train", "test"), "40x40 grey digits, turned and moved, 60,000 + 10,000, made from MNIST"),
     "cifar10": DataSet(cifar10, ("train", "test"), "32x32 colour photographs, 50,000 + 10,000"),
+    "ocr-letters": DataSet(ocr_letters, OCR_SPLITS, "16x8 black and white letters, 32,152 + 10,000 + 10,000, your own letter.data", obtainable=False),
+    "frey-faces": DataSet(frey_faces, ("train", "test"), "28x20 grey frames of a face, 1,865 + 100, your own frey_rawface.mat", obtainable=False),
     "chairs": DataSet(chairs, ("train",), "rendered chairs scaled to 64x64, your own copy", obtainable=False),
     "celeba": DataSet(celeba, _CELEBA_SPLITS, "faces, middle 108x108 scaled to 64x64, your own copy", obtainable=False),
-    "folder": DataSet(folder, ("train", "valid", "test"), "your own images: folder, zip or npz", obtainable=False),
+    "folder": DataSet(folder, ("train", "valid", "test"), "your own images (folder, zip or npz) or vectors (npz)", obtainable=False),
 }

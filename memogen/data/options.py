@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from memogen.configs import added
 from memogen.types import InputError
 
 
@@ -15,7 +16,8 @@ class DataOptions:
     ``size`` is (height, width) or one number for both; None keeps the size of the files, which must then be one and the same.
     ``fit`` says what happens to an image of another size: "error" refuses it, "resize" scales it (the aspect ratio may change), "crop" scales it
     until it covers ``size`` and cuts out the middle. ``channels`` "auto" gives 3 as soon as one image has colour.
-    ``centre`` cuts a square of that many pixels out of the middle of every image first; 0 leaves it out.
+    ``centre`` cuts a square of that many pixels out of the middle of every image first; 0 leaves it out. ``split_seed`` draws the test images of
+    a set that was published without a split of its own.
     """
 
     size: int | tuple[int, int] | None = None
@@ -23,6 +25,7 @@ class DataOptions:
     channels: Literal["auto", 1, 3] = "auto"
     filter: Literal["nearest", "box", "bilinear", "bicubic", "lanczos"] = "lanczos"
     centre: int = 0
+    split_seed: int = added(0, before=0)
 
     def __post_init__(self) -> None:
         if self.target and (len(self.target) != 2 or min(self.target) < 2):

@@ -49,6 +49,11 @@ CIFAR10 = _remote("cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530", 
 CIFAR10_PYTHON = "cifar-10-python.tar.gz"
 CIFAR10_BATCHES = {"train": [f"data_batch_{number}" for number in range(1, 6)], "test": ["test_batch"]}
 
+OCR_LETTERS = (("letter.data.gz", "letter.data"),)
+OCR_LETTERS_PARTS = {"train": 32_152, "valid": 10_000, "test": 10_000}
+FREY_FACES = (("frey_rawface.mat",),)
+FREY_TEST = 100  # frames held out of 1,965 (Li et al. 2016, section 5.3)
+
 # where people keep a set below the folder that they name; the first that holds the files is taken
 MNIST_FOLDERS = ("", "mnist", "MNIST", "MNIST/raw", "mnist/raw", "raw")
 FASHION_FOLDERS = ("fashion-mnist", "fashion_mnist", "FashionMNIST", "FashionMNIST/raw", "fashion", "data/fashion", "raw", "")
@@ -58,6 +63,8 @@ CIFAR_FOLDERS = (
     "cifar-10-batches-py",
     *(f"{own}/{part}" for own in ("cifar10", "cifar-10", "CIFAR10") for part in ("", "cifar-10-batches-bin", "cifar-10-batches-py")),
 )
+OCR_FOLDERS = ("", "ocr-letters", "ocr_letters", "ocr")
+FREY_FOLDERS = ("", "frey-faces", "frey_faces", "freyfaces", "frey")
 
 
 def spellings(name: str) -> tuple[str, ...]:
@@ -77,15 +84,15 @@ def find_files(root: Path, folders: Iterable[str], wanted: Iterable[tuple[str, .
     return None
 
 
-def wrong_folder(name: str, root: Path, wanted: str) -> InputError:
-    """What was looked for, what was found, and how to mend it."""
+def wrong_folder(name: str, root: Path, wanted: str, otherwise: str = ", or leave folder out to download") -> InputError:
+    """What was looked for, what was found, and how to mend it; ``otherwise`` is another way to the files."""
     if not root.exists():
-        return InputError(f"{name}: {root}: there is no such folder: give the one that holds {wanted}, or leave folder out to download")
+        return InputError(f"{name}: {root}: there is no such folder: give the one that holds {wanted}{otherwise}")
     if root.is_file():
         return InputError(f"{name}: {root}: is a file: give the folder that holds {wanted}")
     there = sorted(item.name + "/" * item.is_dir() for item in root.iterdir())
     found = ", ".join(there[:5]) + (f" and {len(there) - 5} more" if len(there) > 5 else "") if there else "nothing"
-    return InputError(f"{name}: {root}: looked for {wanted}, found {found}: give the folder that holds these files, or leave folder out to download")
+    return InputError(f"{name}: {root}: looked for {wanted}, found {found}: give the folder that holds these files{otherwise}")
 
 
 def refuse_twin(name: str, files: list[Path], twin: str, published: tuple[Remote, Remote]) -> None:

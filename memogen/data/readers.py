@@ -1,4 +1,4 @@
-"""Published array formats to NumPy: IDX, both versions of CIFAR-10, npz. Every header is checked against the bytes that follow it."""
+"""Published array formats to NumPy: IDX, both versions of CIFAR-10, letter.data, MATLAB, npz. Headers are checked against what follows."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-from memogen.data.arrays import as_images, as_labels
+from memogen.data.arrays import as_images, as_labels, as_pixels
 from memogen.data.plain_pickle import loads
 from memogen.types import InputError
 
 _PIECE = 1 << 24
 _MOST_BYTES = 1 << 34  # a header that claims more is not believed
 _CIFAR_ROW = 1 + 3 * 32 * 32
+_LETTER_HEAD, _LETTER_BITS = 6, 16 * 8  # columns of letter.data
 _UNSIGNED_BYTE = 8  # IDX type code
 
 
@@ -115,12 +116,46 @@ def _cifar_checked(rows: np.ndarray, label: np.ndarray, where: str) -> tuple[np.
     return rows.reshape(-1, 3, 32, 32), label.astype(np.int64)
 
 
+def read_letters(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """letter.data, plain or gzipped: uint8 (n, 1, 16, 8) of 0 and 255, int64 (n,) with 0 for a, in the order of the file.
+
+    A line holds the letter's number, the letter, the next letter's number, word, position, fold and 128 bits (Kassel 1995, Taskar et al. 2003).
+    """
+    try:
+        with _maybe_gzipped(path) as file:
+            rows = [line.split() for line in file.read().splitlines() if line.strip()]
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"letter.data: {path}: cannot be read to its end ({error}): fetch the file again") from error
+    bad = next((number for number, row in enumerate(rows, start=1) if len(row) != _LETTER_HEAD + _LETTER_BITS or not row[1].islower()), None)
+    if bad is not None or not rows:
+        where = f"line {bad}" if bad else "it is empty, which"
+        raise InputError(f"letter.data: {path}: {where} is no row of {_LETTER_HEAD + _LETTER_BITS} columns with a letter: fetch the file again")
+    bits = np.array([row[_LETTER_HEAD:] for row in rows])
+    if not np.isin(bits, (b"0", b"1")).all():
+        raise InputError(f"letter.data: {path}: holds pixels that are neither 0 nor 1: fetch the file again")
+    label = np.array([row[1][0] - ord("a") for row in rows], np.int64)
+    return ((bits == b"1") * np.uint8(255)).reshape(-1, 1, 16, 8), label
+
+
+def read_frames(path: Path, size: tuple[int, int]) -> np.ndarray:
+    """The columns of a MATLAB file's matrix ``ff`` as uint8 (n, 1, height, width)."""
+    from scipy.io import loadmat
+
+    try:
+        columns = loadmat(path, variable_names=["ff"]).get("ff")
+    except Exception as error:  # on damaged files the reader fails in many ways
+        raise InputError(f"MATLAB: {path}: cannot be read ({' '.join(str(error).split())}): fetch the file again") from error
+    if not isinstance(columns, np.ndarray) or columns.ndim != 2 or len(columns) != math.prod(size):
+        raise InputError(f"MATLAB: {path}: holds no matrix ff of {math.prod(size)} rows: give the published file")
+    return as_images(columns.T.reshape(-1, *size), str(path))
+
+
 IMAGE_KEYS = ("image", "images", "x", "X", "data", "arr_0")
 LABEL_KEYS = ("label", "labels", "y", "Y", "target", "targets", "arr_1")
 
 
 def read_npz(path: Path, split: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """uint8 (n, c, h, w) and labels from an npz file with keys such as ``image``/``label``, ``x``/``y`` or ``x_train``/``y_train``."""
+    """Images or vectors, and labels, from an npz file with keys such as ``image``/``label``, ``x``/``y`` or ``x_train``/``y_train``."""
     try:
         with np.load(zipfile_only(path), allow_pickle=False) as content:
             arrays = {key: content[key] for key in _npz_keys(content.files, split, path) if key}
@@ -129,7 +164,7 @@ def read_npz(path: Path, split: str) -> tuple[np.ndarray, np.ndarray | None]:
     except (ValueError, OSError, EOFError, KeyError, zlib.error, zipfile.BadZipFile) as error:
         raise InputError(f"npz: {path}: cannot be read ({error}): save plain arrays with numpy.savez") from error
     image, *label = arrays.values()
-    pixels = as_images(image, str(path))
+    pixels = as_pixels(image, str(path))
     return pixels, as_labels(label[0], len(pixels), str(path)) if label else None
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from memogen.configs import identity
 from memogen.data.arrays import class_numbers
 from memogen.data.findings import Tally
 from memogen.data.images import shaped
@@ -26,12 +27,13 @@ Stamp = tuple[str, int, int]  # name, bytes, time of change
 
 @dataclass(frozen=True)
 class Contents:
-    """Images of one shape (c, h, w), in chunks of uint8 (m, c, h, w) and int64 (m,); at most ``total`` of them."""
+    """Images of one shape (c, h, w), in chunks of uint8 or, where ``real``, float32 (m, c, h, w), and int64 (m,); at most ``total`` of them."""
 
     shape: tuple[int, int, int]
     total: int
     classes: tuple[str, ...]
     chunks: Iterator[Chunk]
+    real: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Source:
     @property
     def fingerprint(self) -> str:
         """Names the source's files, split and options."""
-        parts = [_VERSION, self.name, self.split, self.stamps, asdict(self.options)]
+        parts = [_VERSION, self.name, self.split, self.stamps, identity(self.options)]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -72,8 +74,10 @@ def counted(contents: Contents, tally: Tally) -> Iterator[Chunk]:
 
 
 def array_contents(image: np.ndarray, label: np.ndarray | None, classes: tuple[str, ...], options: DataOptions, tally: Tally, where: str) -> Contents:
-    """Contents of uint8 (n, c, h, w) in memory, brought to the shape that the options ask for."""
+    """Contents of uint8 (n, c, h, w) in memory, brought to the shape that the options ask for; vectors, (n, 1, 1, d), as :func:`vector_contents`."""
     total, found, height, width = image.shape
+    if height == 1 and found == 1:
+        return vector_contents(image, label, classes, options, tally, where)
     if height < 2 or width < 2:
         raise InputError(f"images: {where}: {height} x {width} pixels: give images of at least 2 x 2")
     tally.sizes[f"{height} x {width}"] += total
@@ -88,6 +92,26 @@ def array_contents(image: np.ndarray, label: np.ndarray | None, classes: tuple[s
             yield piece if same else _reshaped(piece, options, channels), None if label is None else label[start : start + CHUNK]
 
     return Contents(shape, total, classes or class_numbers(label), chunks())
+
+
+def vector_contents(
+    image: np.ndarray, label: np.ndarray | None, classes: tuple[str, ...], options: DataOptions, tally: Tally, where: str
+) -> Contents:
+    """Contents of vectors, uint8 where they are binary and float32 where they are not; a size of as many numbers makes them images of that size."""
+    total, length = len(image), image.shape[3]
+    height, width = options.target or (1, length)
+    if height * width != length or options.centre or options.channels == 3:
+        raise InputError(f"size: {where}: holds vectors of {length} numbers: give a size of as many pixels, as 28x28 for 784, or none")
+    shape = (1, height, width)
+    tally.sizes[f"{height} x {width}"] += total
+    tally.modes["binary vectors" if image.dtype == np.uint8 else "real vectors"] += total
+
+    def chunks() -> Iterator[Chunk]:
+        for start in range(0, total, CHUNK):
+            stop = min(start + CHUNK, total)
+            yield image[start:stop].reshape(stop - start, *shape), None if label is None else label[start:stop]
+
+    return Contents(shape, total, classes or class_numbers(label), chunks(), image.dtype != np.uint8)
 
 
 def array_size(height: int, width: int, options: DataOptions, where: str) -> tuple[int, int]:

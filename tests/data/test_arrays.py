@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
@@ -53,7 +54,7 @@ def test_grey_without_a_channel_axis() -> None:
         (BYTES.astype(np.int32) * 257, "0..255"),
         (BYTES.astype(np.float32) * 0.7, "neither whole"),
         (np.zeros((2, 4, 4, 4), np.uint8), "c = 1 or 3"),
-        (np.zeros((2, 4), np.uint8), "shape"),
+        (np.zeros(4, np.uint8), "shape"),
         (np.zeros((0, 4, 4), np.uint8), "shape"),
         (np.zeros((2, 4, 4), complex), "complex"),
     ],
@@ -61,6 +62,40 @@ def test_grey_without_a_channel_axis() -> None:
 def test_other_values_are_refused(image: np.ndarray, words: str) -> None:
     with pytest.raises(InputError, match=words):
         from_arrays(image)
+
+
+@pytest.mark.parametrize("vector", [np.eye(4) > 0, np.eye(4), np.eye(4, dtype=np.int64), np.eye(4, dtype=np.uint8), np.eye(4, dtype=np.float16)])
+def test_binary_vectors_become_black_and_white(vector: np.ndarray) -> None:
+    data = from_arrays(vector, np.arange(4))
+    assert data.image.dtype == np.uint8 and data.image_shape == (1, 1, 4)
+    np.testing.assert_array_equal(data.image[:, 0, 0], np.eye(4) * 255)
+
+
+@given(arrays(np.float32, st.tuples(st.integers(1, 5), st.integers(2, 5)), elements=st.floats(0, 1, width=32)))
+def test_real_vectors_keep_every_bit(vector: np.ndarray) -> None:
+    image = from_arrays(vector).image
+    plain = image / np.float32(255) if image.dtype == np.uint8 else image
+    np.testing.assert_array_equal(plain[:, 0, 0], vector)
+
+
+@pytest.mark.parametrize(
+    ("vector", "words"),
+    [
+        (np.full((2, 4), np.nan), "hold NaN"),
+        (np.array([[0.0, np.inf]]), "from 0 to inf, not in"),
+        (np.array([[0.0, -0.5]]), "from -0.5 to 0, not in"),
+        (np.arange(6).reshape(2, 3), "divide them by 255, or save pictures as"),
+        (np.zeros((0, 4)), "shape"),
+        (np.zeros((4, 1)), "at least 2"),
+        (np.zeros((2, 4), complex), "complex"),
+        (np.array([["a", "b"]]), "type <U1"),
+        (np.array([[0, None]], object), "type object"),
+    ],
+)
+def test_other_vectors_are_refused(vector: np.ndarray, words: str) -> None:
+    with pytest.raises(InputError, match=words) as caught:
+        from_arrays(vector)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import struct
 import zipfile
 from pathlib import Path
@@ -10,12 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.io import savemat
 
 from memogen.data import DATASETS, DataOptions, check, load, prepare, published, splits
 from memogen.data.affine import affine
+from memogen.data.datasets import letter_rows
 from memogen.types import ImageData, InputError
 
 IDX = {"train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"), "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")}
+
+
+OWN = ("ocr-letters", "frey-faces", "chairs", "celeba")
 
 
 def random_bytes(*shape: int) -> np.ndarray:
@@ -109,7 +115,7 @@ def test_options_reach_arrays(tmp_path: Path) -> None:
         opened("cifar10", tmp_path, tmp_path / "here", options=DataOptions(size=16))
 
 
-@pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "affine-mnist", "cifar10", "chairs", "celeba"])
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "affine-mnist", "cifar10", *OWN])
 @pytest.mark.parametrize("kind", ["empty", "wrong", "missing", "file"])
 def test_a_wrong_folder_is_one_line(tmp_path: Path, name: str, kind: str) -> None:
     place = tmp_path / "place"
@@ -137,8 +143,9 @@ def test_unknown_names_and_splits_are_one_line(tmp_path: Path) -> None:
         opened("digits", tmp_path, split="valid")
     with pytest.raises(InputError, match="folder="):
         opened("folder", tmp_path)
-    with pytest.raises(InputError, match="cannot be downloaded"):
-        opened("celeba", tmp_path)
+    for name in OWN:
+        with pytest.raises(InputError, match="cannot be downloaded"):
+            opened(name, tmp_path)
 
 
 def write_image(path: Path, height: int, width: int, level: int) -> None:
@@ -189,6 +196,61 @@ def test_chairs(tmp_path: Path) -> None:
         assert data.label is not None and data.label.tolist() == [0, 0, 1, 1, 2, 2]
 
 
+def write_letters(path: Path, count: int) -> np.ndarray:
+    """letter.data with ``count`` letters a, b, c, ...; returns their bits."""
+    bits = np.random.default_rng(0).integers(0, 2, (count, 16, 8))
+    lines = (f"{k + 1}\t{chr(97 + k % 26)}\t{k + 2}\t1\t{k}\t{k % 10}\t" + "\t".join(map(str, bits[k].ravel())) + "\t\n" for k in range(count))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (gzip.open if path.suffix == ".gz" else open)(path, "wt").write("".join(lines))
+    return bits
+
+
+@pytest.mark.parametrize("place", ["ocr-letters/letter.data.gz", "letter.data"])
+def test_ocr_letters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    bits = write_letters(tmp_path / "own" / place, 50)
+    with pytest.raises(InputError, match="holds 50 letters, the published file 52,152"):
+        opened("ocr-letters", tmp_path, tmp_path / "own")
+    monkeypatch.setattr(published, "OCR_LETTERS_PARTS", {"train": 30, "valid": 12, "test": 8})
+    found = {split: opened("ocr-letters", tmp_path, tmp_path / "own", split=split) for split in splits("ocr-letters")}
+    assert [len(data) for data in found.values()] == [30, 12, 8]
+    rows = np.concatenate([letter_rows(split, 50, "here") for split in found])
+    assert sorted(rows) == list(range(50))
+    np.testing.assert_array_equal(np.concatenate([data.image for data in found.values()])[:, 0], bits[rows] * 255)
+    assert [found["test"].classes[label] for label in found["test"].label] == [chr(97 + row % 26) for row in rows[-8:]]
+
+
+def test_the_split_of_ocr_letters_is_the_usual_one() -> None:
+    """Its lines as Python 2.7 shuffles them: random.seed(12345); order = range(52152); random.shuffle(order)."""
+    rows = {split: letter_rows(split, 52_152, "here") for split in ("train", "valid", "test")}
+    assert [len(part) for part in rows.values()] == [32_152, 10_000, 10_000] and len(np.unique(np.concatenate(list(rows.values())))) == 52_152
+    assert [part[:4].tolist() for part in rows.values()] == [[8110, 9346, 20302, 2071], [33766, 40261, 28756, 17957], [48045, 38908, 42186, 44385]]
+    assert hashlib.sha256(rows["test"].astype("<i4").tobytes()).hexdigest()[:12] == "579391b5a667"
+
+
+def test_frey_faces_are_split_by_a_seed(tmp_path: Path) -> None:
+    frames = random_bytes(150, 28, 20)
+    savemat(tmp_path / "frey_rawface.mat", {"ff": frames.reshape(150, 560).T})
+    train, test = (opened("frey-faces", tmp_path, tmp_path, split=split) for split in ("train", "test"))
+    other = opened("frey-faces", tmp_path, tmp_path, split="test", options=DataOptions(split_seed=1))
+    assert (len(train), len(test), test.image_shape, test.label) == (50, 100, (1, 28, 20), None)
+    parts = [{image.tobytes() for image in data.image} for data in (train, test, other)]
+    assert parts[0] | parts[1] == {frame.tobytes() for frame in frames} and not parts[0] & parts[1]
+    assert parts[1] != parts[2]
+
+
+def test_frey_faces_of_another_shape_are_one_line(tmp_path: Path) -> None:
+    savemat(tmp_path / "frey_rawface.mat", {"ff": random_bytes(561, 150)})
+    with pytest.raises(InputError, match="no matrix ff of 560 rows"):
+        opened("frey-faces", tmp_path, tmp_path)
+    savemat(tmp_path / "frey_rawface.mat", {"ff": random_bytes(560, 90)})
+    with pytest.raises(InputError, match="holds 90 frames, 100 are held out"):
+        opened("frey-faces", tmp_path, tmp_path)
+    (tmp_path / "frey_rawface.mat").write_bytes(b"MATLAB 5.0 cut")
+    with pytest.raises(InputError, match="cannot be read") as caught:
+        opened("frey-faces", tmp_path, tmp_path)
+    assert "\n" not in str(caught.value)
+
+
 def test_downloads_come_from_the_mirrors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_idx(tmp_path / "server", zipped=True)
     asked = []
@@ -219,6 +281,38 @@ def test_own_npz_and_its_splits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert train.classes == ("0", "1") and test.label is None and (train.name, len(test)) == ("letters", 3)
 
 
+def test_own_vectors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEMOGEN_CACHE", str(tmp_path / "cache"))
+    real = np.random.default_rng(0).random((1100, 6), np.float32)
+    path = tmp_path / "measured.npz"
+    np.savez(path, x_train=real, y_train=np.arange(1100) % 2, x_test=(real > 0.5)[:7])
+    train, test = prepare(str(path), progress=False)
+    assert isinstance(train.image, np.memmap) and train.image.dtype == np.float32 and train.image_shape == (1, 1, 6) and train.classes == ("0", "1")
+    np.testing.assert_array_equal(train.image[:, 0, 0], real)  # not a bit is lost
+    assert test.image.dtype == np.uint8
+    np.testing.assert_array_equal(test.image[:, 0, 0], (real > 0.5)[:7] * 255)
+    shaped = opened(str(path), tmp_path, options=DataOptions((2, 3)))
+    np.testing.assert_array_equal(shaped.image[:, 0], real.reshape(-1, 2, 3))
+    with pytest.raises(InputError, match="vectors of 6 numbers: give a size of as many pixels"):
+        opened(str(path), tmp_path, options=DataOptions(4, "resize"))
+
+
+def test_check_of_vectors(tmp_path: Path) -> None:
+    np.savez(tmp_path / "v.npz", x=np.eye(5)[:, :4])
+    report = check(str(tmp_path / "v.npz"), progress=False)
+    assert report.kept == 5 and not report.problems and report.sizes == {"1 x 4": 5} and report.modes == {"binary vectors": 5}
+    assert check(str(tmp_path / "v.npz"), options=DataOptions(2), progress=False).sizes == {"2 x 2": 5}
+    asked = check(str(tmp_path / "v.npz"), options=DataOptions(3), progress=False)
+    assert len(asked.problems) == 1 and "vectors of 4 numbers" in asked.problems[0]
+
+
+def test_check_of_an_npz_of_images_names_the_size_once(tmp_path: Path) -> None:
+    np.savez(tmp_path / "i.npz", x=random_bytes(3, 6, 6))
+    assert check(str(tmp_path / "i.npz"), options=DataOptions(6), progress=False).clean
+    (problem,) = check(str(tmp_path / "i.npz"), options=DataOptions(5), progress=False).problems
+    assert "images are 6 x 6, 5 x 5 is asked for" in problem
+
+
 def test_check_of_arrays(tmp_path: Path) -> None:
     write_cifar(tmp_path / "here")
     report = check("cifar10", folder=tmp_path / "here", split="test", progress=False)
@@ -230,5 +324,5 @@ def test_check_of_arrays(tmp_path: Path) -> None:
 
 
 def test_the_table_is_complete() -> None:
-    assert list(DATASETS) == ["digits", "mnist", "fashion-mnist", "affine-mnist", "cifar10", "chairs", "celeba", "folder"]
+    assert list(DATASETS) == ["digits", "mnist", "fashion-mnist", "affine-mnist", "cifar10", *OWN, "folder"]
     assert all(row.about and row.splits[0] == "train" for row in DATASETS.values())

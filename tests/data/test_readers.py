@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from memogen.data.plain_pickle import loads
-from memogen.data.readers import npz_splits, read_cifar, read_idx, read_idx_pair, read_npz
+from memogen.data.readers import npz_splits, read_cifar, read_idx, read_idx_pair, read_letters, read_npz
 from memogen.types import InputError
 
 same_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -73,6 +73,28 @@ def test_idx_pairs_must_belong_together(tmp_path: Path) -> None:
     assert image.shape == (5, 1, 4, 3) and label.dtype == np.int64
     (tmp_path / "l").write_bytes(idx_bytes(np.arange(4, dtype=np.uint8)))
     assert "do not belong together" in refusal(read_idx_pair, tmp_path / "i", tmp_path / "l")
+
+
+LETTER = "1\ta\t2\t1\t1\t0\t" + "\t".join("01" * 64) + "\t\n"
+BAD_LETTERS = {
+    "empty": ("", "it is empty"),
+    "a column short": (LETTER + LETTER.replace("\t1\t\n", "\n"), "line 2 is no row of 134 columns"),
+    "no letter": (LETTER.replace("\ta\t", "\t7\t"), "line 1 is no row"),
+    "grey": (LETTER.replace("\t1\t\n", "\t2\t\n"), "neither 0 nor 1"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_LETTERS)
+def test_damaged_letters_are_named(tmp_path: Path, kind: str) -> None:
+    content, words = BAD_LETTERS[kind]
+    (tmp_path / "letter.data").write_text(content)
+    message = refusal(read_letters, tmp_path / "letter.data")
+    assert words in message and "letter.data" in message
+
+
+def test_letters_cut_off(tmp_path: Path) -> None:
+    (tmp_path / "letter.data.gz").write_bytes(gzip.compress(LETTER.encode())[:-9])
+    assert "cannot be read to its end" in refusal(read_letters, tmp_path / "letter.data.gz")
 
 
 def cifar_parts() -> tuple[np.ndarray, np.ndarray]:
