@@ -6,10 +6,11 @@ Legend of shapes used in every signature:
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -71,24 +72,63 @@ class Loss:
     carry: object = None
 
 
+Value = TypeVar("Value")
+
+BEFORE = "before"
+"""The key in a field's metadata that :func:`added` writes."""
+
+
+def added(default: Value, *, before: Value) -> Value:
+    """The default of an option that came later than results that are kept: ``before`` is the value that says what everybody had without it.
+
+    ``before`` never changes again, whatever becomes of the default (docs/decisions/0005-what-names-a-configuration.md).
+    """
+    declared: Any = dataclasses.field(default=default, metadata={BEFORE: before})
+    return declared
+
+
+@dataclass(frozen=True)
+class DecayConfig:
+    """A run in ``stages`` equal parts: the first ``hold`` of them at the full learning rate, then one factor ``factor`` more for each.
+
+    The default is that of Li et al. 2016, section 5, whose 3,000 epochs are the stages; a shorter run goes through the same course.
+    """
+
+    stages: int = 3000
+    hold: int = 1000
+    factor: float = 0.998
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.hold <= self.stages or self.stages < 1:
+            raise ValueError(f"hold is {self.hold} of {self.stages} stages; there must be one stage or more, and no more held than there are")
+        if not 0 < self.factor <= 1:
+            raise ValueError(f"factor is {self.factor}; it must lie in (0, 1]")
+
+
 @dataclass(frozen=True)
 class OptimiserConfig:
-    """An optimiser as data: Adam with a schedule and an optional bound on the gradient norm.
+    """An optimiser as data: Adam with a schedule and optional bounds on the gradient.
 
-    ``schedule`` "linear" falls from ``learning_rate`` at step 0 to zero at the last step. ``clip_norm`` 0 means no clipping.
+    ``schedule`` "linear" falls from ``learning_rate`` at step 0 to zero at the last step; "decay" follows ``decay``. The gradient's norm over all
+    parameters is brought down to ``clip_norm``, then every element into [-``clip_value``, ``clip_value``]; 0 means no clipping. ``eps_form``:
+    eps is added to the root of the second moment with its bias "corrected" (torch, Kingma and Ba's Algorithm 1) or "uncorrected" (the form above
+    their section 2.1, and Lasagne), where the first few thousand steps are smaller.
     """
 
     learning_rate: float = 2e-4
     betas: tuple[float, float] = (0.5, 0.999)
     eps: float = 1e-8
     weight_decay: float = 0.0
-    schedule: Literal["constant", "linear"] = "constant"
+    schedule: Literal["constant", "linear", "decay"] = "constant"
     clip_norm: float = 0.0
+    clip_value: float = added(0.0, before=0.0)
+    eps_form: Literal["corrected", "uncorrected"] = added("corrected", before="corrected")
+    decay: DecayConfig = added(DecayConfig(), before=DecayConfig())
 
     def __post_init__(self) -> None:
         if not 0 < self.learning_rate < math.inf:  # nan fails every comparison
             raise ValueError(f"learning_rate is {self.learning_rate}; it must be positive and finite")
-        for name in ("eps", "weight_decay", "clip_norm"):
+        for name in ("eps", "weight_decay", "clip_norm", "clip_value"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be finite and not negative")
         if not all(0 <= beta < 1 for beta in self.betas):
@@ -164,6 +204,11 @@ def to_range(image: Pixels, image_range: tuple[float, float]) -> Float[Tensor, "
     low, high = image_range
     steps = 255 if image.dtype == torch.uint8 else 1
     return image.to(torch.get_default_dtype()) * ((high - low) / steps) + low
+
+
+def as_bytes(image: Pixels) -> UInt8[Tensor, "b c h w"]:
+    """What the data hold, to be shown: bytes as they are, real numbers in [0, 1] as shades of grey."""
+    return image if image.dtype == torch.uint8 else to_uint8(image, (0.0, 1.0))
 
 
 def to_uint8(image: Float[Tensor, "b c h w"], image_range: tuple[float, float]) -> UInt8[Tensor, "b c h w"]:

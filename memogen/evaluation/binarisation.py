@@ -17,7 +17,7 @@ _STREAM = 7000  # a stream of counted noise that no training uses
 
 @dataclass(frozen=True)
 class Binarisation:
-    """A pixel v is white (255) with probability v / ``levels``, by noise that is a function of (``seed``, image, pixel).
+    """A pixel v is white with probability v / ``levels``, by noise that is a function of (``seed``, image, pixel); a real number p, with probability p.
 
     ``levels`` 256 is the scale of the MNIST that most published likelihoods used; 255 makes them about a nat larger. They must not be mixed.
     """
@@ -35,12 +35,13 @@ class Binarisation:
         return {"binarisation": f"one draw, p = v / {self.levels}", "binarisation_seed": self.seed}
 
     def apply(self, data: ImageData) -> ImageData:
-        """The same data in black and white; its digest is another."""
+        """The same data in black and white, float32 0 and 1, so that no scale of pixels can touch them any more; the digest is another."""
         parts = []
         for start in range(0, len(data), _BLOCK):
             image = torch.from_numpy(np.array(data.image[start : start + _BLOCK]))
             index = torch.arange(start, start + len(image))
             noise = uniform(index, image[0].numel(), seed=self.seed, stream=_STREAM, dtype=torch.float64).view(image.shape)
-            parts.append((noise < image.double() / self.levels).to(torch.uint8) * 255)
+            white = image.double() / (self.levels if image.dtype == torch.uint8 else 1)
+            parts.append((noise < white).to(torch.float32))
         pixels = torch.cat(parts).numpy()
         return replace(data, image=pixels, digest=hashlib.sha256(pixels.data).hexdigest())

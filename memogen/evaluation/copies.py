@@ -8,10 +8,10 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from memogen.types import ImageData, InputError
+from memogen.types import ImageData, InputError, Pixels
 
 Measure = Literal["cosine", "euclidean"]
 Embedding = Callable[[Tensor], Tensor]
@@ -25,14 +25,14 @@ class Neighbours:
     value: Float[Tensor, "b num"]
 
 
-def pixels(image: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b chw"]:
+def pixels(image: Pixels) -> Float[Tensor, "b chw"]:
     """The plainest embedding: all pixels in [0, 1]."""
-    return image.flatten(1).float() / 255
+    return image.flatten(1).float() / (255 if image.dtype == torch.uint8 else 1)
 
 
 @torch.no_grad()
 def nearest_images(
-    image: UInt8[Tensor, "b c h w"], data: ImageData, *, embed: Embedding = pixels, measure: Measure = "euclidean", num: int = 7, chunk: int = 1000
+    image: Pixels, data: ImageData, *, embed: Embedding = pixels, measure: Measure = "euclidean", num: int = 7, chunk: int = 1000
 ) -> Neighbours:
     """The ``num`` images of ``data`` nearest to each image. ``embed`` maps uint8 images to (b, anything); for Fig. 5 it is ``model.encode``.
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from memogen.evaluation.copies import Embedding, Measure, nearest_images, pixels
 from memogen.memory.inspect import SlotRow, prior, slot_posterior, spread_slots
 from memogen.models import MemoryGAN
-from memogen.types import GenerativeModel, ImageData, InputError
+from memogen.types import GenerativeModel, ImageData, InputError, as_bytes
 
 from . import grid
 from .drawing import Model, draw_samples, memory_of
@@ -90,7 +90,8 @@ def neighbours(model: GenerativeModel, data: ImageData, *, num: int = 8, nearest
     embed, measure = _embedding(model)
     found = nearest_images(images, data, embed=embed, measure=measure, num=nearest)
     rows = [
-        torch.cat([image[None], torch.from_numpy(data.image[near.cpu().numpy()]).to(image)]) for image, near in zip(images, found.index, strict=True)
+        torch.cat([image[None], as_bytes(torch.from_numpy(data.image[near.cpu().numpy()])).to(image)])
+        for image, near in zip(images, found.index, strict=True)
     ]
     captions = [f"{measure} {float(value[0]):.3f} to {float(value[-1]):.3f}" for value in found.value]
     return grid.sheet(rows, captions, lead=True, theme=theme)
