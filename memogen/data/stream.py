@@ -1,0 +1,132 @@
+"""A labelled data set as a stream of tasks, each with the images of a few classes, which are seen once and never again."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+
+import numpy as np
+
+from memogen.data.arrays import digest
+from memogen.data.batches import epoch_order
+from memogen.types import ImageData, InputError
+
+
+@dataclass(frozen=True)
+class StreamConfig:
+    """Which classes make which task.
+
+    ``order`` lists the classes in the order in which they are learned, () as they are numbered; ``order_seed`` draws an order instead.
+    ``classes_per_task`` of them make a task (the last task takes what is left), and the first ``num_tasks`` tasks are learned, None: all.
+    ``joint`` puts the images of all these tasks into one. ``left_out`` images at the head of the data set are kept from every task: the
+    validation part of TensorFlow's MNIST reader.
+    """
+
+    classes_per_task: int = 1
+    order: tuple[int, ...] = ()
+    order_seed: int | None = None
+    num_tasks: int | None = None
+    joint: bool = False
+    left_out: int = 0
+
+    def __post_init__(self) -> None:
+        if self.classes_per_task < 1 or self.left_out < 0 or (self.num_tasks is not None and self.num_tasks < 1):
+            raise ValueError(
+                f"classes_per_task {self.classes_per_task} and num_tasks {self.num_tasks} must be 1 or more, left_out {self.left_out} 0 or more"
+            )
+        if len(set(self.order)) < len(self.order) or min(self.order, default=0) < 0:
+            raise ValueError(f"order is {self.order}; it must name each class once, by its number")
+        if self.order and self.order_seed is not None:
+            raise ValueError(f"order_seed is {self.order_seed} and order {self.order}; give one of the two")
+
+    def tasks(self, num_classes: int) -> tuple[tuple[int, ...], ...]:
+        """The classes of each task. Raises InputError where ``order`` names a class that is not there."""
+        drawn = range(num_classes) if self.order_seed is None else epoch_order(num_classes, seed=self.order_seed, epoch=0).tolist()
+        order = self.order or tuple(drawn)
+        if max(order) >= num_classes:
+            raise InputError(f"stream.order: class {max(order)} is not there: name classes 0 to {num_classes - 1}")
+        each = self.classes_per_task
+        tasks = tuple(order[start : start + each] for start in range(0, len(order), each))[: self.num_tasks]
+        return (tuple(chain.from_iterable(tasks)),) if self.joint else tasks
+
+
+@dataclass(frozen=True)
+class Task:
+    """``data`` holds the images of ``classes`` and of no other class, under the labels that they have in the whole data set."""
+
+    number: int
+    classes: tuple[int, ...]
+    data: ImageData
+
+
+class TaskStream:
+    """Tasks to be opened in their order, each once.
+
+    The stream keeps the pixels of each task apart and none of the whole data set. Opening a task gives its pixels away and drops those of all
+    tasks before it, so while a task is learned nothing leads to the images of an earlier one.
+    """
+
+    def __init__(self, data: ImageData, tasks: Sequence[Sequence[int]], *, left_out: int = 0) -> None:
+        if data.label is None:
+            raise InputError(f"stream: {data.name} has no labels: give labelled images, such as a folder with a sub-folder for each class")
+        named = list(chain.from_iterable(tasks))
+        if len(set(named)) < len(named) or not all(tasks) or not tasks:
+            raise InputError(f"stream: tasks are {tasks}: give each task a class or more, and no class twice")
+        self.tasks = tuple(tuple(classes) for classes in tasks)
+        self.classes = data.classes
+        self._waiting = {number: _part(data, classes, left_out) for number, classes in enumerate(self.tasks)}
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    def __iter__(self) -> Iterator[Task]:
+        """The tasks that have not been opened yet, one after another."""
+        for number in sorted(self._waiting):
+            yield self.open(number)
+
+    def open(self, number: int) -> Task:
+        """Task ``number``, counted from 0. Raises InputError for one that was opened already or lies before one that was."""
+        if number not in self._waiting:
+            known = f"tasks {min(self._waiting)} to {len(self) - 1} are still to come" if self._waiting else "no task is to come"
+            raise InputError(f"stream: task {number} is not to be had any more: {known}")
+        self._waiting, (data, waiting) = {}, (self._waiting[number], self._waiting)
+        self._waiting = {later: part for later, part in waiting.items() if later > number}
+        return Task(number, self.tasks[number], replace(data, digest=digest(data.image, data.label)))
+
+
+def task_stream(data: ImageData, config: StreamConfig) -> TaskStream:
+    """The stream that ``config`` makes of ``data``."""
+    return TaskStream(data, config.tasks(num_classes(data)), left_out=config.left_out)
+
+
+def num_classes(data: ImageData) -> int:
+    """How many classes labelled data have. Raises InputError where they have no labels."""
+    if data.label is None or not len(data):
+        raise InputError(f"stream: {data.name} has no labelled images: give a folder with a sub-folder for each class, or an npz with labels")
+    return len(data.classes) or int(data.label.max()) + 1
+
+
+def of_classes(data: ImageData, classes: Sequence[int]) -> ImageData:
+    """The images of these classes alone, with a digest of their own."""
+    part = _part(data, classes)
+    return replace(part, digest=digest(part.image, part.label))
+
+
+def _part(data: ImageData, classes: Sequence[int], left_out: int = 0) -> ImageData:
+    assert data.label is not None, "the caller has looked"
+    rows = left_out + np.flatnonzero(np.isin(data.label[left_out:], list(classes)))
+    missing = sorted(set(classes) - set(np.unique(data.label[rows]).tolist()))
+    if missing:
+        raise InputError(f"stream: {data.name} {data.split}: no image of class {missing[0]}: leave it out of the order")
+    return replace(data, image=_pixels(data.image, rows), label=np.array(data.label[rows]), digest="")
+
+
+def _pixels(image: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """The rows in memory of their own; where they are neighbours in a file, a map of these bytes alone."""
+    whole_file = isinstance(image, np.memmap) and isinstance(image.base, mmap.mmap)  # of a slice, NumPy does not know where in the file it begins
+    if whole_file and int(rows[-1] - rows[0]) == len(rows) - 1:
+        begin = image.offset + int(rows[0]) * image.strides[0]
+        return np.memmap(image.filename, image.dtype, "r", begin, (len(rows), *image.shape[1:]))
+    return np.array(image[rows])
