@@ -17,7 +17,7 @@ _STREAM = 7000  # a stream of counted noise that no training uses
 
 @dataclass(frozen=True)
 class Binarisation:
-    """A pixel v is white with probability v / ``levels``, by noise that is a function of (``seed``, image, pixel); a real number p, with probability p.
+    """A pixel v is white with probability v / ``levels``, a real number p with probability p: by noise addressed by (``seed``, image, pixel).
 
     ``levels`` 256 is the scale of the MNIST that most published likelihoods used; 255 makes them about a nat larger. They must not be mixed.
     """
