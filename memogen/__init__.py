@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from memogen.data import load as load_data
     from memogen.evaluation.evaluate import evaluate
     from memogen.memory import AttentionMemory, VMFMemory
+    from memogen.models.mem_vae import MemVAE, MemVAEConfig, MemVAEObjective
     from memogen.models.memory_gan import MemoryGAN, MemoryGANConfig, MemoryGANObjective
     from memogen.pretrained import from_pretrained, push_to_hub, save_pretrained
     from memogen.runs import train
@@ -22,6 +23,9 @@ _HOMES = {
     "AttentionMemory": "memogen.memory",
     "ImageData": "memogen.types",
     "InputError": "memogen.types",
+    "MemVAE": "memogen.models.mem_vae",
+    "MemVAEConfig": "memogen.models.mem_vae",
+    "MemVAEObjective": "memogen.models.mem_vae",
     "MemoryGAN": "memogen.models.memory_gan",
     "MemoryGANConfig": "memogen.models.memory_gan",
     "MemoryGANObjective": "memogen.models.memory_gan",
@@ -40,6 +44,9 @@ __all__ = [
     "AttentionMemory",
     "ImageData",
     "InputError",
+    "MemVAE",
+    "MemVAEConfig",
+    "MemVAEObjective",
     "MemoryGAN",
     "MemoryGANConfig",
     "MemoryGANObjective",

@@ -13,22 +13,10 @@ import types
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from memogen.types import InputError
+from memogen.types import BEFORE, InputError
+from memogen.types import added as added
 
 Config = TypeVar("Config")
-Value = TypeVar("Value")
-
-BEFORE = "before"
-"""The key in a field's metadata that :func:`added` writes."""
-
-
-def added(default: Value, *, before: Value) -> Value:
-    """The default of an option that came later than results that are kept: ``before`` is the value that says what everybody had without it.
-
-    ``before`` never changes again, whatever becomes of the default.
-    """
-    field: Any = dataclasses.field(default=default, metadata={BEFORE: before})
-    return field
 
 
 def identity(config: object) -> dict[str, Any]:

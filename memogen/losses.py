@@ -1,7 +1,7 @@
-"""The adversarial terms and gradient penalties, as pure functions of logits.
+"""The adversarial terms, gradient penalties and variational bounds, as pure functions of what the networks give.
 
 A logit l stands for D = sigmoid(l). Everything is worked in log-space, and half-precision logits are widened to float32 first, so that no
-term overflows under autocast. Every function returns a scalar: the mean over the batch.
+term overflows under autocast. Losses and bounds are scalars, the mean over the batch; log probabilities keep samples ``s`` and images ``b``.
 """
 
 from __future__ import annotations
@@ -97,3 +97,33 @@ def wgan_penalty(
     image = (share * real + (1 - share) * fake).detach().requires_grad_(True)
     slope = torch.linalg.vector_norm(input_gradient(critic(image), image).flatten(1), dim=1)
     return (slope - 1).square().mean()
+
+
+def bernoulli_log_prob(logit: Float[Tensor, "s b d"], x: Float[Tensor, "b d"]) -> Float[Tensor, "s b"]:
+    """log prod_d p^x (1 - p)^(1 - x) with p = sigmoid(logit)."""
+    # departs: the authors clip p to [1e-6, 1 - 1e-6], beyond which nothing is learned; from logits the value is exact everywhere.
+    logit = widen(logit)
+    return (logit * x - F.softplus(logit)).sum(-1)
+
+
+def normal_log_prob(mean: Float[Tensor, "s b d"], log_variance: Float[Tensor, "s b d"], x: Float[Tensor, "b d"]) -> Float[Tensor, "s b"]:
+    """log prod_d N(x; mean, exp(log_variance))."""
+    mean, log_variance = widen(mean), widen(log_variance)
+    return -0.5 * ((x - mean).square() * torch.exp(-log_variance) + log_variance + math.log(2 * math.pi)).sum(-1)
+
+
+def importance_bound(log_weights: Float[Tensor, "s b"]) -> Float[Tensor, ""]:
+    """L_k, to be raised: the mean over images of log 1/k sum_j w_j; for k = 1 the evidence lower bound. Burda et al. 2016, Eq. 8."""
+    log_weights = widen(log_weights)
+    return (torch.logsumexp(log_weights, 0) - math.log(len(log_weights))).mean()
+
+
+def local_reconstruction(
+    encoder_feature: Float[Tensor, "b d"], decoder_feature: Float[Tensor, "s b d"], form: Literal["mean", "sum"] = "mean"
+) -> Float[Tensor, ""]:
+    """The squared distance between an encoder's normalised feature and the decoder's at the same height, the latter averaged over the samples.
+
+    Averaged over images and, with ``form`` "mean" (the authors' code), over features; "sum" is the squared norm of Li et al. 2016, section 4.
+    """
+    gap = (widen(encoder_feature) - widen(decoder_feature).mean(0)).square()
+    return gap.mean() if form == "mean" else gap.sum(1).mean()

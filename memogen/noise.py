@@ -26,24 +26,28 @@ def _mix(x: Tensor) -> Tensor:
     return x ^ _shift(x, 31)
 
 
-def bits(index: Int[Tensor, " b"], dim: int, *, seed: int, stream: int = 0) -> Int[Tensor, "b dim"]:
-    """64 hashed bits for each (seed, stream, index, position)."""
+def bits(index: Int[Tensor, " b"], dim: int, *, seed: int, stream: int = 0, first: int = 0) -> Int[Tensor, "b dim"]:
+    """64 hashed bits for each (seed, stream, index, position), of the positions ``first`` .. ``first + dim - 1``."""
     start = torch.full((), seed, dtype=torch.int64, device=index.device)  # filled there: a tensor of a number would make a GPU wait for its copy
     key = _mix(start * _GOLDEN + stream + 1)
     row = _mix(_mix(index.long() + key) + key)
-    position = torch.arange(1, dim + 1, device=index.device) * _GOLDEN
+    position = torch.arange(first + 1, first + dim + 1, device=index.device) * _GOLDEN
     return _mix(row[:, None] + position)
 
 
-def uniform(index: Int[Tensor, " b"], dim: int, *, seed: int, stream: int = 0, dtype: torch.dtype | None = None) -> Float[Tensor, "b dim"]:
+def uniform(
+    index: Int[Tensor, " b"], dim: int, *, seed: int, stream: int = 0, first: int = 0, dtype: torch.dtype | None = None
+) -> Float[Tensor, "b dim"]:
     """Uniform on [0, 1): 53 bits for float64, 24 bits for any narrower type."""
     dtype = dtype or torch.get_default_dtype()
     width = 53 if dtype == torch.float64 else 24
-    return _shift(bits(index, dim, seed=seed, stream=stream), 64 - width).to(dtype) * 2.0**-width
+    return _shift(bits(index, dim, seed=seed, stream=stream, first=first), 64 - width).to(dtype) * 2.0**-width
 
 
-def normal(index: Int[Tensor, " b"], dim: int, *, seed: int, stream: int = 0, dtype: torch.dtype | None = None) -> Float[Tensor, "b dim"]:
+def normal(
+    index: Int[Tensor, " b"], dim: int, *, seed: int, stream: int = 0, first: int = 0, dtype: torch.dtype | None = None
+) -> Float[Tensor, "b dim"]:
     """Standard normal by the inverse distribution function of 53 uniform bits, centred in their cells so that it is finite."""
     dtype = dtype or torch.get_default_dtype()
-    cell = uniform(index, dim, seed=seed, stream=stream, dtype=torch.float64) + 2.0**-54
+    cell = uniform(index, dim, seed=seed, stream=stream, first=first, dtype=torch.float64) + 2.0**-54
     return torch.special.ndtri(cell).to(dtype)

@@ -111,8 +111,8 @@ class OptimiserConfig:
 
     ``schedule`` "linear" falls from ``learning_rate`` at step 0 to zero at the last step; "decay" follows ``decay``. The gradient's norm over all
     parameters is brought down to ``clip_norm``, then every element into [-``clip_value``, ``clip_value``]; 0 means no clipping. ``eps_form``:
-    eps is added to the root of the second moment with its bias "corrected" (torch, Kingma and Ba's Algorithm 1) or "uncorrected" (the form above
-    their section 2.1, and Lasagne), where the first few thousand steps are smaller.
+    eps is added to the root of the second moment with its bias "corrected" (Kingma and Ba's Algorithm 1, and torch) or "uncorrected" (the form just
+    above their section 2.1, and Lasagne), which makes the first few thousand steps smaller.
     """
 
     learning_rate: float = 2e-4

@@ -33,8 +33,8 @@ class AttentionMemory(nn.Module):
     With a query g and the answer m, "ladder" gives relu(a1 + a2 m + a3 g + a4 g m + b1 sigmoid(c1 + c2 m + c3 g + c4 g m)), all products element by
     element (section 3.3), and starts as relu(g): a3 = c3 = 1, the others 0. "additive" gives relu(g + m).
 
-    Parameters: ``address`` (query to scores), ``slots`` (num_slots, query_dim), drawn from N(0, ``slot_std``^2), and for the ladder ``linear`` = a1..a4,
-    ``gate`` = c1..c4, each (4, query_dim), and ``gain`` = b1.
+    Parameters: ``address`` (query to scores), ``slots`` (num_slots, query_dim), drawn from N(0, ``slot_std``^2), and for the ladder
+    ``linear`` = a1..a4 and ``gate`` = c1..c4, each (4, query_dim), and ``gain`` = b1.
     """
 
     def __init__(

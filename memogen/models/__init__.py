@@ -1,11 +1,24 @@
 """One paper, one file: configuration, module and objective."""
 
+from .mem_vae import AttentionConfig, MemVAE, MemVAEConfig, MemVAEObjective
 from .memory_gan import MemoryConfig, MemoryGAN, MemoryGANConfig, MemoryGANObjective, NoiseConfig
 
-MODELS = {"memory_gan": MemoryGANConfig}
+MODELS = {"memory_gan": MemoryGANConfig, "mem_vae": MemVAEConfig}
 """The family named in a saved model, and the configuration that builds it."""
 
-OBJECTIVES = {"memory_gan": MemoryGANObjective}
+OBJECTIVES = {"memory_gan": MemoryGANObjective, "mem_vae": MemVAEObjective}
 """The same for the objective that trains it."""
 
-__all__ = ["MODELS", "OBJECTIVES", "MemoryConfig", "MemoryGAN", "MemoryGANConfig", "MemoryGANObjective", "NoiseConfig"]
+__all__ = [
+    "MODELS",
+    "OBJECTIVES",
+    "AttentionConfig",
+    "MemVAE",
+    "MemVAEConfig",
+    "MemVAEObjective",
+    "MemoryConfig",
+    "MemoryGAN",
+    "MemoryGANConfig",
+    "MemoryGANObjective",
+    "NoiseConfig",
+]

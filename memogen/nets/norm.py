@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, assert_never
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 NormKind = Literal["batch", "layer", "none"]
 
@@ -27,6 +29,49 @@ def norm_layer(kind: NormKind, channels: int, *, flat: bool = False) -> nn.Modul
             return nn.Identity()
         case _:
             assert_never(kind)
+
+
+def standardise(x: Float[Tensor, "b d"], eps: float = 1e-10) -> Float[Tensor, "b d"]:
+    """Every column less its mean and over its (biased) standard deviation; a column that is constant becomes 0."""
+    return F.batch_norm(x, None, None, training=True, eps=eps)
+
+
+class FullDataNorm(nn.Module):
+    """Batch norm of (b, channels) without a running average: by the batch in training, by stored statistics of the whole data in evaluation.
+
+    ``store`` sets the statistics (Li et al. 2016, the authors' code: one pass over the training set before each evaluation); until then they are
+    mean 0 and variance 1. Variances are biased, and taken of differences from the mean, as so small an ``eps`` needs in single precision.
+    """
+
+    mean: Tensor
+    variance: Tensor
+
+    def __init__(self, channels: int, *, eps: float = 1e-10) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("variance", torch.ones(channels))
+
+    def forward(self, x: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
+        return self._normalised(x, self.weight, self.bias)
+
+    def parts(self, x: Float[Tensor, "b d"]) -> tuple[Float[Tensor, "b d"], Float[Tensor, "b d"]]:
+        """The input normalised, and that with gain and shift, which is what ``forward`` gives."""
+        normalised = self._normalised(x, None, None)
+        return normalised, torch.addcmul(self.bias, normalised, self.weight)
+
+    @torch.no_grad()
+    def store(self, chunks: Sequence[Float[Tensor, "b d"]]) -> None:
+        """Keep the statistics of all rows of the chunks together, worked in double precision."""
+        rows = sum(len(chunk) for chunk in chunks)
+        mean = torch.stack([chunk.double().sum(0) for chunk in chunks]).sum(0) / rows
+        self.mean.copy_(mean)
+        self.variance.copy_(torch.stack([(chunk - mean).square().sum(0) for chunk in chunks]).sum(0) / rows)
+
+    def _normalised(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+        stored = (None, None) if self.training else (self.mean, self.variance)
+        return F.batch_norm(x, *stored, weight, bias, self.training, eps=self.eps)
 
 
 class ToRange(nn.Module):

@@ -14,16 +14,16 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from memogen.types import GenerativeModel
+from memogen.types import GenerativeModel, ImageData
 
 
 @runtime_checkable
 class AveragedModel(GenerativeModel, Protocol):
-    """A model that names its averaged sub-modules and can recompute the statistics of its batch norms."""
+    """A model that names its averaged sub-modules, and can recompute the statistics of its batch norms from the training data or its own samples."""
 
     averaged_parts: tuple[str, ...]
 
-    def calibrate(self, *, seed: int = 0) -> None: ...
+    def calibrate(self, data: ImageData, *, seed: int = 0) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,13 @@ def start_averages(model: nn.Module, decay: float) -> Averages | None:
 
 
 @torch.no_grad()
-def averaged_model(model: nn.Module, averages: Averages | None) -> AveragedModel:
-    """An independent copy of ``model`` in eval mode, with averaged weights where they are kept, and with calibrated batch statistics."""
+def averaged_model(model: nn.Module, averages: Averages | None, data: ImageData) -> AveragedModel:
+    """An independent copy of ``model`` in eval mode, with averaged weights where they are kept, and with batch statistics calibrated to ``data``."""
     copied = deepcopy(model).requires_grad_(False).eval()
     for name, value in (averages.values if averages else {}).items():
         copied.get_parameter(name).copy_(value)
     averaged = trainable(copied)
-    averaged.calibrate()
+    averaged.calibrate(data)
     copied.eval()
     return averaged
 

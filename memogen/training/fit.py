@@ -109,7 +109,8 @@ class _Loop:
         seed_step(self.config.seed, state.step, self.runtime)
         for turn in self.turns:
             turn.begin(state.step, self.config.steps)
-            for _ in range(turn.phase.repeats):
+            for number in range(turn.phase.repeats):
+                turn.count(state.step * turn.phase.repeats + number + 1)
                 self._repeat(turn, self._draw(turn, stream))
                 stream += 1
         if state.averages is not None:

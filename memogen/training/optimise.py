@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,15 +32,24 @@ class Turn:
         if self.phase.optimiser.schedule != "constant":
             self.optimiser.param_groups[0]["lr"] = learning_rate(self.phase.optimiser, step, steps)
 
+    def count(self, update: int) -> None:
+        """What depends on the number of the coming update, from 1.
+
+        torch divides the root of the second moment by sqrt(1 - b2^t) before it adds eps; "uncorrected" wants eps beside the undivided root.
+        """
+        config = self.phase.optimiser
+        if config.eps_form == "uncorrected":
+            self.optimiser.param_groups[0]["eps"] = config.eps / math.sqrt(1 - config.betas[1] ** update)
+
     def descend(self, total: Tensor, runtime: Runtime, scaler: torch.amp.GradScaler | None) -> None:
         """Backward, merge across processes, clip, move."""
         self.optimiser.zero_grad(set_to_none=True)
         (total if scaler is None else scaler.scale(total)).backward()
         runtime.merge_gradients(self.moved)
-        if self.phase.optimiser.clip_norm > 0:
+        if self.phase.optimiser.clip_norm > 0 or self.phase.optimiser.clip_value > 0:
             if scaler is not None:
                 scaler.unscale_(self.optimiser)
-            nn.utils.clip_grad_norm_(self.moved, self.phase.optimiser.clip_norm)
+            clip_gradients(self.moved, self.phase.optimiser)
         if scaler is None:
             self.optimiser.step()
         else:
@@ -49,7 +59,20 @@ class Turn:
 
 def learning_rate(config: OptimiserConfig, step: int, steps: int) -> float:
     """The rate of 0-based ``step`` of ``steps``; "linear" would reach zero just after the last."""
-    return config.learning_rate * (1 - step / steps) if config.schedule == "linear" else config.learning_rate
+    if config.schedule == "linear":
+        return config.learning_rate * (1 - step / steps)
+    if config.schedule == "decay":
+        stage = step * config.decay.stages // steps + 1
+        return config.learning_rate * config.decay.factor ** max(0, stage - config.decay.hold)
+    return config.learning_rate
+
+
+def clip_gradients(parameters: tuple[nn.Parameter, ...], config: OptimiserConfig) -> None:
+    """Bring the norm over all gradients down to ``clip_norm``, then every element into [-``clip_value``, ``clip_value``]."""
+    if config.clip_norm > 0:
+        nn.utils.clip_grad_norm_(parameters, config.clip_norm)
+    if config.clip_value > 0:
+        nn.utils.clip_grad_value_(parameters, config.clip_value)
 
 
 def make_turns(model: nn.Module, phases: tuple[Phase, ...]) -> tuple[Turn, ...]:

@@ -97,7 +97,7 @@ class Outputs:
         """All processes make it, since calibrating a synchronised batch norm takes all of them."""
         self.runtime.merge_statistics(self._model)
         self._model.zero_grad(set_to_none=True)
-        return averaged_model(self._model, self.state.averages)
+        return averaged_model(self._model, self.state.averages, self.data)
 
     def _write_metrics(self) -> None:
         state = self.state

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 
+from memogen.configs import identity
 from memogen.training.config import TrainingConfig
 from memogen.types import ImageData, InputError, Phase
 
@@ -21,7 +22,7 @@ def flat_settings(config: TrainingConfig, data: ImageData, phases: tuple[Phase, 
     own["data.size"] = len(data)
     for phase in phases:
         own[f"phases.{phase.name}.repeats"] = phase.repeats
-        own |= {f"phases.{phase.name}.{name}": value for name, value in asdict(phase.optimiser).items()}
+        own |= {f"phases.{phase.name}.{name}": value for name, value in identity(phase.optimiser).items()}
     plain: Settings = json.loads(json.dumps({**given, **own}, default=str))
     return plain
 
@@ -33,7 +34,7 @@ def check_unchanged(saved: Mapping[str, object], current: Mapping[str, object], 
         changed.append("training.steps")
     if changed:
         told = ", ".join(f"{name} was {saved.get(name)!r} and is {current.get(name)!r}" for name in changed)
-        reason = " (a linear schedule depends on the steps)" if "training.steps" in changed and _scheduled(current) else ""
+        reason = " (its schedule depends on the steps)" if "training.steps" in changed and _scheduled(current) else ""
         raise InputError(f"{where}: cannot be continued under other settings: {told}{reason}: restore them, use another folder, or resume='never'")
 
 

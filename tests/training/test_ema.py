@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memogen.training.ema import averaged_model, start_averages
-from tests.training.toy import ToyConfig
+from tests.training.toy import DATA, ToyConfig
 
 
 @given(values=st.lists(st.floats(-5, 5), min_size=1, max_size=12), decay=st.floats(0.01, 0.999))
@@ -40,7 +40,7 @@ def test_an_averaged_model_is_an_independent_calibrated_copy_with_the_live_buffe
         model.critic[0].weight.add_(1)
         model.memory.fill_(3)
         model.generator[1].running_mean.fill_(2)
-    copied = averaged_model(model, averages)
+    copied = averaged_model(model, averages, DATA)
     assert torch.equal(copied.generator[0].weight, averages.values["generator.0.weight"])
     assert torch.equal(copied.critic[0].weight, model.critic[0].weight)
     assert copied.memory.tolist() == [3] * 16
@@ -48,4 +48,4 @@ def test_an_averaged_model_is_an_independent_calibrated_copy_with_the_live_buffe
     assert (copied.calibrations, copied.training, model.training, model.calibrations) == (1, False, True, 0)
     copied.memory.zero_()
     assert model.memory.tolist() == [3] * 16
-    assert torch.equal(averaged_model(model, None).generator[0].weight, model.generator[0].weight)
+    assert torch.equal(averaged_model(model, None, DATA).generator[0].weight, model.generator[0].weight)

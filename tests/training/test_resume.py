@@ -174,7 +174,7 @@ def test_a_changed_phase_is_refused_and_a_longer_training_allowed_without_a_sche
 
     with pytest.raises(Stopped):
         train(tmp_path / "linear", ToyObjective(schedule="linear", stop_step=6))
-    with pytest.raises(InputError, match=r"training\.steps was 40 and is 50 \(a linear schedule"):
+    with pytest.raises(InputError, match=r"training\.steps was 40 and is 50 \(its schedule"):
         train(tmp_path / "linear", ToyObjective(schedule="linear"), steps=50)
 
 

@@ -57,7 +57,7 @@ class Toy(nn.Module):
     def sample(self, num: int, *, label: int | None = None, slot: int | None = None, seed: int = 0, start: int = 0) -> Tensor:
         return self.decode(self.latents(num, seed=seed, start=start))
 
-    def calibrate(self, *, seed: int = 0) -> None:
+    def calibrate(self, data: ImageData, *, seed: int = 0) -> None:
         self.calibrations += 1
 
     def write(self, image: Tensor) -> Tensor:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Literal
@@ -19,8 +17,9 @@ from ...memory import MemoryRead, ReadPolicy, VMFMemory, WritePolicy
 from ...memory.functional import EMPTY, unit
 from ...memory.vmf import check_sizes
 from ...nets import DCGANCritic, DCGANGenerator, ResNetCritic, ResNetGenerator
+from ...nets.modes import evaluating
 from ...nets.norm import NormKind
-from ...types import InputError, Latents, to_range
+from ...types import ImageData, InputError, Latents, to_range
 
 _SLOT_STREAM = 1 << 20  # keeps the draw of slots apart from the draw of noise
 
@@ -148,13 +147,13 @@ class MemoryGAN(nn.Module):
         if self.memory is None:
             raise InputError("model: it has no memory, so images have no queries: use a model trained with one")
         network = self.critic if self.encoder is None else self.encoder
-        with _evaluating(network):
+        with evaluating(network):
             return unit(self.query(widen(network(self.pixels(image)))))
 
     @torch.no_grad()
     def score(self, image: UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
         """The logit of D(x); with a projection, of x and the real slot that it fits best."""
-        with _evaluating(self.critic):
+        with evaluating(self.critic):
             return self.logit(self.critic(self.pixels(image)))
 
     def logit(self, feature: Float[Tensor, "b out"]) -> Float[Tensor, " b"]:
@@ -204,7 +203,7 @@ class MemoryGAN(nn.Module):
     @torch.no_grad()
     def decode(self, latents: Latents) -> Float[Tensor, "b c h w"]:
         """The images G(z, K_c), in ``image_range``."""
-        with _evaluating(self.generator):
+        with evaluating(self.generator):
             return widen(self.generate(latents))
 
     def sample(self, num: int, *, label: int | None = None, slot: int | None = None, seed: int = 0, start: int = 0) -> Float[Tensor, "b c h w"]:
@@ -223,8 +222,8 @@ class MemoryGAN(nn.Module):
             torch._foreach_lerp_(list(self.encoder.parameters()), list(self.critic.parameters()), 1 - self.config.encoder_decay)
 
     @torch.no_grad()
-    def calibrate(self, *, seed: int = 0, batches: int = 16, batch_size: int = 64) -> None:
-        """Set the generator's running batch statistics to the mean over fresh latents; nothing happens without batch norm."""
+    def calibrate(self, data: ImageData | None = None, *, seed: int = 0, batches: int = 16, batch_size: int = 64) -> None:
+        """Set the generator's running batch statistics to the mean over fresh latents; nothing happens without batch norm. No data are looked at."""
         norms = [part for part in self.generator.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
         if not norms:
             return
@@ -250,13 +249,3 @@ class MemoryGAN(nn.Module):
     def pixels(self, image: Tensor) -> Tensor:
         image = to_range(image, self.image_range) if image.dtype == torch.uint8 else image
         return image.to(device=self.device, dtype=self.dtype)
-
-
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    training = module.training
-    module.eval()
-    try:
-        yield
-    finally:
-        module.train(training)

@@ -1,0 +1,77 @@
+"""The options of a MEM-VAE (Li, Zhu and Zhang, ICML 2016, section 5 and Table 3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from ...memory.attention import Addressing, Composition, check_attention
+
+if TYPE_CHECKING:
+    from .model import MemVAE
+
+
+@dataclass(frozen=True)
+class AttentionConfig:
+    """The memory of each hidden layer of the decoder. ``slots`` counts them from the layer next to the data up; () is a plain VAE.
+
+    VIS-MEM-VAE (appendix D) is ``addressing`` "softmax" with ``compose`` "additive".
+    """
+
+    slots: tuple[int, ...] = (70, 30)
+    addressing: Addressing = "sigmoid"
+    compose: Composition = "ladder"
+    slot_std: float = 0.01
+
+    def __post_init__(self) -> None:
+        for slots in self.slots:
+            check_attention(1, slots, addressing=self.addressing, compose=self.compose, slot_std=self.slot_std)
+
+
+@dataclass(frozen=True)
+class MemVAEConfig:
+    """A VAE whose decoder reads a memory in every hidden layer; the default is the paper's MEM-VAE for MNIST, 1,550,084 parameters.
+
+    ``hidden``: widths of the layers of both networks, from the data up. ``output`` "bernoulli" is for pixels that are black or white, "gaussian"
+    (mean and variance by the decoder) for real ones. ``network`` "conv" puts convolutions between the image and the layers. ``num_classes`` above
+    0 conditions both networks on labels. ``pixel_levels``: a byte v stands for v / 256 as in the files that most published likelihoods used, or
+    for v / 255, which makes the likelihoods of MNIST about a nat larger; data whose bytes are 0 and 255 only need 255.
+    """
+
+    image_shape: tuple[int, int, int] = (1, 28, 28)
+    hidden: tuple[int, ...] = (500, 500)
+    latent_dim: int = 100
+    memory: AttentionConfig = field(default_factory=AttentionConfig)
+    output: Literal["bernoulli", "gaussian"] = "bernoulli"
+    network: Literal["mlp", "conv"] = "mlp"
+    num_classes: int = 0
+    pixel_levels: Literal[256, 255] = 256
+
+    def __post_init__(self) -> None:
+        if len(self.image_shape) != 3 or min(self.image_shape) < 1:
+            raise ValueError(f"image_shape is {self.image_shape}; it must be (channels, height, width)")
+        if not self.hidden or min(*self.hidden, self.latent_dim) < 1:
+            raise ValueError(f"hidden {self.hidden} and latent_dim {self.latent_dim}: there must be a hidden layer, and all widths positive")
+        if self.memory.slots and len(self.memory.slots) != len(self.hidden):
+            raise ValueError(
+                f"memory.slots is {self.memory.slots}; it must have one number for each of the {len(self.hidden)} hidden layers, or none"
+            )
+        if self.output not in ("bernoulli", "gaussian"):
+            raise ValueError(f"output is {self.output!r}; it must be 'bernoulli' or 'gaussian'")
+        if self.network not in ("mlp", "conv"):
+            raise ValueError(f"network is {self.network!r}; it must be 'mlp' or 'conv'")
+        if self.num_classes < 0 or self.num_classes == 1:
+            raise ValueError(f"num_classes is {self.num_classes}; it must be 0, for no labels, or at least 2")
+        if self.pixel_levels not in (255, 256):
+            raise ValueError(f"pixel_levels is {self.pixel_levels}; it must be 256 or 255")
+
+    @property
+    def image_range(self) -> tuple[float, float]:
+        """Where bytes 0 and 255 lie."""
+        return 0.0, 255 / self.pixel_levels
+
+    def build(self) -> MemVAE:
+        """The model with fresh weights from torch's global generator."""
+        from .model import MemVAE
+
+        return MemVAE(self)

@@ -1,0 +1,279 @@
+"""MEM-VAE as a model: it encodes, decodes, draws, scores and shows its memory. How it is trained is the objective's."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ... import noise
+from ...losses import bernoulli_log_prob, normal_log_prob, widen
+from ...memory.attention import Fill
+from ...nets.modes import evaluating
+from ...types import ImageData, InputError, Latents, Pixels
+from .config import MemVAEConfig
+from .networks import Decoded, Decoder, Encoder
+from .pixels import binarised, values
+
+_LABELS, _POSTERIOR, _CALIBRATION, _RECONSTRUCTION = (1 << 20) + 1, 7100, 7200, 7300  # streams of counted noise that no training uses
+_CALIBRATED = 100_000  # images that are looked at when the statistics are set
+
+
+class MemVAE(nn.Module):
+    """Recognition network ``encoder`` and generative network ``decoder``, whose layers hold the memories. Its methods evaluate and change nothing,
+    but for ``calibrate``, which sets the batch statistics that they all use: call it after the weights have moved.
+
+    Images are bytes, read as ``config.pixel_levels`` says, or floats in [0, 1]. Layers are numbered from the data up, as in ``config.hidden``.
+    """
+
+    averaged_parts = ("encoder", "decoder")
+
+    def __init__(self, config: MemVAEConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.image_range = config.image_range
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config)
+
+    # --- the two networks ---
+
+    @torch.no_grad()
+    def encode(self, image: Pixels, label: Int[Tensor, " b"] | None = None) -> tuple[Float[Tensor, "b z"], Float[Tensor, "b z"]]:
+        """Mean and log variance of q(z | x)."""
+        with evaluating(self):
+            encoded = self.encoder(self.pixels(image), self.condition(label))
+        return encoded.mean, encoded.log_variance
+
+    @torch.no_grad()
+    def features(self, image: Pixels, label: Int[Tensor, " b"] | None = None) -> Float[Tensor, "b h"]:
+        """The last hidden layer of the encoder, after batch norm and ReLU (appendix A)."""
+        with evaluating(self):
+            features: Tensor = self.encoder(self.pixels(image), self.condition(label)).layers[-1].output
+        return features
+
+    @torch.no_grad()
+    def decode(self, latents: Latents, *, without_memory: Collection[int] = (), fill: Fill = "ones") -> Float[Tensor, "b c h w"]:
+        """The means of p(x | z): probabilities of white, or the means of the normal.
+
+        ``without_memory`` names layers whose memory's answer is replaced by ``fill`` (appendix C: ones; (0,), then (0, 1)).
+        """
+        self._check_layers(without_memory)
+        with evaluating(self):
+            decoded = self.decoder(latents.noise.to(self.dtype), self.condition(latents.label), without=without_memory, fill=fill)
+        return self.mean(decoded.raw)
+
+    def latents(self, num: int, *, label: int | None = None, slot: int | None = None, seed: int = 0, start: int = 0) -> Latents:
+        """z ~ N(0, I) of the images ``start`` .. ``start + num - 1`` of stream ``seed``; a conditional model draws labels, or takes ``label``."""
+        if slot is not None:
+            raise InputError("slot: this decoder asks its memory by itself; see a slot by slot_picture instead")
+        index = torch.arange(start, start + num, device=self.device)
+        z = noise.normal(index, self.config.latent_dim, seed=seed, dtype=self.dtype)
+        if label is not None:
+            self.condition(torch.tensor([label]))
+            return Latents(z, label=torch.full_like(index, label))
+        return Latents(z, label=self._drawn_labels(index, 1, seed=seed)[:, 0] if self.config.num_classes else None)
+
+    def sample(self, num: int, *, label: int | None = None, slot: int | None = None, seed: int = 0, start: int = 0) -> Float[Tensor, "b c h w"]:
+        """``decode(latents(...))``: means, not draws."""
+        return self.decode(self.latents(num, label=label, slot=slot, seed=seed, start=start))
+
+    # --- the posterior of given images ---
+
+    @torch.no_grad()
+    def reconstruct(
+        self, image: Pixels, *, seed: int, step: int, start: int, label: Int[Tensor, " b"] | None = None, batch_statistics: bool = False
+    ) -> Float[Tensor, "b c h w"]:
+        """Encode, draw one z, decode to means. Row i's z is a function of (``seed``, ``step``, ``start`` + i).
+
+        ``batch_statistics`` normalises by these very images, as the authors' imputation does; the stored statistics are left alone.
+        """
+        index = torch.arange(start, start + len(image), device=self.device)
+        with evaluating(self):
+            self.train(batch_statistics)
+            return self.mean(self._through(self.pixels(image), label, index, seed=seed, stream=_RECONSTRUCTION + step).raw)
+
+    @torch.no_grad()
+    def addresses(
+        self, image: Pixels, *, seed: int = 0, start: int = 0, label: Int[Tensor, " b"] | None = None
+    ) -> tuple[Float[Tensor, "b slots"], ...]:
+        """The weights of every memory's slots, h_a, for one z ~ q(z | x) of each image; row i's z is a function of (``seed``, ``start`` + i)."""
+        if not self.config.memory.slots:
+            raise InputError("model: it has no memory, so images address no slots: use a model trained with one")
+        index = torch.arange(start, start + len(image), device=self.device)
+        with evaluating(self):
+            layers = self._through(self.pixels(image), label, index, seed=seed, stream=_POSTERIOR).layers
+        return tuple(layer.weights for layer in layers if layer.weights is not None)
+
+    @torch.no_grad()
+    def slot_picture(self, slots: Sequence[int] | None = None, *, layer: int = 0) -> Float[Tensor, "b c h w"]:
+        """What a layer's slots (all of them, by default) look like by themselves: h_g = 0, the slot alone answers, decoded to means (appendix D)."""
+        self._check_layers((layer,))
+        memory = self.decoder.layers[layer].memory
+        wanted = range(memory.num_slots) if slots is None else slots
+        if not all(0 <= slot < memory.num_slots for slot in wanted):
+            raise InputError(f"slots: {list(wanted)}: layer {layer} holds slots 0 to {memory.num_slots - 1}")
+        mix = memory.slots[torch.tensor(list(wanted), device=self.device)]
+        with evaluating(self):
+            return self.mean(self.decoder.below(memory.compose(torch.zeros_like(mix), mix), layer))
+
+    # --- densities ---
+
+    @torch.no_grad()
+    def log_weights(
+        self,
+        image: Pixels,
+        *,
+        num_samples: int,
+        label: Int[Tensor, " b"] | None = None,
+        seed: int = 0,
+        start: int = 0,
+        index: Int[Tensor, " b"] | None = None,
+    ) -> Float[Tensor, "s b"]:
+        """log p(x, z) - log q(z | x) for the samples ``start`` .. ``start + num_samples - 1`` of z ~ q(z | x), all constants kept.
+
+        Sample j of image i is a function of (``seed``, ``index[i]``, j), so many samples may be drawn in parts; ``index`` numbers the images of the
+        data set, by default from 0. A conditional model without ``label`` draws one, uniformly, for each sample: the weights are those of p(x).
+        Raises InputError for grey images where pixels are black or white.
+        """
+        x = self.black_and_white(image) if self.config.output == "bernoulli" else self.pixels(image)
+        index = torch.arange(len(x), device=self.device) if index is None else index.to(self.device)
+        eps = self.draws(index, num_samples, seed=seed, stream=_POSTERIOR, first=start)
+        with evaluating(self):
+            mean, log_variance, condition = self._posterior(x, label, index, num_samples, seed, start)
+            z = mean + torch.exp(0.5 * log_variance) * eps
+            return self.log_prob(x, self.decoder(z.flatten(0, 1), condition).raw, num_samples) - self.divergence(z, log_variance, eps)
+
+    @staticmethod
+    def divergence(z: Float[Tensor, "s b z"], log_variance: Float[Tensor, "*s b z"], eps: Float[Tensor, "s b z"]) -> Float[Tensor, "s b"]:
+        """log q(z | x) - log p(z) of z = mu + sigma eps, in float32 at least; their constants cancel. On average the KL divergence."""
+        return 0.5 * (z.square() - widen(log_variance) - eps.square()).sum(-1)
+
+    def log_prob(self, x: Float[Tensor, "b c h w"], raw: Float[Tensor, "sb p"], num_samples: int) -> Float[Tensor, "s b"]:
+        """log p(x | z) from the decoder's raw output, all constants kept."""
+        flat, raw = x.flatten(1), raw.unflatten(0, (num_samples, -1))
+        if self.config.output == "bernoulli":
+            return bernoulli_log_prob(raw, flat)
+        return normal_log_prob(*raw.chunk(2, dim=-1), flat)
+
+    def draws(self, index: Int[Tensor, " b"], num: int, *, seed: int, stream: int, first: int = 0) -> Float[Tensor, "s b z"]:
+        """eps ~ N(0, I) of the samples ``first`` .. ``first + num - 1`` of each image."""
+        width = self.config.latent_dim
+        eps = noise.normal(index, num * width, seed=seed, stream=stream, first=first * width, dtype=self.dtype)
+        return eps.view(len(index), num, width).transpose(0, 1)
+
+    # --- statistics ---
+
+    @torch.no_grad()
+    def calibrate(self, data: ImageData, *, seed: int = 0, chunk: int = 1000) -> None:
+        """Set the statistics of every batch norm to those of the whole of ``data``, binarised once, with one z for each image (the authors' code).
+
+        Every layer sees inputs that were normalised by the statistics of all images. Of more than 100,000 images, so many are taken, evenly spaced.
+        """
+        rows = np.linspace(0, len(data) - 1, min(len(data), _CALIBRATED)).round().astype(np.int64)
+        parts = np.array_split(rows, -(-len(rows) // chunk))
+        conditions = [self.condition(self._labels(data, part)) for part in parts]
+        with evaluating(self):
+            found = self.encoder.calibrate(zip((self._drawn(data, part, seed) for part in parts), conditions, strict=True))
+            z = [
+                mean + torch.exp(0.5 * log_variance) * self.draws(torch.from_numpy(part).to(self.device), 1, seed=seed, stream=_CALIBRATION)[0]
+                for (mean, log_variance, _), part in zip(found, parts, strict=True)
+            ]
+            self.decoder.calibrate(list(zip(z, conditions, strict=True)))
+
+    def observed(self, image: Pixels, index: Int[Tensor, " b"], *, seed: int, stream: int) -> Float[Tensor, "b c h w"]:
+        """What the networks are shown of a data set's images in training: a fresh black and white draw, or where pixels are real these themselves."""
+        if self.config.output == "gaussian":
+            return self.pixels(image)
+        self._check_shape(image)
+        return binarised(image.to(self.device), index, levels=self.config.pixel_levels, seed=seed, stream=stream).to(self.dtype)
+
+    # --- from and to images and labels ---
+
+    def pixels(self, image: Pixels) -> Float[Tensor, "b c h w"]:
+        """The numbers that images stand for."""
+        self._check_shape(image)
+        return values(image.to(self.device), self.config.pixel_levels).to(self.dtype)
+
+    def black_and_white(self, image: Pixels) -> Float[Tensor, "b c h w"]:
+        """0 and 1 from bytes 0 and 255, or from floats 0 and 1. Raises InputError for any other: their likelihood would be none."""
+        self._check_shape(image)
+        x = values(image.to(self.device), 255).to(self.dtype)
+        if not bool(((x == 0) | (x == 1)).all()):
+            raise InputError("image: it has grey pixels, of which a Bernoulli model has no likelihood: binarise the images first")
+        return x
+
+    def mean(self, raw: Float[Tensor, "b p"]) -> Float[Tensor, "b c h w"]:
+        """The means of p(x | z) from the decoder's raw output."""
+        means = torch.sigmoid(widen(raw)) if self.config.output == "bernoulli" else widen(raw).chunk(2, dim=1)[0]
+        return means.unflatten(1, self.config.image_shape)
+
+    def condition(self, label: Int[Tensor, " b"] | None) -> Float[Tensor, "b classes"] | None:
+        """Labels as one-hot rows, checked; None of a model without labels."""
+        classes = self.config.num_classes
+        if classes == 0:
+            if label is not None:
+                raise InputError("label: this model was trained without labels: leave the label out")
+            return None
+        if label is None:
+            raise InputError(f"label: this model is conditional on {classes} classes: give a label for each image")
+        if label.device.type == "cpu" and len(label) and not 0 <= int(label.min()) <= int(label.max()) < classes:  # a GPU would have to be waited for
+            raise InputError(f"label: {int(label.min())} to {int(label.max())}: this model knows labels 0 to {classes - 1}")
+        return F.one_hot(label.to(self.device), classes).to(self.dtype)
+
+    @property
+    def device(self) -> torch.device:
+        return self.decoder.layers[0].dense.linear.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.decoder.layers[0].dense.linear.weight.dtype
+
+    def _through(self, x: Tensor, label: Tensor | None, index: Tensor, *, seed: int, stream: int) -> Decoded:
+        """Encode, draw one z for each image, decode."""
+        condition = self.condition(label)
+        mean, log_variance, _ = self.encoder(x, condition)
+        return self.decoder(mean + torch.exp(0.5 * log_variance) * self.draws(index, 1, seed=seed, stream=stream)[0], condition)
+
+    def _posterior(
+        self, x: Tensor, label: Tensor | None, index: Tensor, num: int, seed: int, start: int
+    ) -> tuple[Float[Tensor, "s b z"], Float[Tensor, "s b z"], Float[Tensor, "sb classes"] | None]:
+        """Mean and log variance of every sample's proposal (one for all samples, or one for each), and what the decoder is conditioned on."""
+        classes = self.config.num_classes
+        if classes == 0 or label is not None:
+            condition = self.condition(label)
+            mean, log_variance, _ = self.encoder(x, condition)
+            return mean[None], log_variance[None], None if condition is None else condition.repeat(num, 1)
+        drawn = self._drawn_labels(index, num, seed=seed, first=start).T
+        every = torch.eye(classes, device=self.device, dtype=self.dtype)
+        mean, log_variance, _ = self.encoder(x.repeat_interleave(classes, 0), every.repeat(len(x), 1))
+        row = drawn + classes * torch.arange(len(x), device=self.device)
+        return mean[row], log_variance[row], every[drawn.flatten()]
+
+    def _drawn_labels(self, index: Tensor, num: int, *, seed: int, first: int = 0) -> Int[Tensor, "b s"]:
+        uniform = noise.uniform(index, num, seed=seed, stream=_LABELS, first=first, dtype=torch.float64)
+        return (uniform * self.config.num_classes).long()
+
+    def _drawn(self, data: ImageData, rows: np.ndarray, seed: int) -> Float[Tensor, "b c h w"]:
+        """Images of the data as the networks are shown them."""
+        image, index = torch.from_numpy(np.array(data.image[rows])), torch.from_numpy(rows).to(self.device)
+        return self.observed(image, index, seed=seed, stream=_CALIBRATION + 1)
+
+    def _labels(self, data: ImageData, rows: np.ndarray) -> Int[Tensor, " b"] | None:
+        if self.config.num_classes == 0 or data.label is None:
+            return None
+        return torch.from_numpy(np.array(data.label[rows]))
+
+    def _check_shape(self, image: Tensor) -> None:
+        if tuple(image.shape[1:]) != self.config.image_shape:
+            raise InputError(f"image: it is {tuple(image.shape[1:])} where the model has {self.config.image_shape}: bring the images to that shape")
+
+    def _check_layers(self, layers: Collection[int]) -> None:
+        count = len(self.config.memory.slots)
+        if count == 0 and layers:
+            raise InputError("layer: this model has no memory: use a model trained with one")
+        if not all(0 <= layer < count for layer in layers):
+            raise InputError(f"layer: {list(layers)}: memories are in layers 0 (next to the data) to {count - 1}")

@@ -1,0 +1,159 @@
+"""The recognition network and the generative network with its memories (Li, Zhu and Zhang, ICML 2016, sections 3 and 4).
+
+Layers are numbered from the data up: layer 0 is next to the image in both networks, and layer i of one is as wide as layer i of the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ...memory import AttentionMemory
+from ...memory.attention import Fill
+from ...nets.conv import ConvStem, ConvTail
+from ...nets.mlp import Dense, glorot_linear
+from .config import MemVAEConfig
+
+_CONV_WIDTH = 32  # channels of the convolution next to the image
+
+Condition = Float[Tensor, "b classes"] | None
+"""One-hot labels, of a model that is conditional on them."""
+
+
+class Layer(NamedTuple):
+    """What one hidden layer computed: the normalised linear output where it was asked for, the output, and the weights of the slots."""
+
+    normalised: Tensor | None
+    output: Tensor
+    weights: Tensor | None
+
+
+class Encoded(NamedTuple):
+    """The posterior q(z | x), a diagonal normal, and the hidden layers it came from."""
+
+    mean: Float[Tensor, "b z"]
+    log_variance: Float[Tensor, "b z"]
+    layers: tuple[Layer, ...]
+
+
+class Decoded(NamedTuple):
+    """``raw``: logits, or means and log variances side by side, for every pixel; and the hidden layers they came from."""
+
+    raw: Float[Tensor, "b p"]
+    layers: tuple[Layer, ...]
+
+
+class Encoder(nn.Module):
+    """q(z | x): dense layers above the image, then mean and log variance. It never has a memory."""
+
+    def __init__(self, config: MemVAEConfig) -> None:
+        super().__init__()
+        if config.network == "conv":
+            self.stem: nn.Module = ConvStem(config.image_shape, width=_CONV_WIDTH)
+            seen = self.stem.out_dim
+        else:
+            self.stem, seen = nn.Flatten(), torch.Size(config.image_shape).numel()
+        widths = (seen + config.num_classes, *config.hidden)
+        self.layers = nn.ModuleList(Dense(below, above) for below, above in zip(widths, config.hidden, strict=False))
+        self.head = glorot_linear(widths[-1], config.latent_dim, heads=2)
+
+    def forward(self, image: Float[Tensor, "b c h w"], condition: Condition = None, *, normalised: bool = False) -> Encoded:
+        """``normalised`` keeps every layer's normalised linear output."""
+        layers, h = list[Layer](), self.seen(image, condition)
+        for dense in self.layers:
+            linear, h = dense.parts(h) if normalised else (None, dense(h))
+            layers.append(Layer(linear, h, None))
+        mean, log_variance = self.head(h).chunk(2, dim=1)
+        return Encoded(mean, log_variance, tuple(layers))
+
+    def calibrate(self, images: Iterable[tuple[Tensor, Condition]]) -> list[Encoded]:
+        """Set the statistics of every norm, layer after layer, to those of all images; returns the posteriors under them."""
+        h = (self.seen(image, condition) for image, condition in images)
+        for dense in self.layers:
+            h = iter(dense.calibrate(h))
+        return [Encoded(*self.head(chunk).chunk(2, dim=1), ()) for chunk in h]
+
+    def seen(self, image: Tensor, condition: Condition) -> Tensor:
+        """What the first layer sees."""
+        return _beside(self.stem(image), condition)
+
+
+class DecoderLayer(nn.Module):
+    """A dense layer and, where it has one, the memory that it reads."""
+
+    def __init__(self, in_dim: int, out_dim: int) -> None:
+        super().__init__()
+        self.dense = Dense(in_dim, out_dim)
+        self.memory: AttentionMemory | None = None
+
+    def forward(self, h: Tensor, *, normalised: bool = False, without: Fill | None = None) -> Layer:
+        linear, g = self.dense.parts(h) if normalised else (None, self.dense(h))
+        if self.memory is None:
+            return Layer(linear, g, None)
+        if without is not None:
+            return Layer(linear, self.memory(g, without=without), None)
+        weights, mix = self.memory.read(g)
+        return Layer(linear, self.memory.compose(g, mix), weights)
+
+
+class Decoder(nn.Module):
+    """p(x | z): from z down to the pixels."""
+
+    def __init__(self, config: MemVAEConfig) -> None:
+        super().__init__()
+        above = (*config.hidden[1:], config.latent_dim + config.num_classes)
+        self.layers = nn.ModuleList(DecoderLayer(wide, width) for wide, width in zip(above, config.hidden, strict=True))
+        channels, *size = config.image_shape
+        heads = 2 if config.output == "gaussian" else 1
+        if config.network == "conv":
+            self.head: nn.Module = nn.Sequential(ConvTail(config.hidden[0], (heads * channels, *size), width=_CONV_WIDTH), nn.Flatten())
+        else:
+            self.head = glorot_linear(config.hidden[0], torch.Size(config.image_shape).numel(), heads=heads)
+        for number in range(len(config.memory.slots)):  # drawn last, so that the same seed gives the same networks with memory and without
+            self.layers[number].memory = _memory(config, number)
+
+    def forward(
+        self,
+        z: Float[Tensor, "b z"],
+        condition: Condition = None,
+        *,
+        normalised: bool = False,
+        without: Collection[int] = (),
+        fill: Fill = "ones",
+    ) -> Decoded:
+        """``without`` names the layers whose memories are taken away, with ``fill`` in their place."""
+        h, layers = _beside(z, condition), list[Layer]()
+        for number in reversed(range(len(self.layers))):
+            layer: Layer = self.layers[number](h, normalised=normalised, without=fill if number in without else None)
+            layers.insert(0, layer)
+            h = layer.output
+        return Decoded(self.head(h), tuple(layers))
+
+    def below(self, h: Float[Tensor, "b d"], number: int) -> Float[Tensor, "b p"]:
+        """The raw output that follows from the output ``h`` of layer ``number``."""
+        for layer in reversed(list(self.layers)[:number]):
+            h = layer(h).output
+        raw: Tensor = self.head(h)
+        return raw
+
+    def calibrate(self, z: Sequence[tuple[Tensor, Condition]]) -> None:
+        """Set the statistics of every norm, layer after layer, to those of all latents."""
+        h = [_beside(chunk, condition) for chunk, condition in z]
+        for layer in reversed(list(self.layers)):
+            g = layer.dense.calibrate(h)
+            h = g if layer.memory is None else [layer.memory(chunk) for chunk in g]
+
+
+def _memory(config: MemVAEConfig, layer: int) -> AttentionMemory:
+    options = config.memory
+    return AttentionMemory(
+        config.hidden[layer], options.slots[layer], addressing=options.addressing, compose=options.compose, slot_std=options.slot_std
+    )
+
+
+def _beside(x: Tensor, condition: Condition) -> Tensor:
+    return x if condition is None else torch.cat([x, condition.to(x.dtype)], 1)
