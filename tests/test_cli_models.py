@@ -134,9 +134,22 @@ def test_an_interrupted_scoring_keeps_its_rows(here: Path, capsys: pytest.Captur
         raise evaluation.Interrupted([row])
 
     monkeypatch.setattr(evaluation, "evaluate", stopped)
-    code, out, _ = run("evaluate m --data digits --out rows.jsonl", capsys)
-    assert code == 130 and "1.5000" in out
+    code, out, err = run("evaluate m --data digits --out rows.jsonl", capsys)
+    assert code == 130 and "1.5000" in out and "scoring stopped; 1 score of what was seen" in err
     assert json.loads((here / "rows.jsonl").read_text())["value"] == 1.5
+
+
+def test_a_scoring_stopped_before_any_score_is_one_line(here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from memogen import evaluation
+
+    def stopped(*given: object, **options: object) -> list[object]:
+        raise evaluation.Interrupted([], "real data (digits test), 250 of 360")
+
+    monkeypatch.setattr(evaluation, "evaluate", stopped)
+    code, out, err = run("evaluate m --data digits --out rows.jsonl", capsys)
+    lines = [line for line in err.splitlines() if line.startswith("memogen:")]
+    assert (code, out) == (130, "") and not (here / "rows.jsonl").exists()
+    assert lines == ["memogen: scoring stopped at real data (digits test), 250 of 360; no score was finished"]
 
 
 def test_result_rows_are_reported(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

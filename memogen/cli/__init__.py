@@ -25,8 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = [word for word in words if word != "--debug"]
     try:
         return _run(words)
-    except KeyboardInterrupt:
-        print("\nmemogen: stopped", file=sys.stderr)
+    except KeyboardInterrupt as stopped:
+        print(f"\nmemogen: {stopped if str(stopped) else 'stopped'}", file=sys.stderr)
         return STOPPED
     except BrokenPipeError:  # the reader of our output has gone, as in `memogen data list | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

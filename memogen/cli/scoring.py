@@ -35,7 +35,7 @@ def evaluate(
 ) -> None:
     """Score a model's samples, or images of any origin, against a data set.
 
-    Ctrl-C prints and keeps what was computed until then.
+    Ctrl-C and SIGTERM print and keep what was computed until then.
     """
     subject = open_subject(model)
     choice = choose_data(data, model=model, folder=folder)
@@ -77,7 +77,9 @@ def _judge(extractor: str | None, compared: Any) -> str:
 
 
 def _keep(rows: Sequence[Row], model: str, seed: int, out: Path | None) -> None:
-    """Print the rows as a table, and append them where they belong."""
+    """Print the rows as a table, and append them where they belong; without rows nothing is printed or written."""
+    if not rows:
+        return
     from memogen.evaluation.rows import append_rows
     from memogen.report.text import in_columns
 
@@ -89,7 +91,7 @@ def _keep(rows: Sequence[Row], model: str, seed: int, out: Path | None) -> None:
     print(in_columns(texts, right=1))
     whose = _origin(model, seed)
     target = out or (Path(model).expanduser() / "results.jsonl" if "recipe" in whose else None)
-    if target is not None and rows:
+    if target is not None:
         append_rows(target, [{**whose, **row} for row in rows])
         print(f"appended to {target}")
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -22,7 +20,7 @@ from memogen.evaluation.reference import Reference, default_cache, shuffled
 from memogen.evaluation.rows import Interrupted, Row, append_rows
 from memogen.evaluation.scores import SCORES, Comparison, Result, Score
 from memogen.evaluation.stream import Source, Watch, device_of, image_source, model_source, sample_stream
-from memogen.training.stopping import StopRequest, stop_requests
+from memogen.evaluation.work import Work, stopping
 from memogen.types import GenerativeModel, ImageData, InputError
 
 __all__ = ["METRICS", "Interrupted", "Row", "ScoreConfig", "ScoreEvaluator", "append_rows", "evaluate", "sample_stream", "score_images"]
@@ -75,7 +73,7 @@ def evaluate(
     ``extractor`` is a name of a shipped classifier or any :class:`~memogen.evaluation.features.Extractor`, on the device it is to run on.
     Sample i depends on (seed, i) alone. ``train`` holds the model's training images, for the metrics that look for copies or train a classifier.
     With ``processes=Processes.joined()``, called on every process, each draws its share and all return the same rows.
-    Ctrl-C raises :class:`~memogen.evaluation.rows.Interrupted`, which holds the rows of what was seen.
+    Ctrl-C and SIGTERM raise :class:`~memogen.evaluation.rows.Interrupted`, which holds the rows of what was seen.
     """
     config = ScoreConfig(tuple(metrics), num_samples, seed, batch_size, progress=progress, processes=processes or Processes())
     job = _Job(data, train, _extractor(extractor), config, {"seed": seed})
@@ -134,54 +132,56 @@ class _Job:
     variant: str | None = None
 
     def rows(self, source: Source, subject: GenerativeModel | ImageData) -> list[Row]:
-        """All rows; on Ctrl-C, :class:`Interrupted` with those there are."""
-        began, rows = time.perf_counter(), list[Row]()
+        """All rows; on Ctrl-C or SIGTERM, :class:`Interrupted` with those there are."""
+        began, rows, bar = time.perf_counter(), list[Row](), Bar(shown=self.config.progress and self.config.processes.rank == 0)
         try:
-            with Bar(shown=self.config.progress and self.config.processes.rank == 0) as bar:
-                for result in self._results(source, subject, bar):
+            with stopping() as stop, bar:
+                for result in self._results(source, subject, Work(self.config.processes, bar, stop)):
                     rows.append({**self._row(result), "seconds": time.perf_counter() - began})
         except KeyboardInterrupt as stopped:
-            raise Interrupted(rows) from stopped
+            raise Interrupted(rows, str(stopped) or bar.where) from stopped
         return rows
 
-    def _results(self, source: Source, subject: GenerativeModel | ImageData, bar: Bar) -> Iterator[Result]:
+    def _results(self, source: Source, subject: GenerativeModel | ImageData, work: Work) -> Iterator[Result]:
         shared, by_label = ([name for name in self.config.metrics if name in known] for known in (SCORES, LABELLED))
         if shared:
-            yield from self._streamed(shared, source, bar)
+            yield from self._streamed(shared, source, work)
         if by_label:
-            yield from self._labelled(by_label, subject, bar)
+            yield from self._labelled(by_label, subject, work)
 
-    def _labelled(self, names: list[str], subject: GenerativeModel | ImageData, bar: Bar) -> Iterator[Result]:
+    def _labelled(self, names: list[str], subject: GenerativeModel | ImageData, work: Work) -> Iterator[Result]:
         from memogen.evaluation.labelled import RESULTS, Labelled  # here, so that `python -m memogen.evaluation.classifiers` is not imported twice
 
-        given = Labelled(subject, self.data, self.train, self._watch(bar), self.config.num_samples, self.config.seed)
+        given = Labelled(subject, self.data, self.train, self._watch(work), self.config.num_samples, self.config.seed)
         for name in names:
             yield from RESULTS[name](given)
 
-    def _streamed(self, names: list[str], source: Source, bar: Bar) -> Iterator[Result]:
-        """The scores that share one stream. A wish to stop ends the stream after its batch, and then the scoring after what was seen."""
-        num, seen, stopped = self.config.num_samples, 0, False
-        comparison = self._comparison(bar)
+    def _streamed(self, names: list[str], source: Source, work: Work) -> Iterator[Result]:
+        """The scores that share one stream. A wish to stop ends the stream, but never within a batch, and the scoring after what was seen."""
+        num, seen, stopped = self.config.num_samples, 0, ""
+        comparison = self._comparison(work)
         scores = [SCORES[name](comparison) for name in names]
-        with _stops() as request:
-            for part in self._watch(bar)(source, num):
-                for score in scores:
-                    score.update(part)
-                seen += len(part)
-                if stopped := self.config.processes.any(request.made):
-                    break
+        try:
+            for part in self._watch(work)(source, num):
+                with work.stop.held():
+                    for score in scores:
+                        score.update(part)
+                    seen += len(part)
+                work.stop.look()
+        except KeyboardInterrupt:
+            stopped = f"samples, {seen:,} of {num:,}"
         for score in scores:
             yield from score.results() if seen == num else _unfinished(score, seen)
         if stopped:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(stopped)
 
-    def _watch(self, bar: Bar) -> Watch:
-        return Watch(self.extractor, self.config.batch_size, bar, self.config.processes, probabilities="is" in self.config.metrics)
+    def _watch(self, work: Work) -> Watch:
+        return Watch(self.extractor, self.config.batch_size, work, probabilities="is" in self.config.metrics)
 
-    def _comparison(self, bar: Bar) -> Comparison:
+    def _comparison(self, work: Work) -> Comparison:
         config, device = self.config, device_of(self.extractor)
         reference, training = (
-            None if data is None else Reference(data, self.extractor, config.cache, device, bar, config.processes) for data in (self.data, self.train)
+            None if data is None else Reference(data, self.extractor, config.cache, device, work) for data in (self.data, self.train)
         )
         assert reference is not None, "there are always data to compare with"
         return Comparison(config.num_samples, reference, training, config.seed)
@@ -207,11 +207,6 @@ def _unfinished(score: Score, seen: int) -> list[Result]:
     except InputError:
         return []
     return [replace(result, protocol={"num_samples": seen, **result.protocol, "interrupted": True}) for result in found]
-
-
-def _stops() -> AbstractContextManager[StopRequest]:
-    """Ctrl-C as a wish; where somebody else listens for it already, such as a training that this is part of, it stays theirs."""
-    return stop_requests() if signal.getsignal(signal.SIGINT) is signal.default_int_handler else nullcontext(StopRequest())
 
 
 def _extractor(extractor: Extractor | str) -> Extractor:

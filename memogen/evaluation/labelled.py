@@ -57,12 +57,10 @@ class Labelled:
 
     def _drawn(self, model: GenerativeModel, label: int, counts: list[int]) -> Tensor:
         """Images of one class; no two classes share noise."""
-        draw, first, watch = model_source(model, seed=self.seed, label=label), sum(counts[:label]), self.watch
-        watch.bar.stage(f"samples of class {label}", counts[label])
+        draw, first, work = model_source(model, seed=self.seed, label=label), sum(counts[:label]), self.watch.work
         parts = []
-        for turn in watch.processes.turns(counts[label], watch.batch_size):
-            parts.append(watch.processes.gather(draw(first + turn.start, turn.num), turn).cpu())
-            watch.bar.advance(turn.total)
+        for turn in work.rounds(f"samples of class {label}", counts[label], self.watch.batch_size):
+            parts.append(work.processes.gather(draw(first + turn.start, turn.num), turn).cpu())
         return torch.cat(parts)
 
 

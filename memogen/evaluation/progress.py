@@ -19,21 +19,32 @@ class Rate(ProgressColumn):
 
 
 class Bar:
-    """``with Bar() as bar``: name each stage and its length, then advance it. Silent where standard error is no terminal."""
+    """``with Bar() as bar``: name each stage and its length, then advance it. Silent where standard error is no terminal.
+
+    ``where`` says in words how far the work is, also while nothing is shown.
+    """
 
     def __init__(self, *, shown: bool = True) -> None:
         console = Console(stderr=True)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TextColumn("left"), TimeRemainingColumn())
         self._progress = Progress(*columns, console=console, transient=True, disable=not (shown and sys.stderr.isatty()))
         self._task = self._progress.add_task("", total=None)
+        self._name, self._done, self._total = "", 0, 0
 
     def stage(self, name: str, total: int) -> None:
         """Begin the next part of the work."""
         self._progress.reset(self._task, description=name, total=total)
+        self._name, self._done, self._total = name, 0, total
 
     def advance(self, num: int) -> None:
         """So many more are done."""
         self._progress.advance(self._task, num)
+        self._done += num
+
+    @property
+    def where(self) -> str:
+        """The stage and how much of it is done; empty before the first."""
+        return f"{self._name}, {self._done:,} of {self._total:,}" if self._name else ""
 
     def __enter__(self) -> Bar:
         self._progress.start()

@@ -20,9 +20,8 @@ from torch import Tensor
 from memogen.data.cache import cache_root
 from memogen.evaluation.features import Extractor
 from memogen.evaluation.fid import FeatureStatistics
-from memogen.evaluation.processes import Processes
-from memogen.evaluation.progress import Bar
 from memogen.evaluation.stream import image_source
+from memogen.evaluation.work import Work
 from memogen.types import ImageData, InputError
 
 BLOCK = 250  # images at a time wherever real data are read: fixed, so that a cached number is the number computed afresh
@@ -32,15 +31,14 @@ BLOCK = 250  # images at a time wherever real data are read: fixed, so that a ca
 class Reference:
     """Real data as one extractor sees them. ``cache`` None keeps statistics in memory only, and so does data without a digest.
 
-    ``device`` is where the extractor lives; ``bar`` shows how far the reading is. Several ``processes`` read in turns.
+    ``device`` is where the extractor lives; ``work`` says who reads and who watches.
     """
 
     data: ImageData
     extractor: Extractor
     cache: Path | None = None
     device: torch.device | str = "cpu"
-    bar: Bar | None = None
-    processes: Processes = field(default_factory=Processes)
+    work: Work = field(default_factory=Work)
     _known: dict[int, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)  # features read so far, by seed
 
     @property
@@ -52,7 +50,7 @@ class Reference:
         """Mean and covariance of the features of all the data, from the cache where they are known."""
         path = self._path()
         found = _read(path)
-        if not self.processes.any(found is None) and found is not None:  # a process that has none needs all others to read with it
+        if not self.work.processes.any(found is None) and found is not None:  # a process that has none needs all others to read with it
             return found
         found = self._measure()
         _write(found, path)
@@ -81,13 +79,11 @@ class Reference:
         return statistics or FeatureStatistics(0)
 
     def _extract(self, order: Int[np.ndarray, " n"]) -> Iterator[Float[Tensor, "b f"]]:
-        bar, read = self.bar or Bar(shown=False), image_source(self.data, order)
-        bar.stage("real data", len(order))
-        for turn in self.processes.turns(len(order), BLOCK):
+        read = image_source(self.data, order)
+        for turn in self.work.rounds(f"real data ({self.data.name} {self.data.split})", len(order), BLOCK):
             with torch.no_grad():
                 features = self.extractor.features(read(turn.start, turn.num).to(self.device)).cpu()
-            bar.advance(turn.total)
-            yield self.processes.gather(features, turn)
+            yield self.work.processes.gather(features, turn)
 
     def _path(self) -> Path | None:
         if self.cache is None or not self.data.digest:

@@ -11,13 +11,14 @@ Row = dict[str, object]
 
 
 class Interrupted(KeyboardInterrupt):
-    """A scoring was stopped by Ctrl-C; ``rows`` holds what was computed: append them, then raise on.
+    """A scoring was stopped by Ctrl-C or SIGTERM; ``rows`` holds what was computed: append them, then raise on.
 
-    A row over fewer samples than were asked for says so: its protocol has their true number and ``interrupted``.
+    A row over fewer samples than were asked for says so: its protocol has their true number and ``interrupted``. ``where`` names the stage.
     """
 
-    def __init__(self, rows: list[Row]) -> None:
-        super().__init__(f"scoring stopped; {len(rows)} scores of what was seen until then")
+    def __init__(self, rows: list[Row], where: str = "") -> None:
+        kept = f"{len(rows)} score{'s' * (len(rows) > 1)} of what was seen until then" if rows else "no score was finished"
+        super().__init__(f"scoring stopped{' at ' if where else ''}{where}; {kept}")
         self.rows = rows
 
 

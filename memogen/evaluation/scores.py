@@ -16,7 +16,6 @@ from memogen.evaluation.inception_score import InceptionScore
 from memogen.evaluation.kid import check_pairs, kernel_distance
 from memogen.evaluation.mifid import THRESHOLD, MemorisationDistance, penalised
 from memogen.evaluation.prdc import check_counts, prdc
-from memogen.evaluation.progress import Bar
 from memogen.evaluation.reference import Reference, shuffled
 from memogen.evaluation.stream import Seen, image_source
 from memogen.types import InputError
@@ -188,7 +187,7 @@ class Copies:
         self.image.add(seen.image)
 
     def results(self) -> list[Result]:
-        bar = self.training.bar or Bar(shown=False)
+        bar = self.training.work.bar
         bar.stage("nearest training images", 2 * len(self.training.data))
         pixels = pixel_check(self.image.rows, self.real_image, self.training.data, advance=bar.advance)
         features = distance_check(self.features.rows, self.real, self.known.split(1000), advance=bar.advance)

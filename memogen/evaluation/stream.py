@@ -12,8 +12,8 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from memogen.evaluation.features import Extractor, ReadsLogits
-from memogen.evaluation.processes import Processes, Turn
-from memogen.evaluation.progress import Bar
+from memogen.evaluation.processes import Turn
+from memogen.evaluation.work import Work
 from memogen.types import GenerativeModel, ImageData, to_uint8
 
 Source = Callable[[int, int], Tensor]
@@ -68,21 +68,18 @@ def sample_stream(model: GenerativeModel, num: int, *, seed: int = 0, batch_size
 
 @dataclass(frozen=True)
 class Watch:
-    """How a stream is looked at: through ``extractor``, ``batch_size`` images at a time, by the ``processes`` in turns, shown by ``bar``."""
+    """How a stream is looked at: through ``extractor``, ``batch_size`` images at a time, as ``work`` goes on."""
 
     extractor: Extractor
     batch_size: int
-    bar: Bar
-    processes: Processes = field(default_factory=Processes)
+    work: Work = field(default_factory=Work)
     probabilities: bool = True
 
     def __call__(self, source: Source, num: int) -> Iterator[Seen]:
         """Images 0 to num - 1 as the scores see them, in order; every process sees all of them."""
         device = device_of(self.extractor)
-        self.bar.stage("samples", num)
-        for turn in self.processes.turns(num, self.batch_size):
+        for turn in self.work.rounds("samples", num, self.batch_size):
             yield self._gathered(self._look(source(turn.start, turn.num).to(device)), turn)
-            self.bar.advance(turn.total)
 
     @torch.no_grad()
     def _look(self, image: Tensor) -> Seen:
@@ -94,7 +91,7 @@ class Watch:
 
     def _gathered(self, seen: Seen, turn: Turn) -> Seen:
         rows = (seen.image, seen.features, seen.probabilities)
-        return Seen(*(None if each is None else self.processes.gather(each, turn) for each in rows))  # type: ignore[arg-type]
+        return Seen(*(None if each is None else self.work.processes.gather(each, turn) for each in rows))  # type: ignore[arg-type]
 
 
 @contextmanager

@@ -12,7 +12,6 @@ from memogen.evaluation import classifier, evaluate, score_images
 from memogen.evaluation.accuracy import EPOCHS, fitting_capacity, label_accuracy, reverse_accuracy
 from memogen.evaluation.classifiers import ClassifierRecipe
 from memogen.evaluation.labelled import Labelled, capacity_results, class_counts, reverse_results
-from memogen.evaluation.progress import Bar
 from memogen.evaluation.stream import Watch
 from memogen.types import ImageData, InputError
 from tests.evaluation.conftest import Moments
@@ -33,7 +32,7 @@ def test() -> ImageData:
 
 def given(subject: Recalling | ImageData, data: ImageData, train: ImageData | None, num: int, *, seed: int = 0, batch_size: int = 250) -> Labelled:
     """With a small student: what it learns is not the question."""
-    return Labelled(subject, data, train, Watch(classifier("digits"), batch_size, Bar(shown=False)), num, seed, QUICK)
+    return Labelled(subject, data, train, Watch(classifier("digits"), batch_size), num, seed, QUICK)
 
 
 def test_a_model_that_errs_every_fifth_time_is_right_as_often(test: ImageData) -> None:
