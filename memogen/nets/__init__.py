@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+from memogen.nets.class_dcgan import ClassDCGANCritic, ClassDCGANGenerator
+from memogen.nets.class_resnet import ClassResNetCritic, ClassResNetGenerator
 from memogen.nets.dcgan import DCGANCritic, DCGANGenerator
 from memogen.nets.resnet import ResNetCritic, ResNetGenerator
 
-__all__ = ["DCGANCritic", "DCGANGenerator", "ResNetCritic", "ResNetGenerator"]
+__all__ = [
+    "ClassDCGANCritic",
+    "ClassDCGANGenerator",
+    "ClassResNetCritic",
+    "ClassResNetGenerator",
+    "DCGANCritic",
+    "DCGANGenerator",
+    "ResNetCritic",
+    "ResNetGenerator",
+]
