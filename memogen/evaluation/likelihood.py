@@ -5,69 +5,83 @@ log p(x) is estimated by log 1/k sum_j w_j with w_j = p(x, z_j) / q(z_j | x). Th
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from memogen.evaluation.processes import Processes
-from memogen.evaluation.progress import Bar
 from memogen.evaluation.stream import device_of
+from memogen.evaluation.work import Work
 from memogen.noise import bits
-from memogen.types import ImageData, InputError, LikelihoodModel
+from memogen.types import ImageData, InputError, LikelihoodModel, Pixels
 
-CHUNK = 1000  # importance samples at a time, for one image: memory is bounded by this
+CHUNK = 1000  # importance samples at a time on a CPU: memory is bounded by this
+GPU_CHUNK = 20_000
 _STREAM = 7003  # a stream of counted noise that no training uses
 
 
+@runtime_checkable
+class AddressedWeights(Protocol):
+    """A likelihood model whose samples ``start``, ``start`` + 1, ... of an image are functions of (``seed``, the image's ``index``, their number)."""
+
+    def log_weights(self, image: Pixels, *, num_samples: int, seed: int, start: int, index: Tensor) -> Float[Tensor, "s b"]: ...
+
+
 class WeightSums:
-    """The sums of one image's weights and of their squares, streamed in logarithms; float64."""
+    """The sums of weights over samples and of their squares, streamed in logarithms; float64, one of each for every image."""
 
     def __init__(self) -> None:
         self.count = 0
-        self._first, self._second = -math.inf, -math.inf  # log sum w, log sum w^2
-        self._logs = 0.0
+        self._first = self._second = torch.tensor(-math.inf, dtype=torch.float64)  # log sum w, log sum w^2
+        self._logs = torch.zeros((), dtype=torch.float64)
 
-    def update(self, log_weights: Float[Tensor, " s"]) -> None:
+    def update(self, log_weights: Float[Tensor, "s ..."]) -> None:
         """Add more weights."""
         log_w = log_weights.detach().to("cpu", torch.float64)
         if torch.isnan(log_w).any() or (log_w == torch.inf).any():
             raise InputError("log-likelihood: a log weight is nan or infinite: the model is broken, or has diverged in training")
         self.count += len(log_w)
-        self._logs += float(log_w.sum())
-        self._first = _logaddexp(self._first, float(log_w.logsumexp(0)))
-        self._second = _logaddexp(self._second, float((2 * log_w).logsumexp(0)))
+        self._logs = self._logs + log_w.sum(0)
+        self._first = torch.logaddexp(self._first, log_w.logsumexp(0))
+        self._second = torch.logaddexp(self._second, (2 * log_w).logsumexp(0))
 
     @property
-    def log_mean(self) -> float:
+    def log_mean(self) -> Float[Tensor, "*b"]:
         """The estimate of log p(x)."""
         return self._first - math.log(self.count)
 
     @property
-    def mean_log(self) -> float:
+    def mean_log(self) -> Float[Tensor, "*b"]:
         """The estimate of the evidence lower bound: the mean of the log weights."""
         return self._logs / self.count
 
     @property
-    def effective(self) -> float:
+    def effective(self) -> Float[Tensor, "*b"]:
         """The effective sample size (sum w)^2 / sum w^2, between 1 and the count (Kong 1992); 0 where all weights are zero."""
-        return math.exp(2 * self._first - self._second) if self._first > -math.inf else 0.0
+        return (2 * self._first - self._second).exp().nan_to_num(nan=0.0)
 
     @property
-    def error(self) -> float:
+    def error(self) -> Float[Tensor, "*b"]:
         """The standard error of ``log_mean`` by the delta method: that of the mean weight over the mean weight. nan for one sample."""
-        if self.count < 2 or not self.effective:
-            return math.nan
-        return math.sqrt(max(0.0, self.count / self.effective - 1) / (self.count - 1))
+        if self.count < 2:
+            return torch.full_like(self._first, math.nan)
+        spread = (self.count / self.effective - 1).clamp_min(0) / (self.count - 1)
+        return spread.sqrt().where(self.effective > 0, math.nan)
 
 
 @dataclass(frozen=True)
 class Likelihood:
-    """Per image, and per number of samples in ``at``: the log-likelihood in nats, its standard error, the effective sample size, the ELBO."""
+    """Per image, and per number of samples in ``at``: the log-likelihood in nats, its standard error, the effective sample size, the ELBO.
+
+    ``chunk`` is None where the samples do not depend on how many are drawn at a time.
+    """
 
     at: tuple[int, ...]
     log_likelihood: Float[np.ndarray, "n at"]
@@ -75,7 +89,7 @@ class Likelihood:
     effective: Float[np.ndarray, "n at"]
     bound: Float[np.ndarray, "n at"]
     seed: int = 0
-    chunk: int = CHUNK
+    chunk: int | None = None
 
     @property
     def value(self) -> float:
@@ -102,8 +116,17 @@ class Likelihood:
     def protocol(self) -> dict[str, object]:
         """What a result row says."""
         curve = {str(k): {"nats": float(self.log_likelihood[:, i].mean()), **_spread_of(self.effective[:, i])} for i, k in enumerate(self.at)}
-        shared = {"importance_samples": self.at[-1], "num_samples": len(self.log_likelihood), "seed": self.seed, "chunk": self.chunk}
+        shared = {"importance_samples": self.at[-1], "num_samples": len(self.log_likelihood), "seed": self.seed}
+        shared |= {} if self.chunk is None else {"chunk": self.chunk}
         return {**shared, "sampling_error": _plain(self.sampling_error), "elbo": self.elbo, "by_importance_samples": curve, "unit": "nats"}
+
+
+class LikelihoodInterrupted(KeyboardInterrupt):
+    """A wish to stop came before the last image; ``found`` holds the estimates of those before it, None where there are none."""
+
+    def __init__(self, found: Likelihood | None) -> None:
+        super().__init__(f"log-likelihood, {0 if found is None else len(found.log_likelihood):,} images")
+        self.found = found
 
 
 @torch.no_grad()
@@ -114,37 +137,72 @@ def log_likelihood(
     num_samples: int = 5000,
     at: Sequence[int] = (),
     seed: int = 0,
-    chunk: int = CHUNK,
-    progress: bool = False,
-    processes: Processes | None = None,
+    chunk: int | None = None,
+    work: Work | None = None,
 ) -> Likelihood:
     """Estimate log p(x) of every image of ``data`` from ``num_samples`` importance samples, in bounded memory.
 
-    Image i's samples are a function of (``seed``, i) alone: torch's generator is set for each ``chunk`` of them, and put back at the end. ``at``
-    are the numbers of samples, besides the last, at which all is told; by default the powers of ten. The images are taken as they are: binarise
-    them first where the model wants it.
+    Image i's samples are a function of (``seed``, i) alone. A model of :class:`AddressedWeights` draws them so by itself; for any other torch's
+    generator is set for each ``chunk`` of them, and put back at the end. ``at`` are the numbers of samples, besides the last, at which all is
+    told; by default the powers of ten. ``chunk`` (default :data:`CHUNK`, on a GPU :data:`GPU_CHUNK`) bounds the samples that are drawn together.
+    The images are taken as they are: binarise them first where the model wants it. Raises :class:`LikelihoodInterrupted` where ``work`` is stopped.
     """
-    stops = _stops(num_samples, at)
-    processes, found = processes or Processes(), list[Tensor]()
-    with Bar(shown=progress and processes.rank == 0) as bar, torch.random.fork_rng(devices=_cuda(model)):
-        bar.stage("log-likelihood", len(data))
-        for turn in processes.turns(len(data), 1):
-            found.append(processes.gather(_image(model, data, turn.start, stops, seed, chunk), turn))
-            bar.advance(turn.total)
+    stops, device, work = _stops(num_samples, at), device_of(model), work or Work()
+    addressed, found = _is_addressed(model), list[Tensor]()
+    chunk = chunk or (GPU_CHUNK if device.type == "cuda" and addressed else CHUNK)
+    estimate = _addressed if addressed else _seeded
+    shared = (tuple(stops), seed, None if addressed else chunk)
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            for turn in work.rounds("log-likelihood", len(data), max(1, chunk // stops[-1]) if addressed else 1):
+                rows = np.arange(turn.start, turn.start + turn.num)
+                image = torch.from_numpy(np.array(data.image[rows])).to(device)
+                found.append(work.processes.gather(estimate(model, image, rows, stops, seed, chunk), turn))
+    except KeyboardInterrupt as stopped:
+        raise LikelihoodInterrupted(_gathered(found, *shared) if found else None) from stopped
+    return _gathered(found, *shared)
+
+
+def _gathered(found: list[Tensor], at: tuple[int, ...], seed: int, chunk: int | None) -> Likelihood:
     table = torch.cat(found).numpy()
-    return Likelihood(tuple(stops), table[:, 0], table[:, 1], table[:, 2], table[:, 3], seed, chunk)
+    return Likelihood(at, table[:, 0], table[:, 1], table[:, 2], table[:, 3], seed, chunk)
 
 
-def _image(model: LikelihoodModel, data: ImageData, number: int, stops: list[int], seed: int, chunk: int) -> Float[Tensor, "1 4 at"]:
-    """One image's estimates at each stop."""
-    image = torch.from_numpy(np.array(data.image[number : number + 1])).to(device_of(model))
+def _is_addressed(model: LikelihoodModel) -> bool:
+    """By the arguments, which a protocol cannot be asked for."""
+    return {"seed", "start", "index"} <= set(inspect.signature(model.log_weights).parameters)
+
+
+def _addressed(model: LikelihoodModel, image: Tensor, rows: np.ndarray, stops: list[int], seed: int, chunk: int) -> Float[Tensor, "b 4 at"]:
+    """The images' estimates at each stop, from samples that the model addresses."""
+    assert isinstance(model, AddressedWeights)
+    index = torch.from_numpy(rows).to(image.device)
+
+    def draw(first: int, size: int) -> Tensor:
+        return model.log_weights(image, num_samples=size, seed=seed, start=first, index=index)
+
+    return _told(draw, stops, max(1, chunk // len(rows)))
+
+
+def _seeded(model: LikelihoodModel, image: Tensor, rows: np.ndarray, stops: list[int], seed: int, chunk: int) -> Float[Tensor, "b 4 at"]:
+    """One image's estimates at each stop, from samples of torch's generator."""
+    parts = count()
+
+    def draw(first: int, size: int) -> Tensor:
+        torch.manual_seed(int(bits(torch.from_numpy(rows), 1, seed=seed, stream=_STREAM + next(parts))) % 2**63)
+        return model.log_weights(image, num_samples=size)
+
+    return _told(draw, stops, chunk)
+
+
+def _told(draw: Callable[[int, int], Tensor], stops: list[int], chunk: int) -> Float[Tensor, "b 4 at"]:
+    """All weights through the sums, looked at on the way."""
     sums, rows = WeightSums(), []
-    for part, size in enumerate(_sizes(stops, chunk)):
-        torch.manual_seed(int(bits(torch.tensor([number]), 1, seed=seed, stream=_STREAM + part)) % 2**63)
-        sums.update(model.log_weights(image, num_samples=size)[:, 0])
+    for size in _sizes(stops, chunk):
+        sums.update(draw(sums.count, size))
         if sums.count in stops:
-            rows.append([sums.log_mean, sums.error, sums.effective, sums.mean_log])
-    return torch.tensor(rows, dtype=torch.float64).T[None]
+            rows.append(torch.stack([sums.log_mean, sums.error, sums.effective, sums.mean_log], 1))
+    return torch.stack(rows, 2)
 
 
 def _stops(num_samples: int, at: Sequence[int]) -> list[int]:
@@ -164,10 +222,6 @@ def _sizes(stops: list[int], chunk: int) -> Iterator[int]:
             yield step
 
 
-def _logaddexp(a: float, b: float) -> float:
-    return float(np.logaddexp(a, b))
-
-
 def _spread_of(effective: np.ndarray) -> dict[str, float]:
     return {"effective_mean": float(effective.mean()), "effective_least": float(effective.min())}
 
@@ -175,8 +229,3 @@ def _spread_of(effective: np.ndarray) -> dict[str, float]:
 def _plain(value: float) -> float | None:
     """A number as JSON can hold it."""
     return value if math.isfinite(value) else None
-
-
-def _cuda(model: LikelihoodModel) -> list[torch.device]:
-    device = device_of(model)
-    return [device] if device.type == "cuda" else []

@@ -10,10 +10,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
-from memogen.evaluation.likelihood import WeightSums, log_likelihood
+from memogen import noise
+from memogen.evaluation.likelihood import LikelihoodInterrupted, WeightSums, log_likelihood
 from memogen.types import InputError, LikelihoodModel
-from tests.evaluation.linear_gaussian import LinearGaussian, floats, pictures
+from tests.evaluation.linear_gaussian import LATENT, LinearGaussian, floats, pictures
 
 DATA = pictures(40)
 EXACT = LinearGaussian().exact(floats(torch.from_numpy(DATA.image))).numpy()
@@ -70,20 +72,64 @@ def test_streamed_sums_are_those_of_the_whole(size: int, chunk: int, shift: floa
     for part in log_w.split(chunk):
         sums.update(part)
     weights = (log_w - shift).exp().numpy()
-    assert sums.log_mean == pytest.approx(math.log(weights.mean()) + shift, abs=1e-9)
-    assert sums.effective == pytest.approx(weights.sum() ** 2 / (weights**2).sum(), rel=1e-9)
-    assert sums.error == pytest.approx(weights.std(ddof=1) / math.sqrt(size) / weights.mean(), rel=1e-6)
-    assert sums.mean_log == pytest.approx(float(log_w.mean()), abs=1e-9)
+    assert float(sums.log_mean) == pytest.approx(math.log(weights.mean()) + shift, abs=1e-9)
+    assert float(sums.effective) == pytest.approx(weights.sum() ** 2 / (weights**2).sum(), rel=1e-9)
+    assert float(sums.error) == pytest.approx(weights.std(ddof=1) / math.sqrt(size) / weights.mean(), rel=1e-6)
+    assert float(sums.mean_log) == pytest.approx(float(log_w.mean()), abs=1e-9)
 
 
 def test_weights_may_be_zero_but_not_nan() -> None:
     sums = WeightSums()
     sums.update(torch.full((3,), -torch.inf))
-    assert sums.effective == 0.0 and math.isnan(sums.error)
+    assert float(sums.effective) == 0.0 and torch.isnan(sums.error)
     sums.update(torch.tensor([0.0, -torch.inf]))
-    assert sums.log_mean == pytest.approx(-math.log(5)) and sums.effective == pytest.approx(1.0)
+    assert float(sums.log_mean) == pytest.approx(-math.log(5)) and float(sums.effective) == pytest.approx(1.0)
     with pytest.raises(InputError, match="nan or infinite"):
         sums.update(torch.tensor([torch.nan]))
+
+
+class Addressed(LinearGaussian):
+    """The same with counted samples, as a MEM-VAE has them."""
+
+    def log_weights(self, image: Tensor, *, num_samples: int, seed: int, start: int, index: Tensor) -> Tensor:
+        self.asked.append(num_samples * len(image))
+        x = floats(image)
+        eps = noise.normal(index, num_samples * LATENT, seed=seed, first=start * LATENT, dtype=torch.float64).view(len(x), num_samples, LATENT)
+        scale = torch.linalg.cholesky(self.covariance * self.width**2)
+        z = self.posterior_mean(x) + (eps @ scale.T).transpose(0, 1)
+        return self.log_joint(x, z) - torch.distributions.MultivariateNormal(self.posterior_mean(x), scale_tril=scale).log_prob(z)
+
+
+def test_addressed_samples_do_not_depend_on_how_many_are_drawn_at_a_time() -> None:
+    whole, small, wide = (log_likelihood(Addressed(), DATA, num_samples=90, chunk=chunk) for chunk in (None, 7, 1000))
+    for other in (small, wide):
+        np.testing.assert_allclose(other.log_likelihood, whole.log_likelihood, rtol=1e-12)
+        np.testing.assert_allclose(other.error, whole.error, rtol=1e-9)
+    assert "chunk" not in whole.protocol
+    deviation = (whole.log_likelihood[:, -1] - EXACT) / whole.error[:, -1]
+    assert np.abs(deviation).max() < 4 and 0.6 < deviation.std() < 1.5
+
+
+def test_images_share_a_call_within_the_same_bound_of_memory() -> None:
+    one, many = Addressed(), Addressed()
+    found = log_likelihood(one, DATA, num_samples=1)
+    log_likelihood(many, DATA, num_samples=2500, chunk=1000)
+    assert one.asked == [40] and max(many.asked) == 1000 and sum(many.asked) == 40 * 2500
+    assert np.isnan(found.error).all() and found.effective.tolist() == [[1.0]] * 40
+
+
+def test_what_was_computed_before_a_stop_is_kept() -> None:
+    class Stopping(LinearGaussian):
+        def log_weights(self, image: Tensor, *, num_samples: int) -> Tensor:
+            if len(self.asked) == 6:  # three images, each in two parts
+                raise KeyboardInterrupt
+            return super().log_weights(image, num_samples=num_samples)
+
+    with pytest.raises(LikelihoodInterrupted) as caught:
+        log_likelihood(Stopping(), DATA, num_samples=10)
+    whole = log_likelihood(LinearGaussian(), DATA, num_samples=10)
+    assert caught.value.found is not None
+    np.testing.assert_array_equal(caught.value.found.log_likelihood, whole.log_likelihood[:3])
 
 
 def test_a_protocol_tells_everything_and_is_json() -> None:

@@ -12,6 +12,7 @@ import torch.distributed as dist
 from memogen.data import load
 from memogen.evaluation import Processes, evaluate
 from memogen.evaluation.likelihood import log_likelihood
+from memogen.evaluation.work import Work
 from tests.evaluation.linear_gaussian import LinearGaussian, pictures
 from tests.evaluation.toys import EVERYTHING, Recalling, noise, small_gan
 
@@ -23,7 +24,7 @@ def scores(processes: Processes, *, batch_size: int = 50) -> dict[str, float]:
     digits = load("digits", split="test", progress=False)
     rows += evaluate(Recalling(digits, wrong=5), digits, metrics=("accuracy",), num_samples=57, **shared)  # type: ignore[arg-type]
     found = {str(row["metric"]): float(str(row["value"])) for row in rows}
-    likelihood = log_likelihood(LinearGaussian(), pictures(5), num_samples=30, processes=processes)
+    likelihood = log_likelihood(LinearGaussian(), pictures(5), num_samples=30, work=Work(processes))
     return {**found, "log_likelihood": likelihood.value, "effective": float(likelihood.effective.sum())}
 
 
