@@ -95,8 +95,12 @@ def wgan_penalty(
     """E (||d critic / d x|| - 1)^2 at x = mix real + (1 - mix) fake, with ``mix`` uniform on [0, 1]. Gulrajani et al. 2017, Eq. 3."""
     share = mix.view(-1, 1, 1, 1)
     image = (share * real + (1 - share) * fake).detach().requires_grad_(True)
-    slope = torch.linalg.vector_norm(input_gradient(critic(image), image).flatten(1), dim=1)
-    return (slope - 1).square().mean()
+    return slope_penalty(input_gradient(critic(image), image))
+
+
+def slope_penalty(gradient: Float[Tensor, "b c h w"]) -> Float[Tensor, ""]:
+    """E (||gradient|| - 1)^2, the norm over all pixels of an image. Gulrajani et al. 2017, Eq. 3."""
+    return (torch.linalg.vector_norm(gradient.flatten(1), dim=1) - 1).square().mean()
 
 
 def bernoulli_log_prob(logit: Float[Tensor, "s b d"], x: Float[Tensor, "b d"]) -> Float[Tensor, "s b"]:
