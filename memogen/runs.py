@@ -17,7 +17,8 @@ import yaml
 from torch import nn
 
 from . import configs, data
-from .evaluation import append_rows, evaluate, score_images
+from .evaluation import ScoreConfig, append_rows, evaluate, score_images
+from .evaluation.checks import check_data
 from .evaluation.features import classifier_names, extractor
 from .models import MemoryGAN
 from .pretrained import from_pretrained
@@ -75,10 +76,13 @@ def check_scoring(recipe: Recipe) -> None:
     """Refuse before the training what would end it without a score. Raises InputError."""
     if recipe.scoring.extractor is None:
         return
-    extractor(recipe.scoring.extractor)
+    judge = extractor(recipe.scoring.extractor)
     known = data.splits(recipe.data.name, folder=recipe.data.folder)
     if "test" not in known:
         raise InputError(f"scoring: {recipe.data.name} has {', '.join(known)} and no test split to compare with: leave scoring.extractor null")
+    parts, scoring = [load_data(recipe, split=split) for split in ("test", "train")], recipe.scoring
+    ScoreConfig(scoring.metrics, scoring.num_samples)
+    check_data(scoring.metrics, *parts, extractor=judge, num_samples=scoring.num_samples)
 
 
 def _fit(recipe: Recipe, images: ImageData, folder: Path, resume: str, console: bool) -> TrainState:
@@ -236,7 +240,8 @@ def _measure(recipe: Recipe, name: str, saved: Path, console: bool) -> tuple[lis
     options: Row = {"extractor": judge, "metrics": scoring.metrics, "seed": scoring.seed, "progress": console, "train": train_split}
     model: Any = from_pretrained(saved).to(device)
     own = evaluate(model, test, num_samples=scoring.num_samples, **options)
-    return own, score_images(test, train_split, num_samples=scoring.num_samples, **options)
+    options["metrics"] = [name for name in scoring.metrics if name != "copies"]  # which compares with held-out images, as these are themselves
+    return own, score_images(test, train_split, num_samples=scoring.num_samples, **options) if options["metrics"] else []
 
 
 def progress_of(folder: Path) -> Row:

@@ -120,6 +120,21 @@ def test_a_score_that_cannot_be_made_is_refused_before_the_training(data: str, e
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(("metrics", "num", "told"), [(("is", "fid"), 40, "40 samples"), (("is", "best"), 400, "best"), (("kid",), 1, "1 samples")])
+def test_too_few_samples_are_refused_before_the_training(metrics: tuple[str, ...], num: int, told: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=told):
+        runs.train(replace(tiny(), scoring=replace(tiny().scoring, metrics=metrics, num_samples=num)), out=tmp_path / "run", console=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_copy_check_is_of_the_model_alone(tmp_path: Path) -> None:
+    """Real test images are what samples are checked against."""
+    scoring = replace(tiny().scoring, metrics=("copies", "kid"), num_samples=30, likelihood_every=0)
+    found = runs.read_rows(runs.train(replace(tiny(), scoring=scoring), out=tmp_path / "run", console=False) / "results.jsonl")
+    own = [(row["variant"], row["metric"]) for row in found]
+    assert own == [("memory_gan", "copies_pixels"), ("memory_gan", "copies_features"), ("memory_gan", "kid"), ("real", "kid")]
+
+
 def test_a_cut_off_row_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "results.jsonl").write_text('{"metric": "fid"}\n{"metr')
     assert runs.read_rows(tmp_path / "results.jsonl") == [{"metric": "fid"}]

@@ -51,7 +51,7 @@ def reverse_accuracy(generated: ImageData, test: ImageData, *, recipe: Classifie
 
     "GAN-train" of Shmelkov et al. 2018, "How good is my GAN?". With real training images as ``generated`` it is the ceiling.
     """
-    _check(generated, test, recipe)
+    check_lesson(generated, test, recipe)
     trained = train_classifier(f"{generated.name}, a student", generated, recipe=replace(recipe, seed=seed))
     return accuracy(trained, test)
 
@@ -61,7 +61,7 @@ def fitting_capacity(generated: ImageData, validation: ImageData, test: ImageDat
     from the perspective of continual learning", section 3.2)."""
     candidates = [replace(recipe, seed=seed) for recipe in recipes]
     for recipe in candidates:
-        _check(generated, test, recipe)
+        check_lesson(generated, test, recipe)
     trained = [train_classifier(f"{generated.name}, a student", generated, recipe=recipe) for recipe in candidates]
     scores = [accuracy(student, validation) for student in trained]
     best = int(np.argmax(scores))
@@ -85,9 +85,15 @@ def _labels(data: ImageData) -> np.ndarray:
     return data.label
 
 
-def _check(generated: ImageData, test: ImageData, recipe: ClassifierRecipe) -> None:
+def check_lesson(generated: ImageData, test: ImageData, recipe: ClassifierRecipe) -> None:
+    """Refuse images of which some class is missing, or fewer than a student reads at a time."""
     missing = sorted(set(_labels(test).tolist()) - set(_labels(generated).tolist()))
     if missing:
         raise InputError(f"reverse accuracy: no generated image of class {missing[0]}, which {test.name} has: generate images of every class")
-    if len(generated) < recipe.batch_size:
-        raise InputError(f"reverse accuracy: {len(generated)} images make no batch of {recipe.batch_size}: use at least {recipe.batch_size} images")
+    check_number(len(generated), recipe)
+
+
+def check_number(num: int, recipe: ClassifierRecipe) -> None:
+    """Refuse fewer images than a student reads at a time."""
+    if num < recipe.batch_size:
+        raise InputError(f"reverse accuracy: {num} images make no batch of {recipe.batch_size}: use at least {recipe.batch_size} images")

@@ -64,7 +64,7 @@ def copy_check(
 ) -> CopyCheck:
     """Compare ``image`` and all of ``held_out`` with the training images, by pixels in [0, 1] or by ``embed`` of uint8 images (an extractor's
     ``features``, a model's ``encode``)."""
-    _check(tuple(image.shape[1:]), held_out, training)
+    check_alike(tuple(image.shape[1:]), held_out, training)
     if embed is None:
         return pixel_check(image, torch.cat(list(image_chunks(held_out, chunk))), training, chunk=chunk)
     samples, real = (torch.cat([embed(part) for part in parts]) for parts in (image.split(chunk), image_chunks(held_out, chunk)))
@@ -111,14 +111,10 @@ def image_chunks(data: ImageData, chunk: int = 1000) -> Iterator[UInt8[Tensor, "
         yield torch.from_numpy(np.array(data.image[start : start + chunk]))
 
 
-def check_apart(held_out: ImageData, training: ImageData) -> None:
-    """Refuse training images as held-out ones: all their distances are zero."""
+def check_alike(shape: tuple[int, ...], held_out: ImageData, training: ImageData) -> None:
+    """Refuse training images as held-out ones, whose distances are all zero, and images of several shapes."""
     if held_out.digest and held_out.digest == training.digest:
         raise InputError(f"copies: {held_out.name} {held_out.split}: held-out and training images are the same: compare with the test split")
-
-
-def _check(shape: tuple[int, ...], held_out: ImageData, training: ImageData) -> None:
-    check_apart(held_out, training)
     if not len(held_out) or not len(training) or not shape == held_out.image_shape == training.image_shape:
         shapes = f"samples are {shape}, held-out images {held_out.image_shape}, training images {training.image_shape}"
         raise InputError(f"copies: {shapes}: all three must be of one shape, and none may be empty")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +15,7 @@ from torch import nn
 
 from memogen import __version__
 from memogen.evaluation import features
+from memogen.evaluation.checks import check
 from memogen.evaluation.features import Extractor
 from memogen.evaluation.processes import Processes
 from memogen.evaluation.progress import Bar
@@ -98,8 +101,10 @@ def score_images(
     ``order`` "drawn" takes the images in an order drawn by ``seed``, so that the splits of a data set sorted by class are alike. "given" takes
     them as they stand, in files by name: a model's own samples, numbered in its order, then get exactly the model's scores.
     """
+    if not len(images):
+        raise InputError(f"data {images.name}: no images in split {images.split}: give another")
     num = min(num_samples or len(images), len(images))
-    config = ScoreConfig(tuple(metrics), max(num, 1), seed, progress=progress)
+    config = ScoreConfig(tuple(metrics), num, seed, progress=progress)
     source = {"data": images.name, "split": images.split, "digest": images.digest} | ({"order": order} if order == "given" else {})
     places = shuffled(len(images), seed) if order == "drawn" else np.arange(len(images))
     job = _Job(data, train, _extractor(extractor), config, {"seed": seed, "images": source}, variant)
@@ -143,31 +148,40 @@ class _Job:
         return rows
 
     def _results(self, source: Source, subject: GenerativeModel | ImageData, work: Work) -> Iterator[Result]:
+        """What is missing for any of the metrics is said before the first is computed."""
         shared, by_label = ([name for name in self.config.metrics if name in known] for known in (SCORES, LABELLED))
+        watch, asked = self._watch(work), self._comparison(work)
+        notes = check(shared, asked, watch, source) if shared else []
+        labelled = self._labelled(by_label, subject, watch)
+        for note in notes if self.config.progress and self.config.processes.rank == 0 else []:
+            print(f"note: {note}", file=sys.stderr)
         if shared:
-            yield from self._streamed(shared, source, work)
-        if by_label:
-            yield from self._labelled(by_label, subject, work)
+            yield from self._streamed([SCORES[name](asked) for name in shared], watch, source)
+        yield from labelled
 
-    def _labelled(self, names: list[str], subject: GenerativeModel | ImageData, work: Work) -> Iterator[Result]:
-        from memogen.evaluation.labelled import RESULTS, Labelled  # here, so that `python -m memogen.evaluation.classifiers` is not imported twice
+    def _labelled(self, names: list[str], subject: GenerativeModel | ImageData, watch: Watch) -> Iterator[Result]:
+        """Checked at once, computed one after another."""
+        from memogen.evaluation.labelled import (
+            CHECKS,
+            RESULTS,
+            Labelled,
+        )  # here, so that `python -m memogen.evaluation.classifiers` is not imported twice
 
-        given = Labelled(subject, self.data, self.train, self._watch(work), self.config.num_samples, self.config.seed)
+        given = Labelled(subject, self.data, self.train, watch, self.config.num_samples, self.config.seed)
         for name in names:
-            yield from RESULTS[name](given)
+            CHECKS[name](given)
+        return chain.from_iterable(RESULTS[name](given) for name in names)
 
-    def _streamed(self, names: list[str], source: Source, work: Work) -> Iterator[Result]:
+    def _streamed(self, scores: list[Score], watch: Watch, source: Source) -> Iterator[Result]:
         """The scores that share one stream. A wish to stop ends the stream, but never within a batch, and the scoring after what was seen."""
-        num, seen, stopped = self.config.num_samples, 0, ""
-        comparison = self._comparison(work)
-        scores = [SCORES[name](comparison) for name in names]
+        num, seen, stopped, stop = self.config.num_samples, 0, "", watch.work.stop
         try:
-            for part in self._watch(work)(source, num):
-                with work.stop.held():
+            for part in watch(source, num):
+                with stop.held():
                     for score in scores:
                         score.update(part)
                     seen += len(part)
-                work.stop.look()
+                stop.look()
         except KeyboardInterrupt:
             stopped = f"samples, {seen:,} of {num:,}"
         for score in scores:

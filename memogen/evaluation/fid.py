@@ -55,10 +55,10 @@ class FeatureStatistics:
         self.count = total
 
 
-def check_count(count: int, dim: int) -> None:
-    """Refuse fewer images than a covariance of full rank needs."""
+def check_count(count: int, dim: int, kind: str = "images") -> None:
+    """Refuse fewer images than a covariance of full rank needs; ``kind`` says which they are."""
     if count <= dim:
-        raise InputError(f"Fréchet distance: {count} images cannot give the covariance of {dim} features: use at least {dim + 1} images")
+        raise InputError(f"Fréchet distance: {count} {kind} cannot give the covariance of {dim} features: use at least {dim + 1}")
 
 
 def frechet_distance(a: FeatureStatistics, b: FeatureStatistics) -> float:

@@ -56,10 +56,10 @@ def check_features(real: Tensor, fake: Tensor) -> None:
     check_pairs(min(len(real), len(fake)))
 
 
-def check_pairs(count: int) -> None:
-    """Refuse fewer images than there are pairs to be had from."""
+def check_pairs(count: int, kind: str = "images") -> None:
+    """Refuse fewer images than there are pairs to be had from; ``kind`` says which they are."""
     if count < 2:
-        raise InputError(f"kernel distance: {count} images make no pair: use at least 2 images, and {SUBSET_SIZE} for subsets of full size")
+        raise InputError(f"kernel distance: {count} {kind} make no pair: use at least 2, and {SUBSET_SIZE} for subsets of full size")
 
 
 def _subset(rows: Tensor, size: int, random: np.random.Generator) -> Tensor:

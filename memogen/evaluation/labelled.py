@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from memogen.evaluation.accuracy import EPOCHS, STUDENT, fitting_capacity, label_accuracy, reverse_accuracy, told
+from memogen.evaluation.accuracy import EPOCHS, STUDENT, check_lesson, check_number, fitting_capacity, label_accuracy, reverse_accuracy, told
 from memogen.evaluation.classifiers import ClassifierRecipe
 from memogen.evaluation.reference import shuffled
 from memogen.evaluation.scores import Result
-from memogen.evaluation.stream import Watch, device_of, model_source
+from memogen.evaluation.stream import Watch, device_of, image_source, model_source
 from memogen.types import GenerativeModel, ImageData, InputError
 
 UNSEEN: dict[str, object] = {"extractor": None, "extractor_accuracy": None, "resize": "none"}  # students see the images themselves
@@ -90,12 +90,11 @@ def reverse_results(given: Labelled) -> Iterator[Result]:
 
 def capacity_results(given: Labelled) -> Iterator[Result]:
     """The best student by a validation part of the training split."""
-    if given.train is None:
-        raise InputError("metric fitting_capacity: real images choose among the students: give the training split as train")
-    chosen = shuffled(len(given.train), given.seed)[: min(VALIDATION, len(given.train) // 5)]
+    train = _training(given)
+    chosen = shuffled(len(train), given.seed)[: min(VALIDATION, len(train) // 5)]
     recipes = [replace(given.student, epochs=epochs) for epochs in EPOCHS]
-    found = fitting_capacity(given.images, _part(given.train, chosen), given.data, recipes, seed=given.seed)
-    protocol = {**given.protocol, "student": told(found.chosen), "validation": {**_name(given.train), "num": len(chosen)}, "test": _name(given.data)}
+    found = fitting_capacity(given.images, _part(train, chosen), given.data, recipes, seed=given.seed)
+    protocol = {**given.protocol, "student": told(found.chosen), "validation": {**_name(train), "num": len(chosen)}, "test": _name(given.data)}
     yield Result("fitting_capacity", found.value, None, {**protocol, "validation_accuracies": found.validation, **UNSEEN})
 
 
@@ -108,6 +107,46 @@ def _name(data: ImageData) -> dict[str, object]:
     return {"data": data.name, "split": data.split, "digest": data.digest}
 
 
+def check_labels(given: Labelled) -> None:
+    """Refuse images without labels, too few for the classes, and a model that draws no classes."""
+    if isinstance(given.subject, ImageData):
+        if given.subject.label is None:
+            raise InputError(f"metric accuracy: {given.subject.name} {given.subject.split} has no labels: give images in a sub-folder for each class")
+        return
+    class_counts(given.num_samples, given.classes)
+    model_source(given.subject, seed=given.seed, label=0)(0, 1)
+
+
+def check_judge(given: Labelled) -> None:
+    """The same, and a judge that does not know all classes."""
+    check_labels(given)
+    judge = given.watch.extractor
+    known = judge(image_source(given.data, np.arange(1))(0, 1).to(device_of(judge))).shape[1]
+    if known < given.classes:
+        raise InputError(f"accuracy: the extractor knows {known} classes, the images {given.classes}: use a classifier of the data")
+
+
+def check_student(given: Labelled) -> None:
+    """The same as for labels, and too few images for a student; given images are looked at for every class."""
+    check_labels(given)
+    if isinstance(given.subject, ImageData):
+        return check_lesson(given.images, given.data, given.student)
+    check_number(given.num_samples, given.student)
+
+
+def check_capacity(given: Labelled) -> None:
+    """The same, and the images that choose."""
+    _training(given)
+    check_student(given)
+
+
+def _training(given: Labelled) -> ImageData:
+    if given.train is None:
+        raise InputError("metric fitting_capacity: real images choose among the students: give the training split as train")
+    return given.train
+
+
+CHECKS: dict[str, Callable[[Labelled], None]] = {"accuracy": check_judge, "reverse_accuracy": check_student, "fitting_capacity": check_capacity}
 RESULTS: dict[str, Callable[[Labelled], Iterator[Result]]] = {
     "accuracy": accuracy_results,
     "reverse_accuracy": reverse_results,

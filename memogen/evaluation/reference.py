@@ -46,6 +46,17 @@ class Reference:
         """What a score needs to say about its reference."""
         return {"data": self.data.name, "split": self.data.split, "digest": self.data.digest, "num": len(self.data)}
 
+    @property
+    def called(self) -> str:
+        """The images in words."""
+        return f"images of {self.data.name} {self.data.split}"
+
+    def look(self) -> None:
+        """Raises InputError where there are no images, or such as the extractor does not read."""
+        if not len(self.data):
+            raise InputError(f"data {self.data.name}: no images in split {self.data.split}: give another")
+        self.extractor.features(image_source(self.data, np.arange(1))(0, 1).to(self.device))
+
     def statistics(self) -> FeatureStatistics:
         """Mean and covariance of the features of all the data, from the cache where they are known."""
         path = self._path()
@@ -61,8 +72,6 @@ class Reference:
 
         No image is read twice, however often and however many are asked for.
         """
-        if not len(self.data):
-            raise InputError(f"data {self.data.name}: no images in split {self.data.split}: give another")
         order = shuffled(len(self.data), seed)
         wanted = len(order) if num is None else min(num, len(order))
         known = self._known.setdefault(seed, torch.empty(0))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -10,7 +9,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from memogen.evaluation.copy_check import CopyCheck, check_apart, distance_check, pixel_check
+from memogen.evaluation.copy_check import CopyCheck, check_alike, distance_check, pixel_check
 from memogen.evaluation.fid import FeatureStatistics, check_count, frechet_distance
 from memogen.evaluation.inception_score import InceptionScore
 from memogen.evaluation.kid import check_pairs, kernel_distance
@@ -60,6 +59,13 @@ class Score(Protocol):
     def results(self) -> list[Result]: ...
 
 
+class Kind(Protocol):
+    """A kind of score: begun by a call, which may read real data; ``check`` refuses before that what it lacks, given one sample."""
+
+    def __call__(self, asked: Comparison) -> Score: ...
+    def check(self, asked: Comparison, first: Seen) -> None: ...
+
+
 class Kept:
     """The first ``room`` rows that pass by, in one block of memory."""
 
@@ -84,6 +90,10 @@ class Inception:
     def __init__(self, asked: Comparison) -> None:
         self.score = InceptionScore(asked.num_samples, splits=splits_for(asked.num_samples))
 
+    @staticmethod
+    def check(asked: Comparison, first: Seen) -> None:
+        assert first.probabilities is not None, "the stream was told that a score reads them"
+
     def update(self, seen: Seen) -> None:
         assert seen.probabilities is not None, "the stream was told that a score reads them"
         self.score.update(seen.probabilities)
@@ -102,8 +112,10 @@ class Frechet:
         self.real = asked.reference.statistics()
         self.fake = FeatureStatistics(self.real.dim)
         self.protocol: dict[str, object] = {"reference": asked.reference.protocol}
-        for count in (self.real.count, asked.num_samples):
-            check_count(count, self.real.dim)
+
+    @staticmethod
+    def check(asked: Comparison, first: Seen) -> None:
+        _check_covariances(asked, asked.reference, first)
 
     def update(self, seen: Seen) -> None:
         self.fake.update(seen.features)
@@ -119,7 +131,10 @@ class Neighbourhoods:
         self.real = asked.reference.features(PAIR_IMAGES)
         self.fake = Kept(min(asked.num_samples, PAIR_IMAGES))
         self.reference = {**asked.reference.protocol, "num": len(self.real)}
-        check_counts(len(self.real), asked.num_samples, PRDC_NEIGHBOURS)
+
+    @staticmethod
+    def check(asked: Comparison, first: Seen) -> None:
+        check_counts(len(asked.reference.data), asked.num_samples, PRDC_NEIGHBOURS)
 
     def update(self, seen: Seen) -> None:
         self.fake.add(seen.features)
@@ -135,10 +150,13 @@ class Kernel:
     """The kernel distance to the reference, over random subsets of both."""
 
     def __init__(self, asked: Comparison) -> None:
-        for count in (len(asked.reference.data), asked.num_samples):
-            check_pairs(count)
         self.real, self.fake, self.seed = asked.reference.features(), Kept(asked.num_samples), asked.seed
         self.reference = asked.reference.protocol
+
+    @staticmethod
+    def check(asked: Comparison, first: Seen) -> None:
+        check_pairs(asked.num_samples, "samples")
+        check_pairs(len(asked.reference.data), asked.reference.called)
 
     def update(self, seen: Seen) -> None:
         self.fake.add(seen.features)
@@ -155,10 +173,12 @@ class Memorisation:
     def __init__(self, asked: Comparison) -> None:
         training = asked.trained_on("mifid")
         self.real = training.statistics()
-        for count in (self.real.count, asked.num_samples):
-            check_count(count, self.real.dim)
         self.distance, self.fake = MemorisationDistance(training.features()), FeatureStatistics(self.real.dim)
         self.reference = training.protocol
+
+    @staticmethod
+    def check(asked: Comparison, first: Seen) -> None:
+        _check_covariances(asked, asked.trained_on("mifid"), first)
 
     def update(self, seen: Seen) -> None:
         self.fake.update(seen.features)
@@ -175,12 +195,15 @@ class Copies:
 
     def __init__(self, asked: Comparison) -> None:
         self.training, held_out = asked.trained_on("copies"), asked.reference
-        check_apart(held_out.data, self.training.data)
         self.real = held_out.features(PAIR_IMAGES)
         self.real_image = image_source(held_out.data, shuffled(len(held_out.data), 0))(0, len(self.real))  # the images of these features
         self.features, self.image = (Kept(min(asked.num_samples, PAIR_IMAGES)) for _ in range(2))
         self.known = self.training.features()
         self.held_out = {**held_out.protocol, "num": len(self.real)}
+
+    @staticmethod
+    def check(asked: Comparison, first: Seen) -> None:
+        check_alike(tuple(first.image.shape[1:]), asked.reference.data, asked.trained_on("copies").data)
 
     def update(self, seen: Seen) -> None:
         self.features.add(seen.features)
@@ -211,7 +234,13 @@ def splits_for(num_samples: int) -> int:
     return max(1, min(10, num_samples // 500))
 
 
-SCORES: dict[str, Callable[[Comparison], Score]] = {
+def _check_covariances(asked: Comparison, compared: Reference, first: Seen) -> None:
+    dim = first.features.shape[1]
+    check_count(asked.num_samples, dim, "samples")
+    check_count(len(compared.data), dim, compared.called)
+
+
+SCORES: dict[str, Kind] = {
     "is": Inception,
     "fid": Frechet,
     "prdc": Neighbourhoods,

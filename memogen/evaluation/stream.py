@@ -79,10 +79,11 @@ class Watch:
         """Images 0 to num - 1 as the scores see them, in order; every process sees all of them."""
         device = device_of(self.extractor)
         for turn in self.work.rounds("samples", num, self.batch_size):
-            yield self._gathered(self._look(source(turn.start, turn.num).to(device)), turn)
+            yield self._gathered(self.look(source(turn.start, turn.num).to(device)), turn)
 
     @torch.no_grad()
-    def _look(self, image: Tensor) -> Seen:
+    def look(self, image: UInt8[Tensor, "b c h w"]) -> Seen:
+        """The images, on the extractor's device, as the scores see them."""
         features = self.extractor.features(image)
         if not self.probabilities:
             return Seen(image, features)

@@ -77,7 +77,7 @@ def test_scores_of_what_was_seen_are_those_of_so_many_samples(number: signal.Sig
 def test_nothing_is_kept_of_what_is_compared_with(number: signal.Signals, tiny: ImageData, own_cache: Path) -> None:
     """In the second of three blocks of the training images, which follow the 120 of the reference."""
     training = ImageData(np.tile(tiny.image, (6, 1, 1, 1)), name="tiny", split="train", digest="tiny-6")
-    reader = Watched(120 + 250, number)
+    reader = Watched(3 + 120 + 250, number)  # three looks at what is to be read
     with pytest.raises(Interrupted, match=r"at real data \(tiny train\), 250 of 720; no score was finished") as stopped:
         evaluate(Impatient(-1), tiny, train=training, extractor=reader, metrics=("fid", "mifid"), num_samples=200)
     assert stopped.value.rows == [] and reader.patience == -250, "not one image more was read"

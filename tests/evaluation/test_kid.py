@@ -71,5 +71,5 @@ def test_subsets_shrink_to_the_smaller_set_and_all_of_it_is_one_subset() -> None
 
 
 def test_too_few_images_are_refused() -> None:
-    with pytest.raises(InputError, match="at least 2 images"):
+    with pytest.raises(InputError, match="use at least 2,"):
         kernel_distance(torch.zeros(1, 3), torch.zeros(5, 3))
