@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -14,10 +15,10 @@ from jaxtyping import Bool, Float
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from memogen.evaluation.progress import Bar
 from memogen.evaluation.stream import device_of
+from memogen.evaluation.work import Work
 from memogen.noise import uniform
-from memogen.types import ImageData, InputError, to_range
+from memogen.types import ImageData, InputError, Pixels, to_range
 
 STEPS = 100
 BATCH = 1000  # images refined together, as the paper's code does: it matters to a model that normalises by its batch
@@ -29,12 +30,26 @@ _FORMS = "rect-12 (a square of so many pixels in the middle), rand-0.6 (each pix
 class Reconstructs(Protocol):
     """A model that encodes images, draws one latent for each and gives the mean of its decoder, all in its ``image_range``.
 
-    The latent of row i is a function of (``seed``, ``step``, ``start`` + i).
+    The latent of row i is a function of (``seed``, ``step``, ``start`` + i). ``batch_statistics`` is given where it is True, to a model that
+    knows it: then these very images stand in for the statistics that it normalises by.
     """
 
     image_range: tuple[float, float]
 
     def reconstruct(self, image: Float[Tensor, "b c h w"], *, seed: int, step: int, start: int) -> Float[Tensor, "b c h w"]: ...
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """``steps`` reconstructions, from noise and latents of ``seed``; ``by_batch`` normalises by the batch, as the code of Li et al. 2016 does."""
+
+    steps: int = STEPS
+    seed: int = 0
+    by_batch: bool = False
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise InputError(f"steps: {self.steps}: give 1 or more")
 
 
 @dataclass(frozen=True)
@@ -45,7 +60,7 @@ class ImputationError:
     errors: tuple[float, ...]
     missing: int
     num_images: int
-    seed: int
+    refinement: Refinement
     image_range: tuple[float, float] = (0.0, 1.0)
 
     @property
@@ -58,8 +73,9 @@ class ImputationError:
         """What a result row says."""
         last = len(self.errors) - 1
         curve = {str(step): self.errors[step] for step in (0, 1, 10, last) if step <= last}
-        asked = {"mask": self.mask, "steps": last, "num_samples": self.num_images, "missing_pixels": self.missing, "seed": self.seed}
-        return {**asked, "batch": BATCH, "fill": "decoder mean", "start": "uniform", "image_range": self.image_range, "errors": curve}
+        asked = {"mask": self.mask, "steps": last, "num_samples": self.num_images, "missing_pixels": self.missing, "seed": self.refinement.seed}
+        asked |= {"statistics": "batch" if self.refinement.by_batch else "training data", "batch": BATCH, "fill": "decoder mean", "start": "uniform"}
+        return {**asked, "image_range": self.image_range, "errors": curve}
 
 
 def missing_pixels(mask: str, size: tuple[int, int], num: int, *, seed: int = 0, start: int = 0) -> Bool[Tensor, "b 1 h w"]:
@@ -81,43 +97,42 @@ def missing_pixels(mask: str, size: tuple[int, int], num: int, *, seed: int = 0,
 
 
 def refine(
-    model: Reconstructs, image: Float[Tensor, "b c h w"], missing: Bool[Tensor, "b 1 h w"], *, steps: int = STEPS, seed: int = 0, start: int = 0
+    model: Reconstructs, image: Float[Tensor, "b c h w"], missing: Bool[Tensor, "b 1 h w"], how: Refinement = Refinement(), *, start: int = 0
 ) -> Iterator[Float[Tensor, "b c h w"]]:
-    """The images with noise, uniform on [0, 1), in their missing pixels, then after each of ``steps`` reconstructions put there; the others stay.
+    """The images with noise, uniform on [0, 1), in their missing pixels, then after each reconstruction put there; the others stay.
 
-    Image i's noise is a function of (``seed``, ``start`` + i).
+    Image i's noise is a function of (``how.seed``, ``start`` + i).
     """
-    noise = uniform(torch.arange(start, start + len(image)), image[0].numel(), seed=seed, stream=_START, dtype=image.dtype)
+    noise = uniform(torch.arange(start, start + len(image)), image[0].numel(), seed=how.seed, stream=_START, dtype=image.dtype)
     filled = torch.where(missing, noise.view(image.shape).to(image.device), image)
+    reconstruct = partial(model.reconstruct, batch_statistics=True) if how.by_batch else model.reconstruct
     yield filled
-    for step in range(steps):
-        filled = torch.where(missing, model.reconstruct(filled, seed=seed, step=step, start=start), image)
+    for step in range(how.steps):
+        filled = torch.where(missing, reconstruct(filled, seed=how.seed, step=step, start=start), image)
         yield filled
 
 
 @torch.no_grad()
-def imputation_error(
-    model: Reconstructs, data: ImageData, mask: str, *, steps: int = STEPS, seed: int = 0, progress: bool = False
-) -> ImputationError:
+def imputation_error(model: Reconstructs, data: ImageData, mask: str, how: Refinement = Refinement(), *, work: Work | None = None) -> ImputationError:
     """The error of ``model`` over the pixels of ``data`` that ``mask`` takes away, all images pooled, as they are and not binarised.
 
     :data:`BATCH` images are refined at a time.
     """
-    device = device_of(model)
-    squares, count = torch.zeros(steps + 1, dtype=torch.float64), 0
-    with Bar(shown=progress) as bar:
-        bar.stage(f"imputation, {mask}", len(data))
-        for start in range(0, len(data), BATCH):
-            image = to_range(torch.from_numpy(np.array(data.image[start : start + BATCH])).to(device), model.image_range)
-            missing = missing_pixels(mask, data.image_shape[1:], len(image), seed=seed, start=start).to(device)
-            where = missing.expand(image.shape)
-            for step, filled in enumerate(refine(model, image, missing, steps=steps, seed=seed, start=start)):
-                squares[step] += (filled - image)[where].double().square().sum().cpu()
-            count += int(where.sum())
-            bar.advance(len(image))
+    device, squares, count, work = device_of(model), torch.zeros(how.steps + 1, dtype=torch.float64), 0, work or Work()
+    for turn in work.rounds(f"imputation, {mask}", len(data), BATCH):
+        image = shown(model, torch.from_numpy(np.array(data.image[turn.start : turn.start + turn.num]))).to(device)
+        missing = missing_pixels(mask, data.image_shape[1:], len(image), seed=how.seed, start=turn.start).to(device)
+        where = missing.expand(image.shape)
+        errors = torch.stack([(filled - image)[where].double().square().sum() for filled in refine(model, image, missing, how, start=turn.start)])
+        squares, count = squares + errors.cpu(), count + int(where.sum())
     if not count:
         raise InputError(f"mask {mask!r}: no pixel is missing: choose {_FORMS}")
-    return ImputationError(mask, tuple((squares / count).tolist()), count, len(data), seed, model.image_range)
+    return ImputationError(mask, tuple((squares / count).tolist()), count, len(data), how, model.image_range)
+
+
+def shown(model: Reconstructs, image: Pixels) -> Float[Tensor, "b c h w"]:
+    """Images as the model reconstructs them: bytes in its range, real numbers as they are."""
+    return to_range(image, model.image_range) if image.dtype == torch.uint8 else image
 
 
 def _rectangle(side: int, size: tuple[int, int]) -> Bool[Tensor, "h w"]:

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from memogen.evaluation.imputation import BATCH, imputation_error, missing_pixels, refine
+from memogen.evaluation.imputation import BATCH, Refinement, imputation_error, missing_pixels, refine
 from memogen.types import ImageData, InputError
 
 
@@ -62,22 +62,48 @@ def test_unknown_masks_are_refused(name: str) -> None:
 def test_observed_pixels_stay_bit_by_bit() -> None:
     image = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     missing = missing_pixels("rand-0.4", (8, 8), 5)
-    for filled in refine(Halfway(0.2), image, missing, steps=4):
+    for filled in refine(Halfway(0.2), image, missing, Refinement(4)):
         assert torch.equal(filled[~missing], image[~missing]) and not torch.equal(filled[missing], image[missing])
 
 
 def test_the_error_falls_as_the_model_says() -> None:
     data = ImageData(np.full((7, 1, 8, 8), 51, np.uint8))  # 51 / 255 is 0.2
-    found = imputation_error(Halfway(0.2), data, "half", steps=6, seed=1)
+    found = imputation_error(Halfway(0.2), data, "half", Refinement(6, seed=1))
     np.testing.assert_allclose(np.array(found.errors) / found.errors[0], 0.25 ** np.arange(7), rtol=1e-4)
     expected = 1 / 12 + (0.5 - 0.2) ** 2  # a uniform number against 0.2
     assert found.errors[0] == pytest.approx(expected, rel=0.2) and found.value == found.errors[-1]
     assert found.missing == 7 * 32 and found.protocol["mask"] == "half" and found.protocol["steps"] == 6
 
 
+class ByBatch(Halfway):
+    """Knows whether it is to normalise by the batch."""
+
+    def __init__(self) -> None:
+        super().__init__(0.2)
+        self.asked: list[bool] = []
+
+    def reconstruct(self, image: Tensor, *, seed: int, step: int, start: int, batch_statistics: bool = False) -> Tensor:
+        self.asked.append(batch_statistics)
+        return super().reconstruct(image, seed=seed, step=step, start=start)
+
+
+def test_statistics_of_the_batch_are_asked_for_and_told() -> None:
+    data, model = ImageData(np.full((7, 1, 8, 8), 51, np.uint8)), ByBatch()
+    by_batch, stored = (imputation_error(model, data, "half", Refinement(3, by_batch=asked)) for asked in (True, False))
+    assert model.asked == [True] * 3 + [False] * 3 and by_batch.errors == stored.errors
+    assert (by_batch.protocol["statistics"], stored.protocol["statistics"]) == ("batch", "training data")
+    with pytest.raises(InputError, match="give 1 or more"):
+        Refinement(0)
+
+
+def test_real_vectors_are_taken_as_they_are() -> None:
+    data = ImageData(np.full((9, 1, 1, 6), 0.2, np.float32))
+    assert imputation_error(Halfway(0.2), data, "half", Refinement(30)).value < 1e-12
+
+
 def test_pooled_over_images_and_batches() -> None:
     image = np.random.default_rng(0).integers(0, 256, (BATCH + 5, 1, 2, 2)).astype(np.uint8)
-    found = imputation_error(Halfway(0.5), ImageData(image), "rand-0.5", steps=40)
+    found = imputation_error(Halfway(0.5), ImageData(image), "rand-0.5", Refinement(40))
     missing = missing_pixels("rand-0.5", (2, 2), BATCH + 5).numpy()
     assert found.value == pytest.approx(float(np.mean((image[missing] / 255 - 0.5) ** 2)), rel=1e-5)
 
@@ -85,4 +111,4 @@ def test_pooled_over_images_and_batches() -> None:
 def test_a_mask_without_missing_pixels_has_no_error(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((2, 2), np.uint8)).save(tmp_path / "none.png")
     with pytest.raises(InputError, match="no pixel is missing"):
-        imputation_error(Halfway(0.5), ImageData(np.zeros((3, 1, 2, 2), np.uint8)), str(tmp_path / "none.png"), steps=1)
+        imputation_error(Halfway(0.5), ImageData(np.zeros((3, 1, 2, 2), np.uint8)), str(tmp_path / "none.png"), Refinement(1))
