@@ -21,6 +21,7 @@ from .evaluation import ScoreConfig, append_rows, evaluate, score_images
 from .evaluation.checks import check_data
 from .evaluation.features import classifier_names, extractor
 from .models import MemoryGAN
+from .nets.norm import FullDataNorm
 from .pretrained import from_pretrained
 from .recipes import RECIPES, Recipe, ScoringConfig, read_recipe, shaped
 from .report import page
@@ -107,7 +108,7 @@ def _fit(recipe: Recipe, images: ImageData, folder: Path, resume: str, console: 
 def _check_share(recipe: Recipe, model: nn.Module) -> None:
     """Refuse a share of a process that batch norm cannot normalise."""
     share = recipe.training.batch_size // int(os.environ.get("WORLD_SIZE", "1"))
-    if share < 2 and any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in model.modules()):
+    if share < 2 and any(isinstance(part, nn.modules.batchnorm._BatchNorm | FullDataNorm) for part in model.modules()):
         raise InputError(f"training.batch_size: {share} image for each process, too few for batch norm: use 2 or more, or another model.norm")
 
 

@@ -68,11 +68,16 @@ class Outputs:
         return path
 
     def finish(self) -> Path:
-        """The checkpoint, and model/ as from_pretrained reads it; after the last step the scores as well."""
+        """The checkpoint, and model/ as from_pretrained reads it; after the last step the scores as well.
+
+        Without averages the model itself takes the calibrated statistics too, so that it draws what model/ draws.
+        """
         from memogen.pretrained import save_pretrained
 
         path = self.save()
         averaged = self._averaged()
+        if self.state.averages is None:
+            self._model.load_state_dict(_module(averaged).state_dict())
         if self.evaluators and self.evaluate_every and self.state.step == self.config.steps and self.scored != self.state.step:
             self._score(averaged)
         if self.runtime.leads:
