@@ -25,7 +25,7 @@ PENALTY = (
 class HasFeatures(Protocol):
     """A model that turns images into features."""
 
-    def features(self, image: Pixels) -> Float[Tensor, "b h"]: ...
+    def features(self, image: Pixels) -> Float[Tensor, "b f"]: ...
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ class MemVAE(nn.Module):
         return encoded.mean, encoded.log_variance
 
     @torch.no_grad()
-    def features(self, image: Pixels, label: Int[Tensor, " b"] | None = None) -> Float[Tensor, "b h"]:
+    def features(self, image: Pixels, label: Int[Tensor, " b"] | None = None) -> Float[Tensor, "b f"]:
         """The last hidden layer of the encoder, after batch norm and ReLU (appendix A)."""
         with evaluating(self):
             features: Tensor = self.encoder(self.pixels(image), self.condition(label)).layers[-1].output
@@ -97,9 +97,7 @@ class MemVAE(nn.Module):
             return self.mean(self._through(self.pixels(image), label, index, seed=seed, stream=_RECONSTRUCTION + step).raw)
 
     @torch.no_grad()
-    def addresses(
-        self, image: Pixels, *, seed: int = 0, start: int = 0, label: Int[Tensor, " b"] | None = None
-    ) -> tuple[Float[Tensor, "b slots"], ...]:
+    def addresses(self, image: Pixels, *, seed: int = 0, start: int = 0, label: Int[Tensor, " b"] | None = None) -> tuple[Float[Tensor, "b _"], ...]:
         """The weights of every memory's slots, h_a, for one z ~ q(z | x) of each image; row i's z is a function of (``seed``, ``start`` + i)."""
         if not self.config.memory.slots:
             raise InputError("model: it has no memory, so images address no slots: use a model trained with one")
@@ -223,6 +221,11 @@ class MemVAE(nn.Module):
         if label.device.type == "cpu" and len(label) and not 0 <= int(label.min()) <= int(label.max()) < classes:  # a GPU would have to be waited for
             raise InputError(f"label: {int(label.min())} to {int(label.max())}: this model knows labels 0 to {classes - 1}")
         return F.one_hot(label.to(self.device), classes).to(self.dtype)
+
+    @property
+    def binary_levels(self) -> int | None:
+        """A byte v is white with probability v / ``binary_levels`` where pixels are black or white; None where they are real."""
+        return self.config.pixel_levels if self.config.output == "bernoulli" else None
 
     @property
     def device(self) -> torch.device:
