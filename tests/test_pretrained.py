@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from memogen import pretrained
-from memogen.models import MODELS, MemoryConfig, MemoryGANConfig
+from memogen.models import MODELS, AttentionConfig, MemoryConfig, MemoryGANConfig, MemVAEConfig
 from memogen.types import InputError
 
 
@@ -94,6 +94,10 @@ FAMILIES = {
     "memory_gan": (
         MemoryGANConfig(image_shape=(1, 8, 8), width=2, memory=MemoryConfig(num_slots=12, key_dim=4, top_k=4)),
         MemoryGANConfig(image_shape=(3, 9, 7), network="resnet", norm="layer", width=2, memory=None, image_range=(-1.0, 1.0)),
+    ),
+    "mem_vae": (
+        MemVAEConfig(image_shape=(1, 6, 5), hidden=(9, 7), latent_dim=3, memory=AttentionConfig((5, 4)), num_classes=3),
+        MemVAEConfig(image_shape=(3, 9, 7), hidden=(8,), latent_dim=2, memory=AttentionConfig(()), network="conv", output="gaussian"),
     ),
 }
 
