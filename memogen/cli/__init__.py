@@ -26,7 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(words)
     except KeyboardInterrupt as stopped:
-        print(f"\nmemogen: {stopped if str(stopped) else 'stopped'}", file=sys.stderr)
+        if _leads():
+            print(f"\nmemogen: {stopped if str(stopped) else 'stopped'}", file=sys.stderr)
         return STOPPED
     except BrokenPipeError:  # the reader of our output has gone, as in `memogen data list | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -91,7 +92,7 @@ def _explain(error: Exception) -> int:
         print(f"memogen: {where}: cannot be read or written ({error.strerror}); check the path, its permissions and the disk", file=sys.stderr)
         return INPUT
     if _is(error, "memogen.training.stopping", "Stopped"):
-        if os.environ.get("RANK", "0") == "0":
+        if _leads():
             print(f"memogen: {message}", file=sys.stderr)
         return STOPPED
     if _is(error, "memogen.training.window", "NonFiniteLoss"):
@@ -99,6 +100,11 @@ def _explain(error: Exception) -> int:
         return OURS
     print(f"memogen: {type(error).__name__}: {message} (a fault of ours: run again with --debug for the traceback)", file=sys.stderr)
     return OURS
+
+
+def _leads() -> bool:
+    """Whether this process speaks for all."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _is(error: Exception, module: str, name: str) -> bool:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from memogen.types import GenerativeModel, ImageData
 
 PICTURES = (".png", ".jpg", ".webp", ".gif")
+SOFTWARE = "memogen sample"
 
 
 def find_model(name: str) -> str:
@@ -147,16 +148,38 @@ def write_picture(picture: Image, out: Path) -> None:
 
 
 def write_folder(images: torch.Tensor, out: Path) -> None:
-    """Save images as 00000.png, 00001.png, ... in a folder."""
+    """Save images as 00000.png, 00001.png, ... in a folder; each says who wrote it, so that they are scored in their own order."""
+    from PIL.PngImagePlugin import PngInfo
+
     if out.is_file():
         raise UsageError(f"--out {out}: is a file; name a folder, or a picture ending with one of {', '.join(PICTURES)}")
-    names = [f"{place:05d}.png" for place in range(len(images))]
+    digits = max(5, len(str(len(images) - 1)))
+    names = [f"{place:0{digits}d}.png" for place in range(len(images))]
     if out.is_dir() and {path.name for path in out.iterdir()} - set(names):
         raise UsageError(f"--out {out}: holds other files, which would be taken for samples; name a new or an empty folder")
     out.mkdir(parents=True, exist_ok=True)
+    origin = PngInfo()
+    origin.add_text("Software", SOFTWARE)
     for name, image in zip(names, images, strict=True):
-        as_picture(image).save(out / name)
+        as_picture(image).save(out / name, pnginfo=origin)
     print(f"{out}: {len(images)} images")
+
+
+def holds_samples(name: str) -> bool:
+    """Whether a folder or zip holds what :func:`write_folder` wrote, by what its first picture says of itself."""
+    from PIL import Image as Pillow
+
+    from memogen.data.pictures import find_pictures
+
+    place = Path(name).expanduser()
+    pictures = find_pictures(place) if place.suffix != ".npz" else None
+    if pictures is None or not pictures.entries:
+        return False
+    try:
+        with pictures.open(pictures.entries[0].key) as file, Pillow.open(file) as picture:
+            return bool(picture.info.get("Software") == SOFTWARE)
+    except OSError:  # not readable as a picture: it will be left out
+        return False
 
 
 def as_picture(image: torch.Tensor) -> Image:

@@ -101,8 +101,15 @@ def _positional(function: Callable[..., object]) -> dict[str, bool]:
     return {key: kind is kind.VAR_POSITIONAL for key, kind in kinds.items() if kind in (kind.POSITIONAL_OR_KEYWORD, kind.VAR_POSITIONAL)}
 
 
+def _choices(found: re.Match[str]) -> str:
+    """A value that is none of the choices."""
+    choices = re.findall(r"'([^']*)'", found[1])
+    return f"no '{found[2]}'{nearest(found[2], choices)}; choose {', '.join(choices[:-1])} or {choices[-1]}"
+
+
 def _plain(message: str) -> str:
     """A parser's message in one plain line."""
     message = re.sub(r'Parser key "(\w+?)_?":', r"--\1:", " ".join(message.split()))
-    message = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", message).replace("typing.Literal", "one of ")
+    message = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", message)
+    message = re.sub(r"Expected a typing\.Literal\[(.*?)\]\. Got value: (.*)", _choices, message)
     return message.replace("Expected a int.", "not a whole number:").replace("Expected a ", "expected ").replace(" Got value:", " got").rstrip(".")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from memogen.cli.data import Folder
-from memogen.cli.files import choose_data, open_subject, recipe_of
+from memogen.cli.files import choose_data, holds_samples, open_subject, recipe_of
 from memogen.cli.options import UsageError
 
 if TYPE_CHECKING:
@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 METRICS = (
     "comma-separated: is (inception score), fid (Fréchet distance), kid, prdc (precision, recall, density, coverage), mifid, copies (nearer to "
     "training images than held-out ones?), accuracy, reverse_accuracy, fitting_capacity"
+)
+
+ORDER = (
+    "of images: drawn by the seed, or given, as they stand by name; auto: given for what memogen sample wrote, drawn for others, which may be "
+    "sorted by class"
 )
 
 
@@ -30,17 +35,18 @@ def evaluate(
     metrics: Annotated[str, METRICS] = "is,fid",
     num_samples: Annotated[int, "number of samples to score; of images, all there are at most", 1] = 10_000,
     seed: Annotated[int, "seed of the samples"] = 0,
-    order: Annotated[Literal["drawn", "given"], "of images: drawn by the seed, or as they stand, by name"] = "drawn",
+    order: Annotated[Literal["auto", "drawn", "given"], ORDER] = "auto",
     out: Annotated[Path | None, "a .jsonl file to append the rows to; without it a run's results.jsonl"] = None,
 ) -> None:
     """Score a model's samples, or images of any origin, against a data set.
 
-    Ctrl-C and SIGTERM print and keep what was computed until then.
+    Ctrl-C and SIGTERM print and keep what was computed until then. Several processes started by torchrun share the work, and the first one writes.
     """
     subject = open_subject(model)
     choice = choose_data(data, model=model, folder=folder)
     compared = choice.load(split)
     from memogen import evaluation
+    from memogen.evaluation.processes import launched
     from memogen.training.runtime import choose_device
     from memogen.types import ImageData
 
@@ -52,16 +58,18 @@ def evaluate(
         "seed": seed,
         "train": choice.load("train") if compared.split != "train" else None,
     }
-    try:
-        if isinstance(subject, ImageData):
-            rows = evaluation.score_images(subject, compared, variant="images", order=order, **options)
-        else:
-            drawing: Any = subject  # every saved model is a module, which the protocol does not say
-            rows = evaluation.evaluate(drawing.to(device), compared, **options)
-    except evaluation.Interrupted as stopped:
-        _keep(stopped.rows, model, seed, out)
-        raise
-    _keep(rows, model, seed, out)
+    with launched() as processes:
+        try:
+            if isinstance(subject, ImageData):
+                placed = order if order != "auto" else "given" if holds_samples(model) else "drawn"
+                rows = evaluation.score_images(subject, compared, variant="images", order=placed, processes=processes, **options)
+            else:
+                drawing: Any = subject  # every saved model is a module, which the protocol does not say
+                rows = evaluation.evaluate(drawing.to(device), compared, processes=processes, **options)
+        except evaluation.Interrupted as stopped:
+            _keep(stopped.rows if processes.leads else [], model, seed, out)
+            raise
+        _keep(rows if processes.leads else [], model, seed, out)
 
 
 def _judge(extractor: str | None, compared: Any) -> str:
@@ -87,8 +95,10 @@ def _keep(rows: Sequence[Row], model: str, seed: int, out: Path | None) -> None:
     for row in rows:
         protocol: Any = row["protocol"]
         variant = f" ({row['variant']})" if row.get("variant") not in (None, "images") else ""
-        texts.append((f"{row['metric']}{variant}", _number(row["value"]), _number(row["spread"]), str(protocol["num_samples"])))
+        texts.append((f"{row['metric']}{variant}", _number(row["value"]), _number(row["spread"]), f"{protocol['num_samples']:,}"))
     print(in_columns(texts, right=1))
+    if any(row["metric"] == "inception_score" and row["spread"] is None for row in rows):
+        print("inception_score: so few samples make a single split, which has no ±")
     whose = _origin(model, seed)
     target = out or (Path(model).expanduser() / "results.jsonl" if "recipe" in whose else None)
     if target is not None:
@@ -108,7 +118,7 @@ def _origin(model: str, seed: int) -> dict[str, object]:
 
 
 def _number(value: object) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else "" if value is None else str(value)
+    return f"{value:.4f}" if isinstance(value, float) else "-" if value is None else str(value)
 
 
 def report(

@@ -95,6 +95,7 @@ def score_images(
     progress: bool = True,
     train: ImageData | None = None,
     order: Order = "drawn",
+    processes: Processes | None = None,
 ) -> list[Row]:
     """Score given images, such as held-out data or a folder of samples, as :func:`evaluate` scores a model; rows carry ``variant``.
 
@@ -104,7 +105,7 @@ def score_images(
     if not len(images):
         raise InputError(f"data {images.name}: no images in split {images.split}: give another")
     num = min(num_samples or len(images), len(images))
-    config = ScoreConfig(tuple(metrics), num, seed, progress=progress)
+    config = ScoreConfig(tuple(metrics), num, seed, progress=progress, processes=processes or Processes())
     source = {"data": images.name, "split": images.split, "digest": images.digest} | ({"order": order} if order == "given" else {})
     places = shuffled(len(images), seed) if order == "drawn" else np.arange(len(images))
     job = _Job(data, train, _extractor(extractor), config, {"seed": seed, "images": source}, variant)
@@ -138,7 +139,7 @@ class _Job:
 
     def rows(self, source: Source, subject: GenerativeModel | ImageData) -> list[Row]:
         """All rows; on Ctrl-C or SIGTERM, :class:`Interrupted` with those there are."""
-        began, rows, bar = time.perf_counter(), list[Row](), Bar(shown=self.config.progress and self.config.processes.rank == 0)
+        began, rows, bar = time.perf_counter(), list[Row](), Bar(shown=self.config.progress and self.config.processes.leads)
         try:
             with stopping() as stop, bar:
                 for result in self._results(source, subject, Work(self.config.processes, bar, stop)):
@@ -153,7 +154,7 @@ class _Job:
         watch, asked = self._watch(work), self._comparison(work)
         notes = check(shared, asked, watch, source) if shared else []
         labelled = self._labelled(by_label, subject, watch)
-        for note in notes if self.config.progress and self.config.processes.rank == 0 else []:
+        for note in notes if self.config.progress and self.config.processes.leads else []:
             print(f"note: {note}", file=sys.stderr)
         if shared:
             yield from self._streamed([SCORES[name](asked) for name in shared], watch, source)

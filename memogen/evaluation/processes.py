@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -26,7 +28,10 @@ class Turn:
 
 @dataclass(frozen=True)
 class Processes:
-    """Which of how many processes this is; one alone by default. Calls must be made on every process, in the same order."""
+    """Which of how many processes this is; one alone by default. Calls must be made on every process, in the same order.
+
+    All of them get the same scores; ``leads`` says which one is to print and write them.
+    """
 
     rank: int = 0
     world_size: int = 1
@@ -35,6 +40,10 @@ class Processes:
     def joined(cls) -> Processes:
         """Those of ``torch.distributed`` where it has been started, else one alone."""
         return cls(dist.get_rank(), dist.get_world_size()) if dist.is_available() and dist.is_initialized() else cls()
+
+    @property
+    def leads(self) -> bool:
+        return self.rank == 0
 
     def turns(self, num: int, size: int) -> Iterator[Turn]:
         """Rounds over images 0 to num - 1, up to ``size`` images for each process in a round.
@@ -51,16 +60,35 @@ class Processes:
         if self.world_size == 1:
             return rows
         size = max(turn.counts)
-        own = rows.detach().cpu()[: turn.counts[self.rank]]
+        own = rows.detach().to(_meeting_place())[: turn.counts[self.rank]]
         padded = torch.cat([own, own.new_zeros(size - len(own), *own.shape[1:])]).contiguous()
         parts = [torch.empty_like(padded) for _ in range(self.world_size)]
         dist.all_gather(parts, padded)
-        return torch.cat([part[:count] for part, count in zip(parts, turn.counts, strict=True)])
+        return torch.cat([part[:count] for part, count in zip(parts, turn.counts, strict=True)]).cpu()
 
     def any(self, flag: bool) -> bool:
         """True on every process as soon as it is true on one."""
         if self.world_size == 1:
             return flag
-        told = torch.tensor(float(flag))
+        told = torch.tensor(float(flag), device=_meeting_place())
         dist.all_reduce(told, op=dist.ReduceOp.MAX)
         return bool(told)
+
+
+@contextmanager
+def launched() -> Iterator[Processes]:
+    """The processes that torchrun or accelerate launched, joined within; one alone where none were, or those that are joined already."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+        yield Processes.joined()
+        return
+    dist.init_process_group("gloo")
+    try:
+        yield Processes.joined()
+        dist.barrier()  # nobody leaves while another still writes
+    finally:
+        dist.destroy_process_group()
+
+
+def _meeting_place() -> torch.device:
+    """Where rows are exchanged: the CPU, unless the processes were joined by NCCL alone, which knows only CUDA."""
+    return torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")

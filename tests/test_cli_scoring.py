@@ -1,0 +1,129 @@
+"""`memogen evaluate` on a small untrained model and on images: what it prints, what it keeps, who writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import socket
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from memogen import cli
+from memogen.pretrained import save_pretrained
+from tests.evaluation.toys import small_gan
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a saved model ``m``."""
+    save_pretrained(small_gan(), tmp_path / "m")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MEMOGEN_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def run(words: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    code = cli.main(shlex.split(words))
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def rows_in(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_what_a_model_wrote_is_scored_in_its_own_order_and_other_images_are_drawn(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("sample m --num 80 --out many", capsys)[0] == 0
+    with zipfile.ZipFile(here / "many.zip", "w") as archive:
+        for file in (here / "many").iterdir():
+            archive.write(file, f"wrapper/{file.name}")
+    (here / "foreign").mkdir()
+    for file in (here / "many").iterdir():
+        Image.fromarray(np.asarray(Image.open(file))).save(here / "foreign" / file.name)
+    for words in ("m", "many", "many.zip", "foreign", "foreign --order given", "many --order drawn"):
+        code, _, err = run(f"evaluate {words} --data digits --num-samples 70 --metrics is --out rows.jsonl", capsys)
+        assert code == 0, err
+    rows = rows_in(here / "rows.jsonl")
+    orders = [row["protocol"].get("images", {}).get("order", "drawn") for row in rows]
+    assert orders == ["drawn", "given", "given", "drawn", "given", "drawn"]
+    model, folder, archived, drawn, given, shuffled = (row["value"] for row in rows)
+    assert folder == archived == given and drawn == shuffled and folder != drawn, "the first 70 as they stand, or 70 of the 80"
+    assert folder == pytest.approx(model, rel=1e-3), "up to a grey level of 255"
+
+
+def test_a_hundred_thousand_names_stay_in_order(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from memogen.cli import files
+
+    class Many:
+        """So many images that nobody draws them here."""
+
+        def __len__(self) -> int:
+            return 100_001
+
+        def __iter__(self) -> Any:
+            return iter([object()] * 100_001)
+
+    class Picture:
+        def save(self, path: Path, **options: object) -> None:
+            names.append(path.name)
+
+    names: list[str] = []
+    monkeypatch.setattr(files, "as_picture", lambda image: Picture())
+    files.write_folder(Many(), here / "many")  # type: ignore[arg-type]
+    assert names == sorted(names) and names[-1] == "100000.png" and names[0] == "000000.png"
+
+
+def test_a_missing_spread_is_a_dash_with_its_reason(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run("evaluate m --data digits --num-samples 1000 --metrics is,fid", capsys)
+    head, score, distance = out.splitlines()
+    assert code == 0 and head.split() == ["metric", "value", "±", "samples"]
+    assert score.split()[2] not in ("-", "") and distance.split()[2:] == ["-", "1,000"]
+    _, out, _ = run("evaluate m --data digits --num-samples 900 --metrics is", capsys)
+    _, score, reason = out.splitlines()
+    assert score.split()[2] == "-" and "single split" in reason
+
+
+def test_few_samples_are_noted_in_one_line(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run("evaluate m --data digits --num-samples 200 --metrics fid,kid", capsys)
+    assert code == 0 and [line for line in err.splitlines() if line.startswith("note: fid: 200 samples are few for 64 features")]
+    assert "note" not in run("evaluate m --data digits --num-samples 320 --metrics fid", capsys)[2]
+
+
+def test_two_processes_score_together_and_one_writes(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the environment that torchrun sets."""
+    words = "evaluate m --data digits --num-samples 150 --metrics is,fid,kid --out"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    common = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "memogen", *words.split(), "two.jsonl"]
+    several = [subprocess.Popen(command, env=common | {"RANK": rank}, stdout=subprocess.PIPE, text=True) for rank in ("0", "1")]
+    assert run(f"{words} one.jsonl", capsys)[0] == 0
+    first, second = (process.communicate(timeout=600)[0] for process in several)
+    assert [process.returncode for process in several] == [0, 0]
+    assert "appended to two.jsonl" in first and second == ""
+    one, two = rows_in(here / "one.jsonl"), rows_in(here / "two.jsonl")
+    assert [row["metric"] for row in two] == ["inception_score", "fid", "kid"]
+    assert [row["value"] for row in two] == pytest.approx([row["value"] for row in one], rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("evaluate m --data digits --order best", "no 'best'; choose auto, drawn or given"),
+        ("memory course m --of gradients", "no 'gradients' (did you mean 'gradient'?); choose likelihood, prior or gradient"),
+    ],
+)
+def test_choices_are_told_in_words(words: str, told: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(words, capsys)
+    assert code == 2 and told in err and "[" not in err and err.count("\n") == 1
