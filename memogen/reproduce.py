@@ -13,6 +13,7 @@ from . import runs
 from .configs import suggest
 from .evaluation import append_rows
 from .evaluation.features import classifier_names
+from .evaluation.paired import moved
 from .recipes import RECIPES, Recipe
 from .recipes.tables import Budget, Table, TableRow, find_table
 from .report import results_page
@@ -116,12 +117,12 @@ def plan(
     """
     found = find_table(table) if isinstance(table, str) else table
     found = found.of_variants(tuple(variants)) if variants else found
-    folder = Path(out) / found.name / budget
+    folder = Path(out) / (found.runs or found.name) / budget
     jobs, left_out = [], []
     for row in (row for row in found.rows if row.recipe):
-        cost = found.budget(row.recipe, budget)
-        recipe = _scored(_at_home(_recipe(row), data), extractor)
-        if recipe.scoring.extractor is None:
+        cost = found.budget(row.recipe, budget, row.variant)
+        recipe = _scored(found.scored(_at_home(_recipe(row), data)), extractor)
+        if not (recipe.scoring.judged or recipe.scoring.asked):
             left_out.append(f"{row.recipe}: no classifier of {recipe.data.name} ships with memogen: name another extractor")
             continue
         for seed in range(seeds or cost.seeds):
@@ -150,7 +151,9 @@ def _at_home(recipe: Recipe, data: str | Path | None) -> Recipe:
 
 
 def _scored(recipe: Recipe, extractor: str | None) -> Recipe:
-    """The recipe scored by that extractor; else by its own, or the classifier of its data where one ships."""
+    """The recipe scored by that extractor; else by its own, or the classifier of its data where one ships. Nothing where no metric needs one."""
+    if set(recipe.scoring.metrics) <= set(recipe.scoring.asked):
+        return recipe
     own = recipe.scoring.extractor or (recipe.data.name if recipe.data.name in classifier_names() else None)
     return replace(recipe, scoring=replace(recipe.scoring, extractor=extractor or own))
 
@@ -162,7 +165,8 @@ def _run(job: Job, rows_file: Path, console: bool) -> None:
         return
     rows = [row for row in runs.read_rows(job.folder / "results.jsonl") if row.get("config") == runs.config_hash(job.recipe)]
     known = {_real(row) for row in runs.read_rows(rows_file)}
-    append_rows(rows_file, [row for row in rows if row.get("variant") != "real" or _real(row) not in known])
+    new = [row for row in rows if row.get("variant") != "real" or _real(row) not in known]
+    append_rows(rows_file, moved(new, job.folder, rows_file.parent))
 
 
 def _real(row: runs.Row) -> tuple[object, ...]:

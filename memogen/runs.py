@@ -17,9 +17,11 @@ import yaml
 from torch import nn
 
 from . import configs, data
-from .evaluation import ScoreConfig, append_rows, evaluate, score_images
+from .evaluation import METRICS, ScoreConfig, append_rows, evaluate, score_images
 from .evaluation.checks import check_data
 from .evaluation.features import classifier_names, extractor
+from .evaluation.model_scores import MODEL_SCORES, ModelScoring, check_model, measured, score_model
+from .evaluation.paired import kept
 from .models import MemoryGAN
 from .nets.norm import FullDataNorm
 from .pretrained import from_pretrained
@@ -75,15 +77,24 @@ def with_images(recipe: Recipe) -> tuple[Recipe, ImageData]:
 
 def check_scoring(recipe: Recipe) -> None:
     """Refuse before the training what would end it without a score. Raises InputError."""
-    if recipe.scoring.extractor is None:
+    scoring, metrics = recipe.scoring, (*METRICS, *MODEL_SCORES)
+    for name in scoring.metrics:
+        if name not in metrics:
+            raise InputError(f"scoring.metrics: {name!r} is unknown: {configs.suggest(name, metrics)}")
+    if not (scoring.judged or scoring.asked):
         return
-    judge = extractor(recipe.scoring.extractor)
     known = data.splits(recipe.data.name, folder=recipe.data.folder)
     if "test" not in known:
-        raise InputError(f"scoring: {recipe.data.name} has {', '.join(known)} and no test split to compare with: leave scoring.extractor null")
-    parts, scoring = [load_data(recipe, split=split) for split in ("test", "train")], recipe.scoring
-    ScoreConfig(scoring.metrics, scoring.num_samples)
-    check_data(scoring.metrics, *parts, extractor=judge, num_samples=scoring.num_samples)
+        mend = "leave scoring.extractor null" if scoring.judged else "leave scoring.metrics empty"
+        raise InputError(f"scoring: {recipe.data.name} has {', '.join(known)} and no test split to compare with: {mend}")
+    test, train_split = (load_data(recipe, split=split) for split in ("test", "train"))
+    if scoring.asked:
+        check_model(recipe.model.build(), test, metrics=scoring.asked, how=scoring.model or ModelScoring(), train=train_split)
+    if scoring.judged:
+        assert scoring.extractor is not None
+        judge = extractor(scoring.extractor)
+        ScoreConfig(scoring.judged, scoring.num_samples)
+        check_data(scoring.judged, test, train_split, extractor=judge, num_samples=scoring.num_samples)
 
 
 def _fit(recipe: Recipe, images: ImageData, folder: Path, resume: str, console: bool) -> TrainState:
@@ -213,11 +224,12 @@ def _flat(mapping: Mapping[str, Any], prefix: str = "") -> list[tuple[str, objec
 def _score(recipe: Recipe, folder: Path, state: TrainState, budget: str | None, console: bool) -> None:
     """Append the finished model's scores and the real data's own to results.jsonl; a run that is scored already is left alone."""
     scoring, path = recipe.scoring, folder / "results.jsonl"
-    if scoring.extractor is None or config_hash(recipe) in {row.get("config") for row in read_rows(path)}:
+    names = (*scoring.asked, *scoring.judged)
+    if not names or config_hash(recipe) in {row.get("config") for row in read_rows(path)}:
         return
     if console:
-        print(f"scoring {scoring.num_samples:,} samples by {', '.join(scoring.metrics)} (--scoring.extractor null leaves it out)", file=sys.stderr)
-    own, real = _measure(recipe, scoring.extractor, folder / "model", console)
+        print(f"scoring by {', '.join(names)}, {scoring.num_samples:,} samples or images (--scoring.metrics [] leaves it out)", file=sys.stderr)
+    own, real = _measure(recipe, folder / "model", console)
     printed = {claim.metric: claim.value for claim in recipe.claims}
     context = {
         "recipe": recipe.recipe,
@@ -229,20 +241,25 @@ def _score(recipe: Recipe, folder: Path, state: TrainState, budget: str | None, 
         "training_seconds": round(state.seconds, 1),
         "command": command_line(),
     }
-    rows = [{**context, "variant": recipe.variant, **row, "paper": printed.get(str(row["metric"]))} for row in own]
-    append_rows(path, rows + [{**context, "steps": 0, "images": 0, "training_seconds": 0, **row, "paper": None} for row in real])
+    rows = [{**context, "variant": recipe.variant, **row, "paper": printed.get(measured(str(row["metric"]), row["protocol"]))} for row in own]
+    of_data = [{**context, "steps": 0, "images": 0, "training_seconds": 0, **row, "paper": None} for row in real]
+    append_rows(path, kept([*rows, *of_data], folder))
 
 
-def _measure(recipe: Recipe, name: str, saved: Path, console: bool) -> tuple[list[Row], list[Row]]:
-    """The scores of the saved model and, of as many images at most, those of the test split."""
-    scoring, test, device = recipe.scoring, load_data(recipe, split="test"), choose_device(recipe.training.device)
-    train_split = load_data(recipe)
-    judge = extractor(name, device=device)
-    options: Row = {"extractor": judge, "metrics": scoring.metrics, "seed": scoring.seed, "progress": console, "train": train_split}
+def _measure(recipe: Recipe, saved: Path, console: bool) -> tuple[list[Row], list[Row]]:
+    """The scores of the saved model and, by the metrics that judge images, those of as many images of the test split at most."""
+    scoring, device = recipe.scoring, choose_device(recipe.training.device)
+    test, train_split = (load_data(recipe, split=split) for split in ("test", "train"))
     model: Any = from_pretrained(saved).to(device)
-    own = evaluate(model, test, num_samples=scoring.num_samples, **options)
-    options["metrics"] = [name for name in scoring.metrics if name != "copies"]  # which compares with held-out images, as these are themselves
-    return own, score_images(test, train_split, num_samples=scoring.num_samples, **options) if options["metrics"] else []
+    shared: Row = {"num_samples": scoring.num_samples, "seed": scoring.seed, "progress": console, "train": train_split}
+    own = score_model(model, test, metrics=scoring.asked, how=scoring.model or ModelScoring(), **shared) if scoring.asked else []
+    if not scoring.judged:
+        return own, []
+    assert scoring.extractor is not None
+    shared["extractor"] = extractor(scoring.extractor, device=device)
+    own += evaluate(model, test, metrics=scoring.judged, **shared)
+    alike = [name for name in scoring.judged if name != "copies"]  # which compares with held-out images, as these are themselves
+    return own, score_images(test, train_split, metrics=alike, **shared) if alike else []
 
 
 def progress_of(folder: Path) -> Row:

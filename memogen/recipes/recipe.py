@@ -9,7 +9,9 @@ from typing import Any, Protocol
 from torch import nn
 
 from .. import configs
+from ..configs import added
 from ..data import DataOptions
+from ..evaluation.model_scores import MODEL_SCORES, ModelScoring
 from ..models import MODELS, OBJECTIVES
 from ..training import TrainingConfig
 from ..types import InputError, Objective
@@ -36,10 +38,12 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ScoringConfig:
-    """How the finished model is scored against the test split: a shipped classifier's name, or None for no score.
+    """How the finished model is scored against the test split, by ``metrics``.
 
-    ``likelihood_every``: steps between two looks at the biased log-likelihood of the test split (Fig. 3a) and at the sorted prior (Fig. 3c);
-    0 for none.
+    ``extractor`` is a shipped classifier's name, or None for none of the metrics that need one. ``model`` says how the model itself is asked, by the
+    metrics that need no extractor. ``num_samples``: samples that are drawn, or test images whose likelihoods are estimated.
+    ``likelihood_every``: steps between two looks at what the model says of the test split: memoryGAN's biased log-likelihood (Fig. 3a) and sorted
+    prior (Fig. 3c), a lower bound; 0 for none.
     """
 
     extractor: str | None = None
@@ -47,6 +51,17 @@ class ScoringConfig:
     num_samples: int = 10_000
     seed: int = 0
     likelihood_every: int = 500
+    model: ModelScoring | None = added(None, before=None)
+
+    @property
+    def judged(self) -> tuple[str, ...]:
+        """The metrics that an extractor is needed for, where there is one."""
+        return tuple(name for name in self.metrics if name not in MODEL_SCORES) if self.extractor is not None else ()
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The metrics that ask the model itself."""
+        return tuple(name for name in self.metrics if name in MODEL_SCORES)
 
 
 class ModelConfig(Protocol):

@@ -5,87 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ..configs import suggest
-from ..training.config import Precision
 from ..types import InputError
 from . import memory_gan
-from .recipe import Claim, Recipe
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What one run of a recipe may cost, and how many seeds make a row.
-
-    ``hours`` were measured on two CPU cores; None: not measured, a matter of hours or days on one large GPU. ``curves`` False leaves out what is
-    only looked at (sample grids, likelihoods over training).
-    """
-
-    steps: int
-    num_samples: int
-    hours: float | None
-    seeds: int = 1
-    precision: Precision = "float32"
-    channels_last: bool = False
-    curves: bool = True
-
-    def spent_on(self, recipe: Recipe, *, seed: int) -> Recipe:
-        """The recipe at this budget. Long runs are looked at and saved a hundred times at most."""
-        apart = self.steps // 100
-        training = replace(
-            recipe.training,
-            steps=self.steps,
-            seed=seed,
-            precision=self.precision,
-            channels_last=self.channels_last,
-            sample_every=max(recipe.training.sample_every, apart) if self.curves else 0,
-            checkpoint_every=max(recipe.training.checkpoint_every, apart),
-        )
-        every = max(recipe.scoring.likelihood_every, apart) if self.curves else 0
-        return replace(recipe, training=training, scoring=replace(recipe.scoring, num_samples=self.num_samples, likelihood_every=every))
-
-
-@dataclass(frozen=True)
-class TableRow:
-    """One printed number. ``recipe`` is a name of ``RECIPES``; empty for a method of others, which is shown beside ours and not trained."""
-
-    recipe: str
-    variant: str
-    claim: Claim | None
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of a paper. ``budgets`` holds every recipe's budgets by name; ``note`` says what stands between our numbers and the printed ones."""
-
-    name: str
-    title: str
-    rows: tuple[TableRow, ...]
-    budgets: Mapping[str, Mapping[str, Budget]]
-    note: str = ""
-
-    def budget(self, recipe: str, name: str) -> Budget:
-        """Raises InputError."""
-        if name not in self.budgets[recipe]:
-            raise InputError(f"budget: {name!r} is none of {self.name}: {suggest(name, self.budgets[recipe])}")
-        return self.budgets[recipe][name]
-
-    @property
-    def recipes(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(row.recipe for row in self.rows if row.recipe))
-
-    @property
-    def variants(self) -> tuple[str, ...]:
-        """Of the rows that can be trained."""
-        return tuple(dict.fromkeys(row.variant for row in self.rows if row.recipe))
-
-    def of_variants(self, names: tuple[str, ...]) -> Table:
-        """The rows of these variants, and those of others; a variant that the paper has no row for gets one without a printed number."""
-        own = tuple(row for row in self.rows if not row.recipe or row.variant in names)
-        more = tuple(TableRow(recipe, name, None) for recipe in self.recipes for name in names if name not in self.variants)
-        return replace(self, rows=own + more)
+from .recipe import Claim
+from .table import Budget, Table, TableRow
 
 
 def find_table(name: str) -> Table:

@@ -1,0 +1,99 @@
+"""What a table of a paper is: rows with the printed numbers, and what a run of each may cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from ..configs import suggest
+from ..training.config import Precision
+from ..types import InputError
+from .recipe import Claim, Recipe
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What one run of a recipe may cost, and how many seeds make a row.
+
+    ``hours`` were measured on two CPU cores; None: not measured, a matter of hours or days on one large GPU. ``curves`` False leaves out what is
+    only looked at (sample grids, likelihoods over training). ``importance_samples`` for each image, where the recipe scores a likelihood.
+    """
+
+    steps: int
+    num_samples: int
+    hours: float | None
+    seeds: int = 1
+    precision: Precision = "float32"
+    channels_last: bool = False
+    curves: bool = True
+    importance_samples: int | None = None
+
+    def spent_on(self, recipe: Recipe, *, seed: int) -> Recipe:
+        """The recipe at this budget. Long runs are looked at and saved a hundred times at most."""
+        apart = self.steps // 100
+        training = replace(
+            recipe.training,
+            steps=self.steps,
+            seed=seed,
+            precision=self.precision,
+            channels_last=self.channels_last,
+            sample_every=max(recipe.training.sample_every, apart) if self.curves else 0,
+            checkpoint_every=max(recipe.training.checkpoint_every, apart),
+        )
+        every = max(recipe.scoring.likelihood_every, apart) if self.curves else 0
+        asked = recipe.scoring.model
+        if asked is not None and self.importance_samples is not None:
+            asked = replace(asked, importance_samples=self.importance_samples)
+        return replace(recipe, training=training, scoring=replace(recipe.scoring, num_samples=self.num_samples, likelihood_every=every, model=asked))
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One printed number. ``recipe`` is a name of ``RECIPES``; empty for a method of others, which is shown beside ours and not trained."""
+
+    recipe: str
+    variant: str
+    claim: Claim | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a paper. ``budgets`` holds every recipe's budgets by name; ``note`` says what stands between our numbers and the printed ones.
+
+    The budgets of a variant that costs more or less stand under RECIPE/VARIANT. ``metrics`` are scored in place of the recipe's own. Tables of
+    one set of models name the same ``runs``, so that none is trained twice; without it a table has its own.
+    """
+
+    name: str
+    title: str
+    rows: tuple[TableRow, ...]
+    budgets: Mapping[str, Mapping[str, Budget]]
+    note: str = ""
+    metrics: tuple[str, ...] = ()
+    runs: str = ""
+
+    def budget(self, recipe: str, name: str, variant: str = "") -> Budget:
+        """Raises InputError."""
+        known = self.budgets.get(f"{recipe}/{variant}", self.budgets[recipe])
+        if name not in known:
+            raise InputError(f"budget: {name!r} is none of {self.name}: {suggest(name, known)}")
+        return known[name]
+
+    def scored(self, recipe: Recipe) -> Recipe:
+        """The recipe with this table's metrics."""
+        return replace(recipe, scoring=replace(recipe.scoring, metrics=self.metrics)) if self.metrics else recipe
+
+    @property
+    def recipes(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(row.recipe for row in self.rows if row.recipe))
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """Of the rows that can be trained."""
+        return tuple(dict.fromkeys(row.variant for row in self.rows if row.recipe))
+
+    def of_variants(self, names: tuple[str, ...]) -> Table:
+        """The rows of these variants, and those of others; a variant that the paper has no row for gets one without a printed number."""
+        own = tuple(row for row in self.rows if not row.recipe or row.variant in names)
+        more = tuple(TableRow(recipe, name, None) for recipe in self.recipes for name in names if name not in self.variants)
+        return replace(self, rows=own + more)
