@@ -95,8 +95,9 @@ class ClassDCGANCritic(nn.Module):
     def forward(self, image: Float[Tensor, "b c h w"]) -> Judgement:
         for conv in self.convs:
             image = F.leaky_relu(conv(image), _LEAK)
-        feature = image.flatten(1)
-        return self.score(feature)[:, 0], None if self.classes is None else self.classes(feature)
+        with torch.autocast(image.device.type, enabled=False):  # scores are compared, and differ little
+            feature = image.flatten(1).to(self.score.weight.dtype)
+            return self.score(feature)[:, 0], None if self.classes is None else self.classes(feature)
 
     def input_gradient(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """d score_i / d image_i, differentiable in the weights: the transposed convolutions between the slopes of the rectifiers, written out.

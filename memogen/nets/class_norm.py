@@ -70,7 +70,7 @@ class ClassBatchNorm(nn.Module):
 
 def class_code(label: Int[Tensor, " b"], num_classes: int, like: Tensor) -> Float[Tensor, "b classes"]:
     """One-hot rows in the type of ``like``."""
-    return F.one_hot(label, num_classes).to(like.dtype)
+    return torch.eye(num_classes, dtype=like.dtype, device=like.device)[label]  # one_hot looks at its values, which torch.func cannot
 
 
 def _broad(row: Tensor) -> Tensor:

@@ -100,8 +100,10 @@ class ClassResNetCritic(nn.Module):
         scaled_uniform(self, glorot=[self.stem, *(block.shortcut for block in self.body)])
 
     def forward(self, image: Float[Tensor, "b c h w"]) -> Judgement:
-        feature = self.body(self.stem(image)).flatten(1)
-        return self.score(feature)[:, 0], None if self.classes is None else self.classes(feature)
+        image = self.body(self.stem(image))
+        with torch.autocast(image.device.type, enabled=False):  # scores are compared, and differ little
+            feature = image.flatten(1).to(self.score.weight.dtype)
+            return self.score(feature)[:, 0], None if self.classes is None else self.classes(feature)
 
     def input_gradient(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """d score_i / d image_i, differentiable in the weights."""

@@ -1,0 +1,68 @@
+"""What a Memory Replay GAN is trained by: WGAN-GP with an auxiliary classifier, and the ways to keep what was learned before (Wu et al. 2018).
+
+Fine-tuning is the objective without any of them; joint training is fine-tuning on a single task of all classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from ...types import Batch, Loss, OptimiserConfig, Phase
+from .losses import Keeping, Losses
+from .model import ReplayGAN
+from .options import ADAM, AlignmentConfig, CriticConfig, GenerativeReplayConfig, JointConfig, ReplayConfig
+from .solver import SolverLosses
+from .teacher import ConsolidationConfig, Teacher
+
+
+@dataclass(frozen=True)
+class ReplayGANObjective:
+    """Fine-tuning, with any of ``joint``, ``alignment`` and ``consolidation`` on top; or ``generative_replay`` for an unconditional model."""
+
+    joint: JointConfig | None = None
+    alignment: AlignmentConfig | None = None
+    consolidation: ConsolidationConfig | None = None
+    generative_replay: GenerativeReplayConfig | None = None
+    replay: ReplayConfig = field(default_factory=ReplayConfig)
+    game: CriticConfig = field(default_factory=CriticConfig)
+    critic: OptimiserConfig = field(default_factory=lambda: ADAM)
+    generator: OptimiserConfig = field(default_factory=lambda: ADAM)
+
+    def __post_init__(self) -> None:
+        if self.generative_replay and (self.joint or self.alignment or self.consolidation):
+            raise ValueError("generative_replay stands alone: leave joint, alignment and consolidation out")
+
+    def teacher(self, model: ReplayGAN) -> Teacher | None:
+        """What will keep the past for ``model``, knowing nothing yet; None where nothing is kept."""
+        kept = self.joint or self.alignment or self.consolidation or self.generative_replay
+        return Teacher(model, weighs=self.consolidation is not None) if kept else None
+
+    def teach(self, teacher: Teacher, model: ReplayGAN) -> None:
+        """After a task: the teacher becomes the model."""
+        teacher.follow(model)
+        if self.consolidation is not None:
+            teacher.weigh(model, self.consolidation)
+
+    def phases(self, model: ReplayGAN, *, teacher: nn.Module | None = None) -> tuple[Phase, ...]:
+        """The critic's turns and the generator's; with generative replay the solver's as well. A teacher that knows nothing yet adds nothing."""
+        if (self.generative_replay is None) != model.config.conditional:
+            raise ValueError("generative_replay is for models with conditioning 'none', and these need it")
+        past = teacher if isinstance(teacher, Teacher) and teacher.known else None
+        if self.generative_replay is not None:
+            return self._with_solver(SolverLosses(self.generative_replay, self.game, model, past))
+        losses = Losses(Keeping(self.joint, self.alignment, self.consolidation, self.replay), self.game, model, past)
+        return self._critic(model, losses.critic), self._generator(model, losses.generator)
+
+    def _with_solver(self, losses: SolverLosses) -> tuple[Phase, ...]:
+        assert losses.model.solver is not None
+        solver = Phase("solver", (losses.model.solver,), losses.solver, repeats=losses.options.steps, optimiser=losses.options.solver)
+        return self._critic(losses.model, losses.critic), self._generator(losses.model, losses.generator), solver
+
+    def _critic(self, model: ReplayGAN, loss: Callable[[Batch], Loss]) -> Phase:
+        return Phase("critic", (model.critic,), loss, repeats=self.game.steps, optimiser=self.critic)
+
+    def _generator(self, model: ReplayGAN, loss: Callable[[Batch], Loss]) -> Phase:
+        return Phase("generator", (model.generator,), loss, optimiser=self.generator, reads_data=False)
