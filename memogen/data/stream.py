@@ -125,8 +125,8 @@ def _part(data: ImageData, classes: Sequence[int], left_out: int = 0) -> ImageDa
 
 def _pixels(image: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """The rows in memory of their own; where they are neighbours in a file, a map of these bytes alone."""
-    whole_file = isinstance(image, np.memmap) and isinstance(image.base, mmap.mmap)  # of a slice, NumPy does not know where in the file it begins
-    if whole_file and int(rows[-1] - rows[0]) == len(rows) - 1:
+    adjacent = int(rows[-1] - rows[0]) == len(rows) - 1
+    if adjacent and isinstance(image, np.memmap) and isinstance(image.base, mmap.mmap):  # of a slice, NumPy does not know where in the file it begins
         begin = image.offset + int(rows[0]) * image.strides[0]
-        return np.memmap(image.filename, image.dtype, "r", begin, (len(rows), *image.shape[1:]))
+        return np.memmap(str(image.filename), image.dtype, "r", begin, (len(rows), *image.shape[1:]))
     return np.array(image[rows])

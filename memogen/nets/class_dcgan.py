@@ -76,7 +76,7 @@ class ClassDCGANGenerator(nn.Module):
             image = conv(F.relu(norm(image, label, turns)))
         image = F.relu(self.norms[-1](image, label, turns))
         with torch.autocast(image.device.type, enabled=False):  # pixels keep all their digits: alignment compares two images that hardly differ
-            return torch.tanh(last(image.to(last.weight.dtype)))
+            return torch.tanh(last(image.to(self.foot.weight.dtype)))
 
 
 class ClassDCGANCritic(nn.Module):
@@ -112,7 +112,8 @@ class ClassDCGANCritic(nn.Module):
                 slopes.append(torch.where(before > 0, before.new_ones(()), before.new_full((), _LEAK)))
                 before = before * slopes[-1]
         gradient = self.score.weight.view(1, *before.shape[1:]).expand_as(before)
-        for conv, slope in zip(reversed(self.convs), reversed(slopes), strict=True):  # type: ignore[call-overload]
+        for conv, slope in zip(reversed(self.convs), reversed(slopes), strict=True):
+            assert isinstance(conv, SameConv2d)
             gradient = _adjoint(conv, gradient * slope)
         return gradient
 

@@ -69,7 +69,7 @@ class ClassResNetGenerator(nn.Module):
         self.body = nn.ModuleList(ClassUpBlock(*pair, num_classes, shared=shared) for pair in pairwise(widths))
         self.norm = ClassBatchNorm(num_classes, width, shared=shared)
         self.head = SameConv2d(width, channels, 3)
-        scaled_uniform(self, glorot=[block.shortcut for block in self.body])
+        scaled_uniform(self, glorot=_shortcuts(self))
 
     def forward(self, noise: Float[Tensor, "b z"], label: Int[Tensor, " b"], turns: Turns = None) -> Float[Tensor, "b c h w"]:
         """``turns``: whose statistics normalise, see :mod:`memogen.nets.class_norm`."""
@@ -97,7 +97,7 @@ class ClassResNetCritic(nn.Module):
         features = widths[-1] * (height >> LEVELS) * (breadth >> LEVELS)
         self.score = nn.Linear(features, 1)
         self.classes = nn.Linear(features, num_classes) if num_classes else None
-        scaled_uniform(self, glorot=[self.stem, *(block.shortcut for block in self.body)])
+        scaled_uniform(self, glorot=[self.stem, *_shortcuts(self)])
 
     def forward(self, image: Float[Tensor, "b c h w"]) -> Judgement:
         image = self.body(self.stem(image))
@@ -109,3 +109,8 @@ class ClassResNetCritic(nn.Module):
         """d score_i / d image_i, differentiable in the weights."""
         image = image.detach().requires_grad_(True)
         return input_gradient(self(image)[0], image)
+
+
+def _shortcuts(net: nn.Module) -> list[SameConv2d]:
+    """The 1x1 convolutions."""
+    return [part for part in net.modules() if isinstance(part, SameConv2d) and part.kernel == 1]

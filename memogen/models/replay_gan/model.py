@@ -18,6 +18,9 @@ from ...nets.class_norm import Turns
 from ...types import ImageData, InputError, Latents, Pixels, to_range
 from .statistics import generate, known_classes, storing
 
+Generator = ClassDCGANGenerator | ClassResNetGenerator
+Critic = ClassDCGANCritic | ClassResNetCritic
+
 _LABEL_STREAM = 1 << 20  # keeps the draw of classes apart from the draw of noise
 _TURN_STREAM = 1 << 21  # and that of images whose class is given
 _STATISTICS_STREAM = 1 << 22  # and that of the latents that statistics are taken of
@@ -79,19 +82,19 @@ class ReplayGANConfig:
         """The model with fresh weights from torch's global generator."""
         return ReplayGAN(self)
 
-    def build_generator(self) -> nn.Module:
+    def build_generator(self) -> Generator:
         rows = self.num_classes if self.conditional else 1
         make = ClassDCGANGenerator if self.network == "dcgan" else ClassResNetGenerator
         return make(self.noise_dim, self.frame, rows, width=self.width, conditioning=self.conditioning)
 
-    def build_critic(self) -> nn.Module:
+    def build_critic(self) -> Critic:
         return self._judge(self.num_classes if self.conditional else 0)
 
-    def build_solver(self) -> nn.Module | None:
+    def build_solver(self) -> Critic | None:
         """The classifier of deep generative replay: the critic's layers under a class head, since the paper does not say."""
         return None if self.conditional else self._judge(self.num_classes)
 
-    def _judge(self, num_classes: int) -> nn.Module:
+    def _judge(self, num_classes: int) -> Critic:
         return (ClassDCGANCritic if self.network == "dcgan" else ClassResNetCritic)(self.frame, num_classes, width=self.width)
 
 
