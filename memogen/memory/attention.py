@@ -5,8 +5,7 @@ Torch only. ``AttentionMemory(500, 70)`` takes the activations of a layer, (b, 5
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, assert_never
 
 import torch
 from jaxtyping import Float
@@ -78,10 +77,13 @@ class AttentionMemory(nn.Module):
     @staticmethod
     def absent(query: Float[Tensor, "b d"], fill: Fill) -> Float[Tensor, "b d"]:
         """The answer of a memory that is not there."""
-        fills: dict[str, Callable[[Tensor], Tensor]] = {"ones": torch.ones_like, "zeros": torch.zeros_like}
-        if fill not in fills:
-            raise ValueError(f"fill is {fill!r}; it must be 'ones' or 'zeros'")
-        return fills[fill](query)
+        match fill:
+            case "ones":
+                return torch.ones_like(query)
+            case "zeros":
+                return torch.zeros_like(query)
+            case _:
+                assert_never(fill)
 
     def extra_repr(self) -> str:
         return f"{self.query_dim}, {self.num_slots}, addressing={self.addressing!r}, compose={self.composition!r}"

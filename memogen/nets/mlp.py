@@ -37,7 +37,7 @@ class Dense(nn.Module):
         return normalised, torch.relu(shifted)
 
     @torch.no_grad()
-    def calibrate(self, chunks: Iterable[Float[Tensor, "b d"]]) -> list[Float[Tensor, "b e"]]:
+    def calibrate(self, chunks: Iterable[Float[Tensor, "_ d"]]) -> list[Float[Tensor, "_ e"]]:
         """Set the norm's statistics to those of all chunks; returns the outputs under them. The layer must be in evaluation mode."""
         linear = [self.linear(chunk) for chunk in chunks]
         self.norm.store(linear)

@@ -62,7 +62,7 @@ class FullDataNorm(nn.Module):
         return normalised, torch.addcmul(self.bias, normalised, self.weight)
 
     @torch.no_grad()
-    def store(self, chunks: Sequence[Float[Tensor, "b d"]]) -> None:
+    def store(self, chunks: Sequence[Float[Tensor, "_ d"]]) -> None:
         """Keep the statistics of all rows of the chunks together, worked in double precision."""
         rows = sum(len(chunk) for chunk in chunks)
         mean = torch.stack([chunk.double().sum(0) for chunk in chunks]).sum(0) / rows

@@ -1,11 +1,11 @@
-"""Layer normalisation over (c, h, w) and the output ranges."""
+"""Normalisation: over an image, over a batch, over all the data; and the output ranges."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from memogen.nets.norm import ToRange, norm_layer
+from memogen.nets.norm import FullDataNorm, ToRange, norm_layer, standardise
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
@@ -45,3 +45,38 @@ def test_output_fills_the_range_and_no_more(image_range: tuple[float, float]) ->
 def test_range_the_wrong_way_round_is_refused() -> None:
     with pytest.raises(ValueError, match="image_range"):
         ToRange((1.0, -1.0))
+
+
+def test_statistics_of_the_whole_are_those_of_its_pieces() -> None:
+    """A column far from zero with a tiny spread, where E[x^2] - E[x]^2 in single precision would give nothing but rounding."""
+    x = torch.randn(50, 3) * torch.tensor([1.0, 1e-3, 0.0]) + torch.tensor([0.0, 100.0, -2.0])
+    norm = FullDataNorm(3)
+    norm.store(x.split(8))
+    torch.testing.assert_close(norm.mean, x.double().mean(0).float())
+    torch.testing.assert_close(norm.variance, x.double().var(0, unbiased=False).float(), rtol=1e-4, atol=0)
+    assert float(norm.variance[1]) == pytest.approx(1e-6, rel=0.5)
+
+
+def test_training_uses_the_batch_and_evaluation_what_was_stored() -> None:
+    x, norm = torch.randn(40, 2, dtype=torch.float64) * 5 + 3, FullDataNorm(2).double()
+    with torch.no_grad():
+        norm.weight.copy_(torch.tensor([2.0, 0.5]))
+        norm.bias.copy_(torch.tensor([-1.0, 4.0]))
+    part = x[:7]
+    by_batch = (part - part.mean(0)) / part.std(0, unbiased=False) * norm.weight + norm.bias
+    torch.testing.assert_close(norm(part), by_batch)
+    assert norm.mean.tolist() == [0, 0]  # training leaves them alone
+    norm.eval().store(x.split(9))
+    by_all = (part - x.mean(0)) / x.std(0, unbiased=False) * norm.weight + norm.bias
+    torch.testing.assert_close(norm(part), by_all)
+    torch.testing.assert_close(norm.parts(part)[1], by_all)
+    torch.testing.assert_close(norm.parts(part)[0], (by_all - norm.bias) / norm.weight)
+
+
+def test_standardised_columns_have_mean_0_and_variance_1_and_constants_become_0() -> None:
+    x = torch.randn(30, 4)
+    x[:, 3] = 7.25
+    out = standardise(x)
+    torch.testing.assert_close(out.mean(0), torch.zeros(4), atol=1e-6, rtol=0)
+    torch.testing.assert_close(out.var(0, unbiased=False), torch.tensor([1.0, 1.0, 1.0, 0.0]), atol=1e-5, rtol=0)
+    assert (out[:, 3] == 0).all()

@@ -15,6 +15,7 @@ from ...losses import bernoulli_log_prob, normal_log_prob, widen
 from ...memory.attention import Fill
 from ...nets.modes import evaluating
 from ...types import ImageData, InputError, Latents, Pixels
+from .beside import Beside
 from .config import MemVAEConfig
 from .networks import Decoded, Decoder, Encoder
 from .pixels import binarised, values
@@ -137,13 +138,17 @@ class MemVAE(nn.Module):
         data set, by default from 0. A conditional model without ``label`` draws one, uniformly, for each sample: the weights are those of p(x).
         Raises InputError for grey images where pixels are black or white.
         """
-        x = self.black_and_white(image) if self.config.output == "bernoulli" else self.pixels(image)
+        x = self.scored(image)
         index = torch.arange(len(x), device=self.device) if index is None else index.to(self.device)
         eps = self.draws(index, num_samples, seed=seed, stream=_POSTERIOR, first=start)
         with evaluating(self):
             mean, log_variance, condition = self._posterior(x, label, index, num_samples, seed, start)
             z = mean + torch.exp(0.5 * log_variance) * eps
             return self.log_prob(x, self.decoder(z.flatten(0, 1), condition).raw, num_samples) - self.divergence(z, log_variance, eps)
+
+    def beside(self, image: Pixels, label: Int[Tensor, " b"] | None = None) -> Beside:
+        """p(x, z) of the images as a function of z, for annealed importance sampling."""
+        return Beside(self, self.scored(image), self.condition(label))
 
     @staticmethod
     def divergence(z: Float[Tensor, "s b z"], log_variance: Float[Tensor, "*s b z"], eps: Float[Tensor, "s b z"]) -> Float[Tensor, "s b"]:
@@ -194,12 +199,17 @@ class MemVAE(nn.Module):
     def pixels(self, image: Pixels) -> Float[Tensor, "b c h w"]:
         """The numbers that images stand for."""
         self._check_shape(image)
-        return values(image.to(self.device), self.config.pixel_levels).to(self.dtype)
+        return values(image.to(self.device), self.config.pixel_levels, self.dtype)
 
-    def black_and_white(self, image: Pixels) -> Float[Tensor, "b c h w"]:
-        """0 and 1 from bytes 0 and 255, or from floats 0 and 1. Raises InputError for any other: their likelihood would be none."""
+    def scored(self, image: Pixels) -> Float[Tensor, "b c h w"]:
+        """The numbers that have a likelihood: for black and white pixels, 0 and 1 from bytes 0 and 255 or from floats 0 and 1.
+
+        Raises InputError for grey ones there.
+        """
+        if self.config.output == "gaussian":
+            return self.pixels(image)
         self._check_shape(image)
-        x = values(image.to(self.device), 255).to(self.dtype)
+        x = values(image.to(self.device), 255, self.dtype)
         if not bool(((x == 0) | (x == 1)).all()):
             raise InputError("image: it has grey pixels, of which a Bernoulli model has no likelihood: binarise the images first")
         return x

@@ -20,7 +20,7 @@ from .config import MemVAEConfig
 
 _CONV_WIDTH = 32  # channels of the convolution next to the image
 
-Condition = Float[Tensor, "b classes"] | None
+Condition = Float[Tensor, "_ classes"] | None
 """One-hot labels, of a model that is conditional on them."""
 
 
