@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from . import memory_gan
+from . import mem_vae, memory_gan
 from .recipe import Claim, DataConfig, Recipe, ScoringConfig, read_recipe, shaped
 
 RECIPES: dict[str, Callable[..., Recipe]] = {
@@ -16,7 +16,7 @@ RECIPES: dict[str, Callable[..., Recipe]] = {
         memory_gan.celeba,
         memory_gan.folder,
     )
-}
+} | {f"mem_vae/{recipe.__name__}": recipe for recipe in (mem_vae.digits, mem_vae.mnist, mem_vae.ocr_letters, mem_vae.frey_faces, mem_vae.folder)}
 """Every recipe by the name the command line knows."""
 
 __all__ = ["RECIPES", "Claim", "DataConfig", "Recipe", "ScoringConfig", "read_recipe", "shaped"]
