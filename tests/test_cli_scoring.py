@@ -127,3 +127,15 @@ def test_two_processes_score_together_and_one_writes(here: Path, capsys: pytest.
 def test_choices_are_told_in_words(words: str, told: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run(words, capsys)
     assert code == 2 and told in err and "[" not in err and err.count("\n") == 1
+
+
+def test_only_extractors_that_read_the_images_are_named(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "pictures").mkdir()
+    Image.new("L", (10, 10)).save(here / "pictures" / "0.png")
+    for words, told in (
+        ("evaluate pictures --data pictures", "no classifier of pictures ships with memogen; for its 10x10 grey images give inception-v3"),
+        ("evaluate m --data digits --extractor digit", "did you mean 'digits'?"),
+        ("evaluate m --data digits --extractor mnist", "reads 28x28 grey images, these are 8x8 grey: choose digits or inception-v3, or give a file"),
+    ):
+        code, _, err = run(words, capsys)
+        assert code == 2 and told in err

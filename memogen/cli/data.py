@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 
 from memogen.cli.options import UsageError
 
-Name = Annotated[str, "a data set's name (memogen data list), or the path of an image folder, a zip or an npz file"]
+Name = Annotated[str, "a data set's name (memogen data list), the folder of its published files, or an image folder, a zip or an npz file"]
 Size = Annotated[str, "one number, or HEIGHTxWIDTH; without it the size of the files"]
 Fit = Annotated[Literal["error", "resize", "crop"], "what happens to an image of another size: it is refused, scaled, or scaled and cut"]
-Folder = Annotated[Path | None, "the folder that holds a named data set's published files; without it they are downloaded"]
+Folder = Annotated[Path | None, "where the published files of a data set lie that is given by its name; without it they are downloaded"]
 
 
 def show() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, cast
 
 from memogen.cli.options import UsageError
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from memogen.types import GenerativeModel, ImageData
 
 PICTURES = (".png", ".jpg", ".webp", ".gif")
+ARCHIVES = (".zip", ".npz")
 SOFTWARE = "memogen sample"
 
 
@@ -30,9 +31,9 @@ def find_model(name: str) -> str:
             return str(folder)
     if path.exists():
         raise UsageError(f"{name}: holds no saved model (no config.json, no model/config.json); name a run folder or a saved model's folder")
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and path.parts[0] not in ("runs", ".", ".."):
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and path.parts[0] not in ("runs", ".", "..") and path.suffix not in ARCHIVES:
         return name
-    raise UsageError(f"{name}: no such folder; name a run folder, a saved model's folder, or a hub id such as owner/name")
+    raise UsageError(f"{name}: no such file or folder; name a run folder, a saved model's folder, or a hub id such as owner/name")
 
 
 def open_model(name: str) -> GenerativeModel:
@@ -61,6 +62,8 @@ def open_subject(name: str) -> GenerativeModel | ImageData:
     """What is to be scored: a model, or the images of a folder, a zip or an npz file."""
     path = Path(name).expanduser()
     parts = [path / part for part in ("config.json", "config.yaml", "model/config.json")]
+    if path.suffix in ARCHIVES and not path.exists():
+        raise UsageError(f"{name}: no such file; give the path of a zip or npz file of images, or of a folder")
     if not path.exists() or any(part.is_file() for part in parts):
         return open_model(name)
     from memogen.data import load, splits
@@ -176,7 +179,7 @@ def holds_samples(name: str) -> bool:
     if pictures is None or not pictures.entries:
         return False
     try:
-        with pictures.open(pictures.entries[0].key) as file, Pillow.open(file) as picture:
+        with pictures.open(pictures.entries[0].key) as file, Pillow.open(cast(IO[bytes], file)) as picture:
             return bool(picture.info.get("Software") == SOFTWARE)
     except OSError:  # not readable as a picture: it will be left out
         return False

@@ -58,7 +58,7 @@ def interpolate(
 def neighbours(
     model: Model,
     *,
-    data: Annotated[str | None, "the training data: a data set's name, or a folder; without it the run's own"] = None,
+    data: Annotated[str | None, "the training data: a data set's name, its folder, or images; without it the run's own"] = None,
     folder: Folder = None,
     num: Annotated[int, "number of samples", 1] = 8,
     nearest: Annotated[int, "number of training images beside each", 1] = 7,

@@ -12,7 +12,11 @@ from memogen.cli.files import choose_data, holds_samples, open_subject, recipe_o
 from memogen.cli.options import UsageError
 
 if TYPE_CHECKING:
+    import torch
+
+    from memogen.evaluation import Extractor
     from memogen.evaluation.rows import Row
+    from memogen.types import ImageData
 
 METRICS = (
     "comma-separated: is (inception score), fid (Fréchet distance), kid, prdc (precision, recall, density, coverage), mifid, copies (nearer to "
@@ -28,7 +32,7 @@ ORDER = (
 def evaluate(
     model: Annotated[str, "a run folder, a saved model's folder, a hub id; or images: a folder, a zip or an npz file"],
     *,
-    data: Annotated[str | None, "the data to compare with: a data set's name, or a folder; without it the run's own"] = None,
+    data: Annotated[str | None, "the data to compare with: a data set's name, its folder, or images; without it the run's own"] = None,
     folder: Folder = None,
     split: Annotated[str | None, "the part of the data to compare with; without it test, or what there is"] = None,
     extractor: Annotated[str | None, "a classifier's name, inception-v3, or a file of weights; without it the classifier of the data set"] = None,
@@ -52,7 +56,7 @@ def evaluate(
 
     device = choose_device("auto")
     options: dict[str, Any] = {
-        "extractor": evaluation.extractor(_judge(extractor, compared), device=device),
+        "extractor": _judge(extractor, compared, device),
         "metrics": metrics.split(","),
         "num_samples": num_samples,
         "seed": seed,
@@ -72,16 +76,14 @@ def evaluate(
         _keep(rows if processes.leads else [], model, seed, out)
 
 
-def _judge(extractor: str | None, compared: Any) -> str:
+def _judge(extractor: str | None, compared: ImageData, device: torch.device) -> Extractor:
     """The named extractor, or the classifier of the data."""
-    from memogen.evaluation.features import classifier_names
+    from memogen.evaluation import features
 
-    if extractor is None and compared.name not in classifier_names():
-        names = ", ".join(classifier_names())
-        raise UsageError(
-            f"--extractor: no classifier of {compared.name} ships with memogen; name one that reads such images ({names}), or inception-v3"
-        )
-    return extractor or str(compared.name)
+    if extractor is None and compared.name not in features.classifier_names():
+        names, kind = " or ".join(features.readers(compared.image_shape)) or "a file of weights", features.in_words(compared.image_shape)
+        raise UsageError(f"--extractor: no classifier of {compared.name} ships with memogen; for its {kind} images give {names}")
+    return features.extractor(extractor or compared.name, device=device, image_shape=compared.image_shape)
 
 
 def _keep(rows: Sequence[Row], model: str, seed: int, out: Path | None) -> None:
@@ -129,8 +131,10 @@ def report(
     """Write the run's report.html: samples, curves, memory, nearest training images, scores. Of result rows, print Markdown tables."""
     if (run / "config.yaml").is_file():
         return _run_report(run, out)
-    if not run.exists() or (run.is_dir() and not any(run.rglob("*.jsonl"))):
-        raise UsageError(f"{run}: no run folder (no config.yaml in it) and no result rows; name a folder that memogen train wrote")
+    if not run.exists():
+        raise UsageError(f"{run}: no such file or folder; name a run folder, a folder of result rows, or a .jsonl file of them")
+    if run.is_dir() and not any(run.rglob("*.jsonl")):
+        raise UsageError(f"{run}: holds neither a run (config.yaml) nor result rows (.jsonl files); name a folder that does")
     from memogen.report import markdown, results_page
     from memogen.report.results import read_results
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from memogen.data.cache import cache_root, cached
 from memogen.data.datasets import DATASETS, Request, own_place
 from memogen.data.findings import DataReport, Tally
+from memogen.data.layouts import recognised
 from memogen.data.options import DataOptions
 from memogen.data.pictures import by_split, find_pictures
 from memogen.data.readers import npz_splits
@@ -25,7 +26,7 @@ def load(
     cache: Path | None = None,
     progress: bool = True,
 ) -> ImageData:
-    """A data set by its name in DATASETS, or any folder, zip or npz of images by its path.
+    """A data set by its name in DATASETS, or by the path of its published files, or any folder, zip or npz of images by its path.
 
     ``folder`` holds the published files; without it they are downloaded. ``cache`` overrides $MEMOGEN_CACHE. InputError says what is missing where.
     """
@@ -93,8 +94,16 @@ def _request(name: str, folder: str | Path | None, split: str, options: DataOpti
             near = difflib.get_close_matches(name, DATASETS, 1)
             hint = f"did you mean {near[0]}?" if near else f"choose {', '.join(DATASETS)}, or give the path of a folder, zip or npz"
             raise InputError(f"data: {name}: no such data set or path: {hint}")
-        name, folder = "folder", name
+        name, folder = _lying_in(Path(name).expanduser()), name
     if split not in DATASETS[name].splits:
         raise InputError(f"split: {split}: {name} has {', '.join(DATASETS[name].splits)}: choose one of these")
     place = None if folder is None else Path(folder).expanduser()
     return Request(name, place, split, options, cache_root(cache), progress)
+
+
+def _lying_in(place: Path) -> str:
+    """The published data set of a folder, else "folder": images of the user's own. InputError where it holds several sets."""
+    found = recognised(place)
+    if len(found) > 1:
+        raise InputError(f"data: {place}: holds {', '.join(found)}: name one of them, with this place as its folder")
+    return found[0] if found else "folder"

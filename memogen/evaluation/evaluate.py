@@ -79,7 +79,7 @@ def evaluate(
     Ctrl-C and SIGTERM raise :class:`~memogen.evaluation.rows.Interrupted`, which holds the rows of what was seen.
     """
     config = ScoreConfig(tuple(metrics), num_samples, seed, batch_size, progress=progress, processes=processes or Processes())
-    job = _Job(data, train, _extractor(extractor), config, {"seed": seed})
+    job = _Job(data, train, _extractor(extractor, data), config, {"seed": seed})
     return job.rows(model_source(model, seed=seed), model)
 
 
@@ -108,7 +108,7 @@ def score_images(
     config = ScoreConfig(tuple(metrics), num, seed, progress=progress, processes=processes or Processes())
     source = {"data": images.name, "split": images.split, "digest": images.digest} | ({"order": order} if order == "given" else {})
     places = shuffled(len(images), seed) if order == "drawn" else np.arange(len(images))
-    job = _Job(data, train, _extractor(extractor), config, {"seed": seed, "images": source}, variant)
+    job = _Job(data, train, _extractor(extractor, data), config, {"seed": seed, "images": source}, variant)
     return job.rows(image_source(images, places[:num]), images)
 
 
@@ -122,7 +122,7 @@ class ScoreEvaluator:
     def __call__(self, model: nn.Module, data: ImageData, *, seed: int) -> dict[str, float]:
         if not isinstance(model, GenerativeModel):
             raise InputError(f"scoring: {type(model).__name__} does not draw samples: give a model with sample() and image_range")
-        rows = _Job(data, None, _extractor(self.extractor), self.config, {"seed": seed}).rows(model_source(model, seed=seed), model)
+        rows = _Job(data, None, _extractor(self.extractor, data), self.config, {"seed": seed}).rows(model_source(model, seed=seed), model)
         return {str(row["metric"]): float(str(row["value"])) for row in rows}
 
 
@@ -224,5 +224,5 @@ def _unfinished(score: Score, seen: int) -> list[Result]:
     return [replace(result, protocol={"num_samples": seen, **result.protocol, "interrupted": True}) for result in found]
 
 
-def _extractor(extractor: Extractor | str) -> Extractor:
-    return features.extractor(extractor) if isinstance(extractor, str) else extractor
+def _extractor(extractor: Extractor | str, data: ImageData) -> Extractor:
+    return features.extractor(extractor, image_shape=data.image_shape) if isinstance(extractor, str) else extractor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -90,10 +91,7 @@ class Classifier(nn.Module):
     @classmethod
     def read(cls, path: Path) -> Classifier:
         """A classifier from its weight file."""
-        card = json.loads(_metadata(path)["classifier"])
-        for name in ("image_shape", "classes", "widths"):
-            card[name] = tuple(card[name])
-        return cls(Card(**card), load_file(path))
+        return cls(_card(path), load_file(path))
 
     @property
     def name(self) -> str:
@@ -140,21 +138,48 @@ class Classifier(nn.Module):
             raise InputError(f"classifier {self.name}: images are {tuple(image.shape[1:])}: give (c, h, w) = {self.card.image_shape}")
 
 
-def extractor(name: str | Path, *, device: torch.device | str = "cpu") -> Classifier | ModuleExtractor:
+def extractor(
+    name: str | Path, *, device: torch.device | str = "cpu", image_shape: tuple[int, int, int] | None = None
+) -> Classifier | ModuleExtractor:
     """The extractor of that name: a shipped classifier or "inception-v3"; or of that file: a classifier's or Inception's weights.
 
-    Another name, or a file of something else, is an InputError. See :func:`~memogen.evaluation.inception_weights.inception_v3`.
+    Another name, a file of something else, or a classifier that reads no images of ``image_shape`` is an InputError that names what would do.
+    See :func:`~memogen.evaluation.inception_weights.inception_v3`.
     """
-    if str(name) in classifier_names():
-        return classifier(str(name), device=device)
+    path, ships = Path(name).expanduser(), str(name) in classifier_names()
     if str(name) == INCEPTION:
         return inception_v3().to(device)
-    path = Path(name).expanduser()
-    if not path.is_file():
-        names = ", ".join((*classifier_names(), INCEPTION))
-        raise InputError(f"extractor {str(name)!r}: neither a name nor a file of weights: choose one of {names}, or give a file")
-    is_classifier = path.suffix == ".safetensors" and "classifier" in _metadata(path)
-    return (Classifier.read(path) if is_classifier else inception_v3(path)).to(device)
+    if not ships and not path.is_file():
+        raise InputError(f"extractor {str(name)!r}: neither a name nor a file of weights: {_remedy(str(name), image_shape)}")
+    if not ships and not (path.suffix == ".safetensors" and "classifier" in _metadata(path)):
+        return inception_v3(path).to(device)
+    found = classifier(str(name)) if ships else Classifier.read(path)
+    if image_shape is not None and found.card.image_shape != image_shape:
+        reads, given = in_words(found.card.image_shape), in_words(image_shape)
+        raise InputError(f"extractor {str(name)!r}: it reads {reads} images, these are {given}: {_remedy('', image_shape)}")
+    return found.to(device)
+
+
+def readers(image_shape: tuple[int, int, int] | None = None) -> dict[str, str]:
+    """The extractors with a name that read images of a shape (c, h, w), or of any, and what each of them reads."""
+    cards = {name: _card(WEIGHTS / f"{name}-v1.safetensors") for name in classifier_names()}
+    found = {name: in_words(card.image_shape) for name, card in cards.items() if image_shape in (None, card.image_shape)}
+    return found | ({INCEPTION: "any size, grey or colour"} if image_shape is None or image_shape[0] in (1, 3) else {})
+
+
+def in_words(image_shape: tuple[int, int, int]) -> str:
+    """(c, h, w) as a reader should see it."""
+    channels, height, width = image_shape
+    return f"{height}x{width} {({1: 'grey', 3: 'colour'}).get(channels, f'{channels}-channel')}"
+
+
+def _remedy(name: str, image_shape: tuple[int, int, int] | None) -> str:
+    """What to give in place of ``name``: the nearest that fits, or all that do."""
+    known = readers(image_shape)
+    if near := difflib.get_close_matches(name, known, n=1):
+        return f"did you mean {near[0]!r}?"
+    names = [known_name if image_shape else f"{known_name} ({reads})" for known_name, reads in known.items()]
+    return f"choose {' or '.join(names)}, or give a file" if names else "give a file"
 
 
 def classifier(name: str, *, device: torch.device | str = "cpu") -> Classifier:
@@ -168,6 +193,11 @@ def classifier(name: str, *, device: torch.device | str = "cpu") -> Classifier:
 def classifier_names() -> tuple[str, ...]:
     """The names :func:`classifier` knows: one per weight file in the package."""
     return tuple(sorted(path.name.removesuffix("-v1.safetensors") for path in WEIGHTS.glob("*-v1.safetensors")))
+
+
+def _card(path: Path) -> Card:
+    card = json.loads(_metadata(path)["classifier"])
+    return Card(**card | {name: tuple(card[name]) for name in ("image_shape", "classes", "widths")})
 
 
 def _metadata(path: Path) -> dict[str, str]:

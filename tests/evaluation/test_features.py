@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from memogen.evaluation.features import WEIGHTS, Classifier, Extractor, classifier, classifier_names, save_classifier
+from memogen.evaluation.features import WEIGHTS, Classifier, Extractor, classifier, classifier_names, extractor, readers, save_classifier
 from memogen.types import InputError
 
 PROMISED = {"digits": 0.98, "mnist": 0.993, "fashion-mnist": 0.925, "affine-mnist": 0.995, "cifar10": 0.895}
@@ -87,3 +87,24 @@ def test_version_follows_the_weights_and_survives_a_round_trip(tmp_path: Path) -
     assert again.version == net.version and again.accuracy == 0.5
     changed = {name: value + (0.5 if name == "head.bias" else 0) for name, value in net.network.state_dict().items()}
     assert Classifier(net.card, changed).version != net.version
+
+
+def test_a_name_is_answered_with_what_reads_the_images() -> None:
+    for name, image_shape, told in (
+        ("mnsit", None, "did you mean 'mnist'"),
+        ("fashion_mnist", (1, 28, 28), "did you mean 'fashion-mnist'"),
+        ("cifar", (1, 28, 28), r"choose fashion-mnist or mnist or inception-v3, or give a file$"),
+        ("nobody", None, r"choose affine-mnist \(40x40 grey\) or cifar10 \(32x32 colour\) or"),
+        ("nobody", (2, 5, 5), "weights: give a file$"),
+        ("digits", (1, 28, 28), "reads 8x8 grey images, these are 28x28 grey: choose fashion-mnist or mnist or inception-v3"),
+        ("cifar10", (2, 32, 32), "reads 32x32 colour images, these are 32x32 2-channel: give a file"),
+    ):
+        with pytest.raises(InputError, match=told):
+            extractor(name, image_shape=image_shape)
+    assert extractor("mnist", image_shape=(1, 28, 28)).version == extractor("mnist").version
+
+
+def test_every_extractor_reads_what_it_is_listed_for() -> None:
+    listed = readers()
+    assert set(listed) == {*classifier_names(), "inception-v3"}
+    assert [name for name in classifier_names() if name in readers((1, 28, 28))] == [name for name, kind in listed.items() if kind == "28x28 grey"]

@@ -1,0 +1,44 @@
+"""Which published data sets lie in a folder, so that ``--data`` may name it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from memogen.data import published
+from memogen.data.download import Remote, matches
+
+
+def recognised(folder: Path) -> tuple[str, ...]:
+    """The names of those whose files lie in the folder, or where people keep them below it.
+
+    MNIST and Fashion-MNIST have files of the same names and are told apart by what the published ones hold; where both may be meant, both are named.
+    """
+    return tuple(name for name, found in LAYOUTS.items() if folder.is_dir() and found(folder))
+
+
+def _idx(files: Mapping[str, tuple[Remote, Remote]], folders: Iterable[str], twins: Mapping[str, tuple[Remote, Remote]]) -> Callable[[Path], bool]:
+    def found(root: Path) -> bool:
+        for split, wanted in files.items():
+            there = published.find_files(root, folders, [published.spellings(remote.name) for remote in wanted])
+            if there is not None:
+                return not matches(there[1], twins[split][1].checksum)
+        return False
+
+    return found
+
+
+def _any_of(folders: Iterable[str], *layouts: Iterable[tuple[str, ...]]) -> Callable[[Path], bool]:
+    return lambda root: any(published.find_files(root, folders, layout) is not None for layout in layouts)
+
+
+_CIFAR_BATCH = published.CIFAR10_BATCHES["test"][0]
+LAYOUTS: dict[str, Callable[[Path], bool]] = {
+    "mnist": _idx(published.MNIST, published.MNIST_FOLDERS, published.FASHION_MNIST),
+    "fashion-mnist": _idx(published.FASHION_MNIST, published.FASHION_FOLDERS, published.MNIST),
+    "cifar10": _any_of(
+        published.CIFAR_FOLDERS, *([(name,)] for name in (f"{_CIFAR_BATCH}.bin", _CIFAR_BATCH, published.CIFAR10.name, published.CIFAR10_PYTHON))
+    ),
+    "ocr-letters": _any_of(published.OCR_FOLDERS, published.OCR_LETTERS),
+    "frey-faces": _any_of(published.FREY_FOLDERS, published.FREY_FACES),
+}
