@@ -1,4 +1,4 @@
-"""The adversarial terms against closed forms on probabilities, their gradients, and the limits where naive forms overflow."""
+"""The adversarial terms and variational bounds against closed forms, their gradients, and the limits where naive forms overflow."""
 
 from __future__ import annotations
 
@@ -150,3 +150,53 @@ def test_penalties_reach_the_critics_weights() -> None:
     real, fake = torch.randn(3, 1, 2, 2), torch.randn(3, 1, 2, 2)
     losses.wgan_penalty(lambda image: torch.tanh(layer(image.flatten(1)))[:, 0], real, fake, torch.rand(3)).backward()
     assert layer.weight.grad is not None and layer.weight.grad.abs().sum() > 0
+
+
+# --- variational bounds ---
+
+LOG_WEIGHTS = st.integers(1, 6).flatmap(lambda k: st.lists(st.lists(st.floats(-600, 20), min_size=3, max_size=3), min_size=k, max_size=k))
+
+
+@given(rows=LOG_WEIGHTS)
+def test_the_importance_bound_is_the_log_of_a_mean_between_the_mean_and_the_largest(rows: list[list[float]]) -> None:
+    log_w = torch.tensor(rows, dtype=torch.float64)
+    bound = losses.importance_bound(log_w)
+    top = log_w.amax(0)
+    torch.testing.assert_close(bound, ((log_w - top).exp().mean(0).log() + top).mean())
+    assert log_w.mean() - 1e-9 <= bound <= log_w.amax(0).mean() + 1e-9
+    torch.testing.assert_close(losses.importance_bound(log_w[:1]), log_w[0].mean())
+    torch.testing.assert_close(losses.importance_bound(log_w.repeat(3, 1)), bound)
+
+
+def test_log_probabilities_are_those_of_the_distributions() -> None:
+    logit, x = torch.randn(4, 5, 7, dtype=torch.float64) * 9, (torch.rand(5, 7) < 0.5).double()
+    torch.testing.assert_close(losses.bernoulli_log_prob(logit, x), torch.distributions.Bernoulli(logits=logit).log_prob(x.expand(4, -1, -1)).sum(-1))
+    mean, log_variance = torch.randn(2, 4, 5, 7, dtype=torch.float64)
+    normal = torch.distributions.Normal(mean, (0.5 * log_variance).exp())
+    torch.testing.assert_close(losses.normal_log_prob(mean, log_variance, x), normal.log_prob(x).sum(-1))
+
+
+@pytest.mark.parametrize("logit", [-1e4, 1e4])
+def test_certain_pixels_have_finite_log_probabilities_and_gradients(logit: float) -> None:
+    value = torch.full((1, 2, 1), logit, requires_grad=True)
+    losses.bernoulli_log_prob(value, torch.tensor([[0.0], [1.0]])).sum().backward()
+    assert value.grad is not None and float(value.grad.sum()) == pytest.approx(-1.0 if logit > 0 else 1.0)
+
+
+def test_local_reconstruction_of_equals_is_zero_and_of_strangers_about_two() -> None:
+    """Of normalised features, 2 (1 - correlation) each; the sum over features is the width times the mean."""
+    torch.manual_seed(0)
+    e, d = torch.randn(2, 4000, 6, dtype=torch.float64)
+    e, d = (e - e.mean(0)) / e.std(0, unbiased=False), (d - d.mean(0)) / d.std(0, unbiased=False)
+    assert losses.local_reconstruction(e, e[None]) == 0
+    apart = losses.local_reconstruction(e, d[None])
+    assert float(apart) == pytest.approx(2, abs=0.1)
+    torch.testing.assert_close(apart, 2 * (1 - (e * d).mean(0)).mean())
+    torch.testing.assert_close(losses.local_reconstruction(e, d[None], "sum"), 6 * apart)
+
+
+def test_local_reconstruction_averages_the_samples_before_it_compares() -> None:
+    e, d = torch.randn(5, 3), torch.randn(4, 5, 3)
+    torch.testing.assert_close(losses.local_reconstruction(e, d), (e - d.mean(0)).square().mean())
+    opposite = torch.stack([e + 1, e - 1])
+    assert float(losses.local_reconstruction(e, opposite)) == pytest.approx(0, abs=1e-12)

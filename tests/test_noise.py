@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
+from torch import Tensor
 
 from memogen import noise
 
@@ -25,6 +28,13 @@ def test_bits_are_splitmix(seed: int, stream: int) -> None:
     for index, row in zip((0, 1, 10**12), got, strict=True):
         start = mix(mix((index + key) & WORD) + key & WORD)
         assert [value & WORD for value in row] == [mix((start + place * GOLDEN) & WORD) for place in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("draw", [noise.bits, noise.uniform, noise.normal])
+def test_a_row_can_be_drawn_in_parts(draw: Callable[..., Tensor]) -> None:
+    index = torch.tensor([4, 9])
+    whole = draw(index, 10, seed=3, stream=1)
+    assert torch.equal(torch.cat([draw(index, n, seed=3, stream=1, first=start) for n, start in ((3, 0), (1, 3), (6, 4))], 1), whole)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
