@@ -129,5 +129,6 @@ def local_reconstruction(
 
     Averaged over images and, with ``form`` "mean" (the authors' code), over features; "sum" is the squared norm of Li et al. 2016, section 4.
     """
-    gap = (widen(encoder_feature) - widen(decoder_feature).mean(0)).square()
-    return gap.mean() if form == "mean" else gap.sum(1).mean()
+    found = decoder_feature[0] if len(decoder_feature) == 1 else widen(decoder_feature).mean(0)
+    gap = F.mse_loss(widen(encoder_feature), widen(found))
+    return gap if form == "mean" else gap * encoder_feature.shape[1]

@@ -70,8 +70,8 @@ class FullDataNorm(nn.Module):
         self.variance.copy_(torch.stack([(chunk - mean).square().sum(0) for chunk in chunks]).sum(0) / rows)
 
     def _normalised(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-        stored = (None, None) if self.training else (self.mean, self.variance)
-        return F.batch_norm(x, *stored, weight, bias, self.training, eps=self.eps)
+        mean, variance = (None, None) if self.training else (self.mean, self.variance)
+        return F.batch_norm(x, mean, variance, weight, bias, self.training, eps=self.eps)
 
 
 class ToRange(nn.Module):

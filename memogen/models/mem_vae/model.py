@@ -111,7 +111,8 @@ class MemVAE(nn.Module):
     def slot_picture(self, slots: Sequence[int] | None = None, *, layer: int = 0) -> Float[Tensor, "b c h w"]:
         """What a layer's slots (all of them, by default) look like by themselves: h_g = 0, the slot alone answers, decoded to means (appendix D)."""
         self._check_layers((layer,))
-        memory = self.decoder.layers[layer].memory
+        memory = self.decoder.stack[layer].memory
+        assert memory is not None
         wanted = range(memory.num_slots) if slots is None else slots
         if not all(0 <= slot < memory.num_slots for slot in wanted):
             raise InputError(f"slots: {list(wanted)}: layer {layer} holds slots 0 to {memory.num_slots - 1}")
@@ -160,7 +161,8 @@ class MemVAE(nn.Module):
         flat, raw = x.flatten(1), raw.unflatten(0, (num_samples, -1))
         if self.config.output == "bernoulli":
             return bernoulli_log_prob(raw, flat)
-        return normal_log_prob(*raw.chunk(2, dim=-1), flat)
+        mean, log_variance = raw.chunk(2, dim=-1)
+        return normal_log_prob(mean, log_variance, flat)
 
     def draws(self, index: Int[Tensor, " b"], num: int, *, seed: int, stream: int, first: int = 0) -> Float[Tensor, "s b z"]:
         """eps ~ N(0, I) of the samples ``first`` .. ``first + num - 1`` of each image."""
@@ -239,11 +241,11 @@ class MemVAE(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return self.decoder.layers[0].dense.linear.weight.device
+        return self.encoder.head.weight.device
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.decoder.layers[0].dense.linear.weight.dtype
+        return self.encoder.head.weight.dtype
 
     def _through(self, x: Tensor, label: Tensor | None, index: Tensor, *, seed: int, stream: int) -> Decoded:
         """Encode, draw one z for each image, decode."""

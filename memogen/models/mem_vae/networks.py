@@ -6,7 +6,7 @@ Layers are numbered from the data up: layer 0 is next to the image in both netwo
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from jaxtyping import Float
@@ -64,18 +64,26 @@ class Encoder(nn.Module):
     def forward(self, image: Float[Tensor, "b c h w"], condition: Condition = None, *, normalised: bool = False) -> Encoded:
         """``normalised`` keeps every layer's normalised linear output."""
         layers, h = list[Layer](), self.seen(image, condition)
-        for dense in self.layers:
+        for dense in self.stack:
             linear, h = dense.parts(h) if normalised else (None, dense(h))
             layers.append(Layer(linear, h, None))
-        mean, log_variance = self.head(h).chunk(2, dim=1)
-        return Encoded(mean, log_variance, tuple(layers))
+        return self._encoded(h, layers)
 
     def calibrate(self, images: Iterable[tuple[Tensor, Condition]]) -> list[Encoded]:
         """Set the statistics of every norm, layer after layer, to those of all images; returns the posteriors under them."""
-        h = (self.seen(image, condition) for image, condition in images)
-        for dense in self.layers:
-            h = iter(dense.calibrate(h))
-        return [Encoded(*self.head(chunk).chunk(2, dim=1), ()) for chunk in h]
+        chunks: Iterable[Tensor] = (self.seen(image, condition) for image, condition in images)
+        for dense in self.stack:
+            chunks = dense.calibrate(chunks)
+        return [self._encoded(chunk, []) for chunk in chunks]
+
+    @property
+    def stack(self) -> tuple[Dense, ...]:
+        """The hidden layers, from the data up."""
+        return tuple(cast(Iterable[Dense], self.layers))
+
+    def _encoded(self, h: Tensor, layers: list[Layer]) -> Encoded:
+        mean, log_variance = self.head(h).chunk(2, dim=1)
+        return Encoded(mean, log_variance, tuple(layers))
 
     def seen(self, image: Tensor, condition: Condition) -> Tensor:
         """What the first layer sees."""
@@ -107,14 +115,14 @@ class Decoder(nn.Module):
         super().__init__()
         above = (*config.hidden[1:], config.latent_dim + config.num_classes)
         self.layers = nn.ModuleList(DecoderLayer(wide, width) for wide, width in zip(above, config.hidden, strict=True))
-        channels, *size = config.image_shape
+        channels, height, width = config.image_shape
         heads = 2 if config.output == "gaussian" else 1
         if config.network == "conv":
-            self.head: nn.Module = nn.Sequential(ConvTail(config.hidden[0], (heads * channels, *size), width=_CONV_WIDTH), nn.Flatten())
+            self.head: nn.Module = nn.Sequential(ConvTail(config.hidden[0], (heads * channels, height, width), width=_CONV_WIDTH), nn.Flatten())
         else:
             self.head = glorot_linear(config.hidden[0], torch.Size(config.image_shape).numel(), heads=heads)
         for number in range(len(config.memory.slots)):  # drawn last, so that the same seed gives the same networks with memory and without
-            self.layers[number].memory = _memory(config, number)
+            self.stack[number].memory = _memory(config, number)
 
     def forward(
         self,
@@ -127,15 +135,15 @@ class Decoder(nn.Module):
     ) -> Decoded:
         """``without`` names the layers whose memories are taken away, with ``fill`` in their place."""
         h, layers = _beside(z, condition), list[Layer]()
-        for number in reversed(range(len(self.layers))):
-            layer: Layer = self.layers[number](h, normalised=normalised, without=fill if number in without else None)
+        for number, part in reversed(list(enumerate(self.stack))):
+            layer: Layer = part(h, normalised=normalised, without=fill if number in without else None)
             layers.insert(0, layer)
             h = layer.output
         return Decoded(self.head(h), tuple(layers))
 
     def below(self, h: Float[Tensor, "b d"], number: int) -> Float[Tensor, "b p"]:
         """The raw output that follows from the output ``h`` of layer ``number``."""
-        for layer in reversed(list(self.layers)[:number]):
+        for layer in reversed(self.stack[:number]):
             h = layer(h).output
         raw: Tensor = self.head(h)
         return raw
@@ -143,9 +151,14 @@ class Decoder(nn.Module):
     def calibrate(self, z: Sequence[tuple[Tensor, Condition]]) -> None:
         """Set the statistics of every norm, layer after layer, to those of all latents."""
         h = [_beside(chunk, condition) for chunk, condition in z]
-        for layer in reversed(list(self.layers)):
+        for layer in reversed(self.stack):
             g = layer.dense.calibrate(h)
             h = g if layer.memory is None else [layer.memory(chunk) for chunk in g]
+
+    @property
+    def stack(self) -> tuple[DecoderLayer, ...]:
+        """The hidden layers, from the data up."""
+        return tuple(cast(Iterable[DecoderLayer], self.layers))
 
 
 def _memory(config: MemVAEConfig, layer: int) -> AttentionMemory:
