@@ -72,6 +72,7 @@ class AttentionMemory(nn.Module):
         """What the next layer sees of a query and an answer to it, the memory's own or any other."""
         if self.composition == "additive":
             return torch.relu(query + mix)
+        # departs: the authors' Theano gives a ReLU the slope 1/2 at zero, torch 0: an activation of exactly zero teaches a1, a2 and b1 nothing yet
         return torch.relu(_affine(self.linear, query, mix) + self.gain * torch.sigmoid(_affine(self.gate, query, mix)))
 
     @staticmethod

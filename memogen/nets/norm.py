@@ -40,7 +40,8 @@ class FullDataNorm(nn.Module):
     """Batch norm of (b, channels) without a running average: by the batch in training, by stored statistics of the whole data in evaluation.
 
     ``store`` sets the statistics (Li et al. 2016, the authors' code: one pass over the training set before each evaluation); until then they are
-    mean 0 and variance 1. Variances are biased, and taken of differences from the mean, as so small an ``eps`` needs in single precision.
+    mean 0 and variance 1. Variances are biased, and taken of differences from the mean, as so small an ``eps`` needs in single precision. Among
+    several processes each normalises by its own share of the batch, whatever ``training.sync_batch_norm`` says.
     """
 
     mean: Tensor

@@ -41,6 +41,7 @@ class MemVAEObjective:
     the bound of one sample alone allows.
     """
 
+    # departs: the authors' code draws a second z for the features; that of the bound has the same expectation at half the decoder's cost.
     # departs: the paper prints a sum of the bound and R to be minimised, which would lower the likelihood; its code has the sign of this one.
     num_samples: int = 1
     local_reconstruction: tuple[float, ...] = (0.1, 0.1)
