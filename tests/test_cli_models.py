@@ -169,8 +169,9 @@ def test_data_are_checked_in_every_part_and_with_a_size(here: Path, capsys: pyte
     for number, side in enumerate((10, 12)):
         Image.fromarray(np.zeros((side, 10), np.uint8)).save(here / "pictures" / f"{number}.png")
     code, out, _ = run("data check pictures", capsys)
-    assert code == 2 and "several sizes" in out
-    assert run("data check pictures --size 8x6 --fit crop", capsys)[0] == 0
+    assert code == 2 and "several sizes: say what to do with them: --size 32 with --fit crop" in out
+    code, out, _ = run("data check pictures --size 8x6 --fit crop", capsys)
+    assert code == 0 and "as trained: 2 images of 8 x 6, 0 left out" in out
     code, out, _ = run("data prepare pictures --size 8x6 --fit crop", capsys)
     assert code == 0 and "2 images of 1 x 8 x 6" in out
 

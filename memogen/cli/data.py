@@ -31,7 +31,7 @@ def check(
 ) -> int:
     """Read every image and say what was found: counts, sizes, colours, classes, broken files by name.
 
-    Images of several sizes are a problem unless --size and --fit say what to do with them.
+    Images of several sizes are a problem unless --size and --fit say what to do with them; then the report says what a training would get.
     """
     from memogen.data import check as check_data
     from memogen.data import splits

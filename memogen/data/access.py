@@ -46,19 +46,23 @@ def check(
     """Reads every image of a data set and says what was found, without caching: counts, sizes, modes, labels, broken files, problems.
 
     Sizes that differ from one another, or from the one in ``options``, are a problem only where ``options.fit`` does not say what to do about them.
+    Without problems, the report says how many images of which size a training would get.
     """
-    options = options or DataOptions()
-    asked = _request(name, folder, split, options, None, progress)
-    if options.fit == "error" and not _is_array(asked):  # sizes are a finding here, not an end
-        asked = replace(asked, options=replace(options, size=2, fit="resize"))
-    source, tally = DATASETS[asked.name].source(asked), Tally()
+    asked = _request(name, folder, split, options or DataOptions(), None, progress)
+    source, tally, shape = DATASETS[asked.name].source(asked), Tally(), (0, 0, 0)
+    options = source.options  # a data set may have its own
+    if open_to_all := options.fit == "error" and not _is_array(asked):  # sizes are a finding here, not an end
+        source = DATASETS[asked.name].source(replace(asked, options=replace(options, size=2, fit="resize")))
     try:
-        for _ in counted(source.open(tally, progress), tally):
+        contents = source.open(tally, progress)
+        shape = contents.shape
+        for _ in counted(contents, tally):
             pass
     except InputError as error:
         tally.problems.append(str(error))
-    tally.problems += [] if _is_array(asked) else _misfits(tally, options)
-    return tally.report(source.place)
+    tally.problems += _misfits(tally, options) if open_to_all else []
+    report = tally.report(source.place)
+    return report if report.problems else replace(report, trained=_only_size(tally, options) if open_to_all else shape[1:])
 
 
 def _is_array(asked: Request) -> bool:
@@ -66,11 +70,18 @@ def _is_array(asked: Request) -> bool:
     return asked.folder is not None and asked.folder.suffix == ".npz"
 
 
+def _only_size(tally: Tally, options: DataOptions) -> tuple[int, int]:
+    """(height, width) of images that all fit as they are, after the centre cut."""
+    height, width = map(int, next(iter(tally.sizes)).split(" x "))
+    most = options.centre or max(height, width)
+    return min(height, most), min(width, most)
+
+
 def _misfits(tally: Tally, options: DataOptions) -> list[str]:
     """What training would say of the sizes."""
     if options.fit != "error":
         return []
-    mend = 'training needs size and fit="resize" or fit="crop" in data.options'
+    mend = "say what to do with them: --size 32 with --fit crop or resize (of a training --data.options.size and --data.options.fit)"
     if len(tally.sizes) > 1:
         return [f"images of several sizes: {mend}"]
     if options.target is None or options.centre:  # what a centre cut leaves is not known here

@@ -27,7 +27,7 @@ class DataReport:
     """A data set after reading: how many images were kept, skipped (by reason) and changed (by reason), and of what kind they are.
 
     ``ignored`` are files that are no images; ``sizes`` maps "height x width" to counts, ``modes`` Pillow's mode names, ``labels`` class names.
-    ``problems`` are lines that would stop a training run, such as mixed sizes.
+    ``problems`` are lines that would stop a training run, such as mixed sizes; ``trained`` is the (height, width) that one would get, where known.
     """
 
     place: str
@@ -39,6 +39,7 @@ class DataReport:
     modes: Mapping[str, int] = field(default_factory=dict)
     labels: Mapping[str, int] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+    trained: tuple[int, int] | None = None
 
     @property
     def clean(self) -> bool:
@@ -53,6 +54,8 @@ class DataReport:
         lines += [f"  skipped, {reason}: {finding}" for reason, finding in sorted(self.skipped.items())]
         lines += [f"  changed, {reason}: {finding}" for reason, finding in sorted(self.changed.items())]
         lines += [f"  {title}: {_listing(counts)}" for title, counts in self._kinds() if counts]
+        if self.trained:
+            lines.append(f"  as trained: {self.kept} images of {' x '.join(map(str, self.trained))}, {lost} left out")
         return "\n".join([*lines, *(f"  problem: {line}" for line in self.problems)])
 
     def _kinds(self) -> Iterable[tuple[str, Mapping[str, int]]]:

@@ -178,11 +178,15 @@ def test_sizes_are_a_problem_where_training_would_refuse_them(
     sizes: list[tuple[int, int]], options: DataOptions, problem: str | None, tmp_path: Path
 ) -> None:
     place = make(tmp_path / "set", {f"{number}.png": size for number, size in enumerate(sizes)})
-    found = check(str(place), options=options, progress=False).problems
-    assert found == () if problem is None else problem in found[0]
+    (place / "broken.png").write_bytes(b"no picture")
+    report = check(str(place), options=options, progress=False)
+    assert report.problems == () if problem is None else problem in report.problems[0]
     if problem is None:
-        load(str(place), options=options, cache=tmp_path / "cache", progress=False)
+        data = load(str(place), options=options, cache=tmp_path / "cache", progress=False)
+        assert report.trained == data.image_shape[1:] and report.kept == len(data) == 2
+        assert f"as trained: 2 images of {report.trained[0]} x {report.trained[1]}, 1 left out" in report.text()
     else:
+        assert report.trained is None and "as trained" not in report.text()
         with pytest.raises(InputError):
             load(str(place), options=options, cache=tmp_path / "cache", progress=False)
 
