@@ -119,7 +119,7 @@ def plan(
     found = found.of_variants(tuple(variants)) if variants else found
     folder = Path(out) / (found.runs or found.name) / budget
     jobs, left_out = [], []
-    for row in (row for row in found.rows if row.recipe):
+    for row in {(row.recipe, row.variant): row for row in found.rows if row.recipe}.values():
         cost = found.budget(row.recipe, budget, row.variant)
         recipe = _scored(found.scored(_at_home(_recipe(row), data)), extractor)
         if not (recipe.scoring.judged or recipe.scoring.asked):

@@ -10,6 +10,7 @@ from dataclasses import replace
 from ..configs import suggest
 from ..types import InputError
 from . import memory_gan
+from .mem_vae_tables import mem_vae_tables
 from .recipe import Claim
 from .table import Budget, Table, TableRow
 
@@ -86,5 +87,5 @@ def _table_2() -> Table:
     return Table("memory_gan/table2", "What each part of memoryGAN is worth", tuple(rows), _BUDGETS, note)
 
 
-TABLES = {table.name: table for table in (_table_1(), _table_2())}
+TABLES = {table.name: table for table in (_table_1(), _table_2(), *mem_vae_tables())}
 """Every table by the name the command line knows."""

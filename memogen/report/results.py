@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from memogen.recipes import memory_gan
+from memogen.evaluation.model_scores import measured
+from memogen.recipes import mem_vae, memory_gan
 from memogen.recipes.recipe import Claim
 from memogen.recipes.tables import TABLES, Table, claim_of
 from memogen.types import InputError
@@ -23,13 +24,17 @@ COLUMNS = {
     "accuracy": "accuracy",
     "reverse_accuracy": "reverse accuracy",
     "log_likelihood": "log-likelihood",
-    "imputation_mse": "imputation error",
+    "elbo": "lower bound",
+    **{f"imputation_mse {mask}{by}": f"error {mask}{by}" for mask in ("rect-12", "rand-0.6", "half") for by in (" by batch", "")},
+    "svm_accuracy": "SVM accuracy",
+    **{f"slot_preference {rank}": f"preference {rank}" for rank in (1, 2, 3)},
+    "parameters": "parameters",
 }
-"""Metrics that a table shows where its rows have them, with their titles; the others stay in the rows."""
+"""What a table shows where its rows have it, with titles: metrics as :func:`measured` tells them apart. The others stay in the rows."""
 
 LEGEND = (
-    "± is the standard deviation between seeds or, where there is one seed, between the splits of its samples; in the paper's numbers it is the "
-    "paper's. Hours are those of training, of all seeds together."
+    "± is the standard deviation between seeds or, where there is one seed, between the splits of its samples (of likelihoods and accuracies: the "
+    "standard error over test images); in the paper's numbers it is the paper's. Hours are those of training, of all seeds together."
 )
 
 
@@ -148,11 +153,15 @@ def gather(name: str, rows: Iterable[Row]) -> Results:
     known = TABLES.get(name)
     groups: dict[tuple[str, str, str, int], dict[str, list[Row]]] = {}
     for row in rows:
-        if row.get("metric") in COLUMNS and is_number(row.get("value")) and row.get("task") is None and row.get("class") is None:
+        if _column(row) in COLUMNS and is_number(row.get("value")) and row.get("task") is None and row.get("class") is None:
             groups.setdefault(_address(row), {}).setdefault(_extractor(row), []).append(row)
     lines = [_line(address, extractor, group) for address, by_extractor in groups.items() for extractor, group in _joined(by_extractor).items()]
     lines += _others(known) if known and lines else []
     return Results(name, tuple(sorted(lines, key=_rank)), known.title if known else "", known.note if known else "")
+
+
+def _column(row: Row) -> str:
+    return measured(str(row.get("metric")), row.get("protocol"))
 
 
 def _address(row: Row) -> tuple[str, str, str, int]:
@@ -181,20 +190,20 @@ def _joined(by_extractor: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
 
 def _line(address: tuple[str, str, str, int], extractor: str, rows: Sequence[Row]) -> Line:
     recipe, variant, budget, steps = address
-    cells = {metric: _cell(recipe, variant, [row for row in rows if row["metric"] == metric]) for metric in {str(row["metric"]) for row in rows}}
+    cells = {column: _cell(recipe, variant, column, [row for row in rows if _column(row) == column]) for column in set(map(_column, rows))}
     by_seed = {row.get("seed"): row for row in rows}
     hours = sum(row.get("training_seconds") or 0 for row in by_seed.values()) / 3600
     return Line(recipe, variant, budget, steps, cells, len(by_seed), hours, min(str(row.get("command") or "") for row in rows), extractor)
 
 
-def _cell(recipe: str, variant: str, rows: Sequence[Row]) -> Cell:
+def _cell(recipe: str, variant: str, column: str, rows: Sequence[Row]) -> Cell:
     """Mean over seeds; the newest row of a seed counts."""
     newest = list({row.get("seed"): row for row in rows}.values())
     values = [float(row["value"]) for row in newest]
     split = newest[0].get("spread")
     spread = statistics.stdev(values) if len(values) > 1 else split if is_number(split) else None
-    metric, printed = str(newest[0]["metric"]), newest[0].get("paper")
-    claim = claim_of(recipe, variant, metric) or (Claim(metric, printed, None, "") if is_number(printed) else None)
+    printed = newest[0].get("paper")
+    claim = claim_of(recipe, variant, column) or (Claim(column, printed, None, "") if is_number(printed) else None)
     return Cell(statistics.fmean(values), spread, claim)
 
 
@@ -205,7 +214,7 @@ def _others(table: Table) -> list[Line]:
 def _rank(line: Line) -> tuple[bool, int, str, bool, int, int]:
     """Methods of others by what they reach; then by recipe, real images last, by steps and the papers' order of variants."""
     recipes = list(dict.fromkeys(row.recipe for table in TABLES.values() for row in table.rows))
-    variants = list(dict.fromkeys([*(row.variant for table in TABLES.values() for row in table.rows), *memory_gan.VARIANTS]))
+    variants = list(dict.fromkeys([*(row.variant for table in TABLES.values() for row in table.rows), *memory_gan.VARIANTS, *mem_vae.VARIANTS]))
     place = [names.index(name) if name in names else len(names) for name, names in ((line.recipe, recipes), (line.variant, variants))]
     return bool(line.recipe), place[0], line.recipe, line.variant == "real", line.steps, place[1]
 
@@ -214,5 +223,5 @@ def _with_spread(value: float | None, spread: float | None) -> str:
     """Both with the decimals that suit the value."""
     if value is None:
         return "-"
-    decimals = 2 if abs(value) >= 1 else 3
-    return f"{value:.{decimals}f} ± {spread:.{decimals}f}" if spread is not None else f"{value:.{decimals}f}"
+    decimals = 0 if abs(value) >= 1000 else 2 if abs(value) >= 1 else 3 if abs(value) >= 0.1 else 4
+    return f"{value:,.{decimals}f} ± {spread:,.{decimals}f}" if spread is not None else f"{value:,.{decimals}f}"
