@@ -51,8 +51,8 @@ def _cell(sign: LifeSign) -> str:
 
 
 def _text(value: float) -> str:
-    """Counts of slots without decimals."""
-    return f"{value:,.0f}" if abs(value) >= 100 else number(value)
+    """Whole numbers, such as counts of slots and a limit of nothing at all, without decimals; whatever is above zero never as zero."""
+    return f"{value:,.0f}" if abs(value) >= 100 or value.is_integer() else number(value)
 
 
 def life_section(run: Run) -> Html:

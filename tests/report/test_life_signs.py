@@ -151,12 +151,25 @@ def test_real_slots_are_those_of_the_run(tmp_path: Path) -> None:
 def test_one_run_is_told_in_full_and_several_side_by_side(tmp_path: Path) -> None:
     well, ill = folder(tmp_path / "well"), dying(tmp_path / "ill")
     assert signs_table([ill])[0] == ["sign", "middle third", "last tenth", "limit", "alive"]
-    assert signs_table([ill])[1] == ["distinct best slots of held-out images", "7.00", "7.00", "at least 8.00", "no"]
+    assert signs_table([ill])[1] == ["distinct best slots of held-out images", "7", "7", "at least 8", "no"]
     head, first, *rest = signs_table([well, ill])
     assert head == ["sign", "must be", "well", "ill"] and len(rest) == len(NAMES) - 1
-    assert first[2:] == ["900 to 900", "7.00 to 7.00, dead"]
+    assert first[2:] == ["900 to 900", "7 to 7, dead"]
     assert [row[0] for row in rest if row[3].endswith("dead")] == ["real queries that overwrite"]
     assert all(not row[2].endswith("dead") for row in rest)
+
+
+def test_small_numbers_and_limits_are_seen(tmp_path: Path) -> None:
+    """A limit of nothing is 0, and what is above zero is not printed as zero."""
+    path = folder(
+        tmp_path / "run", lambda part: {"critic/movement": 3e-7, "critic/one_class": 0.0004 if part > 0.9 else 0.0, "critic/query_gradient": 2e-6}
+    )
+    lines = {line[0]: line[1:] for line in signs_table([path])}
+    assert lines["movement of a key"] == ["3e-07", "3e-07", "at least 1e-06", "no"]
+    assert lines["queries that found one class"] == ["0", "0.0004", "at most 0", "no"]
+    assert lines["gradient that reaches a query"] == ["2e-06", "2e-06", "at least 1e-07", "yes"]
+    diverged = folder(tmp_path / "nan", lambda part: {"critic/movement": None if part > 0.9 else 1.0})
+    assert signs_table([diverged])[-1][1:] == ["1", "nan", "at least 1e-06", "no"]
 
 
 def test_the_command_prints_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
