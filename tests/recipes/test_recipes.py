@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args, get_type_hints
 
 import pytest
 import yaml
@@ -13,9 +14,11 @@ from memogen.recipes import RECIPES, read_recipe, shaped
 from memogen.recipes.memory_gan import VARIANTS
 from memogen.types import InputError
 
+GANS = [name for name in RECIPES if name.startswith("memory_gan/")]
+ROWS = [(name, variant) for name, function in RECIPES.items() for variant in get_args(get_type_hints(function)["variant"])]
 
-@pytest.mark.parametrize("name", RECIPES)
-@pytest.mark.parametrize("variant", VARIANTS)
+
+@pytest.mark.parametrize(("name", "variant"), ROWS)
 def test_recipes_survive_yaml(name: str, variant: str) -> None:
     recipe = RECIPES[name](variant=variant)
     assert (recipe.recipe, recipe.variant) == (name, variant)
@@ -67,7 +70,7 @@ def test_table_3() -> None:
     assert settings("chairs") == settings("celeba") == ((3, 64, 64), 16, 512, 16384, 256, 2e-6)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", GANS)
 def test_literal_fidelities(name: str) -> None:
     paper, code = (RECIPES[name](fidelity=fidelity) for fidelity in ("paper", "code"))
     assert paper.model.memory.concentration == code.model.memory.concentration == 1
