@@ -2,6 +2,7 @@
 
 from memogen.training.checkpoint import latest
 from memogen.training.config import TrainingConfig
+from memogen.training.continual import Onlooker, SuccessionConfig, fit_stream
 from memogen.training.ema import Averages, averaged_model
 from memogen.training.fit import fit
 from memogen.training.grid import grid
@@ -13,12 +14,15 @@ from memogen.training.window import NonFiniteLoss
 __all__ = [
     "Averages",
     "NonFiniteLoss",
+    "Onlooker",
     "Runtime",
     "Stopped",
+    "SuccessionConfig",
     "TrainState",
     "TrainingConfig",
     "averaged_model",
     "fit",
+    "fit_stream",
     "grid",
     "latest",
     "seed",

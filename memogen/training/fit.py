@@ -13,6 +13,7 @@ from torch import nn
 from memogen.data.batches import Batches
 from memogen.training.checkpoint import checkpoint_path
 from memogen.training.config import TrainingConfig
+from memogen.training.course import Course
 from memogen.training.ema import start_averages, trainable
 from memogen.training.log import Display, RunLog, display, open_log
 from memogen.training.optimise import Turn, keeping_gradient_flags, make_turns
@@ -37,27 +38,32 @@ def fit(
     evaluators: Mapping[str, Evaluator] | None = None,
     evaluate_every: int = 0,
     console: bool = True,
+    course: Course = Course(),  # noqa: B008  frozen
 ) -> TrainState:
     """Trains ``model`` in place to ``config.steps`` in the run ``folder``, which afterwards holds checkpoints, metrics, samples and model/.
 
     ``resume`` is "auto" (continue what ``folder`` holds), "never" (start again and remove its checkpoints) or the path of a run or checkpoint.
     ``settings`` are the caller's flat options; a checkpoint made under others is refused. ``evaluators`` score the averaged model every
-    ``evaluate_every`` steps and at the end. Ctrl-C and SIGTERM finish the step, save, and raise :class:`Stopped`.
+    ``evaluate_every`` steps and at the end. Ctrl-C and SIGTERM finish the step, save, and raise :class:`Stopped`. ``course``: what came before,
+    where this is one of several tasks (:func:`memogen.training.continual.fit_stream`).
     Raises InputError for what cannot be run or resumed here, NonFiniteLoss when a loss is no number any more.
     """
     trainable(model)
     runtime = start(config)
     with runtime.numerics(), keeping_gradient_flags(model):
         runtime.place(model)
-        phases = objective.phases(model)
+        if course.teacher is not None:
+            runtime.place(course.teacher)
+        phases = objective.phases(model, teacher=course.teacher)
         turns = make_turns(model, phases)
         state = TrainState(
-            modules={"model": model},
+            modules={"model": model, **course.modules},
             optimisers={turn.phase.name: turn.optimiser for turn in turns},
             averages=start_averages(model, config.ema_decay),
             scaler=runtime.scaler(),
             settings=flat_settings(config, data, phases, settings or {}),
         )
+        course.hand_over(state, turns)
         source = resume_state(state, Path(folder), resume, write=runtime.leads)
         runtime.barrier()
         with (
@@ -69,7 +75,7 @@ def fit(
             batches = Batches(data, config.batch_size, seed=config.seed, rank=runtime.rank, world_size=runtime.world_size, device=runtime.device)
             outputs = Outputs(state, config, runtime, Path(folder), data, log, evaluators or {}, evaluate_every)
             outputs.saved = state.step if source == checkpoint_path(Path(folder), state.step) else -1
-            _Loop(state, config, runtime, turns, batches, outputs, request).run(show, log)
+            _Loop(state, config, runtime, turns, batches, outputs, request, course).run(show, log)
     return state
 
 
@@ -82,17 +88,21 @@ class _Loop:
     batches: Batches
     outputs: Outputs
     request: StopRequest
+    course: Course
 
     def run(self, show: Display, log: RunLog) -> None:
         """Step after step until the last one, a request to stop, or a loss that is not finite."""
         state, before, begun = self.state, self.state.seconds, time.monotonic()
         images_before = state.images_seen
         self.state.modules["model"].train()
+        if state.step == self.course.begun:
+            self._show()
         try:
             while state.step < self.config.steps:
                 self._step()
                 elapsed = time.monotonic() - begun
                 state.seconds = before + elapsed
+                self._show()
                 show(state.step, (state.images_seen - images_before) / max(elapsed, 1e-9))
                 self.outputs.after_step()
                 if self._asked_to_stop():
@@ -108,13 +118,13 @@ class _Loop:
         state, stream = self.state, 0
         seed_step(self.config.seed, state.step, self.runtime)
         for turn in self.turns:
-            turn.begin(state.step, self.config.steps)
+            turn.begin(state.step - self.course.begun, self.config.steps - self.course.begun)
             for number in range(turn.phase.repeats):
-                turn.count(state.step * turn.phase.repeats + number + 1)
+                turn.count((state.step - self.course.first_update) * turn.phase.repeats + number + 1)
                 self._repeat(turn, self._draw(turn, stream))
                 stream += 1
         if state.averages is not None:
-            state.averages.update(state.step)
+            state.averages.update(state.step - self.course.begun)
         state.step += 1
 
     def _repeat(self, turn: Turn, batch: Batch) -> None:
@@ -129,6 +139,10 @@ class _Loop:
         if phase.commit is not None:
             with torch.no_grad():
                 window.add_metrics(step, phase.name, phase.commit(loss))
+
+    def _show(self) -> None:
+        if self.runtime.leads:
+            self.course.show(self.state.step, self.state.modules["model"])
 
     def _draw(self, turn: Turn, stream: int) -> Batch:
         """A fresh batch; only a phase that reads data uses up images."""

@@ -12,7 +12,7 @@ from memogen.types import ImageData, InputError, Phase
 
 Settings = dict[str, object]
 
-_FREE = frozenset(f"training.{name}" for name in ("steps", "log_every", "sample_every", "checkpoint_every", "keep", "device", "tensorboard"))
+FREE = frozenset(f"training.{name}" for name in ("steps", "log_every", "sample_every", "checkpoint_every", "keep", "device", "tensorboard"))
 
 
 def flat_settings(config: TrainingConfig, data: ImageData, phases: tuple[Phase, ...], given: Mapping[str, object]) -> Settings:
@@ -23,13 +23,18 @@ def flat_settings(config: TrainingConfig, data: ImageData, phases: tuple[Phase, 
     for phase in phases:
         own[f"phases.{phase.name}.repeats"] = phase.repeats
         own |= {f"phases.{phase.name}.{name}": value for name, value in identity(phase.optimiser).items()}
-    plain: Settings = json.loads(json.dumps({**given, **own}, default=str))
-    return plain
+    return plain({**given, **own})
+
+
+def plain(settings: Mapping[str, object]) -> Settings:
+    """As JSON keeps them."""
+    kept: Settings = json.loads(json.dumps(settings, default=str))
+    return kept
 
 
 def check_unchanged(saved: Mapping[str, object], current: Mapping[str, object], where: object) -> None:
     """Raises InputError naming every option in which ``current`` may not continue what ``saved`` began."""
-    changed = [name for name in sorted({*saved, *current} - _FREE) if saved.get(name) != current.get(name)]
+    changed = [name for name in sorted({*saved, *current} - FREE) if saved.get(name) != current.get(name)]
     if _steps(current) < _steps(saved) or (_steps(current) != _steps(saved) and _scheduled(current)):
         changed.append("training.steps")
     if changed:

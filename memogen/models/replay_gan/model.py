@@ -136,6 +136,13 @@ class ReplayGAN(nn.Module):
                 raise InputError(f"class {label}: learned in task {int(self.learned[label])} already: leave it out of task {number}")
         self.learned[list(classes)] = number
 
+    def renew_critic(self, *, seed: int) -> None:
+        """The critic's initial weights, drawn anew as a function of the seed."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            fresh = self.config.build_critic()
+        self.critic.load_state_dict(fresh.state_dict())
+
     @property
     def known(self) -> tuple[int, ...]:
         """The classes learned so far, the current task's among them. Reads device memory."""

@@ -1,0 +1,118 @@
+"""Tasks one after another: after each of them the objective's teacher becomes the model, and the optimisers begin anew.
+
+Every task has a folder of its own under ``tasks/``, as :func:`memogen.training.fit.fit` leaves it; the run's ``model/`` is that of the newest.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from torch import nn
+
+from memogen.data.stream import StreamConfig, TaskStream
+from memogen.training.config import TrainingConfig
+from memogen.training.course import Course, Watch
+from memogen.training.fit import fit
+from memogen.training.runtime import start
+from memogen.training.settings import Settings
+from memogen.training.state import TrainState
+from memogen.training.tasks import finished_tasks, is_taken, publish, take_up, task_folder
+from memogen.types import InputError, Objective
+
+
+@dataclass(frozen=True)
+class SuccessionConfig:
+    """Which tasks there are, and what happens between them.
+
+    ``keep_optimisers``: their moments go on; the authors reset them. ``fresh_critic``: it begins anew; theirs goes on. ``teacher``: the "live"
+    generator teaches, as theirs does, or its running average ("averaged").
+    """
+
+    tasks: StreamConfig = field(default_factory=StreamConfig)
+    keep_optimisers: bool = False
+    fresh_critic: bool = False
+    teacher: Literal["live", "averaged"] = "live"
+
+    def __post_init__(self) -> None:
+        if self.teacher not in ("live", "averaged"):
+            raise ValueError(f"teacher is {self.teacher!r}; it must be 'live' or 'averaged'")
+
+
+class TaskObjective(Objective, Protocol):
+    """An objective that keeps the past: ``teacher`` makes what will hold it (None: nothing does), ``teach`` fills it with the model after a task."""
+
+    def teacher(self, model: Any) -> nn.Module | None: ...
+    def teach(self, teacher: Any, model: Any) -> None: ...
+
+
+@dataclass(frozen=True)
+class Onlooker:
+    """What happens beside the training, on the leading process: ``watch`` gives for a task's number and folder what is shown each of its steps;
+    ``finished`` is told when a task has been learned.
+    """
+
+    watch: Callable[[int, Path], Watch] | None = None
+    finished: Callable[[int, Path, TrainState], None] | None = None
+
+
+def fit_stream(
+    model: Any,
+    objective: TaskObjective,
+    stream: TaskStream,
+    config: TrainingConfig,
+    folder: Path | str,
+    *,
+    succession: SuccessionConfig = SuccessionConfig(),
+    resume: str = "auto",
+    settings: Settings | None = None,
+    onlooker: Onlooker = Onlooker(),
+    console: bool = True,
+) -> TrainState:
+    """Trains ``model`` in place on every task of ``stream``, for ``config.steps`` each, and continues a run to the bits it would have had.
+
+    The last task that was learned is looked up, not repeated; the counters go on from task to task, so no noise is drawn twice.
+    ``resume`` is "auto", or "never" to remove all tasks. Raises what :func:`memogen.training.fit.fit` raises.
+    """
+    if resume not in ("auto", "never"):
+        raise InputError(
+            f"resume: {resume!r}: a stream of tasks begins with its own: use auto or never, or --start RUN for another run's first tasks"
+        )
+    folder, runtime = Path(folder), start(config)
+    if resume == "never" and runtime.leads:
+        shutil.rmtree(folder / "tasks", ignore_errors=True)
+    runtime.barrier()
+    teacher, state = objective.teacher(model), None
+    for number in range(max(finished_tasks(folder, config.steps) - 1, 0), len(stream)):
+        task, place = stream.open(number), task_folder(folder, number)
+        model.begin_task(number, task.classes)
+        if is_taken(place):
+            if succession.keep_optimisers:
+                raise InputError(f"{place}: another run learned this task, whose optimisers are not here: leave keep_optimisers off")
+            state = take_up(place, model, config)
+        else:
+            if number and succession.fresh_critic:
+                model.renew_critic(seed=config.seed + number)
+            watch = onlooker.watch(number, place) if onlooker.watch else None
+            course = Course(teacher, number * config.steps, state, succession.keep_optimisers, watch)
+            whole = replace(config, steps=(number + 1) * config.steps)
+            state = fit(model, objective, task.data, whole, place, settings=settings, console=console, course=course)
+        if runtime.leads:
+            publish(place, folder)
+            if onlooker.finished is not None:
+                onlooker.finished(number, place, state)
+        runtime.barrier()
+        if teacher is not None:
+            objective.teach(teacher, model if succession.teacher == "live" else _averaged(place, runtime.device))
+    assert state is not None, "a stream has a task or more"
+    return state
+
+
+def _averaged(place: Path, device: Any) -> nn.Module:
+    """The model that the task's folder holds, whose weights are averages."""
+    from memogen.pretrained import from_pretrained
+
+    return from_pretrained(place / "model").to(device)
