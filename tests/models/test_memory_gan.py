@@ -139,6 +139,18 @@ def test_critic_step_writes_its_queries_and_tells() -> None:
     assert {"real", "fake"} <= loss.terms.keys()
 
 
+def test_the_gradient_that_is_told_is_the_loss_s_own() -> None:
+    """Training in half precision multiplies a loss before its backward pass; the life sign does not see it."""
+    told = []
+    for scale in (1.0, 1024.0):
+        critic = MemoryGANObjective().phases(built())[0]
+        loss = critic.loss(batch())
+        (scale * loss.total).backward()
+        told.append(float(critic.commit(loss)["query_gradient"]))
+    assert told[0] == told[1] > 0
+    assert "query_gradient" not in critic.commit(critic.loss(batch())), "nothing was differentiated"
+
+
 def test_generator_step_writes_only_when_asked() -> None:
     model = built().train()
     _, generator = MemoryGANObjective(write_in_generator_step=True).phases(model)

@@ -97,7 +97,7 @@ class _Steps:
         loss = critic_loss(real_logit, fake_logit, self.objective.adversarial)
         information = self._information(latents, feature[len(real_feature) :])
         terms |= {"loss": loss, "real": torch.sigmoid(real_logit).mean(), "fake": torch.sigmoid(fake_logit).mean(), "information": information}
-        return Loss(loss + self.objective.information * information, {name: term.detach() for name, term in terms.items()}, carry)
+        return Loss(_watched(loss + self.objective.information * information), {name: term.detach() for name, term in terms.items()}, carry)
 
     def generator(self, batch: Batch) -> Loss:
         """L_G (Eq. 8) on fresh (z, c)."""
@@ -111,7 +111,7 @@ class _Steps:
         terms = {"loss": loss.detach(), "information": information.detach()}
         if self.objective.write_in_generator_step:
             carry = self._encoded(carry, fake)
-        return Loss(loss + self.objective.information * information, terms, carry)
+        return Loss(_watched(loss + self.objective.information * information), terms, carry)
 
     def write(self, loss: Loss) -> dict[str, Tensor]:
         """Learn the queries of the step; without a memory there is nothing to do."""
@@ -122,8 +122,8 @@ class _Steps:
         own = judged.written is judged.query
         done = memory.write(judged.written, judged.value, judged.read if own and len(judged.value) else None)
         self.model.follow_critic()
-        gradient = judged.query.grad
-        share = {} if gradient is None else {"query_gradient": gradient.norm(dim=1).mean()}
+        gradient, scale = judged.query.grad, loss.total.grad
+        share = {} if gradient is None or scale is None else {"query_gradient": gradient.norm(dim=1).mean() / scale}
         return share | write_terms(memory, judged.read, done.overwrites, done.dropped, done.movement, judged.value)
 
     def _judge(self, feature: Tensor, latents: Latents, *, num_real: int) -> tuple[Tensor, _Judged | None, dict[str, Tensor]]:
@@ -164,6 +164,13 @@ class _Steps:
         if self.objective.information_form == "squared":
             return F.mse_loss(self.model.query(feature), key)
         return -(unit(self.model.query(feature)) * key).sum(1).mean()
+
+
+def _watched(total: Tensor) -> Tensor:
+    """A loss that keeps its own gradient: what half precision multiplied it by before the backward pass, so that no gradient vanishes."""
+    if total.requires_grad:
+        total.retain_grad()
+    return total
 
 
 def write_terms(memory: VMFMemory, read: MemoryRead, overwrites: Tensor, dropped: Tensor, movement: Tensor, value: Tensor) -> dict[str, Tensor]:
