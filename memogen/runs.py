@@ -20,6 +20,7 @@ from . import configs, data
 from .evaluation import METRICS, ScoreConfig, append_rows, evaluate, score_images
 from .evaluation.checks import check_data
 from .evaluation.features import classifier_names, extractor
+from .evaluation.held_out import HeldOutBounds, observable, part_of
 from .evaluation.model_scores import MODEL_SCORES, ModelScoring, check_model, measured, score_model
 from .evaluation.paired import kept
 from .models import MemoryGAN
@@ -31,9 +32,11 @@ from .report.history import read_lines, read_run
 from .report.likelihood import HeldOutQueries, SortedPrior
 from .training import TrainState, fit
 from .training.runtime import choose_device
-from .types import Evaluator, ImageData, InputError
+from .types import Evaluator, ImageData, InputError, LikelihoodModel
 
 Row = dict[str, Any]
+
+WATCHED = 1000  # held-out images whose bounds are followed while a model trains
 
 
 def train(
@@ -125,11 +128,16 @@ def _check_share(recipe: Recipe, model: nn.Module) -> None:
 
 def _evaluators(recipe: Recipe, model: nn.Module) -> dict[str, Evaluator]:
     """What is followed while it trains."""
-    if not (isinstance(model, MemoryGAN) and model.memory is not None and recipe.scoring.likelihood_every):
+    if not recipe.scoring.likelihood_every:
         return {}
-    evaluators: dict[str, Evaluator] = {"prior": SortedPrior()}
-    if "test" in data.splits(recipe.data.name, folder=recipe.data.folder):
-        evaluators["held_out"] = HeldOutQueries(load_data(recipe, split="test"))
+    evaluators: dict[str, Evaluator] = {}
+    tested = "test" in data.splits(recipe.data.name, folder=recipe.data.folder)
+    if isinstance(model, MemoryGAN) and model.memory is not None:
+        evaluators["prior"] = SortedPrior()
+        evaluators |= {"held_out": HeldOutQueries(load_data(recipe, split="test"))} if tested else {}
+    elif isinstance(model, LikelihoodModel) and tested:
+        images, _ = observable(model, load_data(recipe, split="test"), seed=(recipe.scoring.model or ModelScoring()).binarisation_seed)
+        evaluators["held_out"] = HeldOutBounds(part_of(images, WATCHED))
     return evaluators
 
 

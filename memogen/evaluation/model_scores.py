@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -16,14 +15,13 @@ from torch import nn
 
 from memogen import __version__
 from memogen.data.arrays import digest
-from memogen.evaluation.binarisation import Binarisation
+from memogen.evaluation.held_out import observable, part_of
 from memogen.evaluation.imputation import Reconstructs, Refinement, imputation_error, missing_pixels
 from memogen.evaluation.likelihood import Likelihood, LikelihoodInterrupted, log_likelihood
 from memogen.evaluation.linear_svm import PENALTY, HasFeatures, svm_accuracy
 from memogen.evaluation.paired import KEY, PerImage
 from memogen.evaluation.preferences import AddressesSlots, slot_preferences
 from memogen.evaluation.progress import Bar
-from memogen.evaluation.reference import shuffled
 from memogen.evaluation.rows import Interrupted, Row
 from memogen.evaluation.scores import Result
 from memogen.evaluation.stream import device_of
@@ -31,14 +29,6 @@ from memogen.evaluation.work import Work, stopping
 from memogen.types import ImageData, InputError, LikelihoodModel
 
 RANKS = 3  # most wanted slots of a class that a row tells (Li et al. 2016, Table 4)
-
-
-@runtime_checkable
-class Binarises(Protocol):
-    """Grey images must be binarised, a byte v being white with probability v / ``binary_levels``, to have a likelihood; None: they need not."""
-
-    @property
-    def binary_levels(self) -> int | None: ...
 
 
 @dataclass(frozen=True)
@@ -131,16 +121,6 @@ def _row(asked: _Asked, result: Result, per_image: PerImage | None) -> Row:
     return row if per_image is None else {**row, KEY: per_image}
 
 
-def part_of(data: ImageData, num: int) -> ImageData:
-    """``num`` images of the data in their order, the same ones always; all of them where there are no more."""
-    if num >= len(data):
-        return data
-    rows = np.sort(shuffled(len(data), 0)[:num])
-    label = None if data.label is None else np.array(data.label[rows])
-    image = np.array(data.image[rows])
-    return replace(data, image=image, label=label, digest=digest(image, label))
-
-
 def _check_likelihood(asked: _Asked) -> None:
     if not isinstance(asked.model, LikelihoodModel):
         raise _unable(asked, "nll", "has no likelihood")
@@ -149,10 +129,8 @@ def _check_likelihood(asked: _Asked) -> None:
 def _likelihoods(asked: _Asked) -> Found:
     """The importance-weighted bound and, from the same samples, the evidence lower bound."""
     assert isinstance(asked.model, LikelihoodModel)
-    levels = asked.model.binary_levels if isinstance(asked.model, Binarises) else None
-    drawn = Binarisation(asked.how.binarisation_seed, levels) if levels else None
-    part = part_of(asked.data if drawn is None else drawn.apply(asked.data), asked.num_samples)
-    told: dict[str, object] = {"binarisation": "none"} if drawn is None else drawn.protocol
+    images, told = observable(asked.model, asked.data, seed=asked.how.binarisation_seed)
+    part = part_of(images, asked.num_samples)
     try:
         found = log_likelihood(asked.model, part, num_samples=asked.how.importance_samples, seed=asked.seed, work=asked.work)
     except LikelihoodInterrupted as stopped:
@@ -160,9 +138,9 @@ def _likelihoods(asked: _Asked) -> Found:
             yield from ((result, None) for result in _bounds(stopped.found, {**told, "interrupted": True}))
         raise
     settings = {"importance_samples": asked.how.importance_samples, "seed": asked.seed, "binarisation": told["binarisation"]}
-    images = digest(part.image, None)
+    name = digest(part.image, None)
     for result, values in zip(_bounds(found, told), (found.log_likelihood[:, -1], found.bound[:, -1]), strict=True):
-        yield result, PerImage(result.metric, values, images, settings)
+        yield result, PerImage(result.metric, values, name, settings)
 
 
 def _bounds(found: Likelihood, told: dict[str, object]) -> tuple[Result, Result]:

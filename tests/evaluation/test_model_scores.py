@@ -12,9 +12,10 @@ import torch
 from torch import nn
 
 from memogen.evaluation.binarisation import Binarisation
+from memogen.evaluation.held_out import HeldOutBounds, observable, part_of
 from memogen.evaluation.imputation import Refinement, imputation_error
 from memogen.evaluation.likelihood import log_likelihood
-from memogen.evaluation.model_scores import ModelScoring, check_model, measured, part_of, score_model
+from memogen.evaluation.model_scores import ModelScoring, check_model, measured, score_model
 from memogen.evaluation.paired import PerImage, kept, paired
 from memogen.evaluation.rows import Interrupted
 from memogen.models import AttentionConfig, MemVAEConfig
@@ -66,6 +67,17 @@ def test_a_part_of_the_images_has_their_estimates_in_black_and_white_of_the_whol
     drawn = Binarisation(0, 256).apply(TEST)
     expected = log_likelihood(small(), replace(drawn, image=drawn.image[rows]), num_samples=20)
     np.testing.assert_allclose(few["per_image"].value, expected.log_likelihood[:, -1])
+
+
+def test_bounds_over_training() -> None:
+    images, told = observable(small(), TEST, seed=3)
+    assert told == Binarisation(3, 256).protocol and set(np.unique(images.image)) == {0, 1}
+    found = HeldOutBounds(images)(small(), TRAIN, seed=0)
+    exact = log_likelihood(small(), images, num_samples=10)
+    assert found == {"images": 60, "lower_bound": pytest.approx(exact.elbo), "bound_of_10_samples": pytest.approx(exact.value)}
+    assert found["lower_bound"] < found["bound_of_10_samples"]
+    with pytest.raises(InputError, match="no likelihood"):
+        HeldOutBounds(images)(nn.Linear(1, 1), TRAIN, seed=0)
 
 
 def test_two_models_are_compared_on_the_same_draw() -> None:
