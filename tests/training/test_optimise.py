@@ -19,18 +19,19 @@ from memogen.types import DecayConfig, Loss, OptimiserConfig, Phase
 PAPER = OptimiserConfig(learning_rate=1e-3, schedule="decay")
 
 
-def rate_of_epoch(epoch: int, config: OptimiserConfig = PAPER, *, epochs: int = 3000, steps_per_epoch: int = 600) -> set[float]:
-    """The learning rates of an epoch's first and last step, counted from 1."""
-    steps = epochs * steps_per_epoch
-    return {learning_rate(config, step, steps) for step in ((epoch - 1) * steps_per_epoch, epoch * steps_per_epoch - 1)}
+def rate_of_epoch(epoch: int, *, steps_per_epoch: int = 600) -> float:
+    """The learning rate of all steps of an epoch of 3,000, counted from 1: that of its first step and of its last."""
+    first, last = (learning_rate(PAPER, step, 3000 * steps_per_epoch) for step in ((epoch - 1) * steps_per_epoch, epoch * steps_per_epoch - 1))
+    assert first == last
+    return first
 
 
 def test_three_thousand_epochs_have_the_papers_rates() -> None:
     """Constant through epoch 1000, then 0.998 for each (section 5; 1e-3, 9.98e-4 and 1.824e-5 at epochs 1000, 1001 and 3000)."""
-    assert rate_of_epoch(1) == rate_of_epoch(1000) == {1e-3}
+    assert rate_of_epoch(1) == rate_of_epoch(1000) == 1e-3
     for epoch in (1001, 1500, 2999, 3000):
-        assert rate_of_epoch(epoch) == {pytest.approx(1e-3 * 0.998 ** (epoch - 1000), rel=1e-12)}
-    assert rate_of_epoch(1001) == {pytest.approx(9.98e-4)} and rate_of_epoch(3000) == {pytest.approx(1.824e-5, rel=1e-3)}
+        assert rate_of_epoch(epoch) == pytest.approx(1e-3 * 0.998 ** (epoch - 1000), rel=1e-12)
+    assert rate_of_epoch(1001) == pytest.approx(9.98e-4) and rate_of_epoch(3000) == pytest.approx(1.824e-5, rel=1e-3)
     assert rate_of_epoch(2999, steps_per_epoch=321) == rate_of_epoch(2999)
 
 
