@@ -18,7 +18,7 @@ from memogen.data.download import Remote, fetch
 from memogen.data.findings import Tally
 from memogen.data.options import DataOptions
 from memogen.data.pictures import Entry, Pictures, by_split, find_pictures, label_entries, picture_contents
-from memogen.data.readers import read_cifar, read_frames, read_idx_pair, read_letters, read_npz
+from memogen.data.readers import read_cifar, read_frames, read_house_numbers, read_idx_pair, read_letters, read_npz
 from memogen.data.source import Chunk, Contents, Source, array_contents, stamps_of
 from memogen.types import InputError
 
@@ -188,6 +188,12 @@ def frey_faces(asked: Request) -> Source:
     return _array_source(asked, files, (), read)
 
 
+def svhn(asked: Request) -> Source:
+    """Cropped house numbers, 32 x 32 in colour, from train_32x32.mat and test_32x32.mat (Netzer et al. 2011); the digit 0 is class 0."""
+    files = _own_files(asked, published.SVHN[asked.split], published.SVHN_FOLDERS, "http://ufldl.stanford.edu/housenumbers")
+    return _array_source(asked, files, DIGITS, lambda: read_house_numbers(files[0]))
+
+
 def _own_files(asked: Request, names: tuple[tuple[str, ...], ...], folders: tuple[str, ...], home: str) -> list[Path]:
     """The files of a set that has no published checksum, hence no download: the user's own copies. ``home`` is where the set was published."""
     remedy = f"; they were published at {home}"
@@ -265,6 +271,22 @@ def celeba(asked: Request) -> Source:
     return _picture_source(sized, replace(pictures, entries=entries), (), None, "celeba")
 
 
+def lsun(asked: Request) -> Source:
+    """Four categories of LSUN (Yu et al. 2015) as <category>/train/ and <category>/val/ folders of images, the latter to test: scaled to 64 x 64."""
+    own = own_place(asked)
+    pictures = find_pictures(_first_there(own, ("lsun", "LSUN", "dataset/lsun", "")))
+    part, most = ("train", published.LSUN_MOST) if asked.split == "train" else ("val", None)
+    chosen = [[entry for entry in pictures.entries if entry.parts[:2] == (name, part)][:most] for name in published.LSUN]
+    if not all(chosen):
+        missing = next(name for name, entries in zip(published.LSUN, chosen, strict=True) if not entries)
+        raise published.wrong_folder("lsun", pictures.place, f"{missing}/{part}/*.jpg")
+    label = np.repeat(np.arange(len(chosen)), [len(entries) for entries in chosen])
+    options = _preset(asked.options, DataOptions(SMALL, "resize"))
+    sized = replace(asked, options=options if options == asked.options else replace(options, filter="bilinear"))  # as the authors scale
+    entries = tuple(entry for category in chosen for entry in category)
+    return _picture_source(sized, replace(pictures, entries=entries), published.LSUN, label, "lsun")
+
+
 def _first_there(root: Path, subs: tuple[str, ...]) -> Path:
     return next((root / sub for sub in subs if root.is_dir() and (root / sub).exists()), root)
 
@@ -298,6 +320,8 @@ DATASETS: dict[str, DataSet] = {
     "cifar10": DataSet(cifar10, ("train", "test"), "32x32 colour photographs, 50,000 + 10,000"),
     "ocr-letters": DataSet(ocr_letters, OCR_SPLITS, "16x8 black and white letters, 32,152 + 10,000 + 10,000, your own letter.data", obtainable=False),
     "frey-faces": DataSet(frey_faces, ("train", "test"), "28x20 grey frames of a face, 1,865 + 100, your own frey_rawface.mat", obtainable=False),
+    "svhn": DataSet(svhn, ("train", "test"), "32x32 house numbers in colour, 73,257 + 26,032, your own .mat files", obtainable=False),
+    "lsun": DataSet(lsun, ("train", "test"), "four categories of scenes scaled to 64x64, your own folders of images", obtainable=False),
     "chairs": DataSet(chairs, ("train",), "rendered chairs scaled to 64x64, your own copy", obtainable=False),
     "celeba": DataSet(celeba, _CELEBA_SPLITS, "faces, middle 108x108 scaled to 64x64, your own copy", obtainable=False),
     "folder": DataSet(folder, ("train", "valid", "test"), "your own images (folder, zip or npz) or vectors (npz)", obtainable=False),

@@ -41,4 +41,5 @@ LAYOUTS: dict[str, Callable[[Path], bool]] = {
     ),
     "ocr-letters": _any_of(published.OCR_FOLDERS, published.OCR_LETTERS),
     "frey-faces": _any_of(published.FREY_FOLDERS, published.FREY_FACES),
+    "svhn": _any_of(published.SVHN_FOLDERS, *published.SVHN.values()),
 }

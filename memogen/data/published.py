@@ -53,6 +53,9 @@ OCR_LETTERS = (("letter.data.gz", "letter.data"),)
 OCR_LETTERS_PARTS = {"train": 32_152, "valid": 10_000, "test": 10_000}
 FREY_FACES = (("frey_rawface.mat",),)
 FREY_TEST = 100  # frames held out of 1,965 (Li et al. 2016, section 5.3)
+SVHN = {"train": (("train_32x32.mat",),), "test": (("test_32x32.mat",),)}
+LSUN = ("bedroom", "kitchen", "church_outdoor", "tower")  # in the order in which Wu et al. 2018 learn them
+LSUN_MOST = 100_000  # training images of a category (Wu et al. 2018, section 4.2), the first by name
 
 # where people keep a set below the folder that they name; the first that holds the files is taken
 MNIST_FOLDERS = ("", "mnist", "MNIST", "MNIST/raw", "mnist/raw", "raw")
@@ -64,6 +67,7 @@ CIFAR_FOLDERS = (
     *(f"{own}/{part}" for own in ("cifar10", "cifar-10", "CIFAR10") for part in ("", "cifar-10-batches-bin", "cifar-10-batches-py")),
 )
 OCR_FOLDERS = ("", "ocr-letters", "ocr_letters", "ocr")
+SVHN_FOLDERS = ("", "svhn", "SVHN", "svhn_cropped")
 FREY_FOLDERS = ("", "frey-faces", "frey_faces", "freyfaces", "frey")
 
 

@@ -139,15 +139,35 @@ def read_letters(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def read_frames(path: Path, size: tuple[int, int]) -> np.ndarray:
     """The columns of a MATLAB file's matrix ``ff`` as uint8 (n, 1, height, width)."""
+    (columns,) = _matrices(path, "ff")
+    if columns.ndim != 2 or len(columns) != math.prod(size):
+        raise InputError(f"MATLAB: {path}: holds no matrix ff of {math.prod(size)} rows: give the published file")
+    return as_images(columns.T.reshape(-1, *size), str(path))
+
+
+def read_house_numbers(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 (n, 3, 32, 32) and int64 (n,) of a cropped SVHN file: X (32, 32, 3, n) and y (n, 1), in which 10 stands for the digit 0."""
+    image, label = _matrices(path, "X", "y")
+    if image.shape[:3] != (32, 32, 3) or image.ndim != 4 or image.dtype != np.uint8:
+        raise InputError(f"MATLAB: {path}: X is {image.dtype} of shape {image.shape}, not bytes of shape (32, 32, 3, n): give the published file")
+    digit = as_labels(label, image.shape[3], str(path))
+    if digit.max(initial=1) > 10 or digit.min(initial=1) < 1:
+        raise InputError(f"MATLAB: {path}: labels from {digit.min()} to {digit.max()}, not from 1 to 10: give the published file")
+    return np.ascontiguousarray(image.transpose(3, 2, 0, 1)), digit % 10
+
+
+def _matrices(path: Path, *names: str) -> list[np.ndarray]:
+    """The matrices of a MATLAB file by name."""
     from scipy.io import loadmat
 
     try:
-        columns = loadmat(path, variable_names=["ff"]).get("ff")
+        found = loadmat(path, variable_names=list(names))
     except Exception as error:  # on damaged files the reader fails in many ways
         raise InputError(f"MATLAB: {path}: cannot be read ({' '.join(str(error).split())}): fetch the file again") from error
-    if not isinstance(columns, np.ndarray) or columns.ndim != 2 or len(columns) != math.prod(size):
-        raise InputError(f"MATLAB: {path}: holds no matrix ff of {math.prod(size)} rows: give the published file")
-    return as_images(columns.T.reshape(-1, *size), str(path))
+    for name in names:
+        if not isinstance(found.get(name), np.ndarray):
+            raise InputError(f"MATLAB: {path}: holds no matrix {name}: give the published file")
+    return [found[name] for name in names]
 
 
 IMAGE_KEYS = ("image", "images", "x", "X", "data", "arr_0")

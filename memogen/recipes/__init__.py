@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 
-from . import mem_vae, memory_gan
+from . import mem_vae, memory_gan, replay_gan
 from .recipe import Claim, DataConfig, Recipe, ScoringConfig, read_recipe, shaped
 
-RECIPES: dict[str, Callable[..., Recipe]] = {
-    f"memory_gan/{recipe.__name__}": recipe
-    for recipe in (
+_FAMILIES: dict[str, tuple[Callable[..., Recipe], ...]] = {
+    "memory_gan": (
         memory_gan.digits,
         memory_gan.fashion_mnist,
         memory_gan.affine_mnist,
@@ -15,8 +14,11 @@ RECIPES: dict[str, Callable[..., Recipe]] = {
         memory_gan.chairs,
         memory_gan.celeba,
         memory_gan.folder,
-    )
-} | {f"mem_vae/{recipe.__name__}": recipe for recipe in (mem_vae.digits, mem_vae.mnist, mem_vae.ocr_letters, mem_vae.frey_faces, mem_vae.folder)}
+    ),
+    "mem_vae": (mem_vae.digits, mem_vae.mnist, mem_vae.ocr_letters, mem_vae.frey_faces, mem_vae.folder),
+    "replay_gan": (replay_gan.digits, replay_gan.mnist, replay_gan.fashion_mnist, replay_gan.svhn, replay_gan.lsun, replay_gan.folder),
+}
+RECIPES = {f"{family}/{recipe.__name__}": recipe for family, recipes in _FAMILIES.items() for recipe in recipes}
 """Every recipe by the name the command line knows."""
 
 __all__ = ["RECIPES", "Claim", "DataConfig", "Recipe", "ScoringConfig", "read_recipe", "shaped"]

@@ -13,7 +13,7 @@ from ..configs import added
 from ..data import DataOptions
 from ..evaluation.model_scores import MODEL_SCORES, ModelScoring
 from ..models import MODELS, OBJECTIVES
-from ..training import TrainingConfig
+from ..training import SuccessionConfig, TrainingConfig
 from ..types import InputError, Objective
 
 
@@ -41,7 +41,8 @@ class ScoringConfig:
     """How the finished model is scored against the test split, by ``metrics``.
 
     ``extractor`` is a shipped classifier's name, or None for none of the metrics that need one. ``model`` says how the model itself is asked, by the
-    metrics that need no extractor. ``num_samples``: samples that are drawn, or test images whose likelihoods are estimated.
+    metrics that need no extractor. ``num_samples``: samples that are drawn (of every class, after
+    a stream of tasks), or test images whose likelihoods are estimated.
     ``likelihood_every``: steps between two looks at what the model says of the test split: memoryGAN's biased log-likelihood (Fig. 3a) and sorted
     prior (Fig. 3c), a lower bound; 0 for none.
     """
@@ -76,7 +77,8 @@ class ModelConfig(Protocol):
 class Recipe:
     """Everything that makes a run; config.yaml holds exactly this. ``model.image_shape`` is set from the data when the run starts.
 
-    ``recipe`` is FAMILY/NAME; the family says which options ``model`` and ``objective`` have.
+    ``recipe`` is FAMILY/NAME; the family says which options ``model`` and ``objective`` have. With a ``succession`` the classes are learned in
+    tasks, of ``training.steps`` each.
     """
 
     recipe: str
@@ -87,6 +89,7 @@ class Recipe:
     training: TrainingConfig
     scoring: ScoringConfig = field(default_factory=ScoringConfig)
     claims: tuple[Claim, ...] = ()
+    succession: SuccessionConfig | None = added(None, before=None)
 
 
 def read_recipe(mapping: object, *, complete: bool = True) -> Recipe:

@@ -21,7 +21,7 @@ from memogen.types import ImageData, InputError
 IDX = {"train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"), "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")}
 
 
-OWN = ("ocr-letters", "frey-faces", "chairs", "celeba")
+OWN = ("ocr-letters", "frey-faces", "svhn", "lsun", "chairs", "celeba")
 
 
 def random_bytes(*shape: int) -> np.ndarray:
@@ -249,6 +249,58 @@ def test_frey_faces_of_another_shape_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read") as caught:
         opened("frey-faces", tmp_path, tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def write_house_numbers(path: Path, image: np.ndarray, label: np.ndarray) -> None:
+    savemat(path, {"X": image.transpose(2, 3, 1, 0), "y": label[:, None]})
+
+
+def test_house_numbers(tmp_path: Path) -> None:
+    """The file holds (height, width, colour, image), and 10 for the digit 0."""
+    label = np.array([10, 1, 9, 10, 5], np.uint8)
+    image = {split: random_bytes(count, 3, 32, 32) for split, count in (("train", 5), ("test", 4))}
+    (tmp_path / "svhn").mkdir()
+    for split, pixels in image.items():
+        write_house_numbers(tmp_path / "svhn" / f"{split}_32x32.mat", pixels, label[: len(pixels)])
+    for split, pixels in image.items():
+        data = opened("svhn", tmp_path, tmp_path, split=split)
+        np.testing.assert_array_equal(data.image, pixels)
+        assert data.label is not None and data.label.tolist() == [0, 1, 9, 0, 5][: len(pixels)]
+        assert data.classes == tuple("0123456789")
+
+
+def test_house_numbers_of_another_shape_are_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "train_32x32.mat"
+    write_house_numbers(file, random_bytes(3, 3, 32, 32), np.array([1, 2, 11]))
+    with pytest.raises(InputError, match="labels from 1 to 11"):
+        opened("svhn", tmp_path, tmp_path)
+    write_house_numbers(file, random_bytes(3, 3, 28, 28), np.array([1, 2, 3]))
+    with pytest.raises(InputError, match=r"X is uint8 of shape \(28, 28, 3, 3\)"):
+        opened("svhn", tmp_path, tmp_path)
+    savemat(file, {"X": random_bytes(32, 32, 3, 3)})
+    with pytest.raises(InputError, match="no matrix y"):
+        opened("svhn", tmp_path, tmp_path)
+    with pytest.raises(InputError, match=r"looked for test_32x32\.mat"):
+        opened("svhn", tmp_path, tmp_path, split="test")
+
+
+def test_scenes_are_in_the_order_in_which_they_are_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(published, "LSUN_MOST", 3)
+    for place, name in enumerate(published.LSUN):
+        for part, count in (("train", 4), ("val", 2)):
+            folder = tmp_path / "lsun" / name / part / "deeper"
+            folder.mkdir(parents=True)
+            for number in range(count):
+                Image.new("RGB", (80 + number, 96), (50 * place, 10 * number, 0)).save(folder / f"{number}.png")
+    train, test = (opened("lsun", tmp_path, tmp_path, split=split) for split in ("train", "test"))
+    assert train.classes == ("bedroom", "kitchen", "church_outdoor", "tower")
+    assert train.image_shape == (3, 64, 64)
+    assert train.label is not None and train.label.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3], "no more than so many of each, the first by name"
+    assert train.image[:, 0, 0, 0].tolist() == [0] * 3 + [50] * 3 + [100] * 3 + [150] * 3
+    assert test.label is not None and test.label.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    (tmp_path / "lsun" / "tower").rename(tmp_path / "lsun" / "castle")
+    with pytest.raises(InputError, match=r"looked for tower/train/\*\.jpg"):
+        opened("lsun", tmp_path, tmp_path)
 
 
 def test_downloads_come_from_the_mirrors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
