@@ -118,16 +118,17 @@ def imputation_error(model: Reconstructs, data: ImageData, mask: str, how: Refin
 
     :data:`BATCH` images are refined at a time.
     """
-    device, squares, count, work = device_of(model), torch.zeros(how.steps + 1, dtype=torch.float64), 0, work or Work()
+    device, work, found = device_of(model), work or Work(), list[Tensor]()
     for turn in work.rounds(f"imputation, {mask}", len(data), BATCH):
         image = shown(model, torch.from_numpy(np.array(data.image[turn.start : turn.start + turn.num]))).to(device)
         missing = missing_pixels(mask, data.image_shape[1:], len(image), seed=how.seed, start=turn.start).to(device)
         where = missing.expand(image.shape)
-        errors = torch.stack([(filled - image)[where].double().square().sum() for filled in refine(model, image, missing, how, start=turn.start)])
-        squares, count = squares + errors.cpu(), count + int(where.sum())
+        errors = [((filled - image) * where).double().square().flatten(1).sum(1) for filled in refine(model, image, missing, how, start=turn.start)]
+        found.append(work.processes.gather(torch.stack([*errors, where.flatten(1).sum(1).double()], 1), turn).cpu())
+    *squares, count = torch.cat(found).sum(0).tolist()
     if not count:
         raise InputError(f"mask {mask!r}: no pixel is missing: choose {_FORMS}")
-    return ImputationError(mask, tuple((squares / count).tolist()), count, len(data), how, model.image_range)
+    return ImputationError(mask, tuple(square / count for square in squares), int(count), len(data), how, model.image_range)
 
 
 def shown(model: Reconstructs, image: Pixels) -> Float[Tensor, "b c h w"]:

@@ -21,6 +21,7 @@ from memogen.evaluation.likelihood import Likelihood, LikelihoodInterrupted, log
 from memogen.evaluation.linear_svm import PENALTY, HasFeatures, svm_accuracy
 from memogen.evaluation.paired import KEY, PerImage
 from memogen.evaluation.preferences import AddressesSlots, slot_preferences
+from memogen.evaluation.processes import Processes
 from memogen.evaluation.progress import Bar
 from memogen.evaluation.rows import Interrupted, Row
 from memogen.evaluation.scores import Result
@@ -72,18 +73,21 @@ def score_model(
     num_samples: int = 10_000,
     seed: int = 0,
     progress: bool = True,
+    processes: Processes | None = None,
 ) -> list[Row]:
     """One row per number, as :func:`~memogen.evaluation.evaluate.evaluate` gives them, for ``metrics`` of :data:`MODEL_SCORES`.
 
     Likelihoods and imputations are of ``num_samples`` images, which are drawn once and for all where the data have more. A row of a likelihood
-    holds a :class:`~memogen.evaluation.paired.PerImage`; :func:`~memogen.evaluation.paired.kept` makes the rows ready for a file.
+    holds a :class:`~memogen.evaluation.paired.PerImage`; :func:`~memogen.evaluation.paired.kept` makes the rows ready for a file. Several
+    ``processes``, all of which call this, share the images and get the same rows.
     Raises InputError, and on Ctrl-C or SIGTERM :class:`~memogen.evaluation.rows.Interrupted` with the rows of what was computed.
     """
     check_model(model, data, metrics=metrics, how=how, train=train)
-    began, rows, bar = time.perf_counter(), list[Row](), Bar(shown=progress)
+    joined = processes or Processes()
+    began, rows, bar = time.perf_counter(), list[Row](), Bar(shown=progress and joined.rank == 0)
     try:
         with stopping() as stop, bar:
-            asked = _Asked(model, data, train, how, num_samples, seed, Work(bar=bar, stop=stop))
+            asked = _Asked(model, data, train, how, num_samples, seed, Work(joined, bar, stop))
             for name in metrics:
                 for result, per_image in MODEL_SCORES[name].results(asked):
                     rows.append({**_row(asked, result, per_image), "seconds": time.perf_counter() - began})
