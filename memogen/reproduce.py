@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args, get_type_hints
 
-from . import runs
+from . import runs, streams
 from .configs import suggest
 from .evaluation import append_rows
 from .evaluation.features import classifier_names
+from .evaluation.model_scores import measured
 from .evaluation.paired import moved
 from .recipes import RECIPES, Recipe
 from .recipes.tables import Budget, Table, TableRow, find_table
@@ -159,7 +160,12 @@ def _scored(recipe: Recipe, extractor: str | None) -> Recipe:
 
 
 def _run(job: Job, rows_file: Path, console: bool) -> None:
-    """Train and score one job; then its rows join the table's, and with them those of the real images where there are none yet."""
+    """Train and score one job; then its rows join the table's, and with them those of the real images where there are none yet.
+
+    Methods that learn the same first task learn it once.
+    """
+    if runs.leads():
+        streams.shared_start(job.folder, job.recipe, runs.settings(job.recipe))
     runs.train(job.recipe, out=job.folder, budget=job.budget_name, console=console)
     if not runs.leads():
         return
@@ -171,7 +177,7 @@ def _run(job: Job, rows_file: Path, console: bool) -> None:
 
 def _real(row: runs.Row) -> tuple[object, ...]:
     """What one score of real images is known by."""
-    return tuple(row.get(key) for key in ("recipe", "variant", "metric", "budget"))
+    return *(row.get(key) for key in ("recipe", "variant", "budget")), measured(str(row.get("metric")), row.get("protocol"))
 
 
 @dataclass

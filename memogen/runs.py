@@ -16,7 +16,7 @@ import torch
 import yaml
 from torch import nn
 
-from . import configs, data
+from . import configs, data, streams
 from .evaluation import METRICS, ScoreConfig, append_rows, evaluate, score_images
 from .evaluation.checks import check_data
 from .evaluation.features import classifier_names, extractor
@@ -46,12 +46,14 @@ def train(
     out: str | Path | None = None,
     resume: str = "auto",
     budget: str | None = None,
+    start: str | Path | None = None,
     console: bool = True,
 ) -> Path:
     """Train a recipe, a recipe's name or a config.yaml, score the model against the test split, and write the report. Returns the run folder.
 
     ``data`` names another data set or the folder that holds the images; ``out`` is the run folder (default: one under ``runs/``);
-    ``resume``: "auto" continues what the folder holds, "never" starts anew, a path names a checkpoint; ``budget`` is written into the result rows.
+    ``resume``: "auto" continues what the folder holds, "never" starts anew, a path names a checkpoint; ``budget`` is written into the result rows;
+    ``start`` names a run of the same stream of tasks whose first task is taken over.
     Raises InputError for what cannot be used, and :class:`memogen.training.Stopped` when asked to stop (the run can then be continued).
     """
     recipe, images = with_images(with_data(_recipe(recipe_or_config), data))
@@ -59,12 +61,27 @@ def train(
     folder = Path(out) if out is not None else default_folder(recipe)
     if not (folder / "config.yaml").exists():
         save_config(recipe, folder)
-    state = _fit(recipe, images, folder, resume, console)
-    save_config(recipe, folder)
-    if leads():
+    if recipe.succession is not None:
+        del images  # the tasks' pixels are to be had from their stream alone
+        learn(recipe, folder, resume=resume, budget=budget, start=start, console=console)
+        images = load_data(recipe)
+        save_config(recipe, folder)
+    else:
+        state = _fit(recipe, images, folder, resume, console)
+        save_config(recipe, folder)
         _score(recipe, folder, state, budget, console)
+    if leads():
         write_report(folder, recipe, images)
     return folder
+
+
+def learn(
+    recipe: Recipe, folder: Path, *, resume: str = "auto", budget: str | None = None, start: str | Path | None = None, console: bool = True
+) -> None:
+    """Train a recipe with a stream of tasks, and score it after each."""
+    context = {**_context(recipe, budget), "command": command_line()}
+    run = streams.StreamRun(recipe, folder, settings(recipe), context, lambda split: load_data(recipe, split=split), console)
+    streams.learn(run, resume=resume, start=None if start is None else Path(start))
 
 
 def leads() -> bool:
@@ -75,7 +92,7 @@ def leads() -> bool:
 def with_images(recipe: Recipe) -> tuple[Recipe, ImageData]:
     """The recipe in the shape of its training images, and these."""
     images = load_data(recipe)
-    return shaped(recipe, images.image_shape), images
+    return streams.with_classes(shaped(recipe, images.image_shape), images), images
 
 
 def check_scoring(recipe: Recipe) -> None:
@@ -183,7 +200,7 @@ def default_folder(recipe: Recipe) -> Path:
 def settings(recipe: Recipe) -> dict[str, object]:
     """What a checkpoint must agree with to be continued: the model, the objective and the images, by flat names."""
     plain = _identity(recipe)
-    return dict(_flat({name: plain[name] for name in ("data", "model", "objective")}))
+    return dict(_flat({name: plain[name] for name in ("data", "model", "objective", "succession") if name in plain}))
 
 
 def config_hash(recipe: Recipe) -> str:
@@ -233,25 +250,22 @@ def _score(recipe: Recipe, folder: Path, state: TrainState, budget: str | None, 
     """Append the finished model's scores and the real data's own to results.jsonl; a run that is scored already is left alone."""
     scoring, path = recipe.scoring, folder / "results.jsonl"
     names = (*scoring.asked, *scoring.judged)
-    if not names or config_hash(recipe) in {row.get("config") for row in read_rows(path)}:
+    if not leads() or not names or config_hash(recipe) in {row.get("config") for row in read_rows(path)}:
         return
     if console:
         print(f"scoring by {', '.join(names)}, {scoring.num_samples:,} samples or images (--scoring.metrics [] leaves it out)", file=sys.stderr)
     own, real = _measure(recipe, folder / "model", console)
     printed = {claim.metric: claim.value for claim in recipe.claims}
-    context = {
-        "recipe": recipe.recipe,
-        "seed": recipe.training.seed,
-        "steps": state.step,
-        "images": state.images_seen,
-        "budget": budget,
-        "config": config_hash(recipe),
-        "training_seconds": round(state.seconds, 1),
-        "command": command_line(),
-    }
+    counted = {"steps": state.step, "images": state.images_seen, "training_seconds": round(state.seconds, 1)}
+    context = {**_context(recipe, budget), **counted, "command": command_line()}
     rows = [{**context, "variant": recipe.variant, **row, "paper": printed.get(measured(str(row["metric"]), row["protocol"]))} for row in own]
     of_data = [{**context, "steps": 0, "images": 0, "training_seconds": 0, **row, "paper": None} for row in real]
     append_rows(path, kept([*rows, *of_data], folder))
+
+
+def _context(recipe: Recipe, budget: str | None) -> Row:
+    """What every row of a run says."""
+    return {"recipe": recipe.recipe, "seed": recipe.training.seed, "budget": budget, "config": config_hash(recipe)}
 
 
 def _measure(recipe: Recipe, saved: Path, console: bool) -> tuple[list[Row], list[Row]]:

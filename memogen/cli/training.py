@@ -20,9 +20,12 @@ def train(
     *,
     data: Annotated[str | None, "a data set's folder, an image folder, or a data set's name"] = None,
     out: Annotated[Path | None, "folder of the run; without it one under runs/"] = None,
-    variant: Annotated[str | None, "a row of the recipe's table: memory_gan, no_em, no_mcgn, no_memory"] = None,
+    variant: Annotated[
+        str | None, "a row of the recipe's table, such as no_memory, mem_iwae_5 or replay_alignment (a wrong name lists them all)"
+    ] = None,
     fidelity: Annotated[str | None, "robust trains (the default); paper and code are the literal algorithms of the paper and of its authors"] = None,
     resume: Annotated[str, "auto continues the run found in the folder, never starts anew, or a checkpoint's folder"] = "auto",
+    start: Annotated[Path | None, "a run of the same stream of classes, whose first task is taken over instead of learned again"] = None,
     dry_run: Annotated[bool, "print the complete configuration and what would happen, then stop"] = False,
     options: Mapping[str, str],
 ) -> None:
@@ -41,6 +44,6 @@ def train(
     if dry_run:
         print(describe(chosen, data=data, out=out, resume=resume))
         return
-    folder = runs.train(chosen, data=data, out=out, resume=resume)
+    folder = runs.train(chosen, data=data, out=out, resume=resume, start=start)
     if os.environ.get("RANK", "0") == "0":
         print(f"run folder: {folder}")

@@ -234,11 +234,13 @@ MODEL_SCORES: dict[str, _Score] = {
 
 
 def measured(metric: str, protocol: object) -> str:
-    """What a number is compared under: its metric, with the mask, the statistics or the rank where one metric has several numbers."""
+    """What a number is compared under: its metric, with the mask, the statistics, the rank or the number of learned classes where it has several."""
     told = protocol if isinstance(protocol, dict) else {}
     words = [metric]
     if metric == "imputation_mse":
         words += [str(told.get("mask", ""))] + (["by batch"] if told.get("statistics") == "batch" else [])
     if metric == "slot_preference":
         words += [str(told.get("rank", ""))]
+    if metric == "accuracy":
+        words += [str(told.get("learned", ""))]
     return " ".join(word for word in words if word)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from torch import nn
 
@@ -44,7 +44,8 @@ class ScoringConfig:
     metrics that need no extractor. ``num_samples``: samples that are drawn (of every class, after
     a stream of tasks), or test images whose likelihoods are estimated.
     ``likelihood_every``: steps between two looks at what the model says of the test split: memoryGAN's biased log-likelihood (Fig. 3a) and sorted
-    prior (Fig. 3c), a lower bound; 0 for none.
+    prior (Fig. 3c), a lower bound; 0 for none. ``statistics``: whether a replay GAN draws by the batch statistics stored with it, or as its authors
+    do by those of a "batch" of 64 images of a class.
     """
 
     extractor: str | None = None
@@ -53,6 +54,7 @@ class ScoringConfig:
     seed: int = 0
     likelihood_every: int = 500
     model: ModelScoring | None = added(None, before=None)
+    statistics: Literal["stored", "batch"] = added("stored", before="stored")
 
     @property
     def judged(self) -> tuple[str, ...]:

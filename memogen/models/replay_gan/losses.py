@@ -25,8 +25,8 @@ OWN_PAST = 1 << 25
 _MIX = 1 << 26
 _BANK = 1 << 27
 _CHOICE = 1 << 28
-_FEWEST = 4  # images of a class that batch norm is to see
-_STORED = 64  # images of a class that are drawn together for the bank
+FEWEST = 4  # images of a class that batch norm is to see
+STORED = 64  # images of a class that are drawn together for the bank
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ class Losses:
 
     def _in_turns(self, batch: Batch, classes: Tensor, stream: int) -> Asked:
         """About a batch of the classes in turn; where they are too many for it, of some of them, drawn by its address."""
-        most = max(1, len(batch.index) // _FEWEST)
+        most = max(1, len(batch.index) // FEWEST)
         if len(classes) > most:
             address = batch.index[0] * len(classes) + torch.arange(len(classes), device=classes.device)
             rank = noise.uniform(address, 1, seed=batch.seed, stream=batch.stream + stream + _CHOICE, dtype=torch.float64)[:, 0]
@@ -207,10 +207,10 @@ class Losses:
         """Stored replays of the wanted classes, drawn by address."""
         assert self.joint is not None
         if batch.seed not in self.banks:  # a function of the teacher and the seed, so a resumed task makes the same
-            whole = torch.arange(-(-self.joint.bank // _STORED) * _STORED, device=self.model.device)
+            whole = torch.arange(-(-self.joint.bank // STORED) * STORED, device=self.model.device)
             asked = (
                 Asked(self.model.in_turns(i, self.past, seed=batch.seed, stream=_BANK), self.past, self._turns(self.past))
-                for i in whole.split(_STORED)
+                for i in whole.split(STORED)
             )
             stored = torch.cat([self._replayed(part) for part in asked])
             self.banks[batch.seed] = stored.unflatten(0, (len(whole), len(self.past)))[: self.joint.bank]

@@ -1,0 +1,185 @@
+"""A run over a stream of tasks: what is learned of which images, what two runs may share, and when the model is scored.
+
+Called by :mod:`memogen.runs`, which knows what a run folder is and what its rows are called.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .data.stream import StreamConfig, TaskStream, num_classes, task_stream
+from .evaluation.features import extractor
+from .evaluation.model_scores import measured
+from .evaluation.progress import Bar
+from .evaluation.rows import append_rows
+from .evaluation.work import Work
+from .models import ReplayGAN, ReplayGANConfig, ReplayGANObjective
+from .models.replay_gan import BatchStatistics
+from .models.replay_gan.cost import cost
+from .pretrained import from_pretrained
+from .recipes import Recipe
+from .report.history import read_lines
+from .stages import Row, Stage
+from .training import Onlooker, SuccessionConfig, TrainState, fit_stream
+from .training.evolution import Evolution
+from .training.runtime import choose_device
+from .training.tasks import finished_tasks, take_over
+from .types import ImageData, InputError, to_uint8
+
+SHOWN = 8  # images of a class in a panel of its evolution
+FREE = (
+    "objective.joint",
+    "objective.alignment",
+    "objective.consolidation",
+    "objective.replay",
+    "succession.teacher",
+    "succession.keep_optimisers",
+    "succession.fresh_critic",
+    "succession.tasks.num_tasks",
+)
+"""Settings in which methods may differ and still share their first task."""
+
+
+@dataclass(frozen=True)
+class StreamRun:
+    """One run: ``settings`` are what its checkpoints must agree with, ``context`` what all its rows say; ``load`` reads a split of its data."""
+
+    recipe: Recipe
+    folder: Path
+    settings: Mapping[str, object]
+    context: Row
+    load: Callable[[str], ImageData]
+    console: bool = True
+
+    @property
+    def succession(self) -> SuccessionConfig:
+        assert self.recipe.succession is not None, "the caller has looked"
+        return self.recipe.succession
+
+    @property
+    def objective(self) -> ReplayGANObjective:
+        assert isinstance(self.recipe.objective, ReplayGANObjective), "with_classes has looked"
+        return self.recipe.objective
+
+
+def with_classes(recipe: Recipe, images: ImageData) -> Recipe:
+    """The recipe with a label slot for each class of the data, called by its name; slots that are left over stay."""
+    if recipe.succession is None:
+        return recipe
+    if not isinstance(recipe.model, ReplayGANConfig) or not isinstance(recipe.objective, ReplayGANObjective):
+        raise InputError(f"succession: {recipe.recipe} learns no stream of tasks: leave it null, or use a recipe of replay_gan")
+    count = num_classes(images)
+    return replace(recipe, model=replace(recipe.model, num_classes=max(count, recipe.model.num_classes), classes=images.classes[:count]))
+
+
+def learn(run: StreamRun, *, resume: str = "auto", start: Path | None = None) -> TrainState:
+    """Train on every task of the training split, scoring the model after each; ``start`` names a run whose first task is taken over.
+
+    The stream alone leads to pixels here, and to none of a task that is over.
+    """
+    config, tasks = run.recipe.training, run.succession.tasks
+    stream, whole = _opened(run.load("train"), tasks)
+    torch.manual_seed(config.seed)
+    model: Any = run.recipe.model.build()
+    if tasks.joint:
+        config = replace(config, steps=config.steps * whole)
+    if start is not None:
+        take_over(start, run.folder, 1, config, settings=dict(run.settings), free=FREE)
+    stages = Stages(run, stream.tasks, config.steps)
+    return fit_stream(
+        model,
+        run.objective,
+        stream,
+        config,
+        run.folder,
+        succession=run.succession,
+        resume=resume,
+        settings=dict(run.settings),
+        onlooker=Onlooker(lambda number, place: Evolution(place, config.steps, panel), stages.finished),
+        console=run.console,
+    )
+
+
+def _opened(images: ImageData, tasks: StreamConfig) -> tuple[TaskStream, int]:
+    """The stream, and how many tasks there would be if none were joined."""
+    return task_stream(images, tasks), len(replace(tasks, joint=False).tasks(num_classes(images)))
+
+
+def shared_start(folder: Path, recipe: Recipe, settings: Mapping[str, object]) -> bool:
+    """Begin the run ``folder`` with the first task of a run beside it, where one has learned the same; False where none has, or it has begun."""
+    if recipe.succession is None or recipe.succession.tasks.joint or finished_tasks(folder, recipe.training.steps):
+        return False
+    for other in sorted(folder.parent.glob("*/tasks")):
+        try:
+            take_over(other.parent, folder, 1, recipe.training, settings=dict(settings), free=FREE)
+        except InputError:
+            continue
+        return True
+    return False
+
+
+def panel(model: torch.nn.Module) -> torch.Tensor:
+    """Images of fixed latents of each known class, by the statistics of a batch as in training; without classes, as many rows of any."""
+    assert isinstance(model, ReplayGAN)
+    drawn, rows = BatchStatistics(model), len(model.known)
+    if not model.config.conditional:
+        whole = drawn.decode(model.latents(max(64, rows * SHOWN), seed=1))[: rows * SHOWN]
+        return to_uint8(whole, model.image_range).unflatten(0, (rows, SHOWN))
+    return torch.stack([to_uint8(drawn.sample(SHOWN, label=label, seed=1), model.image_range) for label in model.known])
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Scores the model after each of ``tasks``, learned for ``steps`` each: class by class, and at the end what was kept and what it cost."""
+
+    run: StreamRun
+    tasks: tuple[tuple[int, ...], ...]
+    steps: int
+
+    def finished(self, number: int, place: Path, state: TrainState) -> None:
+        """Append the rows of task ``number``; a task that is scored already is left alone."""
+        path, scoring = self.run.folder / "results.jsonl", self.run.recipe.scoring
+        rows = [row for row in read_lines(path) if row.get("config") == self.run.context["config"]]
+        if scoring.extractor is None or number in {row.get("task") for row in rows}:
+            return
+        if self.run.console:
+            told = f"{scoring.num_samples:,} samples of every class (--scoring.extractor null leaves it out)"
+            print(f"task {number + 1} of {len(self.tasks)} is learned; scoring {told}", file=sys.stderr, flush=True)
+        device = choose_device(self.run.recipe.training.device)
+        model: Any = from_pretrained(place / "model").to(device)
+        with Bar(shown=self.run.console) as bar:
+            stage = Stage(model, extractor(scoring.extractor, device=device), self.run.load("test"), scoring, Work(bar=bar))
+            found = self._rows(stage, number, rows)
+        counted = {"steps": state.step, "images": state.images_seen, "training_seconds": round(state.seconds, 1)}
+        append_rows(path, [self._addressed(row, counted) for row in found])
+
+    def _rows(self, stage: Stage, number: int, earlier: Sequence[Row]) -> list[Row]:
+        whole = stage.over_classes()
+        if number + 1 < len(self.tasks):
+            return stage.by_class(number) + [row for row in whole if self._printed(row) is not None]
+        return [*stage.by_class(number), *whole, *stage.by_students(self.run.load("train")), *stage.kept(earlier, self.tasks), *self._cost(stage)]
+
+    def _cost(self, stage: Stage) -> list[Row]:
+        """Images that generators drew in training, and megabytes that were kept beside the model."""
+        objective, config = self.run.objective, stage.model.config
+        sizes, batch_size = [len(classes) for classes in self.tasks], self.run.recipe.training.batch_size
+        found = cost(objective, config, sizes, steps=self.steps, batch_size=batch_size, teacher=objective.teacher(stage.model))
+        numbers = {"generated_images": float(found.drawn), "kept_megabytes": found.stored / 1e6}
+        return [stage.row(metric, value, extractor=None, extractor_accuracy=None) for metric, value in numbers.items()]
+
+    def _printed(self, row: Row) -> float | None:
+        """What the paper prints of this number."""
+        claims = {claim.metric: claim.value for claim in self.run.recipe.claims}
+        return claims.get(measured(row["metric"], row["protocol"])) if row["task"] is None and row.get("variant") != "real" else None
+
+    def _addressed(self, row: Row, counted: Row) -> Row:
+        """A complete result row."""
+        if row.get("variant") == "real":
+            return {**self.run.context, "steps": 0, "images": 0, "training_seconds": 0, **row, "paper": None}
+        return {**self.run.context, **counted, "variant": self.run.recipe.variant, **row, "paper": self._printed(row)}
