@@ -54,7 +54,9 @@ def open_memory_gan(name: str) -> MemoryGAN:
     from memogen.models import MemoryGAN
 
     if not isinstance(model, MemoryGAN):
-        raise UsageError(f"{name}: this command looks into memoryGANs, and a {type(model).__name__} is none; name another model")
+        raise UsageError(
+            f"{name}: this command looks into the memory of a memoryGAN, and a {type(model).__name__} has no such memory; name another model"
+        )
     return model
 
 
@@ -119,14 +121,14 @@ def choose_data(name: str | None, *, model: str, folder: Path | None = None) -> 
     return DataChoice(name, folder, own.options)
 
 
-def read_picture(path: Path, model: MemoryGAN) -> torch.Tensor:
-    """A picture file as uint8 (c, h, w) in the shape that the model reads."""
+def read_picture(path: Path, image_shape: tuple[int, int, int]) -> torch.Tensor:
+    """A picture file as uint8 (c, h, w) in the shape that a model reads."""
     import torch
 
     from memogen.data.images import UnusableImage, decode, shaped
     from memogen.data.options import DataOptions
 
-    channels, height, width = model.config.image_shape
+    channels, height, width = image_shape
     try:
         with path.open("rb") as file:
             picture, _ = decode(file)

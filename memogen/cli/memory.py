@@ -1,4 +1,7 @@
-"""The commands that look inside a memory: usage, slots, posterior, query; and course and signs, which draw and judge its training."""
+"""The commands that look inside a memory: usage, slots, posterior, query, graph, disable; and course and signs, which draw and judge its training.
+
+A memory is either a mixture over slots (memoryGAN) or trainable slots that a decoder's layers ask (MEM-VAE): a model says itself which it has.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,32 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, Literal
 
-from memogen.cli.files import check_picture, open_memory_gan, read_picture, write_picture
+from memogen.cli.attention import draw_graph, draw_slots, need_attentive, open_attentive, print_addresses, print_preferences
+from memogen.cli.data import Folder
+from memogen.cli.files import check_picture, choose_data, open_memory_gan, read_picture, write_picture
 from memogen.cli.options import UsageError
 from memogen.cli.pictures import Model
 
+OF_DATA = "labelled images: a data set's name, or a folder; without it the run's own"
 Picture = Annotated[Path, "a picture file; it is brought to the model's size and colours"]
 
 
-def usage(model: Model, *, top: Annotated[int, "number of heaviest slots to list", 1] = 10) -> None:
-    """Print how much of the memory is in use, and its heaviest slots."""
+def usage(
+    model: Model,
+    *,
+    top: Annotated[int | None, "number of heaviest slots to list, 10; of a MEM-VAE, of slots for each class, 3", 1] = None,
+    data: Annotated[str | None, OF_DATA] = None,
+    folder: Folder = None,
+    out: Annotated[Path | None, "of a MEM-VAE: a picture of all shares, layer under layer (Fig. 3a-b)"] = None,
+) -> None:
+    """Print how much of the memory is in use, and its heaviest slots, or those that each class wants most.
+
+    What a MEM-VAE uses is told by labelled images: each class's mean share of every slot.
+    """
+    if (attentive := open_attentive(model)) is not None:
+        return print_preferences(attentive, choose_data(data, model=model, folder=folder), top=top or 3, out=out)
     opened = open_memory_gan(model)
+    top = top or 10
     from memogen.memory import inspect
     from memogen.report.drawing import memory_of
 
@@ -36,13 +55,21 @@ def slots(
     model: Model,
     *,
     slots: Annotated[str, "the slots to draw, as 0,17,250; without it some from the heaviest to the lightest"] = "",
-    num: Annotated[int, "number of slots, where none are named", 1] = 10,
+    num: Annotated[int | None, "number of slots, where none are named: 10; of a MEM-VAE, for each class, 3", 1] = None,
     seed: Annotated[int, "seed of the noise"] = 0,
+    layer: Annotated[int, "of a MEM-VAE: the layer, counted from the data"] = 0,
+    data: Annotated[str | None, f"of a MEM-VAE: {OF_DATA}; the slots that each class wants most (Fig. 7), or none: all slots"] = None,
+    folder: Folder = None,
+    stretched: Annotated[bool, "of a MEM-VAE: bring every picture from black to white"] = False,
     out: Annotated[Path, "the picture"] = Path("slots.png"),
 ) -> None:
-    """Draw a row of images for each of some memory slots."""
+    """Draw a row of images for each of some memory slots; of a MEM-VAE, what slots look like by themselves."""
     check_picture(out)
     chosen = _slot_numbers(slots)
+    if (attentive := open_attentive(model)) is not None:
+        choice = None if data == "none" or chosen else choose_data(data, model=model, folder=folder)
+        return draw_slots(attentive, chosen, choice, layer=layer, num=num or 3, stretched=stretched, out=out)
+    num = num or 10
     opened = open_memory_gan(model)
     from memogen.report import figures
 
@@ -62,23 +89,53 @@ def posterior(
     opened = open_memory_gan(model)
     from memogen.report import figures
 
-    write_picture(figures.posterior(opened, read_picture(image, opened), num=num, seed=seed), out)
+    write_picture(figures.posterior(opened, read_picture(image, opened.config.image_shape), num=num, seed=seed), out)
 
 
 def query(model: Model, image: Picture, *, num: Annotated[int, "number of slots to list", 1] = 10) -> None:
-    """Print the memory slots that an image belongs to, and whether the memory takes it for real."""
+    """Print the memory slots that an image belongs to, and whether the memory takes it for real; of a MEM-VAE, the slots that it asks for."""
+    if (attentive := open_attentive(model)) is not None:
+        return print_addresses(attentive, image, num)
     opened = open_memory_gan(model)
     from memogen.memory import inspect
     from memogen.report.drawing import memory_of
 
     memory = memory_of(opened)
-    queries = opened.encode(read_picture(image, opened)[None])
+    queries = opened.encode(read_picture(image, opened.config.image_shape)[None])
     print(f"p(real) {float(memory(queries).value[0]):.4f}   log p(image | real) {float(memory.log_likelihood(queries)[0]):.4g}\n")
     found = inspect.slot_posterior(memory, queries, num)
     print("  slot  posterior")
     for slot, share in zip(found.slots, found.probability, strict=True):
         print(f"{slot:>6}  {share:>9.4f}")
     print(f"other real slots {found.other_real:.4f}, fake slots {found.fake:.4f}")
+
+
+def graph(
+    model: Model,
+    *,
+    of: Annotated[str, "a layer, counted from the data, or pixels"] = "0",
+    data: Annotated[str | None, OF_DATA] = None,
+    folder: Folder = None,
+    out: Annotated[Path, "the picture"] = Path("graph.png"),
+) -> None:
+    """Draw how alike the classes are in the slots of a MEM-VAE that they ask for (Fig. 3c-d), and print the most alike."""
+    check_picture(out)
+    draw_graph(need_attentive(model), choose_data(data, model=model, folder=folder), of, out)
+
+
+def disable(
+    model: Model,
+    *,
+    num: Annotated[int, "number of samples", 1] = 20,
+    seed: Annotated[int, "image i depends on the seed and i alone"] = 0,
+    out: Annotated[Path, "the picture"] = Path("disabled.png"),
+) -> None:
+    """Draw samples of a MEM-VAE with its memories taken away layer by layer (Fig. 6)."""
+    check_picture(out)
+    attentive = need_attentive(model)
+    from memogen.report import attention
+
+    write_picture(attention.disabled_sheet(attentive, num, seed=seed), out)
 
 
 def course(

@@ -17,6 +17,8 @@ COMMANDS: dict[str, Callable[..., object]] = {
     "memory slots": memory.slots,
     "memory posterior": memory.posterior,
     "memory query": memory.query,
+    "memory graph": memory.graph,
+    "memory disable": memory.disable,
     "memory course": memory.course,
     "memory signs": memory.signs,
     "reproduce": reproduce.reproduce,

@@ -235,6 +235,11 @@ class MemVAE(nn.Module):
         return F.one_hot(label.to(self.device), classes).to(self.dtype)
 
     @property
+    def slot_counts(self) -> tuple[int, ...]:
+        """How many slots the memory of each layer holds, from the data up; () without memory."""
+        return self.config.memory.slots
+
+    @property
     def binary_levels(self) -> int | None:
         """A byte v is white with probability v / ``binary_levels`` where pixels are black or white; None where they are real."""
         return self.config.pixel_levels if self.config.output == "bernoulli" else None
