@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from memogen.cli import data, memory, pictures, reproduce, scoring, training
+from memogen.cli import data, impute, memory, pictures, reproduce, scoring, training
 
 COMMANDS: dict[str, Callable[..., object]] = {
     "demo": training.demo,
     "train": training.train,
     "sample": pictures.sample,
     "evaluate": scoring.evaluate,
+    "impute": impute.impute,
     "interpolate": pictures.interpolate,
     "neighbours": pictures.neighbours,
     "memory usage": memory.usage,

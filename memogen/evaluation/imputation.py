@@ -112,6 +112,41 @@ def refine(
         yield filled
 
 
+@dataclass(frozen=True)
+class Completed:
+    """Images in the model's range, which of their pixels are missing, and (step, images) on the way: noise, steps 1 and 10, the last."""
+
+    image: Float[Tensor, "b c h w"]
+    missing: Bool[Tensor, "b 1 h w"]
+    stages: tuple[tuple[int, Float[Tensor, "b c h w"]], ...]
+
+    @property
+    def images(self) -> Float[Tensor, "b c h w"]:
+        """After the last step."""
+        return self.stages[-1][1]
+
+    @property
+    def errors(self) -> tuple[tuple[int, float], ...]:
+        """(step, mean squared error over the missing pixels), where ``image`` holds their true values."""
+        where = self.missing.expand(self.image.shape)
+        return tuple((step, float((filled - self.image)[where].double().square().mean())) for step, filled in self.stages)
+
+
+def complete(model: Reconstructs, data: ImageData, mask: str, how: Refinement = Refinement(), *, work: Work | None = None) -> Completed:
+    """The images of ``data`` with what ``mask`` takes away filled in, on the CPU. Raises InputError where nothing is missing."""
+    device, kept = device_of(model), sorted({step for step in (0, 1, 10) if step < how.steps} | {how.steps})
+    parts: list[tuple[Tensor, ...]] = []
+    for turn in (work or Work()).rounds(f"imputation, {mask}", len(data), BATCH):
+        image = shown(model, torch.from_numpy(np.array(data.image[turn.start : turn.start + turn.num]))).to(device)
+        missing = missing_pixels(mask, data.image_shape[1:], len(image), seed=how.seed, start=turn.start).to(device)
+        way = [filled.cpu() for step, filled in enumerate(refine(model, image, missing, how, start=turn.start)) if step in kept]
+        parts.append((image.cpu(), missing.cpu(), *way))
+    image, missing, *stages = (torch.cat(each) for each in zip(*parts, strict=True))
+    if not bool(missing.any()):
+        raise InputError(f"mask {mask!r}: no pixel is missing: choose {_FORMS}")
+    return Completed(image, missing, tuple(zip(kept, stages, strict=True)))
+
+
 @torch.no_grad()
 def imputation_error(model: Reconstructs, data: ImageData, mask: str, how: Refinement = Refinement(), *, work: Work | None = None) -> ImputationError:
     """The error of ``model`` over the pixels of ``data`` that ``mask`` takes away, all images pooled, as they are and not binarised.

@@ -7,15 +7,14 @@ Of Li, Zhu and Zhang (ICML 2016): Fig. 3a-b :func:`preference_map`, Fig. 3c-d :f
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from itertools import islice
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from memogen.evaluation.imputation import Reconstructs, Refinement, refine
+from memogen.evaluation.imputation import Completed
 from memogen.evaluation.preferences import AddressesSlots, Preferences
 from memogen.types import InputError, Latents, to_uint8
 
@@ -154,30 +153,11 @@ def disabled_sheet(model: ShowsSlots, num: int = 20, *, seed: int = 0, theme: Th
     return grid.sheet(rows, ["as trained", *without], theme=theme)
 
 
-def completed(
-    model: Reconstructs, image: Float[Tensor, "b c h w"], missing: Bool[Tensor, "b 1 h w"], how: Refinement
-) -> list[tuple[int, Float[Tensor, "b c h w"]]]:
-    """(step, images) at the start, after one step, ten, and the last."""
-    shown = sorted({step for step in (0, 1, 10) if step < how.steps} | {how.steps})
-    found = []
-    for step, filled in enumerate(islice(refine(model, image, missing, how), how.steps + 1)):
-        if step in shown:
-            found.append((step, filled))
-    return found
-
-
-def imputation_sheet(
-    model: Reconstructs,
-    image: Float[Tensor, "b c h w"],
-    missing: Bool[Tensor, "b 1 h w"],
-    stages: Sequence[tuple[int, Float[Tensor, "b c h w"]]],
-    *,
-    theme: Theme = LIGHT,
-) -> Image.Image:
+def imputation_sheet(found: Completed, image_range: tuple[float, float], *, theme: Theme = LIGHT) -> Image.Image:
     """Images as they are, with noise in the place of what is missing, and as the model fills it in (Fig. 8)."""
-    rows = [to_uint8(each, model.image_range) for each in (image, *(filled for _, filled in stages))]
-    named = ["missing pixels noise" if step == 0 else f"after {step} step{'s' * (step > 1)}" for step, _ in stages]
-    share = float(missing.float().mean())
+    rows = [to_uint8(each, image_range) for each in (found.image, *(filled for _, filled in found.stages))]
+    named = ["missing pixels noise" if step == 0 else f"after {step} step{'s' * (step > 1)}" for step, _ in found.stages]
+    share = float(found.missing.float().mean())
     return grid.sheet(rows, [f"as given; {share:.0%} of the pixels go missing", *named], theme=theme)
 
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from memogen.evaluation.imputation import BATCH, Refinement, imputation_error, missing_pixels, refine
+from memogen.evaluation.imputation import BATCH, Refinement, complete, imputation_error, missing_pixels, refine
 from memogen.types import ImageData, InputError
 
 
@@ -101,6 +101,15 @@ def test_real_vectors_are_taken_as_they_are() -> None:
     assert imputation_error(Halfway(0.2), data, "half", Refinement(30)).value < 1e-12
 
 
+def test_the_way_of_completed_images() -> None:
+    data = ImageData(np.full((BATCH + 3, 1, 2, 2), 51, np.uint8))
+    found, error = complete(Halfway(0.2), data, "half", Refinement(12)), imputation_error(Halfway(0.2), data, "half", Refinement(12))
+    assert [step for step, _ in found.stages] == [0, 1, 10, 12] and len(found.images) == BATCH + 3
+    assert [value for _, value in found.errors] == pytest.approx([error.errors[step] for step in (0, 1, 10, 12)], rel=1e-5)
+    assert all(torch.equal(filled[~found.missing], found.image[~found.missing]) for _, filled in found.stages)
+    assert [step for step, _ in complete(Halfway(0.2), data, "half", Refinement(1)).stages] == [0, 1]
+
+
 def test_pooled_over_images_and_batches() -> None:
     image = np.random.default_rng(0).integers(0, 256, (BATCH + 5, 1, 2, 2)).astype(np.uint8)
     found = imputation_error(Halfway(0.5), ImageData(image), "rand-0.5", Refinement(40))
@@ -110,5 +119,6 @@ def test_pooled_over_images_and_batches() -> None:
 
 def test_a_mask_without_missing_pixels_has_no_error(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((2, 2), np.uint8)).save(tmp_path / "none.png")
-    with pytest.raises(InputError, match="no pixel is missing"):
-        imputation_error(Halfway(0.5), ImageData(np.zeros((3, 1, 2, 2), np.uint8)), str(tmp_path / "none.png"), Refinement(1))
+    for call in (imputation_error, complete):
+        with pytest.raises(InputError, match="no pixel is missing"):
+            call(Halfway(0.5), ImageData(np.zeros((3, 1, 2, 2), np.uint8)), str(tmp_path / "none.png"), Refinement(1))

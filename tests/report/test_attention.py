@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from memogen.evaluation.imputation import Refinement, missing_pixels
+from memogen.evaluation.imputation import Refinement, complete
 from memogen.evaluation.preferences import class_correlation, slot_preferences
 from memogen.models import AttentionConfig, MemVAEConfig
 from memogen.models.mem_vae import MemVAE
@@ -94,11 +96,7 @@ def test_memories_go_one_after_the_other() -> None:
         attention.disabled_sheet(small(()))
 
 
-def test_stages_of_an_imputation() -> None:
-    model, image = small(), torch.from_numpy(DATA.image[:4]) / 256
-    missing = missing_pixels("half", (8, 8), 4)
-    stages = attention.completed(model, image, missing, Refinement(12))
-    assert [step for step, _ in stages] == [0, 1, 10, 12]
-    assert all(torch.equal(filled[~missing], image[~missing]) for _, filled in stages)
-    assert [step for step, _ in attention.completed(model, image, missing, Refinement(1))] == [0, 1]
-    assert attention.imputation_sheet(model, image, missing, stages).height == 5 * (56 + 16 + 6)
+def test_an_imputation_has_a_row_for_every_stage() -> None:
+    model = small()
+    found = complete(model, replace(DATA, image=DATA.image[:4]), "half", Refinement(12))
+    assert attention.imputation_sheet(found, model.image_range).height == 5 * (56 + 16 + 6)
