@@ -135,7 +135,7 @@ def _recipe(name: str, data: str, model: ReplayGANConfig, tasks: StreamConfig, s
             num_samples=1000,
             likelihood_every=0,
         ),
-        claims=_claims(name, variant),
+        claims=printed(name, variant),
         succession=SuccessionConfig(replace(tasks, num_tasks=2 if name == "lsun" else 5) if variant == "joint_training_half" else tasks),
     )
 
@@ -162,7 +162,7 @@ def _method(variant: Variant, fidelity: Fidelity, setting: _Setting) -> ReplayGA
             return plain
 
 
-def _claims(name: str, variant: str) -> tuple[Claim, ...]:
+def printed(name: str, variant: str) -> tuple[Claim, ...]:
     """Everything that the paper prints of a variant on a data set, as shares where it prints percent."""
     if name == "lsun" and variant in TABLE_2:
         accuracy, reverse, fid = TABLE_2[variant]
@@ -172,8 +172,8 @@ def _claims(name: str, variant: str) -> tuple[Claim, ...]:
     base, learned = ("joint_training", (5,)) if variant == "joint_training_half" else (variant, (10,) if variant == "joint_training" else (5, 10))
     if name not in TABLE_1 or base not in _ORDER:
         return ()
-    printed = {count: TABLE_1[name][count][_ORDER.index(base)] for count in learned}
-    return tuple(Claim(f"accuracy {count}", round(value / 100, 4), None, "Wu et al. 2018, Table 1") for count, value in printed.items())
+    found = {count: TABLE_1[name][count][_ORDER.index(base)] for count in learned}
+    return tuple(Claim(f"accuracy {count}", round(value / 100, 4), None, "Wu et al. 2018, Table 1") for count, value in found.items())
 
 
 def _objective(recipe: Recipe) -> ReplayGANObjective:

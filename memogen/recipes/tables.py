@@ -12,6 +12,7 @@ from ..types import InputError
 from . import memory_gan
 from .mem_vae_tables import mem_vae_tables
 from .recipe import Claim
+from .replay_gan_tables import replay_gan_tables
 from .table import Budget, Table, TableRow
 
 
@@ -87,5 +88,5 @@ def _table_2() -> Table:
     return Table("memory_gan/table2", "What each part of memoryGAN is worth", tuple(rows), _BUDGETS, note)
 
 
-TABLES = {table.name: table for table in (_table_1(), _table_2(), *mem_vae_tables())}
+TABLES = {table.name: table for table in (_table_1(), _table_2(), *mem_vae_tables(), *replay_gan_tables())}
 """Every table by the name the command line knows."""
