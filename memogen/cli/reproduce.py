@@ -65,7 +65,7 @@ def _listing() -> str:
     lines = []
     for table in TABLES.values():
         lines.append(f"{table.name}: {table.title}")
-        lines += [f"  {recipe:<26} {', '.join(row.variant for row in table.rows if row.recipe == recipe)}" for recipe in table.recipes]
+        lines += [f"  {recipe:<26} {', '.join(dict.fromkeys(row.variant for row in table.rows if row.recipe == recipe))}" for recipe in table.recipes]
         others = [row.variant for row in table.rows if not row.recipe]
         lines += [f"  {'printed beside':<26} {', '.join(others)}"] if others else []
         lines += [f"  {table.note}"] if table.note else []

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
+from textwrap import wrap
 
 from memogen.types import InputError
 
@@ -11,6 +13,7 @@ from .results import LEGEND, Results
 from .text import in_columns, in_markdown
 
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"
+WIDTH = 120  # of sentences in a terminal
 
 
 def results_text(tables: Sequence[Results]) -> str:
@@ -20,14 +23,31 @@ def results_text(tables: Sequence[Results]) -> str:
 
 def results_table(table: Results) -> str:
     """One table with the command that makes each line."""
-    rows = [[*table.row(line), f"`{line.command}`" if line.command and line.variant != "real" else "-"] for line in table.lines]
+    rows = [[*table.row(line), f"`{line.shown_command}`" if line.shown_command else "-"] for line in table.lines]
     return in_markdown([[*table.head, "command"], *rows])
 
 
 def terminal_table(table: Results) -> str:
-    """One table in columns, without the commands."""
-    text = in_columns([table.head, *(table.row(line) for line in table.lines)])
-    return f"{text}\n{table.note}" if table.note else text
+    """One table in columns, without the commands; a recipe stands above its lines."""
+    num, rows = len(table.lines), [table.row(line) for line in table.lines]
+    if not num:
+        return f"{table.name}: no rows yet"
+    text = in_columns([table.head[1:], *(row[1:] for row in rows)], right=2 if "scored by" in table.head else 1, broken=True).splitlines()
+    told = [f"  {titles}" for titles in text[:-num]]
+    for recipe, group in groupby(zip(rows, text[-num:], strict=True), key=lambda pair: pair[0][0]):
+        told += [recipe, *(f"  {shown}" for _, shown in group)]
+    return "\n".join([*told, *([table.note] if table.note else [])])
+
+
+def terminal_text(tables: Sequence[Results]) -> str:
+    """What :func:`results_text` says, for a terminal: under each table the commands of its lines."""
+    return "\n\n".join([*(_for_terminal(table) for table in tables), "\n".join(wrap(LEGEND, WIDTH))])
+
+
+def _for_terminal(table: Results) -> str:
+    """A table with its title and its commands."""
+    commands = dict.fromkeys(line.shown_command for line in table.lines if line.shown_command)
+    return "\n".join([_title(table), "", terminal_table(table), *commands])
 
 
 def write_results(tables: Sequence[Results], path: Path) -> None:
@@ -43,6 +63,10 @@ def write_results(tables: Sequence[Results], path: Path) -> None:
     path.write_text(text if text.endswith("\n") else text + "\n", encoding="utf-8")
 
 
+def _title(table: Results) -> str:
+    return f"{table.name}{': ' + table.title if table.title else ''}"
+
+
 def _titled(table: Results) -> str:
-    parts = [f"### {table.name}{': ' + table.title if table.title else ''}", results_table(table), *([table.note] if table.note else [])]
+    parts = [f"### {_title(table)}", results_table(table), *([table.note] if table.note else [])]
     return "\n\n".join(parts)

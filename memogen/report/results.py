@@ -13,7 +13,10 @@ from memogen.recipes.recipe import Claim
 from memogen.recipes.tables import TABLES, Table, claim_of
 from memogen.types import InputError
 
+from .commands import shortened, training_command
 from .history import Row, is_number, read_lines
+
+Address = tuple[str, str, str, int]
 
 COLUMNS = {
     "inception_score": "inception score",
@@ -34,21 +37,24 @@ COLUMNS = {
 
 LEGEND = (
     "± is the standard deviation between seeds or, where there is one seed, between the splits of its samples (of likelihoods and accuracies: the "
-    "standard error over test images); in the paper's numbers it is the paper's. Hours are those of training, of all seeds together."
+    "standard error over test images); in the paper's numbers it is the paper's. Hours are those of training, of all seeds together. Commands are "
+    "shown without their seeds and the folder of the run."
 )
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One number of ours, None where it is only printed, and the paper's."""
+    """One number of ours, the mean of so many ``seeds``, None where it is only printed; and the paper's."""
 
     value: float | None
     spread: float | None
     claim: Claim | None
+    seeds: int = 0
 
-    @property
-    def ours(self) -> str:
-        return _with_spread(self.value, self.spread)
+    def ours(self, seeds: int = 0) -> str:
+        """Told to be of fewer seeds than the others of its line, where it is."""
+        fewer = f" ({self.seeds} seed{'s' * (self.seeds > 1)})" if 0 < self.seeds < seeds else ""
+        return _with_spread(self.value, self.spread) + fewer
 
     @property
     def paper(self) -> str:
@@ -57,7 +63,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Line:
-    """One row of a table: a recipe's variant after so many steps. ``recipe`` is empty for a method of others, ``steps`` 0 for real images."""
+    """One row of a table: a recipe's variant after so many steps, 0 where none are known. ``recipe`` is empty for a method of others.
+
+    ``command`` is one that made it, as typed.
+    """
 
     recipe: str
     variant: str
@@ -79,7 +88,14 @@ class Line:
         """Budget, seeds, steps and hours."""
         if not self.seeds or self.variant == "real":
             return ["-"] * 4
+        if not self.steps:  # images of any origin, a model without its run
+            return [self.budget or "-", str(self.seeds), "-", "-"]
         return [self.budget or "-", str(self.seeds), f"{self.steps:,}", f"{self.hours:.2f}" if self.hours >= 0.01 else "<0.01"]
+
+    @property
+    def shown_command(self) -> str:
+        """As :data:`LEGEND` says; empty for real images, which no command makes."""
+        return "" if self.variant == "real" else shortened(self.command)
 
 
 @dataclass(frozen=True)
@@ -105,14 +121,15 @@ class Results:
 
     def row(self, line: Line) -> list[str]:
         """One line as texts; a metric has a second column, before ours, where the paper printed one of its numbers."""
-        cells = [text for metric in self.metrics for text in self._texts(metric, line.cells.get(metric))]
+        cells = [text for metric in self.metrics for text in self._texts(metric, line)]
         scored = [line.extractor or "-"] if self._mixed else []
         return [*line.about, *scored, *cells, *line.cost]
 
     @property
     def _mixed(self) -> bool:
-        """Whether lines were scored by different extractors, so that they cannot be compared."""
-        return len({line.extractor for line in self.lines} - {""}) > 1
+        """Whether lines of one recipe were scored by different extractors, so that they cannot be compared."""
+        pairs = {(line.recipe, line.extractor) for line in self.lines if line.extractor}
+        return len(pairs) > len({recipe for recipe, _ in pairs})
 
     def _claimed(self, metric: str) -> bool:
         return any(metric in line.cells and line.cells[metric].claim for line in self.lines)
@@ -121,8 +138,9 @@ class Results:
         name = COLUMNS[metric]
         return [f"paper: {name}", f"ours: {name}"] if self._claimed(metric) else [name]
 
-    def _texts(self, metric: str, cell: Cell | None) -> list[str]:
-        ours = cell.ours if cell else "-"
+    def _texts(self, metric: str, line: Line) -> list[str]:
+        cell = line.cells.get(metric)
+        ours = cell.ours(line.seeds) if cell else "-"
         return [cell.paper if cell else "-", ours] if self._claimed(metric) else [ours]
 
 
@@ -151,10 +169,13 @@ def _name(file: Path, root: Path) -> str:
 def gather(name: str, rows: Iterable[Row]) -> Results:
     """The table of that name from its rows; a name of ``memogen.recipes.tables.TABLES`` adds the methods of others that the paper printed."""
     known = TABLES.get(name)
-    groups: dict[tuple[str, str, str, int], dict[str, list[Row]]] = {}
-    for row in rows:
-        if _column(row) in COLUMNS and is_number(row.get("value")) and row.get("task") is None and row.get("class") is None:
-            groups.setdefault(_address(row), {}).setdefault(_extractor(row), []).append(row)
+    shown = [row for row in rows if _column(row) in COLUMNS and is_number(row.get("value")) and row.get("task") is None and row.get("class") is None]
+    budgets = _budgets(shown)
+    groups: dict[Address, dict[str, list[Row]]] = {}
+    for row in shown:
+        recipe, variant, budget, steps = _address(row)
+        named = budget or budgets.get((recipe, variant, steps), "")
+        groups.setdefault((recipe, variant, named, steps), {}).setdefault(_extractor(row), []).append(row)
     lines = [_line(address, extractor, group) for address, by_extractor in groups.items() for extractor, group in _joined(by_extractor).items()]
     lines += _others(known) if known and lines else []
     return Results(name, tuple(sorted(lines, key=_rank)), known.title if known else "", known.note if known else "")
@@ -164,7 +185,15 @@ def _column(row: Row) -> str:
     return measured(str(row.get("metric")), row.get("protocol"))
 
 
-def _address(row: Row) -> tuple[str, str, str, int]:
+def _budgets(rows: Iterable[Row]) -> dict[tuple[str, str, int], str]:
+    """The only budget that rows of a recipe, variant and number of steps name: those that name none, made by train or evaluate, stand with them."""
+    named: dict[tuple[str, str, int], set[str]] = {}
+    for recipe, variant, budget, steps in map(_address, rows):
+        named.setdefault((recipe, variant, steps), set()).update({budget} - {""})
+    return {address: next(iter(budgets)) for address, budgets in named.items() if len(budgets) == 1}
+
+
+def _address(row: Row) -> Address:
     """Recipe, variant, budget and steps: what the rows of one line share."""
     steps = row.get("steps")
     return (
@@ -193,7 +222,8 @@ def _line(address: tuple[str, str, str, int], extractor: str, rows: Sequence[Row
     cells = {column: _cell(recipe, variant, column, [row for row in rows if _column(row) == column]) for column in set(map(_column, rows))}
     by_seed = {row.get("seed"): row for row in rows}
     hours = sum(row.get("training_seconds") or 0 for row in by_seed.values()) / 3600
-    return Line(recipe, variant, budget, steps, cells, len(by_seed), hours, min(str(row.get("command") or "") for row in rows), extractor)
+    command = training_command(str(row.get("command") or "") for row in rows)
+    return Line(recipe, variant, budget, steps, cells, len(by_seed), hours, command, extractor)
 
 
 def _cell(recipe: str, variant: str, column: str, rows: Sequence[Row]) -> Cell:
@@ -204,7 +234,7 @@ def _cell(recipe: str, variant: str, column: str, rows: Sequence[Row]) -> Cell:
     spread = statistics.stdev(values) if len(values) > 1 else split if is_number(split) else None
     printed = newest[0].get("paper")
     claim = claim_of(recipe, variant, column) or (Claim(column, printed, None, "") if is_number(printed) else None)
-    return Cell(statistics.fmean(values), spread, claim)
+    return Cell(statistics.fmean(values), spread, claim, len(newest))
 
 
 def _others(table: Table) -> list[Line]:

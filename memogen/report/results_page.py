@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .html import Html, element, escape, page, paragraph, section, table, write_page
-from .results import LEGEND, Results
+from .results import LEGEND, Line, Results
 
 
 def write(tables: Sequence[Results], path: Path) -> Path:
@@ -22,7 +22,10 @@ def results_page(tables: Sequence[Results]) -> Html:
 
 
 def _section(results: Results) -> Html:
-    rows = [[escape(cell) for cell in results.row(line)] for line in results.lines]
-    commands = list(dict.fromkeys(line.command for line in results.lines if line.command and line.variant != "real"))
-    told = element("pre", escape("\n".join(commands))) if commands else Html("")
-    return section(f"{results.name}{': ' + results.title if results.title else ''}", table(results.head, rows, results.note), told)
+    rows = [[*map(escape, results.row(line)), _command(line)] for line in results.lines]
+    shown = table([*results.head, "command"], rows, results.note, style="words")
+    return section(f"{results.name}{': ' + results.title if results.title else ''}", shown)
+
+
+def _command(line: Line) -> Html:
+    return element("code", escape(line.shown_command)) if line.shown_command else Html("-")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from memogen.recipes import RECIPES
 from memogen.recipes.tables import TABLES, Budget, claim_of, find_table
 from memogen.types import InputError
 
+PAGE = Path(__file__).parents[2] / "docs" / "reproduce.md"
 ROWS = [(table, row) for table in TABLES.values() for row in table.rows if row.recipe]
 
 
@@ -67,6 +69,16 @@ def test_a_variant_that_the_paper_has_not_gets_a_row_of_every_recipe() -> None:
         ("cifar10", "as_printed"),
     ]
     assert len(table.rows) == 6
+
+
+@pytest.mark.parametrize("name", ["smoke", "short", "paper"])
+def test_the_page_shows_the_budgets(name: str) -> None:
+    (line,) = (line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith(f"| `{name}` |"))
+    cells = dict(zip(("fashion_mnist", "affine_mnist", "cifar10"), line.split(" | ")[1:], strict=False))
+    for data, cell in cells.items():
+        budget = TABLES["memory_gan/table2"].budget(f"memory_gan/{data}", name)
+        seeds = f", {budget.seeds} seeds" if budget.seeds > 1 else ""
+        assert cell == f"{budget.steps:,} steps, {budget.num_samples:,} samples{seeds}"
 
 
 def test_a_wrong_budget_is_refused() -> None:

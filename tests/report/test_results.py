@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 import statistics
 from pathlib import Path
 
@@ -12,8 +14,9 @@ from hypothesis import strategies as st
 
 from memogen.recipes.tables import TABLES
 from memogen.report import results_page
-from memogen.report.markdown import BEGIN, END, results_table, results_text, terminal_table, write_results
-from memogen.report.results import Line, Results, gather, read_results
+from memogen.report.commands import shortened
+from memogen.report.markdown import BEGIN, END, results_table, results_text, terminal_table, terminal_text, write_results
+from memogen.report.results import LEGEND, Line, Results, gather, read_results
 from memogen.types import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -39,13 +42,13 @@ def test_several_seeds_give_their_mean_and_deviation(values: list[float]) -> Non
 
 
 def test_one_seed_shows_the_spread_over_its_splits() -> None:
-    assert only(row("memory_gan", "inception_score", 5.0, spread=0.25)).cells["inception_score"].ours == "5.00 ± 0.25"
-    assert only(row("memory_gan", "fid", 0.5, spread=None)).cells["fid"].ours == "0.500"
+    assert only(row("memory_gan", "inception_score", 5.0, spread=0.25)).cells["inception_score"].ours() == "5.00 ± 0.25"
+    assert only(row("memory_gan", "fid", 0.5, spread=None)).cells["fid"].ours() == "0.500"
 
 
 def test_a_row_written_again_counts_in_its_newest_form() -> None:
     line = only(row("memory_gan", "fid", 5.0), row("memory_gan", "fid", 0.25))
-    assert (line.cells["fid"].ours, line.seeds) == ("0.250", 1)
+    assert (line.cells["fid"].ours(), line.seeds) == ("0.250", 1)
 
 
 def test_the_printed_number_stands_beside_ours_with_its_spread() -> None:
@@ -69,6 +72,45 @@ def test_scores_by_different_extractors_are_never_averaged() -> None:
     assert [found.row(line)[2:5] for line in found.lines] == [["x", "1.00", "-80.00"], ["y", "3.00", "-"]]
     assert found.head[2] == "scored by"
     assert "scored by" not in gather("t", [by[0], row("a", "log_likelihood", -80.0)]).head
+
+
+def test_every_recipe_may_have_an_extractor_of_its_own() -> None:
+    """Only where lines of one recipe cannot be compared, the table says by what they were scored."""
+    rows = [row("a", "fid", 1.0, recipe=f"memory_gan/{name}", protocol={"extractor": name}) for name in ("x", "y")]
+    assert "scored by" not in gather("t", rows).head
+    assert "scored by" in gather("t", [*rows, row("b", "fid", 1.0, recipe="memory_gan/x", protocol={"extractor": "y"})]).head
+
+
+def test_a_number_of_fewer_seeds_than_its_line_says_so() -> None:
+    rows = [row("a", "fid", value, seed) for seed, value in enumerate((1.0, 2.0, 3.0))]
+    found = gather("t", [*rows, row("a", "kid", 0.004, 1, spread=0.002), *(row("a", "recall", 0.5, seed) for seed in (0, 1))])
+    assert found.row(found.lines[0])[2:5] == ["2.00 ± 1.00", "0.0040 ± 0.0020 (1 seed)", "0.500 ± 0.000 (2 seeds)"]
+
+
+def test_rows_that_name_no_budget_stand_with_those_that_name_one() -> None:
+    """Rows of train and of evaluate beside those of reproduce; but not where two budgets are named, and not with other steps."""
+    by_reproduce, by_train, by_evaluate = row("a", "fid", 1.0, 0), row("a", "fid", 3.0, 1, budget=None), row("a", "kid", 0.5, 0)
+    del by_evaluate["budget"]
+    (line,) = gather("t", [by_reproduce, by_train, by_evaluate]).lines
+    assert (line.budget, line.seeds, line.cells["fid"].value, set(line.cells)) == ("short", 2, 2.0, {"fid", "kid"})
+    assert len(gather("t", [by_reproduce, by_train, row("a", "fid", 1.0, budget="smoke")]).lines) == 3
+    assert len(gather("t", [by_reproduce, {**by_train, "steps": 11}]).lines) == 2
+    assert {line.budget for line in gather("t", [by_train]).lines} == {""}
+
+
+def test_a_line_shows_the_command_that_trained_without_seeds_and_places() -> None:
+    trained = "memogen train X --data d --training.seed 2 --out 'my runs/a' --training.steps=5 --training.seed=2"
+    line = only(row("a", "fid", 1.0, command="memogen evaluate runs/a --metrics fid"), row("a", "kid", 1.0, command=trained))
+    assert line.command == trained and line.shown_command == "memogen train X --data d --training.steps=5"
+    assert shortened("memogen reproduce t --budget short --variants a --seeds 3 --out runs") == "memogen reproduce t --budget short --variants a"
+    assert shortened("memogen 'x") == "memogen 'x"
+    assert only(row("real", "fid", 1.0, steps=0)).shown_command == ""
+
+
+def test_images_and_bare_models_have_neither_steps_nor_hours() -> None:
+    images = {"metric": "fid", "value": 2.0, "model": "a.zip", "variant": "images", "seed": 0}
+    assert only(images).cost == ["-", "1", "-", "-"]
+    assert only(row("a", "fid", 1.0, training_seconds=1)).cost == ["short", "1", "10", "<0.01"]
 
 
 def test_scores_of_a_task_or_a_class_are_no_scores_of_the_model() -> None:
@@ -133,10 +175,43 @@ def test_markdown_has_as_many_cells_in_every_line() -> None:
 
 
 def test_the_terminal_table_is_in_columns() -> None:
-    head, *lines = terminal_table(small()).splitlines()
-    for title in ("variant", "Fréchet distance", "budget"):
-        assert all(line[head.index(title) - 1] == " " and line[head.index(title)] != " " for line in lines)
+    """Words begin and numbers end where their titles do; titles are no wider than what stands below."""
+    above, head, recipe, *lines = terminal_table(small()).splitlines()
+    assert recipe == BASE["recipe"]
+    assert above.split() == ["Fréchet"] and head.split()[:3] == ["variant", "distance", "budget"]
+    assert all(line[head.index("variant")] != " " for line in lines if line.startswith("  "))
+    for title in ("distance", "budget", "seeds"):
+        end = head.index(title) + len(title)
+        assert all(line[end - 1] != " " and line[end : end + 1] in ("", " ") for line in lines if line.startswith("  "))
     assert "memogen x" not in "".join(lines)
+
+
+def test_a_terminal_sees_every_recipe_once_above_its_lines() -> None:
+    variants = ["memory_gan", "no_em"]
+    rows = [row(variant, "fid", 1.0, recipe=f"memory_gan/{data}") for variant in variants for data in ("affine_mnist", "fashion_mnist")]
+    lines = terminal_table(gather("memory_gan/table2", rows)).splitlines()
+    assert [line.split()[0] for line in lines[2:-1]] == ["memory_gan/fashion_mnist", *variants, "memory_gan/affine_mnist", *variants]
+    assert lines[-1] == TABLES["memory_gan/table2"].note
+    assert terminal_table(gather("own", [])) == "own: no rows yet"
+
+
+def test_a_terminal_sees_each_command_once_and_the_legend() -> None:
+    rows = [row("memory_gan", "fid", 1.0, seed, command=f"memogen train X --training.seed {seed} --out runs/{seed}") for seed in (0, 1)]
+    text = terminal_text([gather("own", rows)])
+    assert text.count("memogen train X\n") == 1 and "--out" not in text
+    assert " ".join(text.split("\n\n")[-1].split()) == LEGEND and max(map(len, text.splitlines())) <= 120
+
+
+def test_markdown_and_page_show_the_same_cells() -> None:
+    """Cell by cell, with the commands."""
+    rows = [row("memory_gan", "inception_score", 7.0, seed, recipe="memory_gan/fashion_mnist", command="memogen 'a < b'") for seed in (0, 1)]
+    table = gather("memory_gan/table2", [*rows, row("no_em", "fid", 2.0, recipe="memory_gan/fashion_mnist")])
+    head, _, *lines = results_table(table).splitlines()
+    shown = [[cell.strip().strip("`") for cell in line.strip("|").split("|")] for line in (head, *lines)]
+    page = results_page.results_page([table])
+    told = [re.findall(r'<th scope="col">(.*?)</th>', page), *(re.findall(r"<td>(.*?)</td>", line) for line in page.split("<tr>")[2:])]
+    assert [[html.unescape(re.sub("</?code>", "", cell)) for cell in cells] for cells in told] == shown
+    assert shown[1][-1] == "memogen 'a < b'" and html.escape(table.title) in page and html.escape(table.note) in page
 
 
 def test_the_page_shows_every_number_and_escapes_the_rest(tmp_path: Path) -> None:
