@@ -124,14 +124,14 @@ def shared_start(folder: Path, recipe: Recipe, settings: Mapping[str, object]) -
     return False
 
 
-def panel(model: torch.nn.Module) -> torch.Tensor:
-    """Images of fixed latents of each known class, by the statistics of a batch as in training; without classes, as many rows of any."""
+def panel(model: torch.nn.Module) -> tuple[tuple[int, ...], torch.Tensor]:
+    """The known classes and images of fixed latents of each, by the statistics of a batch as in training; without classes, as many rows of any."""
     assert isinstance(model, ReplayGAN)
     drawn, rows = BatchStatistics(model), len(model.known)
     if not model.config.conditional:
         whole = drawn.decode(model.latents(max(64, rows * SHOWN), seed=1))[: rows * SHOWN]
-        return to_uint8(whole, model.image_range).unflatten(0, (rows, SHOWN))
-    return torch.stack([to_uint8(drawn.sample(SHOWN, label=label, seed=1), model.image_range) for label in model.known])
+        return (), to_uint8(whole, model.image_range).unflatten(0, (rows, SHOWN))
+    return model.known, torch.stack([to_uint8(drawn.sample(SHOWN, label=label, seed=1), model.image_range) for label in model.known])
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -60,11 +60,11 @@ PANELS = (
 )
 
 
-def _chart(theme: Theme) -> tuple[Figure, Axes]:
+def _chart(theme: Theme, scale: float = 1.0) -> tuple[Figure, Axes]:
     """An empty chart in the theme's colours."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=SIZE, dpi=DPI)
+    figure = Figure(figsize=(scale * SIZE[0], scale * SIZE[1]), dpi=DPI)
     figure.patch.set_facecolor(web(theme.ground) if theme.ground else "none")
     axes = figure.add_axes(PLACE)
     axes.set_facecolor("none")
@@ -125,6 +125,16 @@ def line_chart(
         axes.plot(across, up, color=colour, label=label, linewidth=1.4, marker="o" if len(across) == 1 else "", markersize=4, clip_on=False)
     axes.set_ylim(low, high)
     _words(axes, theme, title=title, x=x, y=y, legend=len(lines) > 1)
+    return _picture(figure, theme)
+
+
+def drawn(
+    draw: Callable[[Axes], None], *, title: str, x: str, y: str = "", legend: bool = False, scale: float = 1.0, theme: Theme = LIGHT
+) -> Image.Image:
+    """A chart that ``draw`` fills, ``scale`` times as large as the others."""
+    figure, axes = _chart(theme, scale)
+    draw(axes)
+    _words(axes, theme, title=title, x=x, y=y, legend=legend)
     return _picture(figure, theme)
 
 

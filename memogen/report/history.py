@@ -55,11 +55,18 @@ def read_run(path: Path) -> Run:
     if not path.is_dir():
         raise InputError(f"run {path}: no such folder: name a folder that memogen train wrote")
     config = read_config(path / "config.yaml")
-    samples = tuple(sorted((step_in(file), file) for file in (path / "samples").glob("*.png")))
-    run = Run(path, config, read_lines(path / "metrics.jsonl"), read_lines(path / "results.jsonl"), samples)
+    parts = (path, *task_folders(path))
+    samples = tuple(sorted((step_in(file), file) for part in parts for file in (part / "samples").glob("*.png")))
+    metrics = tuple(row for part in parts for row in read_lines(part / "metrics.jsonl"))
+    run = Run(path, config, metrics, read_lines(path / "results.jsonl"), samples)
     if not (config or run.metrics or run.results or samples or (path / "model").is_dir()):
         raise InputError(f"run {path}: holds no config.yaml, metrics.jsonl, samples or model: name a folder that memogen train wrote")
     return run
+
+
+def task_folders(path: Path) -> tuple[Path, ...]:
+    """Those of the tasks of a run that learns a stream, in their order, finished or not."""
+    return tuple(sorted((path / "tasks").glob("task-*")))
 
 
 def read_config(path: Path) -> Row:

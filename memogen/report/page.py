@@ -12,11 +12,12 @@ from memogen import pretrained
 from memogen.models import MemoryGAN
 from memogen.types import GenerativeModel, ImageData, InputError
 
-from .history import Run, read_run
+from .history import Run, read_run, task_folders
 from .html import Html, code_block, details, element, escape, page, paragraph, section, write_page
 from .life_signs import life_section
 from .scores import metrics_of, number, score_lines, score_table, title
 from .sections import curve_section, memory_section, neighbour_section, sample_section
+from .task_section import task_section
 
 
 def write_report(run: Path, *, data: ImageData | None = None, held_out: ImageData | None = None) -> Path:
@@ -33,8 +34,9 @@ def write_report(run: Path, *, data: ImageData | None = None, held_out: ImageDat
         sample_section(found, model, reason),
         section("Scores", score_table(found.results, _variant(found))),
         curve_section(found),
+        task_section(found),
         life_section(found),
-        memory_section(found, inside, reason_inside, data),
+        memory_section(found, inside, reason_inside, data) if inside or not task_folders(run) else Html(""),
         neighbour_section(model, reason, data, held_out),
         _settings(found),
         _next_steps(found),
@@ -64,7 +66,8 @@ def _title(run: Run) -> str:
 
 
 def _head(run: Run) -> list[Html]:
-    done, images, seconds, planned = run.count("step"), run.count("images_seen"), run.last("seconds"), run.setting("training.steps")
+    done, images, seconds = run.count("step"), run.count("images_seen"), run.last("seconds")
+    planned = None if task_folders(run.path) else run.setting("training.steps")  # of a stream, those of one task
     facts = [f"variant {_variant(run)}"] if _variant(run) else []
     budget = next((row["budget"] for row in reversed(run.results) if row.get("budget")), None)
     facts += [f"budget {budget}"] if budget else []

@@ -25,13 +25,18 @@ COLUMNS = {
     "precision": "precision",
     "recall": "recall",
     "accuracy": "accuracy",
+    **{f"accuracy {count}": f"accuracy, {count} classes" for count in range(1, 101)},
     "reverse_accuracy": "reverse accuracy",
+    "backward_transfer": "backward transfer",
+    "forgetting": "forgetting",
     "log_likelihood": "log-likelihood",
     "elbo": "lower bound",
     **{f"imputation_mse {mask}{by}": f"error {mask}{by}" for mask in ("rect-12", "rand-0.6", "half") for by in (" by batch", "")},
     "svm_accuracy": "SVM accuracy",
     **{f"slot_preference {rank}": f"preference {rank}" for rank in (1, 2, 3)},
     "parameters": "parameters",
+    "generated_images": "images drawn in training",
+    "kept_megabytes": "MB kept",
 }
 """What a table shows where its rows have it, with titles: metrics as :func:`measured` tells them apart. The others stay in the rows."""
 

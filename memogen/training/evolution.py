@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor, nn
 
 FOLDER = "evolution"
-Panel = Callable[[nn.Module], UInt8[Tensor, "k n c h w"]]
-"""Images of a model: ``n`` of each of ``k`` classes, always from the same latents."""
+_LABELS = "classes"
+Panel = Callable[[nn.Module], tuple[Sequence[int], UInt8[Tensor, "k n c h w"]]]
+"""The classes of a model, and ``n`` images of each, always from the same latents; rows without a class where it knows none."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,10 @@ class Evolution:
         if step & (step - 1) == 0 or step == self.steps:
             place = self.folder / FOLDER
             place.mkdir(parents=True, exist_ok=True)
-            mosaic(self.panel(model)).save(place / f"step-{step:06d}.png")
+            labels, images = self.panel(model)
+            about = PngInfo()
+            about.add_text(_LABELS, ",".join(map(str, labels)))
+            mosaic(images).save(place / f"step-{step:06d}.png", pnginfo=about)
 
 
 def mosaic(images: UInt8[Tensor, "k n c h w"]) -> Image.Image:
@@ -38,13 +43,14 @@ def mosaic(images: UInt8[Tensor, "k n c h w"]) -> Image.Image:
     return Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
 
 
-def read_panel(path: Path, height: int, width: int) -> UInt8[np.ndarray, "k n c h w"]:
-    """The images of a mosaic."""
+def read_panel(path: Path, height: int, width: int) -> tuple[tuple[int, ...], UInt8[np.ndarray, "k n c h w"]]:
+    """The classes and the images of a mosaic of images of that size."""
     with Image.open(path) as picture:
-        pixels = np.asarray(picture)
+        pixels, words = np.asarray(picture), str(picture.info.get(_LABELS, ""))
     pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
     rows, columns = pixels.shape[0] // height, pixels.shape[1] // width
-    return pixels.reshape(rows, height, columns, width, -1).transpose(0, 2, 4, 1, 3)
+    labels = tuple(int(word) for word in words.split(",") if word)
+    return labels, pixels.reshape(rows, height, columns, width, -1).transpose(0, 2, 4, 1, 3)
 
 
 def panels(folder: Path) -> list[tuple[int, Path]]:

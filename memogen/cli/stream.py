@@ -1,0 +1,113 @@
+"""The commands about streams of tasks: matrix, evolution, embedding, cost; and extend, which teaches a saved model one category more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from memogen.cli.data import Folder
+from memogen.cli.files import check_picture, choose_data, recipe_of, write_picture
+from memogen.cli.options import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+StreamRun = Annotated[Path, "the folder of a run that learned a stream of tasks"]
+
+
+def matrix(
+    run: StreamRun,
+    *,
+    metric: Annotated[Literal["accuracy", "fid"], "share of images found to be of their class, or Fréchet distance to its real images"] = "accuracy",
+    out: Annotated[Path | None, "a picture of it"] = None,
+) -> None:
+    """Print how each class stood after each task."""
+    if out is not None:
+        check_picture(out)
+    from memogen.report import tasks
+    from memogen.report.history import read_run
+    from memogen.report.text import in_columns
+
+    found = tasks.class_matrix(read_run(run), metric)
+    print(in_columns(tasks.matrix_rows(found), right=1))
+    if out is not None:
+        write_picture(tasks.matrix_chart(found), out)
+
+
+def evolution(
+    run: StreamRun,
+    *,
+    label: Annotated[int | None, "the class; without it the first that was learned"] = None,
+    ends: Annotated[bool, "one row for each task, its end; without it steps 0, 1, 2, 4, 8, ... of each"] = False,
+    out: Annotated[Path, "the picture"] = Path("evolution.png"),
+) -> None:
+    """Draw how images of fixed latents changed while later classes were learned."""
+    check_picture(out)
+    from memogen.report import tasks
+    from memogen.report.history import read_run
+
+    write_picture(tasks.evolution_sheet(read_run(run), label, ends=ends), out)
+
+
+def embedding(
+    *run: StreamRun,
+    label: Annotated[int | None, "the class; without it the first that was learned"] = None,
+    tasks: Annotated[str, "of one run: the tasks after which it is looked at, such as 1,2,4,10; without it the last of every run"] = "",
+    num: Annotated[int, "images of each group", 4] = 500,
+    folder: Folder = None,
+    seed: Annotated[int, "seed of the samples and of t-SNE"] = 0,
+    out: Annotated[Path, "the picture"] = Path("embedding.png"),
+) -> None:
+    """Draw real images of a class and those of several methods, or of one after several tasks, by t-SNE of a classifier's features."""
+    check_picture(out)
+    if tasks and len(run) > 1:
+        raise UsageError(f"--tasks {tasks}: {len(run)} runs were named; look at one run after several tasks, or at the ends of several runs")
+    from memogen.report import tasks as drawn
+
+    groups = _groups(run, label, tasks, num, folder, seed)
+    for name, apart in drawn.distances(groups).items():
+        print(f"{name}: {len(groups[name])} images" + ("" if apart is None else f", Fréchet distance to the first {apart:.2f}"))
+    write_picture(drawn.embedding(groups, seed=seed), out)
+
+
+def cost(*run: StreamRun) -> None:
+    """Print what each run took: hours, real images, images that generators drew, and what was kept beside the model."""
+    from memogen.report.history import read_run
+    from memogen.report.tasks import cost_rows
+    from memogen.report.text import in_columns
+
+    print(in_columns(cost_rows([read_run(path) for path in run]), right=2))
+
+
+def _groups(runs: tuple[Path, ...], label: int | None, tasks: str, num: int, folder: Path | None, seed: int) -> dict[str, Tensor]:
+    """Features of real test images of the class, and of the samples of each model."""
+    recipe = recipe_of(str(runs[0]))
+    if recipe is None or recipe.scoring.extractor is None:
+        raise UsageError(f"{runs[0]}: names no classifier (scoring.extractor in its config.yaml); name a run that was scored")
+    from memogen.data.stream import of_classes
+    from memogen.evaluation.features import extractor
+    from memogen.report.features import image_features, sample_features
+
+    judge, models = extractor(recipe.scoring.extractor), _models(runs, tasks)
+    label = label if label is not None else min(next(iter(models.values())).known)
+    real = of_classes(choose_data(None, model=str(runs[0]), folder=folder).load("test"), [label])
+    drawn = {name: sample_features(model, judge, num, label=label, seed=seed) for name, model in models.items()}
+    return {"real": image_features(real, judge, num), **drawn}
+
+
+def _models(runs: tuple[Path, ...], tasks: str) -> dict[str, Any]:
+    """The models by what they are to be called."""
+    from memogen.pretrained import from_pretrained
+    from memogen.training.tasks import task_folders
+
+    if not tasks:
+        return {path.name: from_pretrained(path) for path in runs}
+    folders = task_folders(runs[0])
+    try:
+        numbers = [int(word) for word in tasks.split(",")]
+    except ValueError as error:
+        raise UsageError(f"--tasks {tasks}: not a list of whole numbers; write it as 1,2,4,10") from error
+    if not all(1 <= number <= len(folders) for number in numbers):
+        raise UsageError(f"--tasks {tasks}: {runs[0]} has learned tasks 1 to {len(folders)}")
+    return {f"after task {number}": from_pretrained(folders[number - 1]) for number in numbers}

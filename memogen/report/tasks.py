@@ -1,0 +1,176 @@
+"""Pictures of a run that learned tasks one after another: what it kept class by class, and how images of fixed latents changed.
+
+After Wu et al. 2018: Figs. 4 (t-SNE), 5 (images of the first tasks after each), 6 (curves by category) and 7 (evolution).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from memogen.evaluation.fid import FeatureStatistics, frechet_distance
+from memogen.training.evolution import panels, read_panel
+from memogen.types import InputError
+
+from . import charts, grid
+from .history import Row, Run, is_number, task_folders
+from .theme import LIGHT, Theme
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+TITLES = {"accuracy": "Accuracy by class", "fid": "Fréchet distance by class"}
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """``values[i, j]``: a score of class ``labels[j]`` after task i, nan where it had not been learned; and the ``names`` of the classes."""
+
+    metric: str
+    values: Float[np.ndarray, "tasks classes"]
+    labels: tuple[int, ...]
+    names: tuple[str, ...]
+
+
+def class_matrix(run: Run, metric: str = "accuracy") -> Matrix:
+    """The newest rows of a run by task and class. Raises InputError where there are none."""
+    found = {
+        (int(row["task"]), int(row["class"])): float(row["value"])
+        for row in run.results
+        if row.get("metric") == metric and is_number(row.get("task")) and is_number(row.get("class")) and is_number(row.get("value"))
+    }
+    if not found:
+        raise InputError(f"{run.path}: holds no {metric} by task and class: name a run of a stream of tasks that was scored")
+    labels = tuple(dict.fromkeys(label for _, label in sorted(found)))
+    values = np.full((max(task for task, _ in found) + 1, len(labels)), np.nan)
+    for (task, label), value in found.items():
+        values[task, labels.index(label)] = value
+    classes = run.setting("model.classes") or []
+    return Matrix(metric, values, labels, tuple(str(classes[label]) if label < len(classes) else str(label) for label in labels))
+
+
+def matrix_rows(matrix: Matrix) -> list[list[str]]:
+    """The matrix as a table of texts; the mean of what was learned so far stands at the end."""
+    show = (lambda value: f"{value:.3f}") if matrix.metric == "accuracy" else (lambda value: f"{value:.2f}")
+    lines = [[str(task + 1), *("" if np.isnan(v) else show(v) for v in row), show(np.nanmean(row))] for task, row in enumerate(matrix.values)]
+    return [["after task", *matrix.names, "mean"], *lines]
+
+
+def matrix_chart(matrix: Matrix, *, theme: Theme = LIGHT) -> Image.Image:
+    """Rows: after each task; columns: classes in the order in which they were learned."""
+
+    def draw(axes: Axes) -> None:
+        bounds = (0.0, 1.0) if matrix.metric == "accuracy" else (0.0, float(np.nanmax(matrix.values)))
+        axes.imshow(matrix.values, cmap="Blues" if matrix.metric == "accuracy" else "Reds", vmin=bounds[0], vmax=bounds[1], aspect="auto")
+        for (task, column), value in np.ndenumerate(matrix.values):
+            if not np.isnan(value):
+                dark = value > 0.6 * bounds[1]
+                axes.text(column, task, f"{value:.2f}".lstrip("0") or "0", ha="center", va="center", fontsize=5.5, color="white" if dark else "black")
+        axes.set_xticks(range(len(matrix.names)), matrix.names, rotation=0 if max(map(len, matrix.names)) < 3 else 60)
+        axes.set_yticks(range(len(matrix.values)), [str(task + 1) for task in range(len(matrix.values))])
+        axes.grid(False)
+
+    return charts.drawn(draw, title=TITLES.get(matrix.metric, matrix.metric), x="class", y="after task", theme=theme)
+
+
+def evolution_sheet(run: Run, label: int | None = None, *, ends: bool = False, theme: Theme = LIGHT) -> Image.Image:
+    """Images of one class from fixed latents, a row for each step that was kept; with ``ends`` only the last of each task.
+
+    Without ``label`` the first class that was learned. The first row of every task is before its first step. Raises InputError where none were kept.
+    """
+    height, width = _size(run)
+    rows, captions = list[Tensor](), list[str]()
+    for number, folder in enumerate(task_folders(run.path)):
+        files = panels(folder)
+        for step, file in files[-1:] if ends else files:
+            labels, images = read_panel(file, height, width)
+            label = label if label is not None else labels[0] if labels else 0
+            if label in labels or not labels:
+                rows.append(torch.from_numpy(np.ascontiguousarray(images[labels.index(label) if labels else 0])))
+                captions.append(f"task {number + 1}" if ends else f"task {number + 1}, step {step:,}")
+    if not rows:
+        raise InputError(f"{run.path}: no images of class {label} were kept while it was trained: name a run of a stream of tasks, or another class")
+    return grid.sheet(rows, captions, theme=theme)
+
+
+def embedding(groups: Mapping[str, Float[Tensor, "n f"]], *, seed: int = 0, theme: Theme = LIGHT) -> Image.Image:
+    """t-SNE of features, a colour for each group; the first one is what the others are compared with, by Fréchet distance in the legend."""
+    from sklearn.manifold import TSNE
+
+    points = torch.cat(list(groups.values())).double().numpy()
+    if len(points) < 4:
+        raise InputError(f"embedding: {len(points)} points: give more images")
+    places = TSNE(perplexity=min(30.0, (len(points) - 1) / 3), init="pca", random_state=seed).fit_transform(points)
+    ends = np.cumsum([len(rows) for rows in groups.values()])
+    apart = distances(groups)
+
+    def draw(axes: Axes) -> None:
+        for (name, rows), end, colour in zip(groups.items(), ends, _colours(len(groups)), strict=True):
+            told = name if apart.get(name) is None else f"{name} ({apart[name]:.1f})"
+            part = places[end - len(rows) : end]
+            axes.scatter(part[:, 0], part[:, 1], s=2.5, color=colour, label=told, linewidths=0)
+        axes.set_xticks([])
+        axes.set_yticks([])
+
+    return charts.drawn(draw, title="t-SNE of features", x="Fréchet distance to the first in brackets", y="", legend=True, theme=theme, scale=1.6)
+
+
+def distances(groups: Mapping[str, Float[Tensor, "n f"]]) -> dict[str, float | None]:
+    """The Fréchet distance of every group to the first; None for that one, and where there are too few images."""
+    statistics = dict[str, FeatureStatistics]()
+    for name, rows in groups.items():
+        statistics[name] = FeatureStatistics(rows.shape[1])
+        statistics[name].update(rows)
+    first, *others = statistics
+    enough = {name: found.count > found.dim for name, found in statistics.items()}
+    return {name: frechet_distance(statistics[name], statistics[first]) if enough[name] and enough[first] else None for name in others} | {
+        first: None
+    }
+
+
+COSTS = ("training_seconds", "images", "generated_images", "kept_megabytes")
+
+
+def cost_rows(runs: Sequence[Run]) -> list[list[str]]:
+    """A line for each run: hours of training, real images seen, images that generators drew, and megabytes kept beside the model."""
+    lines = [["run", "variant", "hours", "real images", "generated images", "kept MB"]]
+    for run in runs:
+        numbers = [_newest(run, name) for name in COSTS]
+        hours = None if numbers[0] is None else numbers[0] / 3600
+        texts = [_told(hours, ".2f"), *(_told(number, ",.0f") for number in numbers[1:3]), _told(numbers[3], ",.1f")]
+        lines.append([run.path.name, str(run.setting("variant") or ""), *texts])
+    return lines
+
+
+def _newest(run: Run, name: str) -> float | None:
+    """A number of the run's end: a row of its own, or what every row says."""
+    own: list[Row] = [row for row in run.results if row.get("variant") != "real"]
+    by_metric = [row["value"] for row in own if row.get("metric") == name and is_number(row.get("value"))]
+    by_row = [row[name] for row in own if is_number(row.get(name))]
+    return max(by_row) if by_row else by_metric[-1] if by_metric else None
+
+
+def _told(number: float | None, form: str) -> str:
+    return "-" if number is None else format(number, form)
+
+
+def _size(run: Run) -> tuple[int, int]:
+    shape = run.setting("model.image_shape")
+    if not isinstance(shape, list) or len(shape) != 3:
+        raise InputError(f"{run.path}: its config.yaml names no model.image_shape: name a run folder")
+    return int(shape[1]), int(shape[2])
+
+
+def _colours(num: int) -> list[str]:
+    """Grey for what is real, then distinct ones."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    return ["#9aa0a6", *(to_hex(colormaps["tab10"](place % 10)) for place in range(num - 1))]
