@@ -80,6 +80,38 @@ def cost(*run: StreamRun) -> None:
     print(in_columns(cost_rows([read_run(path) for path in run]), right=2))
 
 
+def extend(
+    model: Annotated[str, "a run folder, a saved model's folder, or a hub id of a replay_gan; it stays as it is"],
+    *,
+    data: Annotated[str, "the images of the new category: a folder, zip or npz; of several classes the one called as --label says"],
+    label: Annotated[str, "what the new category is called"],
+    out: Annotated[Path | None, "folder of the run; without it runs/extend-LABEL"] = None,
+    method: Annotated[Literal["joint_replay", "replay_alignment", "joint_replay_alignment"], "how the known categories are kept"] = "joint_replay",
+    steps: Annotated[int, "generator iterations", 1] = 1000,
+    weights: Annotated[
+        Literal["averaged", "live"], "which generator teaches and learns on: the running average, or the last training's own"
+    ] = "averaged",
+    extractor: Annotated[str | None, "who judges: a classifier's name or file; without it one is trained on replays and new images"] = None,
+    num_samples: Annotated[int, "images of each category to judge", 1] = 1000,
+    precision: Annotated[Literal["float32", "bf16"], "bf16 is faster where the processor has it"] = "float32",
+    seed: Annotated[int, "seed of the training"] = 0,
+) -> None:
+    """Add a category to a saved model from its images alone: none of the known ones are needed. Prints every category before and after.
+
+    A run that was stopped continues by itself.
+    """
+    from memogen import extend as extending
+    from memogen.report.text import in_columns
+
+    where = out or Path("runs") / f"extend-{label}"
+    config = extending.ExtendConfig(
+        method=method, steps=steps, weights=weights, extractor=extractor, num_samples=num_samples, precision=precision, seed=seed
+    )
+    changes = extending.extend(model, data=data, label=label, out=where, config=config)
+    if changes:
+        print(f"{in_columns(extending.told(changes), right=1)}\n\nmodel: {where / 'model'}")
+
+
 def _groups(runs: tuple[Path, ...], label: int | None, tasks: str, num: int, folder: Path | None, seed: int) -> dict[str, Tensor]:
     """Features of real test images of the class, and of the samples of each model."""
     recipe = recipe_of(str(runs[0]))

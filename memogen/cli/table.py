@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from memogen.cli import data, impute, memory, pictures, reproduce, scoring, training
+from memogen.cli import compare, data, impute, memory, pictures, reproduce, scoring, stream, training
 
 COMMANDS: dict[str, Callable[..., object]] = {
     "demo": training.demo,
     "train": training.train,
     "sample": pictures.sample,
     "evaluate": scoring.evaluate,
+    "compare": compare.compare,
     "impute": impute.impute,
     "interpolate": pictures.interpolate,
     "neighbours": pictures.neighbours,
@@ -22,6 +23,11 @@ COMMANDS: dict[str, Callable[..., object]] = {
     "memory disable": memory.disable,
     "memory course": memory.course,
     "memory signs": memory.signs,
+    "stream matrix": stream.matrix,
+    "stream evolution": stream.evolution,
+    "stream embedding": stream.embedding,
+    "stream cost": stream.cost,
+    "extend": stream.extend,
     "reproduce": reproduce.reproduce,
     "report": scoring.report,
     "data list": data.show,

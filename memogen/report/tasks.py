@@ -58,8 +58,9 @@ def class_matrix(run: Run, metric: str = "accuracy") -> Matrix:
 
 def matrix_rows(matrix: Matrix) -> list[list[str]]:
     """The matrix as a table of texts; the mean of what was learned so far stands at the end."""
-    show = (lambda value: f"{value:.3f}") if matrix.metric == "accuracy" else (lambda value: f"{value:.2f}")
-    lines = [[str(task + 1), *("" if np.isnan(v) else show(v) for v in row), show(np.nanmean(row))] for task, row in enumerate(matrix.values)]
+    form = ".3f" if matrix.metric == "accuracy" else ".2f"
+    texts = [["" if np.isnan(value) else format(value, form) for value in (*row, np.nanmean(row))] for row in matrix.values]
+    lines = [[str(task), *row] for task, row in enumerate(texts, start=1)]
     return [["after task", *matrix.names, "mean"], *lines]
 
 

@@ -1,0 +1,279 @@
+"""One category more for a saved model, from the model and the new images alone: what a team with a deployed generator has.
+
+The model's own generator replays what it knows. Nothing of the earlier data is looked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from . import __version__
+from . import data as sets
+from .data import DataOptions
+from .data.arrays import digest
+from .data.stream import of_classes
+from .evaluation.accuracy import STUDENT
+from .evaluation.by_class import ClassJudge, ClassScore
+from .evaluation.classifiers import train_classifier
+from .evaluation.extractors import ModuleExtractor
+from .evaluation.features import Classifier, extractor
+from .evaluation.fid import FeatureStatistics
+from .evaluation.progress import Bar
+from .evaluation.reference import shuffled
+from .evaluation.rows import append_rows
+from .evaluation.stream import Source, Watch, image_source, model_source
+from .evaluation.work import Work
+from .models import ReplayGAN, ReplayGANObjective
+from .models.replay_gan import AlignmentConfig, JointConfig
+from .models.replay_gan.grow import with_class
+from .pretrained import RUN_MODEL, from_pretrained
+from .runs import Row, command_line, leads
+from .training import TrainingConfig, fit
+from .training.course import Course
+from .training.runtime import choose_device
+from .types import ImageData, InputError
+
+Method = Literal["joint_replay", "replay_alignment", "joint_replay_alignment"]
+JUDGE_SEED = 1 << 30  # of the images that a judge is trained on and compares with
+NEW = "the new category"
+
+
+@dataclass(frozen=True)
+class ExtendConfig:
+    """How a category is added: by which way of keeping the others, for how many ``steps``, from ``weights`` that are the running "averaged" ones
+    (which draw the better replays) or the "live" ones of the last training.
+
+    ``extractor`` judges, a classifier's name or file; None trains one, on what the model draws of its classes and on the new images.
+    ``num_samples`` of each class are judged.
+    """
+
+    method: Method = "joint_replay"
+    steps: int = 1000
+    batch_size: int = 64
+    seed: int = 0
+    weights: Literal["averaged", "live"] = "averaged"
+    extractor: str | None = None
+    num_samples: int = 1000
+    precision: Literal["float32", "bf16"] = "float32"
+
+    def __post_init__(self) -> None:
+        if self.method not in OBJECTIVES:
+            raise InputError(f"method: {self.method!r} is unknown: choose {', '.join(OBJECTIVES)}")
+        if self.weights not in ("averaged", "live"):
+            raise InputError(f"weights: {self.weights!r} is unknown: choose averaged or live")
+        if self.num_samples < 1:
+            raise InputError(f"num_samples is {self.num_samples}: judge one image or more")
+
+
+OBJECTIVES: dict[str, ReplayGANObjective] = {
+    "joint_replay": ReplayGANObjective(joint=JointConfig()),
+    "replay_alignment": ReplayGANObjective(alignment=AlignmentConfig()),
+    "joint_replay_alignment": ReplayGANObjective(joint=JointConfig(), alignment=AlignmentConfig()),
+}
+
+
+@dataclass(frozen=True)
+class Change:
+    """How a class stood before and stands after."""
+
+    name: str
+    before: ClassScore | None
+    after: ClassScore
+
+
+def extend(
+    model: str | Path, *, data: str | Path, label: str, out: str | Path, config: ExtendConfig = ExtendConfig(), console: bool = True
+) -> list[Change]:
+    """Teach a saved model the category ``label`` from the images in ``data``, and save what becomes of it in ``out``/model; ``model`` stays as it is.
+
+    A run that was stopped is continued. Returns, for every class known before and the new one, accuracy and Fréchet distance before and after; a
+    known class is compared with what the model drew of it before. Raises InputError.
+    """
+    out, known = Path(out), _opened(model, live=config.weights == "live")
+    if Path(model).expanduser().resolve() in (out.resolve(), (out / RUN_MODEL).resolve()):
+        raise InputError(f"out: {out}: is the model itself: name another folder, so that the old one stays")
+    learner, slot = with_class(known, label, seed=config.seed)
+    learned, held_out = parted(new_images(data, known, slot, label))
+    device, task = choose_device(), int(known.learned.max()) + 1
+    known.to(device), learner.to(device)
+    objective = OBJECTIVES[config.method]
+    teacher = objective.teacher(learner)
+    assert teacher is not None, "every method keeps the past"
+    objective.teach(teacher, learner)
+    learner.begin_task(task, [slot])
+    fit(learner, objective, learned, _training(config, task), out, settings=_settings(config, known, label), console=console, course=Course(teacher))
+    if not leads():
+        return []
+    after: Any = from_pretrained(out / RUN_MODEL).to(device)
+    judged = Judged(config, known, slot, learned, held_out)
+    with Bar(shown=console) as bar:
+        changes = judged.changes(after, Work(bar=bar))
+    append_rows(out / "results.jsonl", [{**row, "model": str(model), "command": command_line()} for row in judged.rows(changes)])
+    return changes
+
+
+def new_images(data: str | Path, model: ReplayGAN, slot: int, label: str) -> ImageData:
+    """The images of the new category in the model's shape, under its slot's number; of data with several classes those of the class ``label``."""
+    channels, height, width = model.config.image_shape
+    wanted: Literal[1, 3] = 1 if channels == 1 else 3
+    images = sets.load(str(data), options=DataOptions(size=(height, width), fit="resize", channels=wanted))
+    if images.label is not None and len(set(images.label.tolist())) > 1:
+        if label not in images.classes:
+            raise InputError(
+                f"data: {data}: holds the classes {', '.join(images.classes[:5])} and no {label!r}: name the folder of the new one alone"
+            )
+        images = of_classes(images, [images.classes.index(label)])
+    number = np.full(len(images), slot)
+    return replace(images, label=number, classes=(), digest=digest(images.image, number))
+
+
+def parted(images: ImageData) -> tuple[ImageData, ImageData]:
+    """(to learn from, held out): a tenth of the images, at most a thousand, scores the new category and is not learned."""
+    order, apart = shuffled(len(images), 0), min(1000, len(images) // 10)
+    assert images.label is not None
+    parts = []
+    for rows in (np.sort(order[apart:]), np.sort(order[:apart])):
+        image, number = np.array(images.image[rows]), images.label[rows]
+        parts.append(replace(images, image=image, label=number, digest=digest(image, number)))
+    return parts[0], parts[1]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A model before and after: who judges, and by which images."""
+
+    config: ExtendConfig
+    before: ReplayGAN
+    slot: int
+    learned: ImageData
+    held_out: ImageData
+
+    @cached_property
+    def judge(self) -> Classifier | ModuleExtractor:
+        """The one that was asked for, or one trained on what the model draws of the classes that it knows and on the new images."""
+        device = self.before.device
+        if self.config.extractor is not None:
+            return extractor(self.config.extractor, device=device, image_shape=self.before.config.image_shape)
+        image = [self._images(self.before, label, self.config.num_samples, seed=JUDGE_SEED) for label in self.before.known]
+        image.append(torch.from_numpy(np.array(self.learned.image[: self.config.num_samples])))
+        number = np.repeat(np.arange(len(image)), [len(part) for part in image])
+        shown = ImageData(torch.cat(image).numpy(), number, self.names, "replays and new images")
+        return train_classifier("judge", shown, recipe=replace(STUDENT, batch_size=min(STUDENT.batch_size, len(shown)))).to(device)
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """The classes known before, then the new one."""
+        return (*self.before.known, self.slot)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (*(self.before.config.name(label) for label in self.before.known), NEW)
+
+    def changes(self, after: ReplayGAN, work: Work) -> list[Change]:
+        """Every class before and after; the new one has no before."""
+        num, seed = self.config.num_samples, self.config.seed
+        judge = ClassJudge(self.judge, self._references(work), *self._answers(after))
+        then = {score.label: score for score in judge.scores(self.before, self.before.known, num, seed=seed, work=work)}
+        now = judge.scores(after, self.labels, num, seed=seed, work=work)
+        return [Change(after.config.name(score.label), then.get(score.label), score) for score in now]
+
+    def rows(self, changes: Sequence[Change]) -> list[Row]:
+        """Result rows: ``task`` 0 before and 1 after."""
+        base = {"extractor": self.judge.version, "extractor_accuracy": self.judge.accuracy, "num_samples": self.config.num_samples}
+        base |= {"known": "compared with what the model drew before", "new": "compared with held-out images", "method": self.config.method}
+        rows = []
+        for change in changes:
+            for task, score in enumerate((change.before, change.after)):
+                for metric, value in (("accuracy", score.accuracy), ("fid", score.fid)) if score is not None else ():
+                    address = {
+                        "task": task,
+                        "class": change.after.label,
+                        "class_name": change.name,
+                        "seed": self.config.seed,
+                        "steps": self.config.steps,
+                    }
+                    rows.append({"metric": metric, "value": value, "spread": None, "protocol": base, **address, "version": __version__})
+        return [row for row in rows if row["value"] is not None]
+
+    def _answers(self, after: ReplayGAN) -> tuple[dict[int, int], tuple[int, ...]]:
+        """The judge's number of each class, and the classes that it does not know: by name, or in its own order where it was trained here."""
+        if self.config.extractor is None:
+            return {label: place for place, label in enumerate(self.labels)}, ()
+        known = self.judge.card.classes if isinstance(self.judge, Classifier) else ()
+        answers = {label: known.index(after.config.name(label)) for label in self.labels if after.config.name(label) in known}
+        return answers, tuple(label for label in self.labels if label not in answers)
+
+    def _references(self, work: Work) -> dict[int, FeatureStatistics]:
+        """What the model drew of each class before, from other noise; of the new class the held-out images, or all where these are too few."""
+        watch, num = Watch(self.judge, 250, work, probabilities=False), self.config.num_samples
+        found = {label: _statistics(watch, model_source(self.before, seed=JUDGE_SEED + 1, label=label), num) for label in self.before.known}
+        apart = _statistics(watch, image_source(self.held_out, np.arange(len(self.held_out))), len(self.held_out)) if len(self.held_out) else None
+        if apart is None or apart.count <= apart.dim:
+            apart = _statistics(watch, image_source(self.learned, np.arange(len(self.learned))), len(self.learned))
+        return {**found, self.slot: apart}
+
+    @staticmethod
+    def _images(model: ReplayGAN, label: int, num: int, *, seed: int) -> torch.Tensor:
+        draw = model_source(model, seed=seed, label=label)
+        return torch.cat([draw(start, min(250, num - start)).cpu() for start in range(0, num, 250)])
+
+
+def told(changes: Sequence[Change]) -> list[list[str]]:
+    """The changes as a table of texts."""
+
+    head = ["category", "accuracy before", "after", "Fréchet distance before", "after"]
+    lines = [[change.name, *(_number(value) for value in _numbers(change))] for change in changes]
+    return [head, *lines]
+
+
+def _numbers(change: Change) -> tuple[float | None, ...]:
+    before = (None, None) if change.before is None else (change.before.accuracy, change.before.fid)
+    return before[0], change.after.accuracy, before[1], change.after.fid
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _opened(path: str | Path, *, live: bool) -> ReplayGAN:
+    model = from_pretrained(path, live=live)
+    if not isinstance(model, ReplayGAN):
+        raise InputError(f"{path}: a {type(model).__name__} learns no categories one after another: name a replay_gan")
+    if not model.config.conditional:
+        raise InputError(f"{path}: draws without being told the class (deep generative replay): name a model with a class")
+    if not model.known:
+        raise InputError(f"{path}: has learned no class yet: train it first")
+    return model
+
+
+def _training(config: ExtendConfig, task: int) -> TrainingConfig:
+    """Another seed than that of the tasks before, whose noise would come again."""
+    every = max(1, config.steps // 10)
+    seed = config.seed + 1_000_003 * task
+    return TrainingConfig(
+        config.steps, config.batch_size, seed, config.precision, checkpoint_every=every, sample_every=every, log_every=max(1, every // 4), keep=1
+    )
+
+
+def _settings(config: ExtendConfig, known: ReplayGAN, label: str) -> dict[str, object]:
+    """What a stopped run must agree with to be continued: the way, the weights it began with, and the name of the category."""
+    weights = hashlib.sha256()
+    for name, value in sorted(known.state_dict().items()):
+        weights.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
+    return {"extend.method": config.method, "extend.label": label, "extend.model": weights.hexdigest()[:16]}
+
+
+def _statistics(watch: Watch, source: Source, num: int) -> FeatureStatistics:
+    found: FeatureStatistics | None = None
+    for seen in watch(source, num):
+        found = found or FeatureStatistics(seen.features.shape[1])
+        found.update(seen.features)
+    return found or FeatureStatistics(0)
