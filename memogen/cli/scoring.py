@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,12 +16,15 @@ if TYPE_CHECKING:
     import torch
 
     from memogen.evaluation import Extractor
+    from memogen.evaluation.model_scores import ModelScoring
+    from memogen.evaluation.processes import Processes
     from memogen.evaluation.rows import Row
     from memogen.types import ImageData
 
 METRICS = (
     "comma-separated: is (inception score), fid (Fréchet distance), kid, prdc (precision, recall, density, coverage), mifid, copies (nearer to "
-    "training images than held-out ones?), accuracy, reverse_accuracy, fitting_capacity"
+    "training images than held-out ones?), accuracy, reverse_accuracy, fitting_capacity; of a model that has them: nll (log-likelihood), imputation, "
+    "svm (a linear machine on its features), slots (which classes ask for which), parameters. Without it is,fid, or nll of a model with a likelihood"
 )
 
 ORDER = (
@@ -36,8 +40,10 @@ def evaluate(
     folder: Folder = None,
     split: Annotated[str | None, "the part of the data to compare with; without it test, or what there is"] = None,
     extractor: Annotated[str | None, "a classifier's name, inception-v3, or a file of weights; without it the classifier of the data set"] = None,
-    metrics: Annotated[str, METRICS] = "is,fid",
+    metrics: Annotated[str | None, METRICS] = None,
     num_samples: Annotated[int, "number of samples to score; of images, all there are at most", 1] = 10_000,
+    importance_samples: Annotated[int | None, "of nll, for each image; without it as in the run, or 5,000", 1] = None,
+    masks: Annotated[str | None, "of imputation, comma-separated; without it as in the run, or rect-12,rand-0.6,half"] = None,
     seed: Annotated[int, "seed of the samples"] = 0,
     order: Annotated[Literal["auto", "drawn", "given"], ORDER] = "auto",
     out: Annotated[Path | None, "a .jsonl file to append the rows to; without it a run's results.jsonl"] = None,
@@ -49,31 +55,78 @@ def evaluate(
     subject = open_subject(model)
     choice = choose_data(data, model=model, folder=folder)
     compared = choice.load(split)
-    from memogen import evaluation
+    from memogen.evaluation import Interrupted
     from memogen.evaluation.processes import launched
-    from memogen.training.runtime import choose_device
-    from memogen.types import ImageData
 
-    device = choose_device("auto")
-    options: dict[str, Any] = {
-        "extractor": _judge(extractor, compared, device),
-        "metrics": metrics.split(","),
-        "num_samples": num_samples,
-        "seed": seed,
-        "train": choice.load("train") if compared.split != "train" else None,
-    }
+    train = choice.load("train") if compared.split != "train" else None
+    how = _how(model, importance_samples, masks)
     with launched() as processes:
+        task = _Scoring(subject, compared, train, how, num_samples, seed, processes, order)
         try:
-            if isinstance(subject, ImageData):
-                placed = order if order != "auto" else "given" if holds_samples(model) else "drawn"
-                rows = evaluation.score_images(subject, compared, variant="images", order=placed, processes=processes, **options)
-            else:
-                drawing: Any = subject  # every saved model is a module, which the protocol does not say
-                rows = evaluation.evaluate(drawing.to(device), compared, processes=processes, **options)
-        except evaluation.Interrupted as stopped:
+            rows = task.rows(_names(metrics, subject), extractor, given=holds_samples(model))
+        except Interrupted as stopped:
             _keep(stopped.rows if processes.leads else [], model, seed, out)
             raise
         _keep(rows if processes.leads else [], model, seed, out)
+
+
+def _names(metrics: str | None, subject: object) -> list[str]:
+    from memogen.types import LikelihoodModel
+
+    return (metrics or ("nll" if isinstance(subject, LikelihoodModel) else "is,fid")).split(",")
+
+
+def _how(model: str, importance_samples: int | None, masks: str | None) -> ModelScoring:
+    """How the model itself is asked: as in its run, but for what was given."""
+    from memogen.evaluation.model_scores import ModelScoring
+
+    recipe = recipe_of(model)
+    own = (recipe.scoring.model if recipe else None) or ModelScoring()
+    own = replace(own, importance_samples=importance_samples) if importance_samples else own
+    return replace(own, masks=tuple(masks.split(","))) if masks else own
+
+
+@dataclass(frozen=True)
+class _Scoring:
+    """What is compared with what."""
+
+    subject: Any
+    compared: ImageData
+    train: ImageData | None
+    how: ModelScoring
+    num_samples: int
+    seed: int
+    processes: Processes
+    order: str
+
+    def rows(self, metrics: Sequence[str], extractor: str | None, *, given: bool) -> list[Row]:
+        """By an extractor first, since what asks the model itself may take long. On a wish to stop, Interrupted with what there is."""
+        from memogen import evaluation
+        from memogen.evaluation.model_scores import MODEL_SCORES, check_model, score_model
+        from memogen.training.runtime import choose_device
+        from memogen.types import ImageData
+
+        asked, judged = ([name for name in metrics if (name in MODEL_SCORES) is own] for own in (True, False))
+        device = choose_device("auto")
+        images = isinstance(self.subject, ImageData)
+        if asked and images:
+            raise UsageError(f"--metrics {asked[0]}: asks a model, and these are images; name a model, or leave {asked[0]} out")
+        subject = self.subject if images else self.subject.to(device)
+        check_model(subject, self.compared, metrics=asked, how=self.how, train=self.train)
+        shared: dict[str, Any] = {"num_samples": self.num_samples, "seed": self.seed, "train": self.train, "processes": self.processes}
+        rows: list[Row] = []
+        if judged:
+            options = {**shared, "extractor": _judge(extractor, self.compared, device), "metrics": judged}
+            if images:
+                placed: Any = self.order if self.order != "auto" else "given" if given else "drawn"
+                rows += evaluation.score_images(subject, self.compared, variant="images", order=placed, **options)
+            else:
+                rows += evaluation.evaluate(subject, self.compared, **options)
+        try:
+            return rows + (score_model(subject, self.compared, metrics=asked, how=self.how, **shared) if asked else [])
+        except evaluation.Interrupted as stopped:
+            stopped.rows[:0] = rows
+            raise
 
 
 def _judge(extractor: str | None, compared: ImageData, device: torch.device) -> Extractor:
@@ -90,6 +143,8 @@ def _keep(rows: Sequence[Row], model: str, seed: int, out: Path | None) -> None:
     """Print the rows as a table, and append them where they belong; without rows nothing is printed or written."""
     if not rows:
         return
+    from memogen.evaluation.model_scores import measured
+    from memogen.evaluation.paired import kept
     from memogen.evaluation.rows import append_rows
     from memogen.report.text import in_columns
 
@@ -97,14 +152,15 @@ def _keep(rows: Sequence[Row], model: str, seed: int, out: Path | None) -> None:
     for row in rows:
         protocol: Any = row["protocol"]
         variant = f" ({row['variant']})" if row.get("variant") not in (None, "images") else ""
-        texts.append((f"{row['metric']}{variant}", _number(row["value"]), _number(row["spread"]), f"{protocol['num_samples']:,}"))
+        name = f"{measured(str(row['metric']), protocol)}{variant}"
+        texts.append((name, _number(row["value"]), _number(row["spread"]), f"{protocol['num_samples']:,}"))
     print(in_columns(texts, right=1))
     if any(row["metric"] == "inception_score" and row["spread"] is None for row in rows):
         print("inception_score: so few samples make a single split, which has no ±")
     whose = _origin(model, seed)
     target = out or (Path(model).expanduser() / "results.jsonl" if "recipe" in whose else None)
     if target is not None:
-        append_rows(target, [{**whose, **row} for row in rows])
+        append_rows(target, kept([{**whose, **row} for row in rows], target.parent))
         print(f"appended to {target}")
 
 
@@ -128,7 +184,10 @@ def report(
     *,
     out: Annotated[Path | None, "of result rows: a .html page, or a .md file (one that is there keeps all but what stands between its marks)"] = None,
 ) -> None:
-    """Write the run's report.html: samples, curves, memory, nearest training images, scores. Of result rows, print Markdown tables."""
+    """Write the run's report.html: samples, curves, memory, nearest training images, scores. Of result rows, print tables.
+
+    These are Markdown where the output is no terminal.
+    """
     if (run / "config.yaml").is_file():
         return _run_report(run, out)
     if not run.exists():
@@ -140,7 +199,7 @@ def report(
 
     tables = read_results(run)
     if out is None:
-        return print(markdown.results_text(tables))
+        return print(markdown.terminal_text(tables) if sys.stdout.isatty() else markdown.results_text(tables))
     if out.suffix not in (".html", ".md"):
         raise UsageError(f"--out {out}: neither .html nor .md; end the name with one of them")
     results_page.write(tables, out) if out.suffix == ".html" else markdown.write_results(tables, out)
