@@ -91,12 +91,18 @@ def run(planned: Plan, *, console: bool = True) -> Results:
             say(f"{job.title} diverged ({error}); on to the next run")
             diverged.append(error)
         clock.done(job)
+        _write_page(planned)
+    _write_page(planned)
+    if diverged:
+        raise diverged[0]
+    return planned.results()
+
+
+def _write_page(planned: Plan) -> None:
+    """The table as far as it has been run, beside its rows."""
     results = planned.results()
     if runs.leads() and results.lines:
         results_page.write([results], planned.rows_file.with_suffix(".html"))
-    if diverged:
-        raise diverged[0]
-    return results
 
 
 def plan(

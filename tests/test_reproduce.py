@@ -96,6 +96,7 @@ def test_what_was_stopped_is_taken_up_again(tmp_path: Path, trained: list[str], 
     monkeypatch.setattr(runs, "train", stopping)
     with pytest.raises(KeyboardInterrupt):
         reproduce.run(planned(tmp_path), console=False)
+    assert "memory_gan" in (tmp_path / "own/table.html").read_text(encoding="utf-8"), "the page shows what was done until then"
     monkeypatch.setattr(runs, "train", train)
     reproduce.run(planned(tmp_path), console=False)
     assert trained == RUNS
@@ -154,9 +155,25 @@ def test_a_real_run_and_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (line,) = (line for line in results.lines if line.variant == "no_memory")
     assert (line.budget, line.steps, line.seeds) == ("smoke", 3, 1) and line.cells["inception_score"].claim is None
     rows = plan.rows_file.read_text()
+    assert {(row["budget"], row["seed"]) for row in map(json.loads, rows.splitlines())} == {("smoke", 0)}
     plan.rows_file.unlink()
     reproduce.run(plan, console=False)
     assert plan.rows_file.read_text() == rows, "with the seconds it took: nothing was measured again"
+    _scores_again_what_was_trained(plan, rows)
+
+
+def _scores_again_what_was_trained(plan: reproduce.Plan, rows: str) -> None:
+    """A run that was stopped while it was scored: its model stays as it is, and its scores are the same."""
+    folder = plan.jobs[0].folder
+    model, logged = (folder / "model/model.safetensors").read_bytes(), (folder / "metrics.jsonl").read_text()
+    for path in (plan.rows_file, folder / "results.jsonl"):
+        path.unlink()
+    reproduce.run(plan, console=False)
+    assert (folder / "model/model.safetensors").read_bytes() == model and (folder / "metrics.jsonl").read_text() == logged
+    again, before = (
+        [(row["variant"], row["metric"], row["value"]) for row in map(json.loads, text.splitlines())] for text in (plan.rows_file.read_text(), rows)
+    )
+    assert again == before
 
 
 @pytest.mark.parametrize(("hours", "told"), [(0.001, "1 min"), (0.5, "30 min"), (1.0, "1.0 h"), (12.34, "12.3 h")])

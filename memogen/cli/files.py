@@ -177,7 +177,7 @@ def holds_samples(name: str) -> bool:
     from memogen.data.pictures import find_pictures
 
     place = Path(name).expanduser()
-    pictures = find_pictures(place) if place.suffix != ".npz" else None
+    pictures = find_pictures(place) if place.is_dir() or (place.suffix.lower() == ".zip" and place.is_file()) else None
     if pictures is None or not pictures.entries:
         return False
     try:
