@@ -67,7 +67,7 @@ def neighbours(
 ) -> None:
     """Draw samples beside their nearest training images: does the model copy?"""
     check_picture(out)
-    opened = open_memory_gan(model)
+    opened = open_model(model)
     images = choose_data(data, model=model, folder=folder).load("train")
     from memogen.report import figures
 

@@ -112,7 +112,8 @@ class _Scoring:
         if asked and images:
             raise UsageError(f"--metrics {asked[0]}: asks a model, and these are images; name a model, or leave {asked[0]} out")
         subject = self.subject if images else self.subject.to(device)
-        check_model(subject, self.compared, metrics=asked, how=self.how, train=self.train)
+        if asked:
+            check_model(subject, self.compared, metrics=asked, how=self.how, train=self.train)
         shared: dict[str, Any] = {"num_samples": self.num_samples, "seed": self.seed, "train": self.train, "processes": self.processes}
         rows: list[Row] = []
         if judged:
