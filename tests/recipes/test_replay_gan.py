@@ -1,0 +1,92 @@
+"""Recipes of Memory Replay GANs: the methods, what the paper and its code differ in, and the printed numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from memogen.recipes import RECIPES
+from memogen.recipes.replay_gan import TABLE_1, TABLE_2, VARIANTS
+from memogen.recipes.tables import TABLES, claim_of
+from memogen.reproduce import plan
+from memogen.types import InputError
+
+
+def made(name: str = "mnist", **options: Any) -> Any:
+    return RECIPES[f"replay_gan/{name}"](**options)
+
+
+def test_variants_are_the_methods() -> None:
+    kept = {variant: made(variant=variant).objective for variant in VARIANTS}
+    for variant, objective in kept.items():
+        assert (objective.joint is not None) == (variant in ("joint_replay", "joint_replay_alignment"))
+        assert (objective.alignment is not None) == (variant in ("replay_alignment", "joint_replay_alignment"))
+        assert (objective.consolidation is not None) == (variant == "ewc")
+        assert (objective.generative_replay is not None) == (variant == "dgr")
+    assert made(variant="dgr").model.conditioning == "none"
+    joint = made(variant="joint_training")
+    assert joint.succession.tasks.joint and joint.model.statistics == "batch"
+    assert made(variant="joint_training_half").succession.tasks.tasks(10) == ((0, 1, 2, 3, 4),)
+    with pytest.raises((InputError, TypeError)):
+        made(variant="nothing")
+
+
+def test_settings_of_the_paper_and_of_the_authors_code() -> None:
+    """Section 4 of the paper: lambdas; train.sh: the way replays are drawn and weigh; everything else from the code."""
+    digits, numbers, scenes = (made(name, variant="joint_replay_alignment") for name in ("mnist", "svhn", "lsun"))
+    assert [recipe.objective.alignment.weight for recipe in (digits, numbers, scenes)] == [1e-3, 1e-2, 1e-3]
+    assert [recipe.objective.alignment.norm for recipe in (digits, numbers, scenes)] == ["split", "split", "full"]
+    assert [recipe.objective.replay.images for recipe in (digits, numbers, scenes)] == ["split", "split", "full"]
+    assert [recipe.objective.joint.weights for recipe in (digits, numbers, scenes)] == ["sum", "sum", "mean"]
+    assert (scenes.model.network, scenes.model.conditioning, scenes.model.width) == ("resnet", "concat", 64)
+    assert made(variant="ewc").objective.consolidation.weight == 1e9
+    for recipe in (digits, numbers, scenes):
+        adam = recipe.objective.generator
+        assert (adam.learning_rate, adam.betas, adam.eps, adam.eps_form) == (1e-4, (0.0, 0.9), 1e-8, "uncorrected")
+        assert (recipe.objective.game.steps, recipe.objective.game.penalty, recipe.objective.game.class_weight) == (5, 10, 1)
+        assert (recipe.model.noise_dim, recipe.model.num_classes, recipe.training.batch_size) == (128, 10, 64)
+        assert not recipe.succession.keep_optimisers and not recipe.succession.fresh_critic
+    assert digits.succession.tasks.left_out == 5000
+
+
+def test_fidelities_differ_where_paper_and_code_do() -> None:
+    robust, paper, code = (made("lsun", variant="joint_replay_alignment", fidelity=fidelity) for fidelity in ("robust", "paper", "code"))
+    assert (robust.objective.game.class_term, paper.objective.game.class_term, code.objective.game.class_term) == ("several", "several", "always")
+    assert (paper.model.conditioning, code.model.conditioning) == ("norm", "concat")
+    assert paper.objective.joint.penalty and paper.objective.joint.bank and not code.objective.joint.penalty and not code.objective.joint.bank
+    assert (paper.objective.joint.weights, paper.objective.alignment.norm) == ("uniform", "mean")
+    assert (code.training.ema_decay, robust.training.ema_decay) == (0, 0.999)
+    mnist = made(fidelity="paper")
+    assert (mnist.model.framing, mnist.succession.tasks.left_out) == ("resize", 0)
+
+
+def test_table_1_is_the_printed_one() -> None:
+    found = {(row.recipe, row.variant, row.claim.metric): row.claim.value for row in TABLES["replay_gan/table1"].rows if row.claim}
+    assert len(found) == 24
+    assert found["replay_gan/mnist", "joint_training_half", "accuracy 5"] == 0.9766
+    assert found["replay_gan/mnist", "joint_training", "accuracy 10"] == 0.9692
+    assert found["replay_gan/mnist", "replay_alignment", "accuracy 10"] == 0.9701
+    assert found["replay_gan/mnist", "ewc", "accuracy 5"] == 0.7062
+    assert found["replay_gan/svhn", "joint_replay", "accuracy 5"] == 0.809
+    assert found["replay_gan/svhn", "dgr", "accuracy 10"] == 0.4728
+    assert {len(numbers) for rows in TABLE_1.values() for numbers in rows.values()} == {6}
+
+
+def test_table_2_is_the_printed_one() -> None:
+    for variant, (accuracy, reverse, fid) in TABLE_2.items():
+        claims = [claim_of("replay_gan/lsun", variant, metric) for metric in ("accuracy 4", "reverse_accuracy", "fid")]
+        assert [claim.value for claim in claims if claim] == pytest.approx([accuracy / 100, reverse / 100, fid])
+    assert claim_of("replay_gan/lsun", "replay_alignment", "fid").value == 37.73
+
+
+def test_a_table_is_planned_with_each_run_once() -> None:
+    planned = plan("replay_gan/table1/mnist")
+    titles = [job.title for job in planned.jobs]
+    assert len(titles) == len(set(titles))
+    seeds = {variant: sum(f" {variant}," in title for title in titles) for variant in VARIANTS}
+    assert seeds == {**dict.fromkeys(VARIANTS, 1), "joint_replay": 3, "replay_alignment": 3}
+    assert {job.recipe.training.steps for job in planned.jobs} == {250}
+    assert {job.recipe.training.steps for job in plan("replay_gan/table1/mnist", budget="paper").jobs} == {4000}
+    assert plan("replay_gan/table2").jobs == (), "no classifier of LSUN ships"
+    assert "no classifier of lsun" in plan("replay_gan/table2").left_out[0]
