@@ -11,9 +11,11 @@ if TYPE_CHECKING:
     from memogen.memory import AttentionMemory, VMFMemory
     from memogen.models.mem_vae import MemVAE, MemVAEConfig, MemVAEObjective
     from memogen.models.memory_gan import MemoryGAN, MemoryGANConfig, MemoryGANObjective
+    from memogen.models.replay_gan import ReplayGAN, ReplayGANConfig, ReplayGANObjective
     from memogen.pretrained import from_pretrained, push_to_hub, save_pretrained
     from memogen.runs import train
     from memogen.training import TrainingConfig
+    from memogen.training.continual import fit_stream
     from memogen.training.fit import fit
     from memogen.types import ImageData, InputError
 
@@ -29,10 +31,14 @@ _HOMES = {
     "MemoryGAN": "memogen.models.memory_gan",
     "MemoryGANConfig": "memogen.models.memory_gan",
     "MemoryGANObjective": "memogen.models.memory_gan",
+    "ReplayGAN": "memogen.models.replay_gan",
+    "ReplayGANConfig": "memogen.models.replay_gan",
+    "ReplayGANObjective": "memogen.models.replay_gan",
     "TrainingConfig": "memogen.training",
     "VMFMemory": "memogen.memory",
     "evaluate": "memogen.evaluation",
     "fit": "memogen.training",
+    "fit_stream": "memogen.training",
     "from_pretrained": "memogen.pretrained",
     "load_data": "memogen.data:load",
     "push_to_hub": "memogen.pretrained",
@@ -50,11 +56,15 @@ __all__ = [
     "MemoryGAN",
     "MemoryGANConfig",
     "MemoryGANObjective",
+    "ReplayGAN",
+    "ReplayGANConfig",
+    "ReplayGANObjective",
     "TrainingConfig",
     "VMFMemory",
     "__version__",
     "evaluate",
     "fit",
+    "fit_stream",
     "from_pretrained",
     "load_data",
     "push_to_hub",
