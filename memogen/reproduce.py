@@ -16,7 +16,8 @@ from .evaluation.features import classifier_names
 from .evaluation.model_scores import measured
 from .evaluation.paired import moved
 from .recipes import RECIPES, Recipe
-from .recipes.tables import Budget, Table, TableRow, find_table
+from .recipes.table import Budget, Table, TableRow
+from .recipes.tables import find_table
 from .report import results_page
 from .report.results import Results, gather
 from .training import NonFiniteLoss

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -105,7 +105,9 @@ def refine(
     """
     noise = uniform(torch.arange(start, start + len(image)), image[0].numel(), seed=how.seed, stream=_START, dtype=image.dtype)
     filled = torch.where(missing, noise.view(image.shape).to(image.device), image)
-    reconstruct = partial(model.reconstruct, batch_statistics=True) if how.by_batch else model.reconstruct
+    reconstruct: Callable[..., Tensor] = model.reconstruct
+    if how.by_batch:
+        reconstruct = partial(reconstruct, batch_statistics=True)
     yield filled
     for step in range(how.steps):
         filled = torch.where(missing, reconstruct(filled, seed=how.seed, step=step, start=start), image)

@@ -77,8 +77,8 @@ def svm_accuracy(
             machine.fit(known, train.label)
         except ConvergenceWarning as error:
             raise InputError(f"svm: did not converge with penalty {penalty:g}: give a smaller one") from error
-    shares = [float(machine.score(features, label)) for features, label in ((unknown, test.label), (known, train.label))]
-    return SvmAccuracy(*shares, len(train), len(test), penalty)
+    value, training = (float(machine.score(features, label)) for features, label in ((unknown, test.label), (known, train.label)))
+    return SvmAccuracy(value, training, len(train), len(test), penalty)
 
 
 @torch.no_grad()

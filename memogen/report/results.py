@@ -10,7 +10,8 @@ from pathlib import Path
 from memogen.evaluation.model_scores import measured
 from memogen.recipes import mem_vae, memory_gan
 from memogen.recipes.recipe import Claim
-from memogen.recipes.tables import TABLES, Table, claim_of
+from memogen.recipes.table import Table
+from memogen.recipes.tables import TABLES, claim_of
 from memogen.types import InputError
 
 from .commands import shortened, training_command
