@@ -44,7 +44,8 @@ def compare(
 
 
 def _told(found: Paired, seeds: list[object]) -> list[str]:
-    lines = [f"{found.mean:>+10.3f} ± {found.error:.3f} (standard error over the images), {abs(found.mean) / found.error:.1f} times it"]
+    times = f", {abs(found.mean) / found.error:.1f} times it" if found.error > 0 else ""
+    lines = [f"{found.mean:>+10.3f} ± {found.error:.3f} (standard error over the images){times}"]
     if len(found.by_seed) > 1:
         pairs = ", ".join(f"{value:+.3f}" for value in found.by_seed)
         named = f" (seeds {', '.join(map(str, seeds))})" if seeds else ""

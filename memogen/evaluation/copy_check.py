@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from memogen.types import ImageData, InputError
+from memogen.types import ImageData, InputError, as_bytes
 
 PERCENTILES = (0, 1, 5, 25, 50, 75, 95, 100)
 Embedding = Callable[[Tensor], Tensor]
@@ -106,9 +106,9 @@ def distance_check(
 
 
 def image_chunks(data: ImageData, chunk: int = 1000) -> Iterator[UInt8[Tensor, "b c h w"]]:
-    """All images of ``data`` in their order, ``chunk`` at a time."""
+    """All images of ``data`` in their order, ``chunk`` at a time; real vectors in bytes, as samples are."""
     for start in range(0, len(data), chunk):
-        yield torch.from_numpy(np.array(data.image[start : start + chunk]))
+        yield as_bytes(torch.from_numpy(np.array(data.image[start : start + chunk])))
 
 
 def check_alike(shape: tuple[int, ...], held_out: ImageData, training: ImageData) -> None:

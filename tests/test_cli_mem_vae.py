@@ -1,0 +1,188 @@
+"""The commands of a model with a likelihood and an attention memory, on a small one: what they write, what they refuse."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from memogen import cli
+from memogen.data import load
+from memogen.evaluation.rows import append_rows
+from memogen.models import AttentionConfig, MemoryConfig, MemoryGANConfig, MemVAEConfig, NoiseConfig
+from memogen.pretrained import save_pretrained
+
+SMALL = MemVAEConfig((1, 8, 8), hidden=(12, 9), latent_dim=3, memory=AttentionConfig((6, 4)), pixel_levels=255)
+PLAIN = MemVAEConfig((1, 8, 8), hidden=(12, 9), latent_dim=3, memory=AttentionConfig(()), pixel_levels=255)
+GAN = MemoryGANConfig(image_shape=(1, 8, 8), width=8, noise=NoiseConfig(4), memory=MemoryConfig(16, 8, top_k=8))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model with memory (``m``), one without (``plain``), a memoryGAN, a picture, a mask, vectors."""
+    place = tmp_path_factory.mktemp("made")
+    digits = load("digits", split="test", progress=False, cache=place / "cache")
+    for seed, (name, config) in enumerate((("m", SMALL), ("plain", PLAIN))):
+        torch.manual_seed(seed)
+        model = config.build()
+        model.calibrate(digits)
+        save_pretrained(model, place / name)
+    save_pretrained(GAN.build(), place / "gan")
+    Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8) * 4).save(place / "picture.png")
+    Image.fromarray(np.uint8([[255] * 8] * 3 + [[0] * 8] * 5)).save(place / "mask.png")
+    rng = np.random.default_rng(0)
+    np.savez(place / "vectors.npz", x_train=rng.random((40, 64)).astype(np.float32), x_test=rng.random((8, 64)).astype(np.float32))
+    return place
+
+
+@pytest.fixture
+def here(made: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(made)
+    monkeypatch.setenv("MEMOGEN_CACHE", str(made / "cache"))
+    return made
+
+
+def run(words: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    code = cli.main(shlex.split(words))
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "memory usage m --data digits --out x.png",
+        "memory slots m --data digits --out x.png",
+        "memory slots m --data none --layer 1 --stretched --out x.png",
+        "memory slots m --slots 0,5 --out x.png",
+        "memory graph m --data digits --of pixels --out x.png",
+        "memory disable m --num 3 --out x.png",
+        "impute m digits --mask rand-0.6 --num 4 --steps 2 --by_batch --out x.png",
+        "impute plain picture.png --mask mask.png --steps 2 --out x.png",
+        "sample m --num 4 --out x.png",
+        "neighbours m --data digits --num 2 --out x.png",
+    ],
+)
+def test_pictures_are_written_and_named(words: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "x.png").unlink(missing_ok=True)
+    code, told, err = run(words, capsys)
+    assert code == 0, err
+    assert "x.png" in told.split()
+    with Image.open(here / "x.png") as picture:
+        picture.load()
+
+
+def test_usage_query_and_graph_print_numbers(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run("memory usage m --data digits --top 2", capsys)
+    assert code == 0 and "layer 0 (next to the data): 6 slots" in out and "layer 1: 4 slots" in out
+    rows = [line.split() for line in out.splitlines() if line[:1].isdigit()]
+    assert len(rows) == 20 and all(float(row[2]) >= float(row[4]) for row in rows)
+    code, out, _ = run("memory query m picture.png --num 2", capsys)
+    assert code == 0 and [len(part.strip().splitlines()) for part in out.split("share\n")] == [2, 5, 2]
+    code, out, _ = run("memory graph m --data digits --of 1 --out graph.png", capsys)
+    values = [float(line.rpartition(" ")[2]) for line in out.splitlines()[1:]]
+    assert code == 0 and len(values) == 8 and values == sorted(values, reverse=True)
+
+
+def test_evaluate_scores_the_model_itself_and_keeps_every_image(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = "evaluate m --data digits --metrics nll,imputation,slots,is --num_samples 50 --importance_samples 20 --masks half --out rows/new.jsonl"
+    code, out, err = run(words, capsys)
+    assert code == 0, err
+    rows = [json.loads(line) for line in (here / "rows/new.jsonl").read_text().splitlines()]
+    assert [row["metric"] for row in rows] == ["inception_score", "log_likelihood", "elbo", *["imputation_mse"] * 2, *["slot_preference"] * 3]
+    assert "imputation_mse half by batch" in out
+    likelihood = rows[1]
+    assert likelihood["protocol"]["importance_samples"] == 20 and (here / "rows" / likelihood["per_image"]).is_file()
+    code, out, _ = run("evaluate plain --data digits --num_samples 20 --importance_samples 5 --out rows/plain.jsonl", capsys)
+    assert code == 0 and out.splitlines()[1].startswith("log_likelihood"), "what such a model is asked when nothing else is said"
+
+
+def test_two_variants_are_compared_on_their_images(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for variant, model in (("mem_vae", "m"), ("vae", "plain")):
+        for seed in (0, 1):
+            words = f"evaluate {model} --data digits --metrics nll --num_samples 40 --importance_samples 10 --seed 3 --out one.jsonl"
+            (here / "one.jsonl").unlink(missing_ok=True)
+            assert run(words, capsys)[0] == 0
+            rows = [json.loads(line) for line in (here / "one.jsonl").read_text().splitlines()]
+            append_rows(here / "table.jsonl", [{**row, "recipe": "mem_vae/digits", "variant": variant, "seed": seed} for row in rows])
+    code, out, err = run("compare mem_vae vae --rows table.jsonl", capsys)
+    assert code == 0, err
+    assert "of 40 images, 10 importance samples" in out and "mean of 2 seeds" in out
+    values = [float(line.split()[0]) for line in out.splitlines()[1:4]]
+    assert values[2] == pytest.approx(values[0] - values[1], abs=2e-3)
+    (here / "run").mkdir(exist_ok=True)
+    append_rows(here / "run" / "results.jsonl", [{"metric": "log_likelihood", "value": 1.0, "seed": 0}])
+    for words, told in (
+        ("compare mem_vae other --rows table.jsonl", "keeps no log_likelihood"),
+        ("compare mem_vae vae --rows nowhere.jsonl", "no such file"),
+        ("compare m plain", "no run folder"),
+        ("compare run run", "memogen evaluate run --metrics nll"),
+    ):
+        code, _, err = run(words, capsys)
+        assert code == 2 and told in err
+
+
+def test_completed_images_keep_what_was_there(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("impute m digits --mask half --steps 2 --num 5 --out done", capsys)[0] == 0
+    digits = load("digits", split="test", progress=False, cache=here / "cache").image[:5, 0]
+    found = np.stack([np.asarray(Image.open(here / "done" / f"{place:05d}.png")) for place in range(5)])
+    np.testing.assert_array_equal(found[:, :, 4:], digits[:, :, 4:])
+    assert not np.array_equal(found[:, :, :4], digits[:, :, :4])
+    assert run("impute m done --mask mask.png --steps 1 --out done.npz", capsys)[0] == 0
+    np.testing.assert_array_equal(np.load(here / "done.npz")["x"][:, 0, 3:], found[:, 3:])
+
+
+def test_vectors_train_sample_score_and_are_completed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    short = "--training.steps 3 --training.batch_size 8 --model.hidden [6,5] --model.latent_dim 2 --scoring.likelihood_every 0"
+    code, _, err = run(
+        f"train mem_vae/folder --data vectors.npz --out v {short} --scoring.metrics [nll] --scoring.model.importance_samples 5", capsys
+    )
+    assert code == 0, err
+    row = json.loads((here / "v/results.jsonl").read_text().splitlines()[0])
+    assert row["metric"] == "log_likelihood" and row["protocol"]["num_samples"] == 8
+    assert run("sample v --num 2 --out v.png", capsys)[0] == 0
+    code, out, err = run("evaluate v --metrics nll,imputation --masks rand-0.5 --importance_samples 5", capsys)
+    assert code == 0 and "imputation_mse rand-0.5" in out, err
+    code, out, err = run("impute v vectors.npz --mask rand-0.5 --steps 1 --out done_vectors.npz", capsys)
+    assert code == 0, err
+    given, done = np.load(here / "vectors.npz")["x_test"], np.load(here / "done_vectors.npz")["x"]
+    assert done.shape == given.shape and 0.3 < (done == given).mean() < 0.7, "what was there is there to the last bit"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("memory usage plain --data digits", "without a memory"),
+        ("memory usage m", "--data"),
+        ("memory disable gan --out x.png", "no such memory"),
+        ("memory graph m --data digits --of 7 --out x.png", "0, 1, pixels"),
+        ("memory slots m --slots 9 --out x.png", "0 to 5"),
+        ("memory slots m --data digits --layer 2 --out x.png", "layers 0"),
+        ("memory posterior m picture.png --out x.png", "no such memory"),
+        ("impute gan digits --mask half --out x.png", "reconstructs no images"),
+        ("impute m digits --mask rect-9 --out x.png", "choose a side from 1 to 8"),
+        ("impute m digits --mask nothing.png --out x.png", "no such file"),
+        ("impute m digits --mask half --out x.tiff", "end it with"),
+        ("impute m nothing --mask half --out x.png", "no such data set or path"),
+        ("impute m digits --mask half --steps 0 --out x.png", "give 1 or more"),
+        ("evaluate m --data digits --metrics nul", "nul"),
+        ("evaluate gan --data digits --metrics nll", "has no likelihood"),
+        ("evaluate done --data digits --metrics nll", "these are images"),
+        ("evaluate m --data digits --metrics imputation --masks rect-20", "choose a side"),
+        ("evaluate plain --data digits --metrics slots", "no memory"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(words: str, told: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "x.png").unlink(missing_ok=True)
+    (here / "done").mkdir(exist_ok=True)
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(here / "done" / "00000.png")
+    code, _, err = run(words, capsys)
+    assert code == 2, err
+    lines = [line for line in err.splitlines() if line.startswith("memogen:")]
+    assert len(lines) == 1 and told in lines[0]
+    assert not (here / "x.png").exists()
