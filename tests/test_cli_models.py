@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -152,11 +153,14 @@ def test_a_scoring_stopped_before_any_score_is_one_line(here: Path, capsys: pyte
     assert lines == ["memogen: scoring stopped at real data (digits test), 250 of 360; no score was finished"]
 
 
-def test_result_rows_are_reported(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_result_rows_are_reported(here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     (here / "rows").mkdir()
     (here / "rows" / "own.jsonl").write_text(json.dumps({"metric": "fid", "value": 1.25, "model": "m"}) + "\n")
     code, out, _ = run("report rows", capsys)
     assert code == 0 and "### own" in out and "| 1.25 |" in out
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    code, out, _ = run("report rows", capsys)
+    assert code == 0 and "### own" not in out and "|" not in out and "1.25" in out
     for name in ("page.html", "page.md"):
         assert run(f"report rows --out {name}", capsys)[0] == 0
         assert "1.25" in (here / name).read_text()

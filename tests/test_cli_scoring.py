@@ -139,3 +139,24 @@ def test_only_extractors_that_read_the_images_are_named(here: Path, capsys: pyte
     ):
         code, _, err = run(words, capsys)
         assert code == 2 and told in err
+
+
+def test_rows_are_reported_into_pages_and_marked_files_and_nothing_else(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "rows.jsonl").write_text(json.dumps({"metric": "fid", "value": 1.25, "model": "m"}) + "\n")
+    (here / "own.md").write_text("my own words\n")
+    (here / "run").mkdir()
+    (here / "run" / "config.yaml").write_text("recipe: x")
+    for words, told in (
+        ("report rows.jsonl --out page.doc", "neither .html nor .md"),
+        ("report rows.jsonl --out own.md", "add these lines, or name a new file"),
+        ("report run --out page.html", "the page of a run is its report.html; leave it out"),
+        ("report nowhere", "nowhere: no such file or folder"),
+        ("report m", "m: holds neither a run (config.yaml) nor result rows"),
+    ):
+        code, out, err = run(words, capsys)
+        assert (code, out) == (2, "") and told in err and err.count("\n") == 1
+    assert (here / "own.md").read_text() == "my own words\n" and not list(here.glob("page*"))
+    (here / "own.md").write_text("before\n<!-- results -->\nformer\n<!-- end of results -->\nafter\n")
+    assert run("report rows.jsonl --out own.md", capsys)[:2] == (0, "own.md\n")
+    text = (here / "own.md").read_text()
+    assert text.startswith("before\n") and text.endswith("after\n") and "| 1.25 |" in text and "former" not in text
