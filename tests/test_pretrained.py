@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import huggingface_hub
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
