@@ -25,6 +25,8 @@ CELL = (9, 22)  # pixels of a slot's share, width and height
 NODE = 13  # radius of a class in a graph
 SIDE = 420  # pixels of a graph
 WIDEST = 9  # pixels of the strongest edge
+PALE: Colour = (226, 234, 246)  # of the least share, and the weakest edge; both read on white and on black
+DEEP: Colour = (20, 60, 130)
 
 
 @runtime_checkable
@@ -52,7 +54,7 @@ def preference_map(table: Float[np.ndarray, "classes slots"], classes: Sequence[
         grid.text(picture, (left - 6, row * tall + tall // 2), name, theme.ink, anchor="rm")
         for column, value in enumerate(shade[row]):
             at = left + column * wide, row * tall
-            draw.rectangle((*at, at[0] + wide - 2, at[1] + tall - 2), fill=_between(theme.faint, theme.ink, float(value)))
+            draw.rectangle((*at, at[0] + wide - 2, at[1] + tall - 2), fill=_between(PALE, DEEP, float(value)))
     return picture
 
 
@@ -66,7 +68,7 @@ def class_graph(correlation: Float[np.ndarray, "classes classes"], classes: Sequ
     at = NODE + 4 + place * (SIDE - 2 * NODE - 8)
     for value, i, j in sorted(pairs):  # the strongest on top
         share = float((value - low) / (high - low)) if high > low else 0.0
-        draw.line((*at[i], *at[j]), fill=_between(theme.faint, theme.ink, share), width=max(1, round(WIDEST * share)))
+        draw.line((*at[i], *at[j]), fill=_between(PALE, DEEP, share), width=max(1, round(WIDEST * share)))
     for (x, y), name in zip(at, classes, strict=True):
         draw.ellipse((x - NODE, y - NODE, x + NODE, y + NODE), fill=theme.ground or theme.faint, outline=theme.ink, width=2)
         grid.text(picture, (float(x), float(y)), name if len(name) < 4 else name[:3], theme.ink, anchor="mm")

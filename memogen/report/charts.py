@@ -56,6 +56,17 @@ PANELS = (
     ),
     Panel("Replaced slots per query", (("all", "critic/replaced"), ("real", "critic/replaced_real")), "high throughout: nothing is kept", 0),
     Panel("Queries without gradient", (("one class only", "critic/one_class"),), "share of lookups that found slots of one class", 0),
+    Panel(
+        "Bound",
+        (("training", "bound/bound"), ("held-out", "eval/held_out/lower_bound"), ("held-out, 10 samples", "eval/held_out/bound_of_10_samples")),
+        "nats an image, higher is better: of training batches under their own statistics, and of held-out images",
+    ),
+    Panel(
+        "Parts of the bound",
+        (("reconstruction", "bound/reconstruction"), ("divergence", "bound/divergence")),
+        "log p(x | z) and log q(z | x) - log p(z), nats an image",
+    ),
+    Panel("Local reconstruction", (("weighted", "bound/local_reconstruction"),), "distance of the decoder's layers from the encoder's", 0),
     Panel("Cosine to the nearest key", (("all queries", "critic/nearest"),), "how well the memory covers what it is shown"),
 )
 

@@ -9,9 +9,12 @@ from pathlib import Path
 import yaml
 
 from memogen import pretrained
+from memogen.evaluation.imputation import Reconstructs
 from memogen.models import MemoryGAN
 from memogen.types import GenerativeModel, ImageData, InputError
 
+from .attention import ShowsSlots
+from .attention_section import attention_section, reconstruction_section
 from .history import Run, read_run, task_folders
 from .html import Html, code_block, details, element, escape, page, paragraph, section, write_page
 from .life_signs import life_section
@@ -36,10 +39,15 @@ def write_report(run: Path, *, data: ImageData | None = None, held_out: ImageDat
         curve_section(found),
         task_section(found),
         life_section(found),
-        memory_section(found, inside, reason_inside, data) if inside or not task_folders(run) else Html(""),
+        reconstruction_section(model, held_out),
+        attention_section(model, held_out)
+        if isinstance(model, ShowsSlots)
+        else memory_section(found, inside, reason_inside, data)
+        if inside or not task_folders(run)
+        else Html(""),
         neighbour_section(model, reason, data, held_out),
         _settings(found),
-        _next_steps(found),
+        _next_steps(found, model),
     ]
     return write_page(run / "report.html", page(_title(found), *parts))
 
@@ -108,7 +116,7 @@ def _settings(run: Run) -> Html:
     return section("Settings", *told, listed)
 
 
-def _next_steps(run: Run) -> Html:
+def _next_steps(run: Run, model: GenerativeModel | None) -> Html:
     folder = shlex.quote(str(run.path))
     data = run.setting("data.name")
     source = shlex.quote(str(data)) if isinstance(data, str) and data else "DATA"
@@ -116,7 +124,9 @@ def _next_steps(run: Run) -> Html:
         ("train on, or repeat", f"memogen train {shlex.quote(str(run.path / 'config.yaml'))} --out {folder}"),
         ("draw samples", f"memogen sample {folder} --num 64 --out samples.png"),
         ("score against held-out data", f"memogen evaluate {folder} --data {source}"),
-        ("walk through the latent space", f"memogen interpolate {folder} --out walk.gif"),
+        ("fill in missing pixels", f"memogen impute {folder} {source} --mask half --out imputed.png")
+        if isinstance(model, Reconstructs)
+        else ("walk through the latent space", f"memogen interpolate {folder} --out walk.gif"),
         ("look into the memory", f"memogen memory usage {folder}"),
         ("write this page again", f"memogen report {folder}"),
     )

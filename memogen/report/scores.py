@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from memogen.evaluation.model_scores import measured
+
 from .history import Row, is_number
 from .html import Html, details, element, escape, paragraph, table
 
@@ -14,13 +16,24 @@ TITLES = {
     "fid": "Fréchet distance",
     "kid": "KID",
     "log_likelihood": "Log-likelihood",
+    "elbo": "Lower bound",
+    "svm_accuracy": "SVM accuracy",
     "accuracy": "Accuracy",
     "precision": "Precision",
     "recall": "Recall",
     "density": "Density",
     "coverage": "Coverage",
 }
-NAMES = {"memory_gan": "memoryGAN", "real": "real images", "no_memory": "without memory", "no_em": "without EM", "no_mcgn": "generator without slots"}
+NAMES = {
+    "vae": "VAE",
+    "mem_vae": "MEM-VAE",
+    "vis_mem_vae": "VIS-MEM-VAE",
+    "memory_gan": "memoryGAN",
+    "real": "real images",
+    "no_memory": "without memory",
+    "no_em": "without EM",
+    "no_mcgn": "generator without slots",
+}
 
 
 @dataclass(frozen=True)
@@ -39,7 +52,7 @@ def score_lines(results: Sequence[Row], own: str = "") -> list[Line]:
     lines: dict[tuple[str, str, int | None, str], dict[str, Row]] = {}
     for row in results:
         if "metric" in row and is_number(row.get("value")):
-            lines.setdefault(_line_of(row, own), {})[str(row["metric"])] = row
+            lines.setdefault(_line_of(row, own), {})[measured(str(row["metric"]), row.get("protocol"))] = row
     found = [Line(variant, split, steps, seed, cells) for (variant, split, steps, seed), cells in lines.items()]
     return sorted(found, key=lambda line: _rank(line, own))
 
@@ -67,11 +80,11 @@ def number(value: float) -> str:
         return f"{value:,.0f}"
     if abs(value) >= 1 or value == 0:
         return f"{value:.2f}"
-    return f"{value:.3f}" if abs(value) >= 0.01 else f"{value:.3g}"
+    return f"{value:.3f}" if abs(value) >= 0.1 else f"{value:.3g}"
 
 
 def title(metric: str) -> str:
-    return TITLES.get(metric, metric.replace("_", " "))
+    return TITLES.get(metric, metric.replace("_", " ").capitalize() if " " in metric else metric.replace("_", " "))
 
 
 def score_table(results: Sequence[Row], own: str = "") -> Html:

@@ -100,8 +100,8 @@ def _evaluations(run: Run) -> list[Html]:
 
 
 def _is_no_curve(key: str) -> bool:
-    """A rank of the prior, which has its own chart, or the number of images looked at, which stays."""
-    return f"/{RANK}" in key or key.endswith("/images")
+    """A rank of the prior or a bound, which have their own charts, or the number of images looked at, which stays."""
+    return f"/{RANK}" in key or key.endswith("/images") or any(key == known for panel in charts.PANELS for _, known in panel.keys)
 
 
 def _evaluation(run: Run, key: str) -> Html:

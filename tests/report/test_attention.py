@@ -39,9 +39,9 @@ def test_a_map_is_dark_where_much_is_asked_for(theme) -> None:
     wide, tall = attention.CELL
     left = picture.width - 3 * wide
     shade = np.array([[picture.getpixel((left + c * wide + 2, r * tall + 2))[:3] for c in range(3)] for r in range(2)], float)
-    far = np.abs(shade - np.array(theme.faint)).sum(2)
+    far = np.abs(shade - np.array(attention.PALE)).sum(2)
     assert (np.argsort(far.ravel()) == np.argsort(table.ravel(), kind="stable")).all() or far[0, 1] == far.max()
-    assert far[0, 2] == 0 and far[0, 1] == np.abs(np.array(theme.ink) - np.array(theme.faint)).sum()
+    assert far[0, 2] == 0 and far[0, 1] == np.abs(np.array(attention.DEEP) - np.array(attention.PALE)).sum()
 
 
 @given(arrays(np.float64, st.tuples(st.integers(1, 12), st.just(6)), elements=st.floats(0, 1)))
@@ -63,7 +63,7 @@ def test_a_graph_draws_the_strongest_edge_darkest() -> None:
     picture = attention.class_graph(correlation, ("a", "b", "c"))
     place = attention.NODE + 4 + attention.layout(correlation) * (attention.SIDE - 2 * attention.NODE - 8)
     strong, weak = (picture.getpixel(tuple(int(v) for v in (place[i] + place[j]) / 2)) for i, j in ((0, 1), (0, 2)))
-    assert strong == LIGHT.ink and sum(weak) > sum(strong)
+    assert strong == attention.DEEP and sum(weak) > sum(strong)
     assert attention.class_graph(np.ones((1, 1)), ("alone",)).size == (attention.SIDE, attention.SIDE)
 
 
