@@ -112,7 +112,7 @@ def check_scoring(recipe: Recipe) -> None:
         check_model(recipe.model.build(), test, metrics=scoring.asked, how=scoring.model or ModelScoring(), train=train_split)
     if scoring.judged:
         assert scoring.extractor is not None
-        judge = extractor(scoring.extractor)
+        judge = extractor(scoring.extractor, image_shape=test.image_shape)
         ScoreConfig(scoring.judged, scoring.num_samples)
         check_data(scoring.judged, test, train_split, extractor=judge, num_samples=scoring.num_samples)
 

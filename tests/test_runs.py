@@ -108,7 +108,10 @@ def test_one_image_a_process_is_too_few_for_batch_norm(tmp_path: Path) -> None:
         runs.train(replace(tiny(), training=replace(tiny().training, batch_size=1)), out=tmp_path / "run", console=False)
 
 
-@pytest.mark.parametrize(("data", "extractor", "told"), [("digits", "nobody", "nobody"), ("folder", "digits", "no test split")])
+@pytest.mark.parametrize(
+    ("data", "extractor", "told"),
+    [("digits", "nobody", "choose digits or inception-v3"), ("digits", "mnist", "reads 28x28 grey images"), ("folder", "digits", "no test split")],
+)
 def test_a_score_that_cannot_be_made_is_refused_before_the_training(data: str, extractor: str, told: str, tmp_path: Path) -> None:
     (tmp_path / "pictures").mkdir()
     Image.new("L", (8, 8)).save(tmp_path / "pictures" / "a.png")
