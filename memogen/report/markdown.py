@@ -46,8 +46,7 @@ def terminal_text(tables: Sequence[Results]) -> str:
 
 def _for_terminal(table: Results) -> str:
     """A table with its title and its commands."""
-    commands = dict.fromkeys(line.shown_command for line in table.lines if line.shown_command)
-    return "\n".join([_title(table), "", terminal_table(table), *commands])
+    return "\n".join([_title(table), "", terminal_table(table), *table.commands])
 
 
 def write_results(tables: Sequence[Results], path: Path) -> None:

@@ -125,6 +125,11 @@ class Results:
         titles = [title for metric in self.metrics for title in self._titles(metric)]
         return ["recipe", "variant", *scored, *titles, "budget", "seeds", "iterations", "hours"]
 
+    @property
+    def commands(self) -> list[str]:
+        """What made the lines, each command once."""
+        return list(dict.fromkeys(line.shown_command for line in self.lines if line.shown_command))
+
     def row(self, line: Line) -> list[str]:
         """One line as texts; a metric has a second column, before ours, where the paper printed one of its numbers."""
         cells = [text for metric in self.metrics for text in self._texts(metric, line)]

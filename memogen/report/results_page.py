@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from .html import Html, element, escape, page, paragraph, section, table, write_page
-from .results import LEGEND, Line, Results
+from .html import Html, code_block, element, escape, page, paragraph, section, table, write_page
+from .results import LEGEND, Results
 
 
 def write(tables: Sequence[Results], path: Path) -> Path:
@@ -22,10 +22,6 @@ def results_page(tables: Sequence[Results]) -> Html:
 
 
 def _section(results: Results) -> Html:
-    rows = [[*map(escape, results.row(line)), _command(line)] for line in results.lines]
-    shown = table([*results.head, "command"], rows, results.note, style="words")
-    return section(f"{results.name}{': ' + results.title if results.title else ''}", shown)
-
-
-def _command(line: Line) -> Html:
-    return element("code", escape(line.shown_command)) if line.shown_command else Html("-")
+    rows = [[escape(cell) for cell in results.row(line)] for line in results.lines]
+    commands = code_block("\n".join(results.commands))
+    return section(f"{results.name}{': ' + results.title if results.title else ''}", table(results.head, rows, results.note), commands)

@@ -210,8 +210,10 @@ def test_markdown_and_page_show_the_same_cells() -> None:
     shown = [[cell.strip().strip("`") for cell in line.strip("|").split("|")] for line in (head, *lines)]
     page = results_page.results_page([table])
     told = [re.findall(r'<th scope="col">(.*?)</th>', page), *(re.findall(r"<td>(.*?)</td>", line) for line in page.split("<tr>")[2:])]
-    assert [[html.unescape(re.sub("</?code>", "", cell)) for cell in cells] for cells in told] == shown
-    assert shown[1][-1] == "memogen 'a < b'" and html.escape(table.title) in page and html.escape(table.note) in page
+    assert [[html.unescape(cell) for cell in cells] for cells in told] == [cells[:-1] for cells in shown], "the page has its commands below"
+    commands = html.unescape(re.findall(r"<pre>(.*?)</pre>", page, re.DOTALL)[0]).splitlines()
+    assert commands == list(dict.fromkeys(cells[-1] for cells in shown[1:])) and commands[0] == "memogen 'a < b'"
+    assert html.escape(table.title) in page and html.escape(table.note) in page
 
 
 def test_the_page_shows_every_number_and_escapes_the_rest(tmp_path: Path) -> None:
