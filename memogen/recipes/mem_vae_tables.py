@@ -34,7 +34,7 @@ def _budgets(*, epoch: int, short: int, paper: int, hours: float, images: int = 
     Whatever the budget, the learning rate takes the whole course of the paper's 3,000 epochs.
     """
     smoke = Budget(20, min(50, images), hours=0.02, importance_samples=20, curves=False)
-    quick = Budget(short * epoch, images, hours, importance_samples=5000)
+    quick = Budget(short * epoch, images, hours, precision="bf16", importance_samples=5000)
     return {"smoke": smoke, "short": quick, "paper": Budget(paper * epoch, last, hours=None, importance_samples=samples)}
 
 
