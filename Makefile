@@ -42,7 +42,9 @@ format: $(STAMP)
 	$(BIN)/ruff format $(PATHS)
 
 bench: $(STAMP)
+	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[bench]'
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.mem_vae_step
 
 docs: $(STAMP)
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]' --no-build-isolation
