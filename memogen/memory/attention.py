@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 Addressing = Literal["sigmoid", "softmax"]
 """How the scores of the slots become their weights: each by itself, or as a distribution over them (appendix D)."""
-Composition = Literal["ladder", "additive"]
-"""How activation and memory meet: by the trainable element-wise function of section 3.3, or as their sum (appendix D)."""
+Composition = Literal["ladder", "additive", "sum"]
+"""How activation and memory meet: by the trainable element-wise function of section 3.3, or as their sum (appendix D), rectified or not."""
 Fill = Literal["ones", "zeros"]
 """What stands in for the memory's answer where the memory is taken away; ones in appendix C."""
 
@@ -30,7 +30,8 @@ class AttentionMemory(nn.Module):
     """``num_slots`` slots of ``query_dim`` numbers, read by content. Reading changes nothing; the slots learn by gradient.
 
     With a query g and the answer m, "ladder" gives relu(a1 + a2 m + a3 g + a4 g m + b1 sigmoid(c1 + c2 m + c3 g + c4 g m)), all products element by
-    element (section 3.3), and starts as relu(g): a3 = c3 = 1, the others 0. "additive" gives relu(g + m).
+    element (section 3.3), and starts as relu(g): a3 = c3 = 1, the others 0. "additive" gives relu(g + m), as the authors' code does, "sum" g + m, as
+    appendix D prints it.
 
     Parameters: ``address`` (query to scores), ``slots`` (num_slots, query_dim), drawn from N(0, ``slot_std``^2), and for the ladder
     ``linear`` = a1..a4 and ``gate`` = c1..c4, each (4, query_dim), and ``gain`` = b1.
@@ -70,8 +71,8 @@ class AttentionMemory(nn.Module):
 
     def compose(self, query: Float[Tensor, "b d"], mix: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
         """What the next layer sees of a query and an answer to it, the memory's own or any other."""
-        if self.composition == "additive":
-            return torch.relu(query + mix)
+        if self.composition != "ladder":
+            return torch.relu(query + mix) if self.composition == "additive" else query + mix
         # departs: the authors' Theano gives a ReLU the slope 1/2 at zero, torch 0: an activation of exactly zero teaches a1, a2 and b1 nothing yet
         return torch.relu(_affine(self.linear, query, mix) + self.gain * torch.sigmoid(_affine(self.gate, query, mix)))
 
@@ -96,8 +97,8 @@ def check_attention(query_dim: int, num_slots: int, *, addressing: str, compose:
         raise ValueError(f"query_dim {query_dim} and num_slots {num_slots} must be positive")
     if addressing not in ("sigmoid", "softmax"):
         raise ValueError(f"addressing is {addressing!r}; it must be 'sigmoid' or 'softmax'")
-    if compose not in ("ladder", "additive"):
-        raise ValueError(f"compose is {compose!r}; it must be 'ladder' or 'additive'")
+    if compose not in ("ladder", "additive", "sum"):
+        raise ValueError(f"compose is {compose!r}; it must be 'ladder', 'additive' or 'sum'")
     if not 0 <= slot_std < float("inf"):
         raise ValueError(f"slot_std is {slot_std}; it must be finite and not negative")
 

@@ -1,6 +1,6 @@
 """One paper, one file: configuration, module and objective."""
 
-from .mem_vae import AttentionConfig, MemVAE, MemVAEConfig, MemVAEObjective
+from .mem_vae import AttentionConfig, GaussianConfig, MemVAE, MemVAEConfig, MemVAEObjective
 from .memory_gan import MemoryConfig, MemoryGAN, MemoryGANConfig, MemoryGANObjective, NoiseConfig
 from .replay_gan import ReplayGAN, ReplayGANConfig, ReplayGANObjective
 
@@ -14,6 +14,7 @@ __all__ = [
     "MODELS",
     "OBJECTIVES",
     "AttentionConfig",
+    "GaussianConfig",
     "MemVAE",
     "MemVAEConfig",
     "MemVAEObjective",

@@ -12,7 +12,7 @@ from torch import Tensor
 from memogen.memory import AttentionMemory
 from memogen.memory.attention import check_attention
 
-KINDS = [(addressing, compose) for addressing in ("sigmoid", "softmax") for compose in ("ladder", "additive")]
+KINDS = [(addressing, compose) for addressing in ("sigmoid", "softmax") for compose in ("ladder", "additive", "sum")]
 
 
 def scrambled(query_dim: int = 5, num_slots: int = 4, *, addressing: str = "sigmoid", compose: str = "ladder") -> AttentionMemory:
@@ -39,8 +39,8 @@ def by_hand(memory: AttentionMemory, g: np.ndarray) -> tuple[np.ndarray, np.ndar
     score = g @ part["address.weight"].T + part["address.bias"]
     weights = sigmoid(score) if memory.addressing == "sigmoid" else np.exp(score) / np.exp(score).sum(1, keepdims=True)
     m = np.stack([sum(w * slot for w, slot in zip(row, part["slots"], strict=True)) for row in weights])
-    if memory.composition == "additive":
-        return weights, m, np.maximum(g + m, 0)
+    if memory.composition != "ladder":
+        return weights, m, np.maximum(g + m, 0) if memory.composition == "additive" else g + m
     (a1, a2, a3, a4), (c1, c2, c3, c4) = part["linear"], part["gate"]
     out = a1 + a2 * m + a3 * g + a4 * g * m + part["gain"] * sigmoid(c1 + c2 * m + c3 * g + c4 * g * m)
     return weights, m, np.maximum(out, 0)
@@ -105,7 +105,7 @@ def test_softmax_weights_are_a_distribution_and_sigmoid_weights_are_each_their_o
     assert torch.equal(after[:, 1:], before[:, 1:]) and (after[:, 0] > before[:, 0]).all()
 
 
-@pytest.mark.parametrize("compose", ["ladder", "additive"])
+@pytest.mark.parametrize("compose", ["ladder", "additive", "sum"])
 @pytest.mark.parametrize(("fill", "value"), [("ones", 1.0), ("zeros", 0.0)])
 def test_without_a_memory_a_constant_answers(compose: str, fill: str, value: float) -> None:
     memory, g = scrambled(compose=compose), queries(3, 5)
@@ -130,7 +130,7 @@ def test_reading_changes_nothing() -> None:
         ({"num_slots": 0}, "num_slots 0"),
         ({"query_dim": 0}, "query_dim 0"),
         ({"addressing": "hard"}, "addressing is 'hard'"),
-        ({"compose": "sum"}, "compose is 'sum'"),
+        ({"compose": "product"}, "compose is 'product'"),
         ({"slot_std": -1.0}, "slot_std is -1"),
     ],
 )

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from memogen.models import AttentionConfig, MemVAE, MemVAEConfig
+from memogen.models import AttentionConfig, GaussianConfig, MemVAE, MemVAEConfig
 from memogen.types import ImageData
 
 SMALL = MemVAEConfig(image_shape=(1, 4, 3), hidden=(6, 5), latent_dim=3, memory=AttentionConfig((4, 2)))
@@ -17,7 +17,9 @@ VARIANTS = {
     "mem_vae": SMALL,
     "vae": PLAIN,
     "vis_mem_vae": replace(SMALL, memory=AttentionConfig((4, 2), addressing="softmax", compose="additive")),
+    "vis_mem_vae_as_printed": replace(SMALL, memory=AttentionConfig((4, 2), addressing="softmax", compose="sum")),
     "gaussian": replace(SMALL, output="gaussian"),
+    "bounded_gaussian": replace(SMALL, output="gaussian", gaussian=GaussianConfig(mean="sigmoid", least_log_variance=-4.0)),
     "conditional": replace(SMALL, num_classes=3),
     "conv": replace(SMALL, network="conv", image_shape=(2, 9, 8)),
     "conv_gaussian": replace(SMALL, network="conv", output="gaussian", hidden=(6,), memory=AttentionConfig((4,))),

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from memogen import configs
 from memogen.evaluation.ais import Annealing, anneal
 from memogen.evaluation.imputation import Reconstructs
 from memogen.evaluation.likelihood import log_likelihood
-from memogen.models import AttentionConfig, MemVAEConfig
+from memogen.models import AttentionConfig, GaussianConfig, MemVAEConfig
 from memogen.models.mem_vae.pixels import binarised
 from memogen.types import GenerativeModel, ImageData, InputError, Latents, LikelihoodModel, to_range
 from tests.models.mem_vae import PLAIN, SMALL, VARIANTS, built, exact, images, labels, linear_gaussian, scored
@@ -156,6 +157,33 @@ def test_the_weights_of_a_conditional_model_without_labels_are_those_of_the_marg
     found = model.log_weights(image, num_samples=num, seed=9).double()
     mean, error = found.exp().mean(0), found.exp().std(0) / num**0.5
     assert ((mean - marginal.exp()).abs() < 5 * error).all()
+
+
+# --- real pixels ---
+
+
+def test_means_and_variances_of_real_pixels_are_bounded_as_asked() -> None:
+    """mean = raw or sigmoid(raw); log variance = raw or c + log(1 + exp(raw - c)), in the density as in the picture."""
+    raw, x = 9 * torch.randn(2 * 4, 24, generator=torch.Generator().manual_seed(0)), torch.rand(4, 1, 4, 3)
+    mean, log_variance = raw.chunk(2, dim=1)
+    free, bounded = built(VARIANTS["gaussian"]), built(VARIANTS["bounded_gaussian"])
+    expected = {free: (mean, log_variance), bounded: (1 / (1 + (-mean).exp()), -4 + (1 + (log_variance + 4).exp()).log())}
+    for model, (mu, lv) in expected.items():
+        found = torch.distributions.Normal(mu.view(2, 4, 12), (lv / 2).exp().view(2, 4, 12)).log_prob(x.flatten(1)).sum(-1)
+        torch.testing.assert_close(model.log_prob(x, raw, 2), found, rtol=1e-4, atol=1e-3)
+        torch.testing.assert_close(model.mean(raw).flatten(1), mu)
+    assert float(bounded.normal(raw)[1].min()) >= -4 > float(log_variance.min())
+    raw.requires_grad_()
+    bounded.normal(raw)[1][log_variance < -10].sum().backward()
+    assert raw.grad is not None and (raw.grad[:, 12:][log_variance < -10] > 0).all(), "a pixel at the bound can still rise"
+
+
+def test_what_has_been_measured_keeps_its_name_beside_later_options() -> None:
+    """The bounds of real pixels came later than the first results: at their defaults they are counted neither in a row nor asked of a saved model."""
+    plain = configs.to_dict(SMALL)
+    assert configs.identity(SMALL) == {name: value for name, value in plain.items() if name != "gaussian"}
+    assert configs.from_dict(MemVAEConfig, configs.identity(SMALL)) == SMALL
+    assert "gaussian" in configs.identity(VARIANTS["bounded_gaussian"])
 
 
 # --- statistics ---
@@ -326,3 +354,5 @@ def test_impossible_configurations_are_refused(options: dict[str, object], compl
         replace(SMALL, **options)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="num_slots 0"):
         AttentionConfig((4, 0))
+    with pytest.raises(ValueError, match=r"gaussian\.least_log_variance is nan"):
+        GaussianConfig(least_log_variance=math.nan)

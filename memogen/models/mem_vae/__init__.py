@@ -3,8 +3,8 @@
 Li, Zhu and Zhang, "Learning to Generate with Memory", ICML 2016.
 """
 
-from .config import AttentionConfig, MemVAEConfig
+from .config import AttentionConfig, GaussianConfig, MemVAEConfig
 from .model import MemVAE
 from .objective import ADAM, MemVAEObjective
 
-__all__ = ["ADAM", "AttentionConfig", "MemVAE", "MemVAEConfig", "MemVAEObjective"]
+__all__ = ["ADAM", "AttentionConfig", "GaussianConfig", "MemVAE", "MemVAEConfig", "MemVAEObjective"]

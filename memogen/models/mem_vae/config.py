@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from ...configs import added
 from ...memory.attention import Addressing, Composition, check_attention
 
 if TYPE_CHECKING:
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 class AttentionConfig:
     """The memory of each hidden layer of the decoder. ``slots`` counts them from the layer next to the data up; () is a plain VAE.
 
-    VIS-MEM-VAE (appendix D) is ``addressing`` "softmax" with ``compose`` "additive".
+    VIS-MEM-VAE (appendix D) is ``addressing`` "softmax" with ``compose`` "additive", or "sum" as printed.
     """
 
     slots: tuple[int, ...] = (70, 30)
@@ -29,13 +31,31 @@ class AttentionConfig:
 
 
 @dataclass(frozen=True)
+class GaussianConfig:
+    """What the decoder makes of its raw output where pixels are real. The defaults are those of the authors' code.
+
+    ``mean`` "linear" is the raw number, "sigmoid" brings it into (0, 1), where pixels lie. ``least_log_variance``: with a number c the log variance
+    is c + softplus(raw - c), above c whatever the decoder says, so that a pixel that hardly varies makes no spike; None leaves it free.
+    """
+
+    mean: Literal["linear", "sigmoid"] = "linear"
+    least_log_variance: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.mean not in ("linear", "sigmoid"):
+            raise ValueError(f"gaussian.mean is {self.mean!r}; it must be 'linear' or 'sigmoid'")
+        if self.least_log_variance is not None and not math.isfinite(self.least_log_variance):
+            raise ValueError(f"gaussian.least_log_variance is {self.least_log_variance}; it must be finite, or null for none")
+
+
+@dataclass(frozen=True)
 class MemVAEConfig:
     """A VAE whose decoder reads a memory in every hidden layer; the default is the paper's MEM-VAE for MNIST, 1,550,084 parameters.
 
     ``hidden``: widths of the layers of both networks, from the data up. ``output`` "bernoulli" is for pixels that are black or white, "gaussian"
-    (mean and variance by the decoder) for real ones. ``network`` "conv" puts convolutions between the image and the layers. ``num_classes`` above
-    0 conditions both networks on labels. ``pixel_levels``: a byte v stands for v / 256 as in the files that most published likelihoods used, or
-    for v / 255, which makes the likelihoods of MNIST about a nat larger; data whose bytes are 0 and 255 only need 255.
+    (mean and variance by the decoder, as ``gaussian`` says) for real ones. ``network`` "conv" puts convolutions between the image and the layers.
+    ``num_classes`` above 0 conditions both networks on labels. ``pixel_levels``: a byte v stands for v / 256 as in the files that most published
+    likelihoods used, or for v / 255, which makes the likelihoods of MNIST about a nat larger; data whose bytes are 0 and 255 only need 255.
     """
 
     image_shape: tuple[int, int, int] = (1, 28, 28)
@@ -46,6 +66,7 @@ class MemVAEConfig:
     network: Literal["mlp", "conv"] = "mlp"
     num_classes: int = 0
     pixel_levels: Literal[256, 255] = 256
+    gaussian: GaussianConfig = added(GaussianConfig(), before=GaussianConfig())
 
     def __post_init__(self) -> None:
         if len(self.image_shape) != 3 or min(self.image_shape) < 1:

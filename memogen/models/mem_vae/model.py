@@ -161,8 +161,17 @@ class MemVAE(nn.Module):
         flat, raw = x.flatten(1), raw.unflatten(0, (num_samples, -1))
         if self.config.output == "bernoulli":
             return bernoulli_log_prob(raw, flat)
-        mean, log_variance = raw.chunk(2, dim=-1)
-        return normal_log_prob(mean, log_variance, flat)
+        return normal_log_prob(*self.normal(raw), flat)
+
+    def normal(self, raw: Float[Tensor, "*b p2"]) -> tuple[Float[Tensor, "*b p"], Float[Tensor, "*b p"]]:
+        """Mean and log variance of every pixel from the decoder's raw output, where pixels are real; in float32 at least."""
+        mean, log_variance = widen(raw).chunk(2, dim=-1)
+        options = self.config.gaussian
+        if options.mean == "sigmoid":
+            mean = torch.sigmoid(mean)
+        if (least := options.least_log_variance) is not None:
+            log_variance = least + F.softplus(log_variance - least)
+        return mean, log_variance
 
     def draws(self, index: Int[Tensor, " b"], num: int, *, seed: int, stream: int, first: int = 0) -> Float[Tensor, "s b z"]:
         """eps ~ N(0, I) of the samples ``first`` .. ``first + num - 1`` of each image."""
@@ -218,7 +227,7 @@ class MemVAE(nn.Module):
 
     def mean(self, raw: Float[Tensor, "b p"]) -> Float[Tensor, "b c h w"]:
         """The means of p(x | z) from the decoder's raw output."""
-        means = torch.sigmoid(widen(raw)) if self.config.output == "bernoulli" else widen(raw).chunk(2, dim=1)[0]
+        means = torch.sigmoid(widen(raw)) if self.config.output == "bernoulli" else self.normal(raw)[0]
         return means.unflatten(1, self.config.image_shape)
 
     def condition(self, label: Int[Tensor, " b"] | None) -> Float[Tensor, "b classes"] | None:

@@ -102,7 +102,7 @@ class _Step:
         bound = importance_bound(likelihood - divergence)
         terms = {"bound": bound, "reconstruction": likelihood.mean(), "divergence": divergence.mean()}
         if model.config.output == "gaussian":
-            terms["least_log_variance"] = decoded.raw.chunk(2, dim=1)[1].min()
+            terms["least_log_variance"] = model.normal(decoded.raw)[1].min()
         total = -bound
         if regularised:
             if objective.latents == "independent":
