@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
@@ -101,15 +103,15 @@ def test_losses_are_equations_7_and_8() -> None:
     config = replace(TINY, norm="none", memory=replace(TINY.memory, reading=ReadPolicy(lookup="joint", clip=1e-3, prior="joint")))
     model, objective = built(config).train(), MemoryGANObjective(adversarial="saturating", information=0.3)
     critic, generator = objective.phases(model)
-    given = batch()
-    latents = model.latents_at(given.index, seed=given.seed, stream=0)
+    one = batch()
+    latents = model.latents_at(one.index, seed=one.seed, stream=0)
     fake = model.generator(torch.cat([latents.key, latents.noise], 1))
-    query = [F.normalize(model.critic(image)) for image in (to_range(given.image, model.image_range), fake)]
+    query = [F.normalize(model.critic(image)) for image in (to_range(one.image, model.image_range), fake)]
     d_real, d_fake = (model.memory(q).value.clamp(1e-3, 1 - 1e-3) for q in query)
     information = -(query[1] * latents.key).sum(1).mean()
     expected = -torch.log(d_real).mean() - torch.log(1 - d_fake).mean() + 0.3 * information
-    torch.testing.assert_close(critic.loss(given).total, expected)
-    torch.testing.assert_close(generator.loss(given).total, torch.log(1 - d_fake).mean() + 0.3 * information)
+    torch.testing.assert_close(critic.loss(one).total, expected)
+    torch.testing.assert_close(generator.loss(one).total, torch.log(1 - d_fake).mean() + 0.3 * information)
 
 
 @pytest.mark.parametrize("kind", ["saturating", "non_saturating", "reverse_kl", "updown"])
@@ -207,21 +209,40 @@ def test_projection_adds_the_match_of_image_and_slot() -> None:
     """A fake is matched with the slot it was drawn from, a real image with the real slot that a search over all slots finds most probable."""
     model = built(replace(VARIANTS["projected"], norm="none")).train()
     critic, generator = MemoryGANObjective(information=0.0).phases(model)
-    given, memory = batch(), model.memory
-    latents = model.latents_at(given.index, seed=given.seed, stream=0)
-    feature = [model.critic(image) for image in (to_range(given.image, model.image_range), model.generate(latents))]
+    one, memory = batch(), model.memory
+    latents = model.latents_at(one.index, seed=one.seed, stream=0)
+    feature = [model.critic(image) for image in (to_range(one.image, model.image_range), model.generate(latents))]
     posterior = memory.posterior(feature[0][:, :16]) * memory.values
     keys = memory.keys[posterior.argmax(1)], latents.key
     real, fake = (memory(f[:, :16]).logit + (f[:, 16:] * key).sum(1) for f, key in zip(feature, keys, strict=True))
-    torch.testing.assert_close(critic.loss(given).total, F.softplus(-real).mean() + F.softplus(fake).mean())
-    torch.testing.assert_close(generator.loss(given).total, F.softplus(-fake).mean())
-    torch.testing.assert_close(model.score(given.image), real)
+    torch.testing.assert_close(critic.loss(one).total, F.softplus(-real).mean() + F.softplus(fake).mean())
+    torch.testing.assert_close(generator.loss(one).total, F.softplus(-fake).mean())
+    torch.testing.assert_close(model.score(one.image), real)
+
+
+@settings(deadline=None, max_examples=20)
+@given(limit=st.floats(0.1, 20), scale=st.floats(1e-3, 1e3), seed=st.integers(0, 99))
+def test_a_limited_match_is_a_cosine(limit: float, scale: float, seed: int) -> None:
+    """It knows the direction of phi alone, and no image exceeds the limit."""
+    model = replace(VARIANTS["projected"], match_limit=limit).build()
+    random = torch.Generator().manual_seed(seed)
+    feature, key = torch.randn(8, 32, generator=random), F.normalize(torch.randn(8, 16, generator=random))
+    match = model.match(feature, key)
+    torch.testing.assert_close(match, limit * F.cosine_similarity(feature[:, 16:], key))
+    torch.testing.assert_close(model.match(scale * feature, key), match, rtol=1e-4, atol=1e-4)
+    own = torch.cat([feature[:, :16], key], 1)
+    torch.testing.assert_close(model.match(own, key), torch.full((8,), limit))
 
 
 def test_projection_needs_a_slot_on_both_sides() -> None:
     for config in (VARIANTS["no_mcgn"], VARIANTS["no_memory"]):
         with pytest.raises(ValueError, match="projection is on"):
             replace(config, projection=True)
+    for limit in (-1.0, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match="match_limit"):
+            replace(VARIANTS["projected"], match_limit=limit)
+    with pytest.raises(ValueError, match="match_limit"):
+        replace(TINY, match_limit=4.0)
     with pytest.raises(ValueError, match="encoder_decay"):
         replace(TINY, encoder_decay=1.0)
 

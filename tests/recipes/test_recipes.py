@@ -52,6 +52,7 @@ def test_variants_are_the_rows_of_table_2() -> None:
     assert rows["no_mcgn"].model == replace(full, conditional=False, projection=False, noise=replace(full.noise, dim=32))
     assert rows["no_projection"].model == replace(full, projection=False)
     assert rows["as_printed"].model == replace(full, projection=False, encoder_decay=0.0, noise=replace(full.noise, dim=2))
+    assert RECIPES["memory_gan/cifar10"](variant="no_memory").model.norm == RECIPES["memory_gan/cifar10"]().model.norm, "the same networks"
     printed = {variant: row.claims[0].value for variant, row in rows.items() if row.claims}
     assert printed == {"memory_gan": 6.39, "no_em": 6.05, "no_mcgn": 6.02, "no_memory": 5.82}
 
@@ -67,6 +68,7 @@ def test_table_3() -> None:
     assert settings("affine_mnist") == ((1, 40, 40), 2, 256, 4096, 128, 0.01)
     assert settings("fashion_mnist") == ((1, 28, 28), 2, 256, 4096, 128, 0.01)
     assert settings("cifar10") == ((3, 32, 32), 16, 512, 16384, 256, 2e-6)
+    assert RECIPES["memory_gan/cifar10"](variant="as_printed").model.norm == "layer"
     assert settings("chairs") == settings("celeba") == ((3, 64, 64), 16, 512, 16384, 256, 2e-6)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Literal
@@ -74,7 +75,8 @@ class MemoryGANConfig:
     ``network``: "dcgan", "dcgan_pointwise" (the affine-MNIST stack) or "resnet"; ``width``: channels of its narrowest layer.
     ``encoder_decay`` d in [0, 1): keys are written by an average of the critic, d average + (1 - d) critic a step; 0: by the critic itself.
     ``projection``: D also judges how an image fits a slot, by a second output phi(x) of the critic: phi(x) . K_c is added to its logit
-    (after Miyato and Koyama 2018, "cGANs with projection discriminator", Eq. 3, with a slot for the class).
+    (after Miyato and Koyama 2018, "cGANs with projection discriminator", Eq. 3, with a slot for the class); with a ``match_limit`` s above 0,
+    s cos(phi(x), K_c), which no image can drive beyond s.
     """
 
     image_shape: tuple[int, int, int] = (1, 28, 28)
@@ -87,6 +89,7 @@ class MemoryGANConfig:
     image_range: tuple[float, float] = (0.0, 1.0)
     encoder_decay: float = added(0.0, before=0.0)
     projection: bool = added(False, before=False)
+    match_limit: float = added(0.0, before=0.0)
 
     def __post_init__(self) -> None:
         if self.network not in ("dcgan", "dcgan_pointwise", "resnet"):
@@ -99,6 +102,8 @@ class MemoryGANConfig:
             raise ValueError(f"encoder_decay is {self.encoder_decay}; it must lie in [0, 1)")
         if self.projection and not (self.memory and self.conditional):
             raise ValueError("projection is on; it needs a memory and a generator conditioned on it")
+        if not 0 <= self.match_limit < math.inf or (self.match_limit and not self.projection):
+            raise ValueError(f"match_limit is {self.match_limit}; it must be finite, not negative, and 0 without a projection")
 
     @property
     def code_dim(self) -> int:
@@ -169,8 +174,10 @@ class MemoryGAN(nn.Module):
         return feature[:, : self.memory.key_dim] if self.memory else feature
 
     def match(self, feature: Float[Tensor, "b out"], key: Float[Tensor, "b d"]) -> Float[Tensor, " b"]:
-        """phi(x) . K: how an image fits a slot."""
-        return torch.linalg.vecdot(feature[:, key.shape[1] :], key.to(feature))
+        """phi(x) . K, or its limited form: how an image fits a slot."""
+        phi = feature[:, key.shape[1] :]
+        phi = self.config.match_limit * unit(phi) if self.config.match_limit else phi
+        return torch.linalg.vecdot(phi, key.to(feature))
 
     def own_key(self, read: MemoryRead) -> Float[Tensor, "b d"]:
         """The key of each query's most probable real slot."""
