@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +128,38 @@ def test_two_variants_are_compared_on_their_images(here: Path, capsys: pytest.Ca
         assert code == 2 and told in err
 
 
+def test_images_without_labels_are_one_class(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "flat").mkdir(exist_ok=True)
+    for number in range(3):
+        Image.fromarray(np.full((8, 8), 80 * number, np.uint8)).save(here / "flat" / f"{number}.png")
+    code, out, err = run("memory usage m --data flat --out map.png", capsys)
+    rows = [line.split() for line in out.splitlines() if line.startswith("all")]
+    assert code == 0 and [len(row) for row in rows] == [7, 7], err
+    assert run("memory slots m --data flat --out x.png", capsys)[0] == 0
+    assert Image.open(here / "x.png").width < 80, "one column"
+    assert run("memory graph m --data flat --out y.png", capsys)[0] == 2 and not (here / "y.png").exists()
+
+
+def test_a_conditional_model_takes_labels_from_the_data_or_the_command(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(0)
+    model = replace(SMALL, num_classes=10).build()
+    model.calibrate(load("digits", split="test", progress=False, cache=here / "cache"))
+    save_pretrained(model, here / "told")
+    for words in ("impute told digits", "impute told picture.png --label 3"):
+        assert run(f"{words} --mask half --steps 2 --num 4 --out x.png", capsys)[0] == 0
+    assert run("memory query told picture.png --label 3", capsys)[0] == 0
+    assert run("memory usage told --data digits", capsys)[0] == 0
+    for words, told in (
+        ("impute told picture.png --mask half --out no.png", "give labelled images, or a label"),
+        ("impute told digits --label 10 --mask half --out no.png", "knows labels 0 to 9"),
+        ("impute m digits --label 1 --mask half --out no.png", "trained without labels"),
+        ("memory query told picture.png", "give a label"),
+        ("evaluate told --data digits --metrics svm --out no.png", "conditional on labels"),
+    ):
+        code, _, err = run(words, capsys)
+        assert code == 2 and told in err and not (here / "no.png").exists()
+
+
 def test_completed_images_keep_what_was_there(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("impute m digits --mask half --steps 2 --num 5 --out done", capsys)[0] == 0
     digits = load("digits", split="test", progress=False, cache=here / "cache").image[:5, 0]
@@ -152,6 +185,21 @@ def test_vectors_train_sample_score_and_are_completed(here: Path, capsys: pytest
     assert code == 0, err
     given, done = np.load(here / "vectors.npz")["x_test"], np.load(here / "done_vectors.npz")["x"]
     assert done.shape == given.shape and 0.3 < (done == given).mean() < 0.7, "what was there is there to the last bit"
+    assert Image.open(here / "v.png").size == (2 * 56 + 2, 56), "vectors of 64 are drawn in rows of 8"
+    code, _, err = run("impute v picture.png --mask half --out no.png", capsys)
+    assert code == 2 and "vectors of 64 numbers" in err
+    code, out, err = run("impute m vectors.npz --mask half --out no.png", capsys)
+    assert code == 2 and "(1, 1, 64) where the model has (1, 8, 8)" in err
+
+
+def test_real_pictures_are_completed_in_their_own_precision(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Vectors that a size makes pictures of are given back as numbers, not as bytes."""
+    short = "--training.steps 2 --training.batch_size 8 --model.hidden [6,5] --model.latent_dim 2 --scoring.likelihood_every 0"
+    assert run(f"train mem_vae/folder --data vectors.npz --data.options.size [8,8] --model.output gaussian --out vp {short}", capsys)[0] == 0
+    assert run("impute vp vectors.npz --mask half --steps 1 --out vp.npz", capsys)[0] == 0
+    given, done = np.load(here / "vectors.npz")["x_test"].reshape(-1, 1, 8, 8), np.load(here / "vp.npz")["x"]
+    assert done.dtype == np.float32
+    np.testing.assert_array_equal(done[..., 4:], given[..., 4:])
 
 
 @pytest.mark.parametrize(

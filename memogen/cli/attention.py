@@ -33,14 +33,22 @@ def need_attentive(name: str) -> ShowsSlots:
     return opened
 
 
-def preferences_of(model: ShowsSlots, choice: DataChoice) -> Preferences:
-    """Which slots the classes of the test images ask for."""
+def preferences_of(model: ShowsSlots, choice: DataChoice, *, by_class: bool = False) -> Preferences:
+    """Which slots the classes of the test images ask for; of images without labels, unless it has to be ``by_class``, all of them together."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    from memogen.evaluation.labels import num_labels
     from memogen.evaluation.preferences import slot_preferences
     from memogen.evaluation.progress import Bar
     from memogen.evaluation.work import Work
 
+    data = choice.load()
+    if data.label is None and not by_class and not num_labels(model):
+        data = replace(data, label=np.zeros(len(data), np.int64), classes=("all",))
     with Bar() as bar:
-        return slot_preferences(model, choice.load(), work=Work(bar=bar))
+        return slot_preferences(model, data, work=Work(bar=bar))
 
 
 def print_preferences(model: ShowsSlots, choice: DataChoice, *, top: int, out: Path | None) -> None:
@@ -75,16 +83,18 @@ def _named(found: Preferences, layer: int, top: int) -> list[tuple[str, list[tup
 
 def _maps(found: Preferences) -> Any:
     """The maps of all layers under one another, the one next to the data last, as the paper has them."""
-    from PIL import Image
+    from memogen.report import attention, grid
+    from memogen.report.theme import LIGHT
 
-    from memogen.report import attention
-
-    maps = [attention.preference_map(found.layer(layer), found.classes) for layer in reversed(range(len(found.by_layer)))]
-    whole = Image.new("RGB", (max(each.width for each in maps), sum(each.height + 12 for each in maps) - 12), (255, 255, 255))
-    top = 0
-    for each in maps:
-        whole.paste(each, (0, top))
-        top += each.height + 12
+    layers = list(reversed(range(len(found.by_layer))))
+    maps = [attention.preference_map(found.layer(layer), found.classes) for layer in layers]
+    heads = [f"layer {layer}, {found.layer(layer).shape[1]} slots" for layer in layers]
+    wide = max(*(each.width for each in maps), *(grid.text_width(words) for words in heads))
+    whole, top = grid.blank(wide, sum(each.height + 2 * grid.CAPTION for each in maps) - grid.CAPTION, LIGHT), 0
+    for words, each in zip(heads, maps, strict=True):
+        grid.text(whole, (0, top), words, LIGHT.ink)
+        whole.paste(each, (0, top + grid.CAPTION))
+        top += each.height + 2 * grid.CAPTION
     return whole
 
 
@@ -97,9 +107,12 @@ def draw_slots(model: ShowsSlots, slots: list[int] | None, choice: DataChoice | 
     write_picture(attention.slot_sheet(model, preferences_of(model, choice), layer=layer, num=num, stretched=stretched), out)
 
 
-def print_addresses(model: Any, image: Path, num: int) -> None:
-    """The slots that a picture asks for, layer by layer, the most wanted first."""
-    weights = model.addresses(read_picture(image, model.config.image_shape)[None], seed=0, start=0)
+def print_addresses(model: Any, image: Path, num: int, label: int | None) -> None:
+    """The slots that a picture asks for, layer by layer, the most wanted first; ``label`` is its class, for a model that is told it."""
+    import torch
+
+    told = {} if label is None else {"label": torch.tensor([label])}
+    weights = model.addresses(read_picture(image, model.config.image_shape)[None], seed=0, start=0, **told)
     for layer, weight in enumerate(weights):
         best = weight[0].topk(min(num, weight.shape[1]))
         print(f"{'' if layer == 0 else chr(10)}layer {layer}{' (next to the data)' if layer == 0 else ''}\n  slot  weight   share")
@@ -114,7 +127,7 @@ def draw_graph(model: ShowsSlots, choice: DataChoice, of: str, out: Path) -> Non
     from memogen.evaluation.preferences import class_correlation, strongest
     from memogen.report import attention
 
-    found = preferences_of(model, choice)
+    found = preferences_of(model, choice, by_class=True)
     correlation = class_correlation(found.pixels if of == "pixels" else found.layer(int(of)))
     write_picture(attention.class_graph(correlation, found.classes), out)
     for one, other, value in strongest(correlation):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
@@ -121,6 +122,22 @@ def choose_data(name: str | None, *, model: str, folder: Path | None = None) -> 
     return DataChoice(name, folder, own.options)
 
 
+def class_number(label: str | None, names: Sequence[str]) -> int | None:
+    """The number of a class that was given by its name, one of ``names`` in their order, or by its number."""
+    if label is None or label in names:
+        return None if label is None else names.index(label)
+    if not label.lstrip("-").isdecimal():
+        raise UsageError(f"--label {label}: neither a class's number nor {'one of ' + ', '.join(names) if names else 'a name that is known'}")
+    return int(label)
+
+
+def class_names(model: object) -> tuple[str, ...]:
+    """What a model calls its classes; nothing where it knows none."""
+    from memogen.models import ReplayGAN
+
+    return model.config.classes if isinstance(model, ReplayGAN) else ()
+
+
 def read_picture(path: Path, image_shape: tuple[int, int, int]) -> torch.Tensor:
     """A picture file as uint8 (c, h, w) in the shape that a model reads."""
     import torch
@@ -129,6 +146,8 @@ def read_picture(path: Path, image_shape: tuple[int, int, int]) -> torch.Tensor:
     from memogen.data.options import DataOptions
 
     channels, height, width = image_shape
+    if height == 1:
+        raise UsageError(f"{path}: this model reads vectors of {width} numbers; name an .npz file of vectors")
     try:
         with path.open("rb") as file:
             picture, _ = decode(file)
@@ -167,7 +186,7 @@ def write_folder(images: torch.Tensor, out: Path) -> None:
     origin.add_text("Software", SOFTWARE)
     for name, image in zip(names, images, strict=True):
         as_picture(image).save(out / name, pnginfo=origin)
-    print(f"{out}: {len(images)} images")
+    print(f"{out}: {len(images)} image{'s' * (len(images) > 1)}")
 
 
 def holds_samples(name: str) -> bool:

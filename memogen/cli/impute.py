@@ -32,6 +32,7 @@ def impute(
     num: Annotated[int | None, "number of images; without it 16 in a picture, and all otherwise", 1] = None,
     steps: Annotated[int, "number of times that the model fills the missing pixels in anew", 1] = 100,
     seed: Annotated[int, "seed of the noise that stands in the missing pixels first, and of random masks"] = 0,
+    label: Annotated[int | None, "the class of all these images, for a model that is told it; without it the data's own labels", 0] = None,
     by_batch: Annotated[bool, "normalise by these images in place of the training data, as the authors' code does"] = False,
     out: Annotated[Path, "a picture of the way there, a folder for one PNG of each completed image, or an .npz file"] = Path("imputed.png"),
 ) -> None:
@@ -44,13 +45,18 @@ def impute(
         raise UsageError(f"--out {out}: cannot write a file of this kind; end it with {', '.join(PICTURES)} or .npz, or name a folder")
     opened = open_model(model)
     from memogen.evaluation.imputation import Reconstructs, Refinement
+    from memogen.evaluation.labels import num_labels
     from memogen.types import to_uint8
 
     if not isinstance(opened, Reconstructs):
         raise UsageError(f"{model}: a {type(opened).__name__} reconstructs no images, so it cannot complete any; name a MEM-VAE")
-    data = _first(_images(opened, model, images, folder, split), num or (IN_PICTURE if picture else None))
+    if label is not None and not num_labels(opened):
+        raise UsageError(f"--label {label}: {model} was trained without labels; leave it out")
+    data = _first(_images(opened, model, images, folder, split), num or (IN_PICTURE if picture else None), label)
     found = _completed(opened, data, mask, Refinement(steps, seed, by_batch))
-    print(f"{len(data):,} images, {float(found.missing.float().mean()):.1%} of the pixels missing; mean squared error over these:")
+    print(
+        f"{len(data):,} image{'s' * (len(data) > 1)}, {float(found.missing.float().mean()):.1%} of the pixels missing; mean squared error over these:"
+    )
     print("\n".join(f"{'noise' if step == 0 else f'step {step}':>9}  {error:.4f}" for step, error in found.errors))
     if picture:
         from memogen.report.attention import imputation_sheet
@@ -76,24 +82,30 @@ def _images(opened: Any, model: str, images: str, folder: Path | None, split: st
     if path.is_file() and path.suffix.lower() not in (".zip", ".npz"):
         from memogen.types import ImageData
 
-        return ImageData(read_picture(path, opened.config.image_shape).numpy()[None], name=path.stem)
+        return ImageData(read_picture(path, opened.config.image_shape).numpy()[None], name=path.name)
     return choose_data(images, model=model, folder=folder).load(split)
 
 
-def _first(data: ImageData, num: int | None) -> ImageData:
+def _first(data: ImageData, num: int | None, label: int | None) -> ImageData:
+    """The first ``num`` images, under their own labels or all under ``label``."""
     from dataclasses import replace
 
-    return data if num is None or num >= len(data) else replace(data, image=data.image[:num], label=None)
+    import numpy as np
+
+    own = np.full(len(data), label) if label is not None else data.label
+    return replace(data, image=data.image[:num], label=None if own is None else own[:num])
 
 
 def _write_npz(image: Tensor, image_range: tuple[float, float], data: ImageData, out: Path) -> None:
-    """Pictures as bytes (n, c, h, w); vectors as numbers in [0, 1], (n, d)."""
+    """Vectors as numbers in [0, 1], (n, d); pictures as bytes, or numbers in [0, 1] where they were given so, (n, c, h, w)."""
     import numpy as np
 
     from memogen.types import to_uint8
 
     vectors = data.image_shape[:2] == (1, 1)
-    plain = image.clamp(0, 1).numpy()[:, 0, 0] if vectors else to_uint8(image, image_range).numpy()
+    whole = data.image.dtype == np.uint8 and not vectors
+    plain = to_uint8(image, image_range).numpy() if whole else image.clamp(0, 1).numpy()
+    plain = plain[:, 0, 0] if vectors else plain
     out.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(out, x=plain)
-    print(f"{out}: {len(plain)} {'vectors' if vectors else 'images'}")
+    print(f"{out}: {len(plain)} {'vector' if vectors else 'image'}{'s' * (len(plain) > 1)}")

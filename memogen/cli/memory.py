@@ -15,7 +15,7 @@ from memogen.cli.files import check_picture, choose_data, open_memory_gan, read_
 from memogen.cli.options import UsageError
 from memogen.cli.pictures import Model
 
-OF_DATA = "labelled images: a data set's name, or a folder; without it the run's own"
+OF_DATA = "images, best with labels: a data set's name, or a folder; without it the run's own"
 Picture = Annotated[Path, "a picture file; it is brought to the model's size and colours"]
 
 
@@ -29,7 +29,7 @@ def usage(
 ) -> None:
     """Print how much of the memory is in use, and its heaviest slots, or those that each class wants most.
 
-    What a MEM-VAE uses is told by labelled images: each class's mean share of every slot.
+    What a MEM-VAE uses is told by images: each class's mean share of every slot, or that of all images where they have no labels.
     """
     if (attentive := open_attentive(model)) is not None:
         return print_preferences(attentive, choose_data(data, model=model, folder=folder), top=top or 3, out=out)
@@ -92,10 +92,16 @@ def posterior(
     write_picture(figures.posterior(opened, read_picture(image, opened.config.image_shape), num=num, seed=seed), out)
 
 
-def query(model: Model, image: Picture, *, num: Annotated[int, "number of slots to list", 1] = 10) -> None:
+def query(
+    model: Model,
+    image: Picture,
+    *,
+    num: Annotated[int, "number of slots to list", 1] = 10,
+    label: Annotated[int | None, "the picture's class, for a MEM-VAE that is told it", 0] = None,
+) -> None:
     """Print the memory slots that an image belongs to, and whether the memory takes it for real; of a MEM-VAE, the slots that it asks for."""
     if (attentive := open_attentive(model)) is not None:
-        return print_addresses(attentive, image, num)
+        return print_addresses(attentive, image, num, label)
     opened = open_memory_gan(model)
     from memogen.memory import inspect
     from memogen.report.drawing import memory_of

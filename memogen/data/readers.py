@@ -211,4 +211,5 @@ def _npz_keys(keys: list[str], split: str, path: Path) -> tuple[str, str | None]
     if image:
         return image, label
     wanted = "image (and label)" if split == "train" else f"x_{split} (and y_{split})"
-    raise InputError(f"npz: {path}: no images of split {split!r} among its arrays {', '.join(keys)}: name them {wanted}")
+    found = f" among its arrays {', '.join(keys)}" if keys else ", nor any other array"
+    raise InputError(f"npz: {path}: no images of split {split!r}{found}: name them {wanted}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,10 +12,11 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from memogen.evaluation.labels import labels_for, num_labels
 from memogen.evaluation.stream import device_of
 from memogen.evaluation.work import Work
 from memogen.noise import uniform
@@ -31,7 +33,7 @@ class Reconstructs(Protocol):
     """A model that encodes images, draws one latent for each and gives the mean of its decoder, all in its ``image_range``.
 
     The latent of row i is a function of (``seed``, ``step``, ``start`` + i). ``batch_statistics`` is given where it is True, to a model that
-    knows it: then these very images stand in for the statistics that it normalises by.
+    knows it: then these very images stand in for the statistics that it normalises by. ``label`` is given to a model that is conditional on it.
     """
 
     image_range: tuple[float, float]
@@ -62,6 +64,7 @@ class ImputationError:
     num_images: int
     refinement: Refinement
     image_range: tuple[float, float] = (0.0, 1.0)
+    labelled: bool = False
 
     @property
     def value(self) -> float:
@@ -75,7 +78,7 @@ class ImputationError:
         curve = {str(step): self.errors[step] for step in (0, 1, 10, last) if step <= last}
         asked = {"mask": self.mask, "steps": last, "num_samples": self.num_images, "missing_pixels": self.missing, "seed": self.refinement.seed}
         asked |= {"statistics": "batch" if self.refinement.by_batch else "training data", "batch": BATCH, "fill": "decoder mean", "start": "uniform"}
-        return {**asked, "image_range": self.image_range, "errors": curve}
+        return {**asked, **({"labels": "given"} if self.labelled else {}), "image_range": self.image_range, "errors": curve}
 
 
 def missing_pixels(mask: str, size: tuple[int, int], num: int, *, seed: int = 0, start: int = 0) -> Bool[Tensor, "b 1 h w"]:
@@ -97,7 +100,13 @@ def missing_pixels(mask: str, size: tuple[int, int], num: int, *, seed: int = 0,
 
 
 def refine(
-    model: Reconstructs, image: Float[Tensor, "b c h w"], missing: Bool[Tensor, "b 1 h w"], how: Refinement = Refinement(), *, start: int = 0
+    model: Reconstructs,
+    image: Float[Tensor, "b c h w"],
+    missing: Bool[Tensor, "b 1 h w"],
+    how: Refinement = Refinement(),
+    *,
+    start: int = 0,
+    label: Int[Tensor, " b"] | None = None,
 ) -> Iterator[Float[Tensor, "b c h w"]]:
     """The images with noise, uniform on [0, 1), in their missing pixels, then after each reconstruction put there; the others stay.
 
@@ -108,6 +117,8 @@ def refine(
     reconstruct: Callable[..., Tensor] = model.reconstruct
     if how.by_batch:
         reconstruct = partial(reconstruct, batch_statistics=True)
+    if label is not None:
+        reconstruct = partial(reconstruct, label=label)
     yield filled
     for step in range(how.steps):
         filled = torch.where(missing, reconstruct(filled, seed=how.seed, step=step, start=start), image)
@@ -136,16 +147,13 @@ class Completed:
 
 def complete(model: Reconstructs, data: ImageData, mask: str, how: Refinement = Refinement(), *, work: Work | None = None) -> Completed:
     """The images of ``data`` with what ``mask`` takes away filled in, on the CPU. Raises InputError where nothing is missing."""
-    device, kept = device_of(model), sorted({step for step in (0, 1, 10) if step < how.steps} | {how.steps})
-    parts: list[tuple[Tensor, ...]] = []
+    kept, parts = sorted({step for step in (0, 1, 10) if step < how.steps} | {how.steps}), list[tuple[Tensor, ...]]()
     for turn in (work or Work()).rounds(f"imputation, {mask}", len(data), BATCH):
-        image = shown(model, torch.from_numpy(np.array(data.image[turn.start : turn.start + turn.num]))).to(device)
-        missing = missing_pixels(mask, data.image_shape[1:], len(image), seed=how.seed, start=turn.start).to(device)
-        way = [filled.cpu() for step, filled in enumerate(refine(model, image, missing, how, start=turn.start)) if step in kept]
-        parts.append((image.cpu(), missing.cpu(), *way))
+        image, missing, way = _asked(model, data, slice(turn.start, turn.start + turn.num), mask, how)
+        parts.append((image.cpu(), missing.cpu(), *(filled.cpu() for step, filled in enumerate(way) if step in kept)))
     image, missing, *stages = (torch.cat(each) for each in zip(*parts, strict=True))
-    if not bool(missing.any()):
-        raise InputError(f"mask {mask!r}: no pixel is missing: choose {_FORMS}")
+    _check_missing(bool(missing.any()), mask)
+    _check_finite(bool(stages[-1].isfinite().all()))
     return Completed(image, missing, tuple(zip(kept, stages, strict=True)))
 
 
@@ -155,17 +163,37 @@ def imputation_error(model: Reconstructs, data: ImageData, mask: str, how: Refin
 
     :data:`BATCH` images are refined at a time.
     """
-    device, work, found = device_of(model), work or Work(), list[Tensor]()
+    work, found = work or Work(), list[Tensor]()
     for turn in work.rounds(f"imputation, {mask}", len(data), BATCH):
-        image = shown(model, torch.from_numpy(np.array(data.image[turn.start : turn.start + turn.num]))).to(device)
-        missing = missing_pixels(mask, data.image_shape[1:], len(image), seed=how.seed, start=turn.start).to(device)
+        image, missing, way = _asked(model, data, slice(turn.start, turn.start + turn.num), mask, how)
         where = missing.expand(image.shape)
-        errors = [((filled - image) * where).double().square().flatten(1).sum(1) for filled in refine(model, image, missing, how, start=turn.start)]
+        errors = [((filled - image) * where).double().square().flatten(1).sum(1) for filled in way]
         found.append(work.processes.gather(torch.stack([*errors, where.flatten(1).sum(1).double()], 1), turn).cpu())
     *squares, count = torch.cat(found).sum(0).tolist()
-    if not count:
+    _check_missing(bool(count), mask)
+    _check_finite(all(map(math.isfinite, squares)))
+    told = bool(num_labels(model))
+    return ImputationError(mask, tuple(square / count for square in squares), int(count), len(data), how, model.image_range, told)
+
+
+def _asked(
+    model: Reconstructs, data: ImageData, rows: slice, mask: str, how: Refinement
+) -> tuple[Float[Tensor, "b c h w"], Bool[Tensor, "b 1 h w"], Iterator[Float[Tensor, "b c h w"]]]:
+    """Those images of the data on the model's device, what they miss, and the stages of their refinement."""
+    device = device_of(model)
+    image = shown(model, torch.from_numpy(np.array(data.image[rows]))).to(device)
+    missing = missing_pixels(mask, data.image_shape[1:], len(image), seed=how.seed, start=rows.start).to(device)
+    return image, missing, refine(model, image, missing, how, start=rows.start, **labels_for(model, data, rows))
+
+
+def _check_missing(any_missing: bool, mask: str) -> None:
+    if not any_missing:
         raise InputError(f"mask {mask!r}: no pixel is missing: choose {_FORMS}")
-    return ImputationError(mask, tuple(square / count for square in squares), int(count), len(data), how, model.image_range)
+
+
+def _check_finite(finite: bool) -> None:
+    if not finite:
+        raise InputError("imputation: a reconstruction is nan or infinite: the model is broken, or has diverged in training")
 
 
 def shown(model: Reconstructs, image: Pixels) -> Float[Tensor, "b c h w"]:

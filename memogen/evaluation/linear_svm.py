@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from memogen.evaluation.labels import num_labels
 from memogen.evaluation.stream import device_of
 from memogen.evaluation.work import Work
 from memogen.types import ImageData, InputError, Pixels
@@ -55,8 +56,10 @@ def svm_accuracy(
 ) -> SvmAccuracy:
     """Train on the features of the training images as they are, not binarised, and test on those of the test images; ``penalty`` is C.
 
-    Features are brought to mean 0 and deviation 1 by the training images. Raises InputError where labels are missing.
+    Features are brought to mean 0 and deviation 1 by the training images. Raises InputError where labels are missing, and for a model that is told
+    them: its features hold what the machine is to find.
     """
+    check_features(model)
     for data in (train, test):
         if data.label is None:
             raise InputError(f"svm: {data.name}, {data.split}: has no labels to tell apart: choose a labelled data set")
@@ -79,6 +82,12 @@ def svm_accuracy(
             raise InputError(f"svm: did not converge with penalty {penalty:g}: give a smaller one") from error
     value, training = (float(machine.score(features, label)) for features, label in ((unknown, test.label), (known, train.label)))
     return SvmAccuracy(value, training, len(train), len(test), penalty)
+
+
+def check_features(model: HasFeatures) -> None:
+    """Refuses a model whose encoder is told the labels. Raises InputError."""
+    if num_labels(model):
+        raise InputError("svm: this model is conditional on labels, which are what the machine is to find: choose a model without, or leave svm out")
 
 
 @torch.no_grad()

@@ -17,8 +17,9 @@ from memogen import __version__
 from memogen.data.arrays import digest
 from memogen.evaluation.held_out import observable, part_of
 from memogen.evaluation.imputation import Reconstructs, Refinement, imputation_error, missing_pixels
+from memogen.evaluation.labels import labels_for
 from memogen.evaluation.likelihood import Likelihood, LikelihoodInterrupted, log_likelihood
-from memogen.evaluation.linear_svm import PENALTY, HasFeatures, svm_accuracy
+from memogen.evaluation.linear_svm import PENALTY, HasFeatures, check_features, svm_accuracy
 from memogen.evaluation.paired import KEY, PerImage
 from memogen.evaluation.preferences import AddressesSlots, slot_preferences
 from memogen.evaluation.processes import Processes
@@ -160,6 +161,7 @@ def _check_imputation(asked: _Asked) -> None:
         raise _unable(asked, "imputation", "reconstructs no images")
     for mask in asked.how.masks:
         missing_pixels(mask, asked.data.image_shape[1:], 1)
+    labels_for(asked.model, asked.data, slice(0, None))
 
 
 def _imputations(asked: _Asked) -> Found:
@@ -176,8 +178,11 @@ def _imputations(asked: _Asked) -> Found:
 def _check_machine(asked: _Asked) -> None:
     if not isinstance(asked.model, HasFeatures):
         raise _unable(asked, "svm", "has no features")
+    check_features(asked.model)
     if asked.train is None:
-        raise InputError("metric svm: a machine is trained on the training images: give them as train")
+        raise InputError(
+            "metric svm: a machine is trained on other images than it is tested on: choose data with a test part (in Python, give train)"
+        )
     for data in (asked.train, asked.data):
         _check_labels("svm", data)
 
@@ -192,7 +197,8 @@ def _check_slots(asked: _Asked) -> None:
     if not isinstance(asked.model, AddressesSlots):
         raise _unable(asked, "slots", "has no slots that images address")
     _check_labels("slots", asked.data)
-    asked.model.addresses(torch.from_numpy(np.array(asked.data.image[:1])), seed=0, start=0)
+    addresses: Callable[..., object] = asked.model.addresses
+    addresses(torch.from_numpy(np.array(asked.data.image[:1])), seed=0, start=0, **labels_for(asked.model, asked.data, slice(0, 1)))
 
 
 def _slots(asked: _Asked) -> Found:

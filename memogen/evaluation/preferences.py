@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -10,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from memogen.evaluation.labels import labels_for
 from memogen.evaluation.stream import device_of
 from memogen.evaluation.work import Work
 from memogen.types import ImageData, InputError, Pixels
@@ -21,7 +23,7 @@ BLOCK = 1000  # images at once
 class AddressesSlots(Protocol):
     """A model whose images address the slots of its memories: a weight for each slot, one tensor for each memory, from the data up.
 
-    Row i's latent is a function of (``seed``, ``start`` + i).
+    Row i's latent is a function of (``seed``, ``start`` + i). ``label`` is given to a model that is conditional on it.
     """
 
     def addresses(self, image: Pixels, *, seed: int, start: int) -> tuple[Float[Tensor, "b _"], ...]: ...
@@ -68,7 +70,8 @@ def slot_preferences(model: AddressesSlots, data: ImageData, *, seed: int = 0, w
         rows = slice(turn.start, turn.start + turn.num)
         image = torch.from_numpy(np.array(data.image[rows]))
         label = work.processes.gather(torch.from_numpy(np.array(data.label[rows])), turn)
-        parts = (*model.addresses(image.to(device), seed=seed, start=turn.start), image.flatten(1))
+        addresses: Callable[..., tuple[Tensor, ...]] = model.addresses
+        parts = (*addresses(image.to(device), seed=seed, start=turn.start, **labels_for(model, data, rows)), image.flatten(1))
         member = torch.nn.functional.one_hot(label.cpu(), len(classes)).double()
         found = [member.T @ _shares(work.processes.gather(part, turn)) for part in parts]
         sums = [total + more for total, more in zip(sums, found, strict=True)] if sums else found

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from memogen.evaluation.imputation import Completed
 from memogen.evaluation.preferences import AddressesSlots, Preferences
+from memogen.training.grid import folded
 from memogen.types import InputError, Latents, to_uint8
 
 from . import grid
@@ -122,6 +123,7 @@ def slot_sheet(
 
 def _columns(rows: Sequence[UInt8[Tensor, "b c h w"]], heads: Sequence[str], captions: Sequence[Sequence[str]], theme: Theme) -> Image.Image:
     """Images under the heads of their columns, each over a caption of its own."""
+    rows = [folded(row) for row in rows]
     scale = grid.scale_for(*rows[0].shape[-2:])
     wide, tall = rows[0].shape[-1] * scale, rows[0].shape[-2] * scale
     across, down = max(wide, *(grid.text_width(words) for words in heads)) + 6, tall + grid.CAPTION + 4
@@ -158,7 +160,7 @@ def disabled_sheet(model: ShowsSlots, num: int = 20, *, seed: int = 0, theme: Th
 def imputation_sheet(found: Completed, image_range: tuple[float, float], *, theme: Theme = LIGHT) -> Image.Image:
     """Images as they are, with noise in the place of what is missing, and as the model fills it in (Fig. 8)."""
     rows = [to_uint8(each, image_range) for each in (found.image, *(filled for _, filled in found.stages))]
-    named = ["missing pixels noise" if step == 0 else f"after {step} step{'s' * (step > 1)}" for step, _ in found.stages]
+    named = ["noise in the missing pixels" if step == 0 else f"after {step} step{'s' * (step > 1)}" for step, _ in found.stages]
     share = float(found.missing.float().mean())
     return grid.sheet(rows, [f"as given; {share:.0%} of the pixels go missing", *named], theme=theme)
 

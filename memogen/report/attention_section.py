@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from memogen.evaluation.held_out import part_of
 from memogen.evaluation.imputation import Reconstructs, shown
+from memogen.evaluation.labels import labels_for
 from memogen.evaluation.preferences import Preferences, slot_preferences
 from memogen.types import ImageData, InputError, to_uint8
 
@@ -31,7 +35,8 @@ def reconstruction_section(model: object, data: ImageData | None) -> Html:
 
     def draw() -> Image.Image:
         image = shown(model, torch.from_numpy(np.array(data.image[:RECONSTRUCTED])))
-        made = model.reconstruct(image, seed=0, step=0, start=0)
+        reconstruct: Callable[..., Tensor] = model.reconstruct
+        made = reconstruct(image, seed=0, step=0, start=0, **labels_for(model, data, slice(0, RECONSTRUCTED)))
         return grid.sheet([to_uint8(each, model.image_range) for each in (image, made)], ["held-out images", "reconstructed"], theme=CLEAR)
 
     caption = f"The first images of {data.name}, {data.split}, and the means that the decoder gives from one latent of each."

@@ -10,6 +10,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from memogen.training.grid import folded
 from memogen.types import InputError
 
 from .theme import BLUE, LIGHT, RED, Colour, Theme
@@ -56,7 +57,8 @@ def frame(picture: Image.Image, box: tuple[int, int, int, int], colour: Colour, 
 
 
 def grid(images: UInt8[Tensor, "b c h w"], columns: int, *, framed: Sequence[int] = (), colour: Colour = BLUE, theme: Theme = LIGHT) -> Image.Image:
-    """Images row by row, ``columns`` in a row; those at ``framed`` get a frame."""
+    """Images row by row, ``columns`` in a row; those at ``framed`` get a frame. Vectors are folded."""
+    images = folded(images)
     scale = scale_for(*images.shape[-2:])
     width, height = images.shape[-1] * scale + GAP, images.shape[-2] * scale + GAP
     picture = blank(min(columns, len(images)) * width - GAP, -(-len(images) // columns) * height - GAP, theme)
@@ -69,7 +71,8 @@ def grid(images: UInt8[Tensor, "b c h w"], columns: int, *, framed: Sequence[int
 
 
 def sheet(rows: Sequence[UInt8[Tensor, "b c h w"]], captions: Sequence[str], *, lead: bool = False, theme: Theme = LIGHT) -> Image.Image:
-    """Rows of images with a caption over each; ``lead`` sets the first image of every row apart in a red frame."""
+    """Rows of images with a caption over each; ``lead`` sets the first image of every row apart in a red frame. Vectors are folded."""
+    rows = [folded(row) for row in rows]
     scale = scale_for(*rows[0].shape[-2:])
     width, height = rows[0].shape[-1] * scale + GAP, rows[0].shape[-2] * scale
     apart, pitch = (8 if lead else 0), height + CAPTION + 6

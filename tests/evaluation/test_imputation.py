@@ -110,6 +110,19 @@ def test_the_way_of_completed_images() -> None:
     assert [step for step, _ in complete(Halfway(0.2), data, "half", Refinement(1)).stages] == [0, 1]
 
 
+class Broken(Halfway):
+    """Gives no number any more after the first step."""
+
+    def reconstruct(self, image: Tensor, *, seed: int, step: int, start: int) -> Tensor:
+        return super().reconstruct(image, seed=seed, step=step, start=start) * (torch.nan if step else 1)
+
+
+def test_a_broken_model_is_told_and_scores_nothing() -> None:
+    for call in (imputation_error, complete):
+        with pytest.raises(InputError, match="has diverged"):
+            call(Broken(0.5), ImageData(np.zeros((3, 1, 2, 2), np.uint8)), "half", Refinement(3))
+
+
 def test_pooled_over_images_and_batches() -> None:
     image = np.random.default_rng(0).integers(0, 256, (BATCH + 5, 1, 2, 2)).astype(np.uint8)
     found = imputation_error(Halfway(0.5), ImageData(image), "rand-0.5", Refinement(40))

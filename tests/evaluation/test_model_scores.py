@@ -126,7 +126,7 @@ def test_rows_are_ready_for_a_file(tmp_path: Path) -> None:
     ("metrics", "changes", "words"),
     [
         (("nul",), {}, "unknown: choose from nll"),
-        (("nll", "svm"), {"train": None}, "give them as train"),
+        (("nll", "svm"), {"train": None}, "with a test part"),
         (("svm",), {"train": replace(TRAIN, label=None)}, "toy, train, has no labels"),
         (("slots",), {"data": replace(TEST, label=None)}, "has no labels"),
         (("imputation",), {"how": replace(HOW, masks=("half", "rect-9"))}, "choose a side from 1 to 4"),

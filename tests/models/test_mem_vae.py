@@ -11,7 +11,7 @@ import torch
 
 from memogen import configs
 from memogen.evaluation.ais import Annealing, anneal
-from memogen.evaluation.imputation import Reconstructs
+from memogen.evaluation.imputation import Reconstructs, Refinement, imputation_error
 from memogen.evaluation.likelihood import log_likelihood
 from memogen.models import AttentionConfig, GaussianConfig, MemVAEConfig
 from memogen.models.mem_vae.pixels import binarised
@@ -312,6 +312,18 @@ def test_reconstruction_is_addressed_and_normalises_by_either_statistics() -> No
     assert not torch.allclose(by_batch, whole) and not torch.allclose(
         model.reconstruct(x[5:], seed=1, step=3, start=15, batch_statistics=True), by_batch[5:]
     )
+
+
+def test_reconstructions_of_real_pixels_lie_where_pixels_can() -> None:
+    """The decoder's means may lie beyond; a chain that is fed with them would run away."""
+    model = built(VARIANTS["gaussian"], spread=1.0)
+    x = model.pixels(torch.from_numpy(images(8, model.config).image))
+    assert float(model.sample(50).max()) > 1.5
+    for by_batch in (False, True):
+        found = model.reconstruct(x, seed=0, step=0, start=0, batch_statistics=by_batch)
+        assert float(found.min()) == 0 and float(found.max()) == 1
+    found = imputation_error(model, images(30, model.config), "half", Refinement(50))
+    assert all(0 < error <= 1 for error in found.errors)
 
 
 # --- refusals ---

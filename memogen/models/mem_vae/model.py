@@ -88,14 +88,16 @@ class MemVAE(nn.Module):
     def reconstruct(
         self, image: Pixels, *, seed: int, step: int, start: int, label: Int[Tensor, " b"] | None = None, batch_statistics: bool = False
     ) -> Float[Tensor, "b c h w"]:
-        """Encode, draw one z, decode to means. Row i's z is a function of (``seed``, ``step``, ``start`` + i).
+        """Encode, draw one z, decode to means, those of real pixels cut to [0, 1]. Row i's z is a function of (``seed``, ``step``, ``start`` + i).
 
         ``batch_statistics`` normalises by these very images, as the authors' imputation does; the stored statistics are left alone.
         """
         index = torch.arange(start, start + len(image), device=self.device)
         with evaluating(self):
             self.train(batch_statistics)
-            return self.mean(self._through(self.pixels(image), label, index, seed=seed, stream=_RECONSTRUCTION + step).raw)
+            found = self.mean(self._through(self.pixels(image), label, index, seed=seed, stream=_RECONSTRUCTION + step).raw)
+        # departs: the mean of a normal may lie where no pixel can; a chain of imputation that is fed with it runs away
+        return found.clamp(0, 1) if self.config.output == "gaussian" else found
 
     @torch.no_grad()
     def addresses(self, image: Pixels, *, seed: int = 0, start: int = 0, label: Int[Tensor, " b"] | None = None) -> tuple[Float[Tensor, "b _"], ...]:
@@ -247,6 +249,11 @@ class MemVAE(nn.Module):
     def slot_counts(self) -> tuple[int, ...]:
         """How many slots the memory of each layer holds, from the data up; () without memory."""
         return self.config.memory.slots
+
+    @property
+    def num_labels(self) -> int:
+        """How many labels both networks are told one of; 0 for none."""
+        return self.config.num_classes
 
     @property
     def binary_levels(self) -> int | None:
