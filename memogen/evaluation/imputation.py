@@ -77,7 +77,8 @@ class ImputationError:
         last = len(self.errors) - 1
         curve = {str(step): self.errors[step] for step in (0, 1, 10, last) if step <= last}
         asked = {"mask": self.mask, "steps": last, "num_samples": self.num_images, "missing_pixels": self.missing, "seed": self.refinement.seed}
-        asked |= {"statistics": "batch" if self.refinement.by_batch else "training data", "batch": BATCH, "fill": "decoder mean", "start": "uniform"}
+        batch = block(self.num_images, by_batch=self.refinement.by_batch)
+        asked |= {"statistics": "batch" if self.refinement.by_batch else "training data", "batch": batch, "fill": "decoder mean", "start": "uniform"}
         return {**asked, **({"labels": "given"} if self.labelled else {}), "image_range": self.image_range, "errors": curve}
 
 
@@ -148,7 +149,7 @@ class Completed:
 def complete(model: Reconstructs, data: ImageData, mask: str, how: Refinement = Refinement(), *, work: Work | None = None) -> Completed:
     """The images of ``data`` with what ``mask`` takes away filled in, on the CPU. Raises InputError where nothing is missing."""
     kept, parts = sorted({step for step in (0, 1, 10) if step < how.steps} | {how.steps}), list[tuple[Tensor, ...]]()
-    for turn in (work or Work()).rounds(f"imputation, {mask}", len(data), BATCH):
+    for turn in (work or Work()).rounds(f"imputation, {mask}", len(data), block(len(data), by_batch=how.by_batch)):
         image, missing, way = _asked(model, data, slice(turn.start, turn.start + turn.num), mask, how)
         parts.append((image.cpu(), missing.cpu(), *(filled.cpu() for step, filled in enumerate(way) if step in kept)))
     image, missing, *stages = (torch.cat(each) for each in zip(*parts, strict=True))
@@ -164,7 +165,7 @@ def imputation_error(model: Reconstructs, data: ImageData, mask: str, how: Refin
     :data:`BATCH` images are refined at a time.
     """
     work, found = work or Work(), list[Tensor]()
-    for turn in work.rounds(f"imputation, {mask}", len(data), BATCH):
+    for turn in work.rounds(f"imputation, {mask}", len(data), block(len(data), by_batch=how.by_batch)):
         image, missing, way = _asked(model, data, slice(turn.start, turn.start + turn.num), mask, how)
         where = missing.expand(image.shape)
         errors = [((filled - image) * where).double().square().flatten(1).sum(1) for filled in way]
@@ -176,11 +177,25 @@ def imputation_error(model: Reconstructs, data: ImageData, mask: str, how: Refin
     return ImputationError(mask, tuple(square / count for square in squares), int(count), len(data), how, model.image_range, told)
 
 
+def block(num: int, *, by_batch: bool) -> int:
+    """How many of ``num`` images are refined together: :data:`BATCH`, or with ``by_batch`` so few less that none is left to be a batch by itself.
+
+    Raises InputError for a single image ``by_batch``.
+    """
+    if not by_batch:
+        return BATCH
+    if num < 2:
+        raise InputError("imputation: a single image has no batch statistics: give two or more, or leave by_batch out")
+    return next(size for size in range(BATCH, 1, -1) if num % size != 1)
+
+
 def _asked(
     model: Reconstructs, data: ImageData, rows: slice, mask: str, how: Refinement
 ) -> tuple[Float[Tensor, "b c h w"], Bool[Tensor, "b 1 h w"], Iterator[Float[Tensor, "b c h w"]]]:
     """Those images of the data on the model's device, what they miss, and the stages of their refinement."""
     device = device_of(model)
+    if how.by_batch:  # a process that has no image left takes the last one, and here one more: none is a batch by itself
+        rows = slice(min(rows.start, len(data) - 2), rows.stop)
     image = shown(model, torch.from_numpy(np.array(data.image[rows]))).to(device)
     missing = missing_pixels(mask, data.image_shape[1:], len(image), seed=how.seed, start=rows.start).to(device)
     return image, missing, refine(model, image, missing, how, start=rows.start, **labels_for(model, data, rows))

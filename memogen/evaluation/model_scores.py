@@ -165,11 +165,11 @@ def _check_imputation(asked: _Asked) -> None:
 
 
 def _imputations(asked: _Asked) -> Found:
-    """Every mask twice: by the statistics of the training data and, as the authors' code does it, by those of the batch."""
+    """Every mask twice: by the statistics of the training data and, as the authors' code does it, by those of the batch, which one image has not."""
     assert isinstance(asked.model, Reconstructs)
     part = part_of(asked.data, asked.num_samples)
     for mask in asked.how.masks:
-        for by_batch in (False, True):
+        for by_batch in (False, True)[: len(part)]:
             how = Refinement(asked.how.refinements, asked.seed, by_batch)
             found = imputation_error(asked.model, part, mask, how, work=asked.work)
             yield Result("imputation_mse", found.value, None, found.protocol), None

@@ -10,7 +10,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from memogen.evaluation.imputation import BATCH, Refinement, complete, imputation_error, missing_pixels, refine
+from memogen.evaluation.imputation import BATCH, Refinement, block, complete, imputation_error, missing_pixels, refine
+from memogen.evaluation.processes import Processes, Turn
+from memogen.evaluation.work import Work
 from memogen.types import ImageData, InputError
 
 
@@ -108,6 +110,49 @@ def test_the_way_of_completed_images() -> None:
     assert [value for _, value in found.errors] == pytest.approx([error.errors[step] for step in (0, 1, 10, 12)], rel=1e-5)
     assert all(torch.equal(filled[~found.missing], found.image[~found.missing]) for _, filled in found.stages)
     assert [step for step, _ in complete(Halfway(0.2), data, "half", Refinement(1)).stages] == [0, 1]
+
+
+class Counting(Halfway):
+    """Refuses to normalise one image by itself, as batch norm does."""
+
+    def __init__(self) -> None:
+        super().__init__(0.5)
+        self.rows: list[int] = []
+
+    def reconstruct(self, image: Tensor, *, seed: int, step: int, start: int, batch_statistics: bool = False) -> Tensor:
+        self.rows.append(len(image))
+        return super().reconstruct(image, seed=seed, step=step, start=start)
+
+
+@pytest.mark.parametrize(("num", "rows"), [(2, [2]), (BATCH, [BATCH]), (BATCH + 1, [BATCH - 1, 2]), (999 * BATCH + 1, None)])
+def test_no_image_is_a_batch_by_itself(num: int, rows: list[int] | None) -> None:
+    if rows is None:
+        assert num % block(num, by_batch=True) != 1 and num % BATCH == num % (BATCH - 1) == 1
+        return
+    data, model = ImageData(np.full((num, 1, 2, 2), 51, np.uint8)), Counting()
+    found = imputation_error(model, data, "half", Refinement(1, by_batch=True))
+    assert model.rows == rows and found.num_images == num and found.protocol["batch"] == block(num, by_batch=True)
+    assert found.missing == 2 * num
+    for call in (imputation_error, complete):
+        with pytest.raises(InputError, match="a single image has no batch statistics"):
+            call(model, ImageData(data.image[:1]), "half", Refinement(1, by_batch=True))
+
+
+class Idle(Processes):
+    """The second of two processes, whose part of the last round is empty."""
+
+    def gather(self, rows: Tensor, turn: Turn) -> Tensor:
+        assert turn.counts[self.rank] == 0
+        return rows
+
+    def any(self, flag: bool) -> bool:
+        return flag
+
+
+def test_a_process_without_images_keeps_up() -> None:
+    data, model = ImageData(np.full((5, 1, 2, 2), 51, np.uint8)), Counting()
+    imputation_error(model, data, "half", Refinement(2, by_batch=True), work=Work(Idle(1, 2)))
+    assert model.rows == [2, 2]
 
 
 class Broken(Halfway):
