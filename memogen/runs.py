@@ -21,9 +21,10 @@ from .evaluation import METRICS, ScoreConfig, append_rows, evaluate, score_image
 from .evaluation.checks import check_data
 from .evaluation.features import classifier_names, extractor
 from .evaluation.held_out import HeldOutBounds, observable, part_of
+from .evaluation.labels import labels_for
 from .evaluation.model_scores import MODEL_SCORES, ModelScoring, check_model, measured, score_model
 from .evaluation.paired import kept
-from .models import MemoryGAN
+from .models import MemoryGAN, MemVAE
 from .nets.norm import FullDataNorm
 from .pretrained import from_pretrained
 from .recipes import RECIPES, Recipe, ScoringConfig, read_recipe, shaped
@@ -58,16 +59,17 @@ def train(
     """
     recipe, images = with_images(with_data(_recipe(recipe_or_config), data))
     check_scoring(recipe)
+    model = None if recipe.succession is not None else _built(recipe, images)
     folder = Path(out) if out is not None else default_folder(recipe)
     if not (folder / "config.yaml").exists():
         save_config(recipe, folder)
-    if recipe.succession is not None:
+    if model is None:
         del images  # the tasks' pixels are to be had from their stream alone
         learn(recipe, folder, resume=resume, budget=budget, start=start, console=console)
         images = load_data(recipe)
         save_config(recipe, folder)
     else:
-        state = _fit(recipe, images, folder, resume, console)
+        state = _fit(recipe, model, images, folder, resume, console)
         save_config(recipe, folder)
         _score(recipe, folder, state, budget, console)
     if leads():
@@ -117,10 +119,21 @@ def check_scoring(recipe: Recipe) -> None:
         check_data(scoring.judged, test, train_split, extractor=judge, num_samples=scoring.num_samples)
 
 
-def _fit(recipe: Recipe, images: ImageData, folder: Path, resume: str, console: bool) -> TrainState:
+def _built(recipe: Recipe, images: ImageData) -> nn.Module:
+    """The fresh model, once nothing is left for the first step or the report to stumble over. Raises InputError."""
+    if "test" in data.splits(recipe.data.name, folder=recipe.data.folder):
+        held_out = load_data(recipe, split="test").image_shape
+        if held_out != images.image_shape:
+            raise InputError(f"data: {images.name}: test images of shape {held_out}, training images of {images.image_shape}: bring all to one shape")
     torch.manual_seed(recipe.training.seed)
     model = recipe.model.build()
     _check_share(recipe, model)
+    recipe.objective.phases(model)
+    labels_for(model, images, slice(0, None))
+    return model
+
+
+def _fit(recipe: Recipe, model: nn.Module, images: ImageData, folder: Path, resume: str, console: bool) -> TrainState:
     evaluators = _evaluators(recipe, model)
     return fit(
         model,
@@ -140,7 +153,8 @@ def _check_share(recipe: Recipe, model: nn.Module) -> None:
     """Refuse a share of a process that batch norm cannot normalise."""
     share = recipe.training.batch_size // int(os.environ.get("WORLD_SIZE", "1"))
     if share < 2 and any(isinstance(part, nn.modules.batchnorm._BatchNorm | FullDataNorm) for part in model.modules()):
-        raise InputError(f"training.batch_size: {share} image for each process, too few for batch norm: use 2 or more, or another model.norm")
+        mend = "use 2 or more" if isinstance(model, MemVAE) else "use 2 or more, or another model.norm"
+        raise InputError(f"training.batch_size: {share} image for each process, too few for batch norm: {mend}")
 
 
 def _evaluators(recipe: Recipe, model: nn.Module) -> dict[str, Evaluator]:

@@ -202,6 +202,39 @@ def test_real_pictures_are_completed_in_their_own_precision(here: Path, capsys: 
     np.testing.assert_array_equal(done[..., 4:], given[..., 4:])
 
 
+SHORT = "--training.steps 2 --training.batch_size 8 --model.hidden [6,5] --model.latent_dim 2 --model.memory.slots [3,2] --scoring.likelihood_every 0"
+
+
+@pytest.mark.parametrize(
+    ("arrays", "options", "told"),
+    [
+        ({"x": np.full((9, 4), np.nan)}, "", "hold NaN"),
+        ({"x": np.full((9, 4), 1.5)}, "", "not in [0, 1]"),
+        ({"x": np.zeros((2, 3, 4, 5, 6))}, "", "shape (2, 3, 4, 5, 6)"),
+        ({"x": np.zeros((0, 4))}, "", "shape (0, 4)"),
+        ({}, "", "nor any other array"),
+        ({"x": np.array([{}, {}], dtype=object)}, "", "save plain arrays"),
+        ({"x": np.eye(9, 4), "y": np.arange(3)}, "", "for 9 images"),
+        ({"x_train": np.eye(9, 4), "x_test": np.full((2, 4), np.nan)}, "", "hold NaN"),
+        ({"x_train": np.eye(9, 4), "x_test": np.eye(2, 5)}, "", "test images of shape (1, 1, 5), training images of (1, 1, 4)"),
+        ({"x": np.eye(9, 4)}, "--model.num_classes 2", "has none, and this model is conditional on 2 classes"),
+        ({"x": np.eye(9, 4), "y": np.arange(9)}, "--model.num_classes 5", "knows labels 0 to 4"),
+        ({"x": np.eye(9, 4)}, "--training.batch_size 1", "too few for batch norm: use 2 or more"),
+        ({"x": np.eye(9, 4)}, "--model.hidden [6] --model.memory.slots [3]", "one number for each of the 1 hidden layers"),
+    ],
+)
+def test_data_that_cannot_be_learned_leave_nothing_behind(
+    arrays: dict[str, np.ndarray], options: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MEMOGEN_CACHE", str(tmp_path / "cache"))
+    np.savez("own.npz", **arrays)
+    code, _, err = run(f"train mem_vae/folder --data own.npz --out new {SHORT} {options}", capsys)
+    line = err.strip().splitlines()[-1]
+    assert code == 2 and line.startswith("memogen: ") and told in line
+    assert {path.name for path in tmp_path.iterdir()} <= {"own.npz", "cache"}
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
