@@ -6,6 +6,7 @@ The model's own generator replays what it knows. Nothing of the earlier data is 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -35,7 +36,9 @@ from .models import ReplayGAN, ReplayGANObjective
 from .models.replay_gan import AlignmentConfig, JointConfig
 from .models.replay_gan.grow import with_class
 from .pretrained import RUN_MODEL, from_pretrained
-from .runs import Row, command_line, leads
+from .report.extension_section import EXTENDED
+from .report.page import write_report
+from .runs import Row, command_line, leads, read_rows
 from .training import TrainingConfig, fit
 from .training.course import Course
 from .training.runtime import choose_device
@@ -97,6 +100,8 @@ def extend(
     A run that was stopped is continued. Returns, for every class known before and the new one, accuracy and Fréchet distance before and after; a
     known class is compared with what the model drew of it before. Raises InputError.
     """
+    if not label.strip():
+        raise InputError("label: it is empty: give the new category a name")
     out, known = Path(out), _opened(model, live=config.weights == "live")
     if Path(model).expanduser().resolve() in (out.resolve(), (out / RUN_MODEL).resolve()):
         raise InputError(f"out: {out}: is the model itself: name another folder, so that the old one stays")
@@ -104,19 +109,24 @@ def extend(
     learned, held_out = parted(new_images(data, known, slot, label))
     device, task = choose_device(), int(known.learned.max()) + 1
     known.to(device), learner.to(device)
+    judged = Judged(config, known, slot, learned, held_out)
+    if config.extractor is not None:
+        judged.judge  # noqa: B018  one that cannot be had is refused before the training
     objective = OBJECTIVES[config.method]
     teacher = objective.teacher(learner)
     assert teacher is not None, "every method keeps the past"
     objective.teach(teacher, learner)
     learner.begin_task(task, [slot])
-    fit(learner, objective, learned, _training(config, task), out, settings=_settings(config, known, label), console=console, course=Course(teacher))
+    settings, course = _settings(config, known, label), Course(teacher)
+    state = fit(learner, objective, learned, _training(config, task), out, settings=settings, console=console, course=course)
     if not leads():
         return []
     after: Any = from_pretrained(out / RUN_MODEL).to(device)
-    judged = Judged(config, known, slot, learned, held_out)
     with Bar(shown=console) as bar:
         changes = judged.changes(after, Work(bar=bar))
-    append_rows(out / "results.jsonl", [{**row, "model": str(model), "command": command_line()} for row in judged.rows(changes)])
+    counted = {"images": state.images_seen, "training_seconds": round(state.seconds, 1), "config": state.fingerprint, "device": device.type}
+    _append(out / "results.jsonl", [{**row, **counted, "model": str(model), "command": command_line()} for row in judged.rows(changes)])
+    write_report(out)
     return changes
 
 
@@ -187,20 +197,17 @@ class Judged:
 
     def rows(self, changes: Sequence[Change]) -> list[Row]:
         """Result rows: ``task`` 0 before and 1 after."""
-        base = {"extractor": self.judge.version, "extractor_accuracy": self.judge.accuracy, "num_samples": self.config.num_samples}
-        base |= {"known": "compared with what the model drew before", "new": "compared with held-out images", "method": self.config.method}
+        config = self.config
+        protocol = {"extractor": self.judge.version, "extractor_accuracy": self.judge.accuracy, "num_samples": config.num_samples}
+        protocol |= {"known": "compared with what the model drew before", "new": "compared with held-out images"}
+        whole: Row = {"recipe": EXTENDED, "variant": config.method, "seed": config.seed, "steps": config.steps, "budget": None, "split": None}
         rows = []
         for change in changes:
             for task, score in enumerate((change.before, change.after)):
+                address = {"task": task, "class": change.after.label, "class_name": change.name}
                 for metric, value in (("accuracy", score.accuracy), ("fid", score.fid)) if score is not None else ():
-                    address = {
-                        "task": task,
-                        "class": change.after.label,
-                        "class_name": change.name,
-                        "seed": self.config.seed,
-                        "steps": self.config.steps,
-                    }
-                    rows.append({"metric": metric, "value": value, "spread": None, "protocol": base, **address, "version": __version__})
+                    row = {**whole, "metric": metric, "value": value, "spread": None, "paper": None, "protocol": protocol}
+                    rows.append({**row, **address, "version": __version__})
         return [row for row in rows if row["value"] is not None]
 
     def _answers(self, after: ReplayGAN) -> tuple[dict[int, int], tuple[int, ...]]:
@@ -224,6 +231,16 @@ class Judged:
     def _images(model: ReplayGAN, label: int, num: int, *, seed: int) -> torch.Tensor:
         draw = model_source(model, seed=seed, label=label)
         return torch.cat([draw(start, min(250, num - start)).cpu() for start in range(0, num, 250)])
+
+
+def _append(path: Path, rows: Sequence[Row]) -> None:
+    """Add what is not there yet: a finished run may be looked up again."""
+
+    def known_by(row: Row) -> str:
+        return json.dumps({name: value for name, value in row.items() if name not in ("command", "training_seconds")}, sort_keys=True)
+
+    there = set(map(known_by, read_rows(path)))
+    append_rows(path, [row for row in rows if known_by(row) not in there])
 
 
 def told(changes: Sequence[Change]) -> list[list[str]]:

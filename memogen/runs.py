@@ -61,11 +61,13 @@ def train(
     check_scoring(recipe)
     model = None if recipe.succession is not None else _built(recipe, images)
     folder = Path(out) if out is not None else default_folder(recipe)
+    stream = _stream_run(recipe, folder, budget, console)
+    streams.begin(stream, resume=resume, start=None if start is None else Path(start))
     if not (folder / "config.yaml").exists():
         save_config(recipe, folder)
     if model is None:
         del images  # the tasks' pixels are to be had from their stream alone
-        learn(recipe, folder, resume=resume, budget=budget, start=start, console=console)
+        streams.learn(stream, resume=resume)
         images = load_data(recipe)
         save_config(recipe, folder)
     else:
@@ -77,13 +79,10 @@ def train(
     return folder
 
 
-def learn(
-    recipe: Recipe, folder: Path, *, resume: str = "auto", budget: str | None = None, start: str | Path | None = None, console: bool = True
-) -> None:
-    """Train a recipe with a stream of tasks, and score it after each."""
+def _stream_run(recipe: Recipe, folder: Path, budget: str | None, console: bool) -> streams.StreamRun:
+    """What a recipe with a stream of tasks needs to know of its run."""
     context = {**_context(recipe, budget), "command": command_line()}
-    run = streams.StreamRun(recipe, folder, settings(recipe), context, lambda split: load_data(recipe, split=split), console)
-    streams.learn(run, resume=resume, start=None if start is None else Path(start))
+    return streams.StreamRun(recipe, folder, settings(recipe), context, lambda split: load_data(recipe, split=split), console)
 
 
 def leads() -> bool:
@@ -115,6 +114,8 @@ def check_scoring(recipe: Recipe) -> None:
     if scoring.judged:
         assert scoring.extractor is not None
         judge = extractor(scoring.extractor, image_shape=test.image_shape)
+        if recipe.succession is not None:
+            streams.check_judge(recipe, test, judge)
         ScoreConfig(scoring.judged, scoring.num_samples)
         check_data(scoring.judged, test, train_split, extractor=judge, num_samples=scoring.num_samples)
 

@@ -8,16 +8,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from .data.stream import StreamConfig, TaskStream, num_classes, task_stream
-from .evaluation.features import extractor
+from .data.stream import StreamConfig, TaskStream, check_stream, num_classes, of_classes, task_stream
+from .evaluation.extractors import ModuleExtractor
+from .evaluation.features import Classifier, extractor
 from .evaluation.model_scores import measured
 from .evaluation.progress import Bar
 from .evaluation.rows import append_rows
+from .evaluation.stream import device_of
 from .evaluation.work import Work
 from .models import ReplayGAN, ReplayGANConfig, ReplayGANObjective
 from .models.replay_gan import BatchStatistics
@@ -26,9 +30,9 @@ from .pretrained import from_pretrained
 from .recipes import Recipe
 from .report.history import read_lines
 from .stages import Row, Stage
-from .training import Onlooker, SuccessionConfig, TrainState, fit_stream
+from .training import Onlooker, SuccessionConfig, TrainState, fit_stream, runtime
+from .training.continual import check_resume
 from .training.evolution import Evolution
-from .training.runtime import choose_device
 from .training.tasks import finished_tasks, take_over
 from .types import ImageData, InputError, to_uint8
 
@@ -74,12 +78,38 @@ def with_classes(recipe: Recipe, images: ImageData) -> Recipe:
         return recipe
     if not isinstance(recipe.model, ReplayGANConfig) or not isinstance(recipe.objective, ReplayGANObjective):
         raise InputError(f"succession: {recipe.recipe} learns no stream of tasks: leave it null, or use a recipe of replay_gan")
+    check_stream(images, recipe.succession.tasks)
     count = num_classes(images)
     return replace(recipe, model=replace(recipe.model, num_classes=max(count, recipe.model.num_classes), classes=images.classes[:count]))
 
 
-def learn(run: StreamRun, *, resume: str = "auto", start: Path | None = None) -> TrainState:
-    """Train on every task of the training split, scoring the model after each; ``start`` names a run whose first task is taken over.
+def check_judge(recipe: Recipe, test: ImageData, judge: Classifier | ModuleExtractor) -> None:
+    """Refuse before the training a class without test images or unknown to the judge. Raises InputError."""
+    assert recipe.succession is not None, "the caller has looked"
+    labels = list(chain.from_iterable(recipe.succession.tasks.tasks(num_classes(test))))
+    known = judge(torch.from_numpy(np.array(of_classes(test, labels).image[:1])).to(device_of(judge))).shape[1]
+    if max(labels) >= known:
+        raise InputError(f"scoring.extractor: {judge.name} knows {known} classes, and class {max(labels)} is learned: use a classifier of the data")
+
+
+def begin(run: StreamRun, *, resume: str = "auto", start: Path | None = None) -> None:
+    """Before anything is written: refuse what cannot be, and take over the first task of the run ``start`` where there is one. Raises InputError."""
+    if run.recipe.succession is not None:
+        check_resume(resume)
+    if start is None:
+        return
+    if run.recipe.succession is None or run.succession.tasks.joint:
+        raise InputError(f"start: {run.recipe.recipe} {run.recipe.variant} learns no tasks one after another: leave it out")
+    if resume == "never":
+        raise InputError("start: resume never learns the first task anew: leave one of the two out")
+    here = runtime.start(run.recipe.training)
+    if here.leads:
+        take_over(start, run.folder, 1, run.recipe.training, settings=dict(run.settings), free=FREE)
+    here.barrier()
+
+
+def learn(run: StreamRun, *, resume: str = "auto") -> TrainState:
+    """Train on every task of the training split, scoring the model after each.
 
     The stream alone leads to pixels here, and to none of a task that is over.
     """
@@ -89,8 +119,6 @@ def learn(run: StreamRun, *, resume: str = "auto", start: Path | None = None) ->
     model: Any = run.recipe.model.build()
     if tasks.joint:
         config = replace(config, steps=config.steps * whole)
-    if start is not None:
-        take_over(start, run.folder, 1, config, settings=dict(run.settings), free=FREE)
     stages = Stages(run, stream.tasks, config.steps)
     return fit_stream(
         model,
@@ -151,7 +179,7 @@ class Stages:
         if self.run.console:
             told = f"{scoring.num_samples:,} samples of every class (--scoring.extractor null leaves it out)"
             print(f"task {number + 1} of {len(self.tasks)} is learned; scoring {told}", file=sys.stderr, flush=True)
-        device = choose_device(self.run.recipe.training.device)
+        device = runtime.choose_device(self.run.recipe.training.device)
         model: Any = from_pretrained(place / "model").to(device)
         with Bar(shown=self.run.console) as bar:
             stage = Stage(model, extractor(scoring.extractor, device=device), self.run.load("test"), scoring, Work(bar=bar))

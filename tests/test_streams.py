@@ -1,10 +1,10 @@
-"""A stream of tasks from the command line: trained, scored after each task, continued, shared between methods, drawn, and extended."""
+"""A stream of tasks from the command line: trained, scored after each task, continued, shared between methods, and drawn."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,17 +14,17 @@ import pytest
 import torch
 from PIL import Image
 
-from memogen import extend as extending
-from memogen import from_pretrained, runs, save_pretrained, streams
+from memogen import from_pretrained, runs, streams
 from memogen.cli import main
 from memogen.configs import to_dict
-from memogen.data import load
-from memogen.models import MemoryGANConfig, ReplayGAN
+from memogen.data.stream import Task, TaskStream
+from memogen.models import ReplayGAN
 from memogen.recipes import RECIPES
 from memogen.recipes.recipe import Recipe
 from memogen.stages import accuracy_matrix
+from memogen.training import continual
 from memogen.training.tasks import task_folders
-from memogen.types import InputError
+from memogen.types import ImageData, InputError
 
 STEPS, SAMPLES = 2, 70
 
@@ -164,75 +164,29 @@ def test_a_recipe_without_tasks_keeps_its_name() -> None:
     assert "succession.tasks.joint" in runs.settings(recipe())
 
 
-# --- extend ---
+def test_a_run_holds_no_training_image_beside_those_of_its_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a task is learned, whatever was read from the data has been freed, but for the images of the tasks that are still to come."""
+    read, learned, alive = list[weakref.ref](), list[weakref.ref](), list[tuple[int, int]]()
 
+    def noting(chosen: Recipe, *, split: str = "train") -> ImageData:
+        found = load_data(chosen, split=split)
+        copied = replace(found, image=np.array(found.image))  # of its own: the cache's map of a file leads to no pixel in memory
+        read.extend([weakref.ref(copied.image)] if split == "train" else [])
+        return copied
 
-@pytest.fixture(scope="module")
-def threes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of pictures of the digit 3 and of nothing else."""
-    folder = tmp_path_factory.mktemp("threes")
-    digits = load("digits", progress=False)
-    for number, image in enumerate(digits.image[digits.label == 3][:90]):
-        Image.fromarray(image[0]).save(folder / f"{number:03d}.png")
-    return folder
+    def opening(stream: TaskStream, number: int) -> Task:
+        task = opened(stream, number)
+        learned.append(weakref.ref(task.data.image))
+        return task
 
+    def fitting(*given: Any, **named: Any) -> Any:
+        alive.append((sum(reference() is not None for reference in read), sum(reference() is not None for reference in learned)))
+        return fit(*given, **named)
 
-CONFIG = extending.ExtendConfig(steps=3, batch_size=16, extractor="digits", num_samples=SAMPLES)
-
-
-@pytest.mark.parametrize("method", ["joint_replay", "replay_alignment"])
-def test_extend_adds_a_category_from_the_model_and_its_images_alone(run: Path, threes: Path, tmp_path: Path, method: str) -> None:
-    """The model lies in a place of its own: no run, no data of the known digits."""
-    save_pretrained(from_pretrained(run), tmp_path / "deployed")
-    before = (tmp_path / "deployed" / "model.safetensors").read_bytes()
-    config = replace(CONFIG, method=method)
-    changes = extending.extend(tmp_path / "deployed", data=threes, label="3", out=tmp_path / "out", config=config, console=False)
-    assert [change.name for change in changes] == ["0", "1", "2", "3"]
-    assert [change.before is None for change in changes] == [False, False, False, True]
-    assert all(change.after.accuracy is not None and change.after.fid is not None for change in changes)
-    assert (tmp_path / "deployed" / "model.safetensors").read_bytes() == before
-    model = from_pretrained(tmp_path / "out")
-    assert model.known == (0, 1, 2, 3)
-    assert model.learned.tolist()[:4] == [0, 1, 2, 3]
-    again = extending.extend(tmp_path / "deployed", data=threes, label="3", out=tmp_path / "out", config=config, console=False)
-    assert again == changes, "it is finished"
-    found = rows(tmp_path / "out")
-    assert {(row["task"], row["class"]) for row in found} == {(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (1, 3)}
-
-
-def test_alignment_starts_from_what_the_averaged_generator_draws(run: Path, threes: Path, tmp_path: Path) -> None:
-    config = replace(CONFIG, method="replay_alignment", steps=1)
-    extending.extend(run, data=threes, label="3", out=tmp_path / "out", config=config, console=False)
-    (line,) = (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()
-    assert json.loads(line)["generator/alignment"] == 0
-
-
-def test_extend_grows_the_label_set_and_trains_a_judge_where_none_is_named(run: Path, threes: Path, tmp_path: Path) -> None:
-    words = ["extend", str(run), "--data", str(threes), "--label", "three", "--out", str(tmp_path / "out"), "--steps", "1", "--num-samples", "70"]
-    assert main(words) == 0
-    model = from_pretrained(tmp_path / "out")
-    assert (model.config.num_classes, model.config.classes[-1], model.known) == (11, "three", (0, 1, 2, 10))
-    assert model.sample(2, label=10).shape == (2, 1, 8, 8)
-
-
-def test_data_of_several_classes_give_the_one_that_is_named(run: Path) -> None:
-    model = from_pretrained(run)
-    images = extending.new_images("digits", model, 3, "3")
-    assert len(images) == (load("digits", progress=False).label == 3).sum()
-    learned, held_out = extending.parted(images)
-    assert (len(held_out), len(learned) + len(held_out)) == (len(images) // 10, len(images))
-    with pytest.raises(InputError, match="no 'eleven'"):
-        extending.new_images("digits", model, 3, "eleven")
-
-
-def test_extend_refuses_what_it_cannot_do(run: Path, threes: Path, tmp_path: Path) -> None:
-    options: Mapping[str, Any] = {"data": threes, "out": tmp_path / "out", "config": CONFIG, "console": False}
-    with pytest.raises(InputError, match="'2' is known to this model"):
-        extending.extend(run, label="2", **options)
-    save_pretrained(MemoryGANConfig(image_shape=(1, 8, 8), width=4).build(), tmp_path / "plain")
-    with pytest.raises(InputError, match="learns no categories"):
-        extending.extend(tmp_path / "plain", label="3", **options)
-    with pytest.raises(InputError, match="is the model itself"):
-        extending.extend(run, label="3", **{**options, "out": run})
-    with pytest.raises(InputError, match="no such data set or path"):
-        extending.extend(run, label="3", **{**options, "data": tmp_path / "nowhere"})
+    load_data, opened, fit = runs.load_data, TaskStream.open, continual.fit
+    monkeypatch.setattr(runs, "load_data", noting)
+    monkeypatch.setattr(TaskStream, "open", opening)
+    monkeypatch.setattr(continual, "fit", fitting)
+    runs.train(replace(recipe(), scoring=replace(recipe().scoring, extractor=None)), out=tmp_path / "run", console=False)
+    assert read
+    assert alive == [(0, 1)] * 3

@@ -6,7 +6,17 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from memogen.cli.data import Folder
-from memogen.cli.files import as_picture, check_picture, choose_data, open_memory_gan, open_model, write_folder, write_picture
+from memogen.cli.files import (
+    as_picture,
+    check_picture,
+    choose_data,
+    class_names,
+    class_number,
+    open_memory_gan,
+    open_model,
+    write_folder,
+    write_picture,
+)
 
 Model = Annotated[str, "a run folder, a saved model's folder, or a hub id"]
 
@@ -16,7 +26,7 @@ def sample(
     *,
     num: Annotated[int, "number of images", 1] = 64,
     slot: Annotated[int | None, "draw from this memory slot"] = None,
-    label: Annotated[int | None, "draw this class, where the model knows classes"] = None,
+    label: Annotated[str | None, "draw this class, by its number or name, where the model knows classes"] = None,
     seed: Annotated[int, "image i depends on the seed and i alone"] = 0,
     out: Annotated[Path, "a picture (a grid; with --num 1 the image itself), or a folder for one PNG per image"] = Path("samples.png"),
 ) -> None:
@@ -26,9 +36,10 @@ def sample(
     opened = open_model(model)
     from memogen.report import drawing, figures
 
+    wanted = class_number(label, class_names(opened))
     if out.suffix and num > 1:
-        return write_picture(figures.sample_grid(opened, num, seed=seed, slot=slot, label=label), out)
-    images = drawing.draw_samples(opened, num, seed=seed, slot=slot, label=label)
+        return write_picture(figures.sample_grid(opened, num, seed=seed, slot=slot, label=wanted), out)
+    images = drawing.draw_samples(opened, num, seed=seed, slot=slot, label=wanted)
     if out.suffix:
         return write_picture(as_picture(images[0]), out)
     return write_folder(images, out)

@@ -189,7 +189,7 @@ def report(
 
     These are Markdown where the output is no terminal.
     """
-    if (run / "config.yaml").is_file():
+    if (run / "config.yaml").is_file() or (run / "model" / "config.json").is_file():
         return _run_report(run, out)
     if not run.exists():
         raise UsageError(f"{run}: no such file or folder; name a run folder, a folder of result rows, or a .jsonl file of them")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from memogen.cli.data import Folder
-from memogen.cli.files import check_picture, choose_data, recipe_of, write_picture
+from memogen.cli.files import check_picture, choose_data, class_names, class_number, recipe_of, write_picture
 from memogen.cli.options import UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from memogen.models import ReplayGAN
 
 StreamRun = Annotated[Path, "the folder of a run that learned a stream of tasks"]
 
@@ -38,7 +39,7 @@ def matrix(
 def evolution(
     run: StreamRun,
     *,
-    label: Annotated[int | None, "the class; without it the first that was learned"] = None,
+    label: Annotated[str | None, "the class, by its number or name; without it the first that was learned"] = None,
     ends: Annotated[bool, "one row for each task, its end; without it steps 0, 1, 2, 4, 8, ... of each"] = False,
     out: Annotated[Path, "the picture"] = Path("evolution.png"),
 ) -> None:
@@ -47,12 +48,13 @@ def evolution(
     from memogen.report import tasks
     from memogen.report.history import read_run
 
-    write_picture(tasks.evolution_sheet(read_run(run), label, ends=ends), out)
+    found = read_run(run)
+    write_picture(tasks.evolution_sheet(found, class_number(label, found.setting("model.classes") or ()), ends=ends), out)
 
 
 def embedding(
     *run: StreamRun,
-    label: Annotated[int | None, "the class; without it the first that was learned"] = None,
+    label: Annotated[str | None, "the class, by its number or name; without it the first that was learned"] = None,
     tasks: Annotated[str, "of one run: the tasks after which it is looked at, such as 1,2,4,10; without it the last of every run"] = "",
     num: Annotated[int, "images of each group", 4] = 500,
     folder: Folder = None,
@@ -103,7 +105,7 @@ def extend(
     from memogen import extend as extending
     from memogen.report.text import in_columns
 
-    where = out or Path("runs") / f"extend-{label}"
+    where = out or Path("runs") / f"extend-{label.replace('/', '-')}"
     config = extending.ExtendConfig(
         method=method, steps=steps, weights=weights, extractor=extractor, num_samples=num_samples, precision=precision, seed=seed
     )
@@ -112,7 +114,7 @@ def extend(
         print(f"{in_columns(extending.told(changes), right=1)}\n\nmodel: {where / 'model'}")
 
 
-def _groups(runs: tuple[Path, ...], label: int | None, tasks: str, num: int, folder: Path | None, seed: int) -> dict[str, Tensor]:
+def _groups(runs: tuple[Path, ...], label: str | None, tasks: str, num: int, folder: Path | None, seed: int) -> dict[str, Tensor]:
     """Features of real test images of the class, and of the samples of each model."""
     recipe = recipe_of(str(runs[0]))
     if recipe is None or recipe.scoring.extractor is None:
@@ -122,19 +124,25 @@ def _groups(runs: tuple[Path, ...], label: int | None, tasks: str, num: int, fol
     from memogen.report.features import image_features, sample_features
 
     judge, models = extractor(recipe.scoring.extractor), _models(runs, tasks)
-    label = label if label is not None else min(next(iter(models.values())).known)
-    real = of_classes(choose_data(None, model=str(runs[0]), folder=folder).load("test"), [label])
-    drawn = {name: sample_features(model, judge, num, label=label, seed=seed) for name, model in models.items()}
+    first = next(iter(models.values()))
+    number = class_number(label, class_names(first))
+    wanted = _first_learned(first) if number is None else number
+    drawn = {name: sample_features(model, judge, num, label=wanted, seed=seed) for name, model in models.items()}
+    real = of_classes(choose_data(None, model=str(runs[0]), folder=folder).load("test"), [wanted])
     return {"real": image_features(real, judge, num), **drawn}
 
 
-def _models(runs: tuple[Path, ...], tasks: str) -> dict[str, Any]:
+def _first_learned(model: ReplayGAN) -> int:
+    """The class that was learned in the first task; of several the first by number."""
+    return min(model.known, key=lambda label: int(model.learned[label]))
+
+
+def _models(runs: tuple[Path, ...], tasks: str) -> dict[str, ReplayGAN]:
     """The models by what they are to be called."""
-    from memogen.pretrained import from_pretrained
     from memogen.training.tasks import task_folders
 
     if not tasks:
-        return {path.name: from_pretrained(path) for path in runs}
+        return {path.name: _knowing(path) for path in runs}
     folders = task_folders(runs[0])
     try:
         numbers = [int(word) for word in tasks.split(",")]
@@ -142,4 +150,15 @@ def _models(runs: tuple[Path, ...], tasks: str) -> dict[str, Any]:
         raise UsageError(f"--tasks {tasks}: not a list of whole numbers; write it as 1,2,4,10") from error
     if not all(1 <= number <= len(folders) for number in numbers):
         raise UsageError(f"--tasks {tasks}: {runs[0]} has learned tasks 1 to {len(folders)}")
-    return {f"after task {number}": from_pretrained(folders[number - 1]) for number in numbers}
+    return {f"after task {number}": _knowing(folders[number - 1]) for number in numbers}
+
+
+def _knowing(path: Path) -> ReplayGAN:
+    """A model that was told the classes that it learned."""
+    from memogen.models import ReplayGAN
+    from memogen.pretrained import from_pretrained
+
+    model = from_pretrained(path)
+    if not isinstance(model, ReplayGAN):
+        raise UsageError(f"{path}: a {type(model).__name__} draws no class that it is asked for; name a run of replay_gan")
+    return model

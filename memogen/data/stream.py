@@ -101,10 +101,18 @@ def task_stream(data: ImageData, config: StreamConfig) -> TaskStream:
     return TaskStream(data, config.tasks(num_classes(data)), left_out=config.left_out)
 
 
+def check_stream(data: ImageData, config: StreamConfig) -> None:
+    """Raises InputError where :func:`task_stream` would, without touching a pixel."""
+    for classes in config.tasks(num_classes(data)):
+        _rows(data, classes, config.left_out)
+
+
 def num_classes(data: ImageData) -> int:
     """How many classes labelled data have. Raises InputError where they have no labels."""
     if data.label is None or not len(data):
-        raise InputError(f"stream: {data.name} has no labelled images: give a folder with a sub-folder for each class, or an npz with labels")
+        raise InputError(
+            f"stream: {data.name} has no labelled images: give a folder with a sub-folder for each of two classes or more, or an npz with labels"
+        )
     return len(data.classes) or int(data.label.max()) + 1
 
 
@@ -115,12 +123,20 @@ def of_classes(data: ImageData, classes: Sequence[int]) -> ImageData:
 
 
 def _part(data: ImageData, classes: Sequence[int], left_out: int = 0) -> ImageData:
+    rows = _rows(data, classes, left_out)
+    assert data.label is not None, "the rows were found by it"
+    return replace(data, image=_pixels(data.image, rows), label=np.array(data.label[rows]), digest="")
+
+
+def _rows(data: ImageData, classes: Sequence[int], left_out: int = 0) -> np.ndarray:
+    """The places of the images of these classes, each of which has some."""
     assert data.label is not None, "the caller has looked"
     rows = left_out + np.flatnonzero(np.isin(data.label[left_out:], list(classes)))
     missing = sorted(set(classes) - set(np.unique(data.label[rows]).tolist()))
     if missing:
-        raise InputError(f"stream: {data.name} {data.split}: no image of class {missing[0]}: leave it out of the order")
-    return replace(data, image=_pixels(data.image, rows), label=np.array(data.label[rows]), digest="")
+        known = f"class {missing[0]}" + (f" ({data.classes[missing[0]]})" if missing[0] < len(data.classes) else "")
+        raise InputError(f"{data.name} {data.split}: no image of {known}: give some, or leave it out of the order (succession.tasks.order)")
+    return rows
 
 
 def _pixels(image: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -10,11 +10,12 @@ import yaml
 
 from memogen import pretrained
 from memogen.evaluation.imputation import Reconstructs
-from memogen.models import MemoryGAN
+from memogen.models import MemoryGAN, ReplayGAN
 from memogen.types import GenerativeModel, ImageData, InputError
 
 from .attention import ShowsSlots
 from .attention_section import attention_section, reconstruction_section
+from .extension_section import extension_section
 from .history import Run, read_run, task_folders
 from .html import Html, code_block, details, element, escape, page, paragraph, section, write_page
 from .life_signs import life_section
@@ -35,7 +36,7 @@ def write_report(run: Path, *, data: ImageData | None = None, held_out: ImageDat
     parts = [
         *_head(found),
         sample_section(found, model, reason),
-        section("Scores", score_table(found.results, _variant(found))),
+        extension_section(found) or section("Scores", score_table(found.results, _variant(found))),
         curve_section(found),
         task_section(found),
         life_section(found),
@@ -43,7 +44,7 @@ def write_report(run: Path, *, data: ImageData | None = None, held_out: ImageDat
         attention_section(model, held_out)
         if isinstance(model, ShowsSlots)
         else memory_section(found, inside, reason_inside, data)
-        if inside or not task_folders(run)
+        if inside or not (isinstance(model, ReplayGAN) or task_folders(run))
         else Html(""),
         neighbour_section(model, reason, data, held_out),
         _settings(found),
@@ -116,18 +117,28 @@ def _settings(run: Run) -> Html:
     return section("Settings", *told, listed)
 
 
+def _of_family(model: GenerativeModel | None, folder: str, source: str) -> list[tuple[str, str]]:
+    """What can be done with models of this kind."""
+    if isinstance(model, ReplayGAN):
+        known = ("draw one class", f"memogen sample {folder} --label {model.config.name(model.known[-1]) if model.known else 0}")
+        return [known, ("add a category, from its images alone", f"memogen extend {folder} --data NEW_IMAGES --label NAME")]
+    if isinstance(model, Reconstructs):
+        fill = f"memogen impute {folder} {source} --mask half --out imputed.png"
+        return [("fill in missing pixels", fill), ("look into the memory", f"memogen memory usage {folder}")]
+    walk = f"memogen interpolate {folder} --out walk.gif"
+    return [("walk through the latent space", walk), ("look into the memory", f"memogen memory usage {folder}")]
+
+
 def _next_steps(run: Run, model: GenerativeModel | None) -> Html:
     folder = shlex.quote(str(run.path))
     data = run.setting("data.name")
     source = shlex.quote(str(data)) if isinstance(data, str) and data else "DATA"
+    again = [("train on, or repeat", f"memogen train {shlex.quote(str(run.path / 'config.yaml'))} --out {folder}")] if run.config else []
     lines: Sequence[tuple[str, str]] = (
-        ("train on, or repeat", f"memogen train {shlex.quote(str(run.path / 'config.yaml'))} --out {folder}"),
+        *again,
         ("draw samples", f"memogen sample {folder} --num 64 --out samples.png"),
         ("score against held-out data", f"memogen evaluate {folder} --data {source}"),
-        ("fill in missing pixels", f"memogen impute {folder} {source} --mask half --out imputed.png")
-        if isinstance(model, Reconstructs)
-        else ("walk through the latent space", f"memogen interpolate {folder} --out walk.gif"),
-        ("look into the memory", f"memogen memory usage {folder}"),
+        *_of_family(model, folder, source),
         ("write this page again", f"memogen report {folder}"),
     )
     text = "\n".join(f"# {what}\n{line}" for what, line in lines)

@@ -47,7 +47,8 @@ def class_matrix(run: Run, metric: str = "accuracy") -> Matrix:
         if row.get("metric") == metric and is_number(row.get("task")) and is_number(row.get("class")) and is_number(row.get("value"))
     }
     if not found:
-        raise InputError(f"{run.path}: holds no {metric} by task and class: name a run of a stream of tasks that was scored")
+        why = "" if metric == "accuracy" else ", whose extractor has fewer features than a class has test images"
+        raise InputError(f"{run.path}: holds no {metric} by task and class: name a run of a stream of tasks that was scored{why}")
     labels = tuple(dict.fromkeys(label for _, label in sorted(found)))
     values = np.full((max(task for task, _ in found) + 1, len(labels)), np.nan)
     for (task, label), value in found.items():
@@ -86,6 +87,8 @@ def evolution_sheet(run: Run, label: int | None = None, *, ends: bool = False, t
 
     Without ``label`` the first class that was learned. The first row of every task is before its first step. Raises InputError where none were kept.
     """
+    if not task_folders(run.path):
+        raise InputError(f"{run.path}: learned no stream of tasks, so no images were kept on the way: name a run that did")
     height, width = _size(run)
     rows, captions = list[Tensor](), list[str]()
     for number, folder in enumerate(task_folders(run.path)):
@@ -97,7 +100,7 @@ def evolution_sheet(run: Run, label: int | None = None, *, ends: bool = False, t
                 rows.append(torch.from_numpy(np.ascontiguousarray(images[labels.index(label) if labels else 0])))
                 captions.append(f"task {number + 1}" if ends else f"task {number + 1}, step {step:,}")
     if not rows:
-        raise InputError(f"{run.path}: no images of class {label} were kept while it was trained: name a run of a stream of tasks, or another class")
+        raise InputError(f"{run.path}: no images of class {label} were kept while it was trained: name another class")
     return grid.sheet(rows, captions, theme=theme)
 
 
@@ -120,7 +123,8 @@ def embedding(groups: Mapping[str, Float[Tensor, "n f"]], *, seed: int = 0, them
         axes.set_xticks([])
         axes.set_yticks([])
 
-    return charts.drawn(draw, title="t-SNE of features", x="Fréchet distance to the first in brackets", y="", legend=True, theme=theme, scale=1.6)
+    below = "in brackets the Fréchet distance to the first" if any(value is not None for value in apart.values()) else ""
+    return charts.drawn(draw, title="t-SNE of features", x=below, y="", legend=True, theme=theme, scale=1.6)
 
 
 def distances(groups: Mapping[str, Float[Tensor, "n f"]]) -> dict[str, float | None]:

@@ -77,10 +77,7 @@ def fit_stream(
     The last task that was learned is looked up, not repeated; the counters go on from task to task, so no noise is drawn twice.
     ``resume`` is "auto", or "never" to remove all tasks. Raises what :func:`memogen.training.fit.fit` raises.
     """
-    if resume not in ("auto", "never"):
-        raise InputError(
-            f"resume: {resume!r}: a stream of tasks begins with its own: use auto or never, or --start RUN for another run's first tasks"
-        )
+    check_resume(resume)
     folder, runtime = Path(folder), start(config)
     if resume == "never" and runtime.leads:
         shutil.rmtree(folder / "tasks", ignore_errors=True)
@@ -109,6 +106,14 @@ def fit_stream(
             objective.teach(teacher, model if succession.teacher == "live" else _averaged(place, runtime.device))
     assert state is not None, "a stream has a task or more"
     return state
+
+
+def check_resume(resume: str) -> None:
+    """Raises InputError for what :func:`fit_stream` cannot resume by."""
+    if resume not in ("auto", "never"):
+        raise InputError(
+            f"resume: {resume!r}: a stream of tasks begins with its own: use auto or never, or --start RUN for another run's first tasks"
+        )
 
 
 def _averaged(place: Path, device: Any) -> nn.Module:

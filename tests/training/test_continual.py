@@ -69,14 +69,15 @@ def test_every_method_learns_a_stream_and_counts_on(tmp_path: Path, method: str)
     assert [from_pretrained(place).known for place in task_folders(tmp_path)] == [(0,), (0, 1), (0, 1, 2), (0, 1, 2, 3)]
 
 
-@pytest.mark.parametrize(("method", "step"), [("both", 3), ("both", 15), ("ewc", 11), ("dgr", 6)])
+@pytest.mark.parametrize(("method", "step"), [("both", 3), ("ewc", 11), ("dgr", 6)])
 def test_stop_within_a_task_and_resume_gives_the_same_bits(tmp_path: Path, method: str, step: int) -> None:
     stop_in(tmp_path, method, step)
     assert fingerprint(train(tmp_path, method)) == straight(method)[0]
     assert metrics(tmp_path) == straight(method)[1]
 
 
-def test_a_stop_between_tasks_and_resume_gives_the_same_bits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["ewc", "dgr"])
+def test_a_stop_between_tasks_and_resume_gives_the_same_bits(tmp_path: Path, method: str) -> None:
     class BetweenError(Exception):
         pass
 
@@ -85,10 +86,10 @@ def test_a_stop_between_tasks_and_resume_gives_the_same_bits(tmp_path: Path) -> 
             raise BetweenError
 
     with pytest.raises(BetweenError):
-        train(tmp_path, "ewc", onlooker=Onlooker(finished=finished))
+        train(tmp_path, method, onlooker=Onlooker(finished=finished))
     assert finished_tasks(tmp_path, STEPS) == 2
-    assert fingerprint(train(tmp_path, "ewc")) == straight("ewc")[0]
-    assert fingerprint(train(tmp_path, "ewc")) == straight("ewc")[0], "a finished stream is looked up"
+    assert fingerprint(train(tmp_path, method)) == straight(method)[0]
+    assert fingerprint(train(tmp_path, method)) == straight(method)[0], "a finished stream is looked up"
 
 
 def test_a_run_killed_in_its_fourth_task_is_resumed_to_the_same_bits(tmp_path: Path) -> None:

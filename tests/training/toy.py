@@ -133,7 +133,7 @@ def train(
 
 def fingerprint(state: TrainState) -> str:
     """A hash of all bits that a training consists of."""
-    tensors = dict(state.modules["model"].state_dict())
+    tensors = {f"{name} {key}": value for name, module in state.modules.items() for key, value in module.state_dict().items()}
     if state.averages:
         tensors |= {f"average {name}": value for name, value in state.averages.values.items()}
     for phase, optimiser in state.optimisers.items():

@@ -1,0 +1,34 @@
+"""The section of the page about a category that was added to a saved model."""
+
+from __future__ import annotations
+
+from .history import Row, Run
+from .html import Html, element, escape, paragraph, section, table
+
+EXTENDED = "replay_gan/extend"
+"""The recipe that rows of such a run name; their ``task`` is 0 before and 1 after."""
+
+
+def extension_section(run: Run) -> Html:
+    """Accuracy and Fréchet distance of every category before and after; nothing for another run."""
+    rows = [row for row in run.results if row.get("recipe") == EXTENDED and row.get("class") is not None]
+    if not rows:
+        return Html("")
+    newest = {(row["class"], row["metric"], row["task"]): row for row in rows}
+    names = {row["class"]: str(row.get("class_name")) for row in rows}
+    head = ["category", "accuracy before", "after", "Fréchet distance before", "after"]
+    lines = [[escape(name), *(_cell(newest.get((label, *column))) for column in COLUMNS)] for label, name in names.items()]
+    return section("Categories", table(head, lines), *(paragraph(text, "soft") for text in _told(rows[-1])))
+
+
+COLUMNS = (("accuracy", 0), ("accuracy", 1), ("fid", 0), ("fid", 1))
+
+
+def _cell(row: Row | None) -> Html:
+    return element("span", escape("-" if row is None else f"{row['value']:.3f}"))
+
+
+def _told(row: Row) -> list[str]:
+    protocol = row.get("protocol") or {}
+    told = f"Judged by {protocol.get('extractor')}, {protocol.get('num_samples'):,} samples of each; known categories are "
+    return [told + f"{protocol.get('known')}, the new one {protocol.get('new')}. Before: {row.get('model')}."]
