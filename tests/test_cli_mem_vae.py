@@ -202,6 +202,40 @@ def test_real_pictures_are_completed_in_their_own_precision(here: Path, capsys: 
     np.testing.assert_array_equal(done[..., 4:], given[..., 4:])
 
 
+@pytest.mark.parametrize(("mode", "options"), [("L", ""), ("RGB", "--model.output gaussian --model.network conv")])
+def test_a_folder_of_pictures_from_training_to_completion(
+    mode: str, options: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MEMOGEN_CACHE", str(tmp_path / "cache"))
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        folder = tmp_path / "own" / f"class-{number % 2}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (6, 9, 3), dtype=np.uint8)).convert(mode).save(folder / f"{number}.png")
+    code, _, err = run(f"train mem_vae/folder --data own --out r {SHORT} {options}", capsys)
+    assert code == 0, err
+    for words in (
+        "sample r --num 4 --out s.png",
+        "evaluate r --metrics nll,imputation,slots --masks rect-4 --importance_samples 3",
+        "impute r own --mask half --steps 2 --out i.png",
+        "impute r own --mask rand-0.5 --steps 2 --num 3 --out done",
+        "memory usage r --out u.png",
+        "memory slots r --out l.png",
+        "memory graph r --of pixels --out g.png",
+        "memory disable r --num 3 --out d.png",
+    ):
+        code, _, err = run(words, capsys)
+        assert code == 0, err
+    for name in "siulgd":
+        with Image.open(f"{name}.png") as picture:
+            picture.load()
+    with Image.open("done/00002.png") as picture:
+        assert (picture.size, picture.mode) == ((9, 6), mode)
+    rows = [json.loads(line) for line in Path("r/results.jsonl").read_text().splitlines()]
+    assert all(np.isfinite(row["value"]) for row in rows) and len(rows) == 2 + 2 + 3
+
+
 SHORT = "--training.steps 2 --training.batch_size 8 --model.hidden [6,5] --model.latent_dim 2 --model.memory.slots [3,2] --scoring.likelihood_every 0"
 
 
