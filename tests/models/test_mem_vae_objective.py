@@ -220,6 +220,19 @@ def test_half_precision_keeps_the_bound_in_single() -> None:
     assert float(half.total.detach()) == pytest.approx(float(plain.total.detach()), rel=0.03)
 
 
+@pytest.mark.parametrize("variant", ["gaussian", "conv_gaussian"])
+def test_half_precision_does_not_round_the_means_of_real_pixels(variant: str) -> None:
+    """The last layer alone decides how sharp a density can be: its output has more digits than bfloat16 knows."""
+    model = built(VARIANTS[variant])
+    z = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        raw = model.decoder(z).raw
+        logit = built(SMALL).decoder(z).raw
+    assert raw.dtype == torch.float32 and logit.dtype == torch.bfloat16
+    assert float((raw != raw.bfloat16()).float().mean()) > 0.9
+    raw.sum().backward()
+
+
 # --- training ---
 
 

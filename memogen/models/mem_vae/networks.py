@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ...losses import widen
 from ...memory import AttentionMemory
 from ...memory.attention import Fill
 from ...nets.conv import ConvStem, ConvTail
@@ -116,7 +117,8 @@ class Decoder(nn.Module):
         above = (*config.hidden[1:], config.latent_dim + config.num_classes)
         self.layers = nn.ModuleList(DecoderLayer(wide, width) for wide, width in zip(above, config.hidden, strict=True))
         channels, height, width = config.image_shape
-        heads = 2 if config.output == "gaussian" else 1
+        self.real = config.output == "gaussian"
+        heads = 2 if self.real else 1
         if config.network == "conv":
             self.head: nn.Module = nn.Sequential(ConvTail(config.hidden[0], (heads * channels, height, width), width=_CONV_WIDTH), nn.Flatten())
         else:
@@ -139,13 +141,22 @@ class Decoder(nn.Module):
             layer: Layer = part(h, normalised=normalised, without=fill if number in without else None)
             layers.insert(0, layer)
             h = layer.output
-        return Decoded(self.head(h), tuple(layers))
+        return Decoded(self.raw(h), tuple(layers))
 
     def below(self, h: Float[Tensor, "b d"], number: int) -> Float[Tensor, "b p"]:
         """The raw output that follows from the output ``h`` of layer ``number``."""
         for layer in reversed(self.stack[:number]):
             h = layer(h).output
-        raw: Tensor = self.head(h)
+        return self.raw(h)
+
+    def raw(self, h: Float[Tensor, "b d"]) -> Float[Tensor, "b p"]:
+        """The raw output that follows from the lowest hidden layer. That of real pixels is worked in float32 at least, also under autocast."""
+        raw: Tensor
+        if self.real:  # bfloat16 would round the means of bright pixels to 1/256, and no density could be sharper
+            with torch.autocast(h.device.type, enabled=False):
+                raw = self.head(widen(h))
+        else:
+            raw = self.head(h)
         return raw
 
     def calibrate(self, z: Sequence[tuple[Tensor, Condition]]) -> None:
