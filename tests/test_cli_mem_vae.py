@@ -113,9 +113,13 @@ def test_two_variants_are_compared_on_their_images(here: Path, capsys: pytest.Ca
             append_rows(here / "table.jsonl", [{**row, "recipe": "mem_vae/digits", "variant": variant, "seed": seed} for row in rows])
     code, out, err = run("compare mem_vae vae --rows table.jsonl", capsys)
     assert code == 0, err
-    assert "of 40 images, 10 importance samples" in out and "mean of 2 seeds" in out
+    assert "of 40 images, 10 importance samples" in out and "mean of 2 runs" in out and "(seeds 0, 1)" in out
     values = [float(line.split()[0]) for line in out.splitlines()[1:4]]
     assert values[2] == pytest.approx(values[0] - values[1], abs=2e-3)
+    more = [json.loads(line) for line in (here / "table.jsonl").read_text().splitlines()]
+    append_rows(here / "table.jsonl", [{**row, "seed": 2} for row in more if row["variant"] == "vae" and row["seed"] == 0])
+    code, out, _ = run("compare mem_vae vae --rows table.jsonl", capsys)
+    assert code == 0 and "mean of 2 runs" in out and "mean of 3 runs" in out and "pairs" not in out, "no run is left out, and none paired at random"
     (here / "run").mkdir(exist_ok=True)
     append_rows(here / "run" / "results.jsonl", [{"metric": "log_likelihood", "value": 1.0, "seed": 0}])
     for words, told in (

@@ -33,24 +33,23 @@ def compare(
         sides = [_of_variant(rows, side, recipe, budget, metric) for side in (first, second)]
     else:
         sides = [_of_runs(side, metric) for side in (first, second)]
-    seeds = sorted(set(sides[0]) & set(sides[1]), key=str)
+    seeds = sorted(sides[0], key=str) if set(sides[0]) == set(sides[1]) else []  # else all runs of a side against all of the other
     ordered = [[side[seed] for seed in seeds] or list(side.values()) for side in sides]
     found = paired(*ordered)
     samples = ordered[0][0].settings.get("importance_samples")
     print(f"{metric} of {found.num_images:,} images, {samples:,} importance samples each" if isinstance(samples, int) else metric)
     for name, value, side in ((first, found.first, ordered[0]), (second, found.second, ordered[1])):
-        print(f"{value:>10.3f}  {name}{f', mean of {len(side)} seeds' if len(side) > 1 else ''}")
+        print(f"{value:>10.3f}  {name}{f', mean of {len(side)} runs' if len(side) > 1 else ''}")
     print("\n".join(_told(found, seeds)))
 
 
 def _told(found: Paired, seeds: list[object]) -> list[str]:
     times = f", {abs(found.mean) / found.error:.1f} times it" if found.error > 0 else ""
     lines = [f"{found.mean:>+10.3f} ± {found.error:.3f} (standard error over the images){times}"]
-    if len(found.by_seed) > 1:
+    if len(seeds) > 1:
         pairs = ", ".join(f"{value:+.3f}" for value in found.by_seed)
-        named = f" (seeds {', '.join(map(str, seeds))})" if seeds else ""
         spread = f" ± {found.seed_error:.3f} between them" if math.isfinite(found.seed_error) else ""
-        lines.append(f"pairs of runs{named}: {pairs}{spread}")
+        lines.append(f"pairs of runs (seeds {', '.join(map(str, seeds))}): {pairs}{spread}")
     return lines
 
 
