@@ -56,17 +56,8 @@ class Stage:
 
     def row(self, metric: str, value: float | None, *, task: int | None = None, label: int | None = None, **protocol: object) -> Row:
         """One number, with what it was measured by."""
-        base = {
-            "extractor": self.judge.version,
-            "extractor_accuracy": self.judge.accuracy,
-            "resize": self.judge.resize,
-            "num_samples": self.scoring.num_samples,
-            "seed": self.scoring.seed,
-            "statistics": self.scoring.statistics,
-            "reference": {"data": self.test.name, "split": self.test.split, "digest": self.test.digest},
-        }
-        row: Row = {"metric": metric, "value": value, "spread": None, "protocol": {**base, **protocol}, "split": self.test.split}
-        return row | {"task": task, "class": label, "device": device_of(self.judge).type, "version": __version__}
+        about = {"statistics": self.scoring.statistics, **protocol}
+        return {**stage_row(self.judge, self.test, self.scoring, metric, value, about), "task": task, "class": label}
 
     def by_class(self, task: int) -> list[Row]:
         """Accuracy and Fréchet distance of each class after ``task``, then their means."""
@@ -108,6 +99,27 @@ class Stage:
 
     def _means(self) -> list[tuple[str, float | None]]:
         return list(zip(("accuracy", "fid"), mean_score(self.scores), strict=True))
+
+
+def stage_row(
+    judge: Classifier | ModuleExtractor,
+    test: ImageData,
+    scoring: ScoringConfig,
+    metric: str,
+    value: float | None,
+    about: Mapping[str, object],
+) -> Row:
+    """One number of a stage, of no task and no class yet, with what it was measured by; ``about`` joins the protocol."""
+    base = {
+        "extractor": judge.version,
+        "extractor_accuracy": judge.accuracy,
+        "resize": judge.resize,
+        "num_samples": scoring.num_samples,
+        "seed": scoring.seed,
+        "reference": {"data": test.name, "split": test.split, "digest": test.digest},
+    }
+    row: Row = {"metric": metric, "value": value, "spread": None, "protocol": {**base, **about}, "split": test.split}
+    return row | {"task": None, "class": None, "device": device_of(judge).type, "version": __version__}
 
 
 def accuracy_matrix(rows: Iterable[Mapping[str, Any]], tasks: Sequence[Sequence[int]]) -> AccuracyMatrix | None:

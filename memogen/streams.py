@@ -23,7 +23,7 @@ from .evaluation.progress import Bar
 from .evaluation.rows import append_rows
 from .evaluation.stream import device_of
 from .evaluation.work import Work
-from .models import ReplayGAN, ReplayGANConfig, ReplayGANObjective
+from .models import MemoryGAN, MemoryGANObjective, ReplayGAN, ReplayGANConfig, ReplayGANObjective
 from .models.replay_gan import BatchStatistics
 from .models.replay_gan.cost import cost
 from .pretrained import from_pretrained
@@ -35,6 +35,7 @@ from .training.continual import check_resume
 from .training.evolution import Evolution
 from .training.tasks import finished_tasks, take_over
 from .types import ImageData, InputError, to_uint8
+from .unlabelled import UnlabelledStage
 
 SHOWN = 8  # images of a class in a panel of its evolution
 FREE = (
@@ -67,18 +68,20 @@ class StreamRun:
         return self.recipe.succession
 
     @property
-    def objective(self) -> ReplayGANObjective:
-        assert isinstance(self.recipe.objective, ReplayGANObjective), "with_classes has looked"
+    def objective(self) -> ReplayGANObjective | MemoryGANObjective:
+        assert isinstance(self.recipe.objective, ReplayGANObjective | MemoryGANObjective), "with_classes has looked"
         return self.recipe.objective
 
 
 def with_classes(recipe: Recipe, images: ImageData) -> Recipe:
-    """The recipe with a label slot for each class of the data, called by its name; slots that are left over stay."""
+    """The recipe with a label slot for each class of the data, called by its name; slots that are left over stay. A memoryGAN is told no classes."""
     if recipe.succession is None:
         return recipe
-    if not isinstance(recipe.model, ReplayGANConfig) or not isinstance(recipe.objective, ReplayGANObjective):
-        raise InputError(f"succession: {recipe.recipe} learns no stream of tasks: leave it null, or use a recipe of replay_gan")
     check_stream(images, recipe.succession.tasks)
+    if isinstance(recipe.objective, MemoryGANObjective):
+        return recipe
+    if not isinstance(recipe.model, ReplayGANConfig):
+        raise InputError(f"succession: {recipe.recipe} learns no stream of tasks: leave it null, or use a recipe of replay_gan")
     count = num_classes(images)
     return replace(recipe, model=replace(recipe.model, num_classes=max(count, recipe.model.num_classes), classes=images.classes[:count]))
 
@@ -153,7 +156,12 @@ def shared_start(folder: Path, recipe: Recipe, settings: Mapping[str, object]) -
 
 
 def panel(model: torch.nn.Module) -> tuple[tuple[int, ...], torch.Tensor]:
-    """The known classes and images of fixed latents of each, by the statistics of a batch as in training; without classes, as many rows of any."""
+    """The known classes and images of fixed latents of each, by the statistics of a batch as in training; without classes, as many rows of any.
+
+    Of a memoryGAN a single row; its latents are drawn by address, and the slots behind them change as the memory does.
+    """
+    if isinstance(model, MemoryGAN):
+        return (), to_uint8(model.sample(2 * SHOWN, seed=1), model.image_range)[None]
     assert isinstance(model, ReplayGAN)
     drawn, rows = BatchStatistics(model), len(model.known)
     if not model.config.conditional:
@@ -177,13 +185,17 @@ class Stages:
         if scoring.extractor is None or number in {row.get("task") for row in rows}:
             return
         if self.run.console:
-            told = f"{scoring.num_samples:,} samples of every class (--scoring.extractor null leaves it out)"
+            each = "" if isinstance(self.run.objective, MemoryGANObjective) else " of every class"
+            told = f"{scoring.num_samples:,} samples{each} (--scoring.extractor null leaves it out)"
             print(f"task {number + 1} of {len(self.tasks)} is learned; scoring {told}", file=sys.stderr, flush=True)
         device = runtime.choose_device(self.run.recipe.training.device)
         model: Any = from_pretrained(place / "model").to(device)
         with Bar(shown=self.run.console) as bar:
-            stage = Stage(model, extractor(scoring.extractor, device=device), self.run.load("test"), scoring, Work(bar=bar))
-            found = self._rows(stage, number, rows)
+            judge, test, work = extractor(scoring.extractor, device=device), self.run.load("test"), Work(bar=bar)
+            if isinstance(model, MemoryGAN):
+                found = UnlabelledStage(model, judge, test, scoring, number, self.tasks, work).rows()
+            else:
+                found = self._rows(Stage(model, judge, test, scoring, work), number, rows)
         counted = {"steps": state.step, "images": state.images_seen, "training_seconds": round(state.seconds, 1)}
         append_rows(path, [self._addressed(row, counted) for row in found])
 
@@ -196,6 +208,7 @@ class Stages:
     def _cost(self, stage: Stage) -> list[Row]:
         """Images that generators drew in training, and megabytes that were kept beside the model."""
         objective, config = self.run.objective, stage.model.config
+        assert isinstance(objective, ReplayGANObjective), "its model is one"
         sizes, batch_size = [len(classes) for classes in self.tasks], self.run.recipe.training.batch_size
         found = cost(objective, config, sizes, steps=self.steps, batch_size=batch_size, teacher=objective.teacher(stage.model))
         numbers = {"generated_images": float(found.drawn), "kept_megabytes": found.stored / 1e6}

@@ -17,6 +17,7 @@ from PIL import Image
 from memogen import from_pretrained, runs, streams
 from memogen.cli import main
 from memogen.configs import to_dict
+from memogen.data import load
 from memogen.data.stream import Task, TaskStream
 from memogen.models import ReplayGAN
 from memogen.recipes import RECIPES
@@ -150,8 +151,53 @@ def test_embeddings_say_how_far_the_groups_are_apart(run: Path, tmp_path: Path, 
     assert main(["stream", "embedding", str(run), str(run), "--tasks", "1"]) == 2
 
 
+def unlabelled(variant: str) -> Recipe:
+    """Two tasks of two digits, two steps each, narrow nets."""
+    chosen = RECIPES["memory_gan/digits_stream"](variant=variant)
+    assert chosen.succession is not None
+    memory = chosen.model.memory and replace(chosen.model.memory, num_slots=48, key_dim=16, top_k=12)
+    return replace(
+        chosen,
+        model=replace(chosen.model, width=4, memory=memory),
+        training=replace(chosen.training, steps=STEPS, batch_size=16, checkpoint_every=0, sample_every=0, log_every=1),
+        scoring=replace(chosen.scoring, num_samples=SAMPLES),
+        succession=replace(chosen.succession, tasks=replace(chosen.succession.tasks, num_tasks=2)),
+    )
+
+
+def test_a_memory_gan_learns_a_stream_and_is_scored_by_classes_that_it_is_never_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "write_report", lambda *given: None)  # one page is enough
+        tuned = runs.train(unlabelled("fine_tuning"), out=tmp_path / "tuned", console=False)
+    replaying, _ = runs.with_images(unlabelled("slot_replay"))
+    assert streams.shared_start(tmp_path / "slots", replaying, runs.settings(replaying)), "the first task has no past"
+    folder = runs.train(replaying, out=tmp_path / "slots", console=False)
+    found = [row for row in rows(folder) if row["variant"] != "real"]
+    shares = {row["class"]: row["value"] for row in found if (row["metric"], row["task"]) == ("class_share", 1)}
+    value = {row["metric"]: row["value"] for row in found if row["task"] is None}
+    assert set(shares) == {0, 1, 2, 3}
+    assert sum(shares.values()) + value["unseen_share"] == pytest.approx(1)
+    assert {row["steps"] for row in found if row["task"] == 1} == {2 * STEPS}
+    recall = [row["value"] for row in found if (row["metric"], row["task"]) == ("slot_recall", 1) and row["class"] in (0, 1)]
+    assert value["slot_recall"] == pytest.approx(np.mean(recall))
+    seen = int((load("digits", split="test", progress=False).label < 4).sum())
+    assert {row["protocol"]["reference"]["num"] for row in found if row["metric"] == "fid" and row["task"] == 1} == {seen}
+    first = [[row["value"] for row in rows(each) if row["task"] == 0] for each in (tuned, folder)]
+    assert first[0] == first[1], "it was taken over"
+    assert not torch.equal(from_pretrained(tuned).sample(4), from_pretrained(folder).sample(4))
+    page = (folder / "report.html").read_text()
+    assert "Share of samples by class" in page
+    assert "What becomes of an image" in page
+
+
+def test_networks_without_memory_replay_too(tmp_path: Path) -> None:
+    folder = runs.train(unlabelled("plain_replay"), out=tmp_path / "plain", console=False)
+    assert {"class_share", "inception_score", "fid"} <= {row["metric"] for row in rows(folder)}
+    assert not [row for row in rows(folder) if row["metric"].startswith("slot")]
+
+
 def test_what_is_no_stream_is_refused(tmp_path: Path) -> None:
-    plain = replace(RECIPES["memory_gan/digits"](), succession=recipe().succession)
+    plain = replace(RECIPES["mem_vae/digits"](), succession=recipe().succession)
     with pytest.raises(InputError, match="learns no stream of tasks"):
         runs.train(plain, out=tmp_path, console=False)
 

@@ -14,13 +14,16 @@ if TYPE_CHECKING:
 
     from memogen.models import ReplayGAN
 
+OF_CLASS = (
+    "share of a class's images found to be of it, Fréchet distance to its real ones; of a model that is told no classes, each one's share of samples"
+)
 StreamRun = Annotated[Path, "the folder of a run that learned a stream of tasks"]
 
 
 def matrix(
     run: StreamRun,
     *,
-    metric: Annotated[Literal["accuracy", "fid"], "share of images found to be of their class, or Fréchet distance to its real images"] = "accuracy",
+    metric: Annotated[Literal["accuracy", "fid", "class_share"], OF_CLASS] = "accuracy",
     out: Annotated[Path | None, "a picture of it"] = None,
 ) -> None:
     """Print how each class stood after each task."""

@@ -11,6 +11,7 @@ from ..configs import suggest
 from ..types import InputError
 from . import memory_gan
 from .mem_vae_tables import mem_vae_tables
+from .memory_gan_stream import stream_table
 from .recipe import Claim
 from .replay_gan_tables import replay_gan_tables
 from .table import Budget, Table, TableRow
@@ -88,5 +89,5 @@ def _table_2() -> Table:
     return Table("memory_gan/table2", "What each part of memoryGAN is worth", tuple(rows), _BUDGETS, note)
 
 
-TABLES = {table.name: table for table in (_table_1(), _table_2(), *mem_vae_tables(), *replay_gan_tables())}
+TABLES = {table.name: table for table in (_table_1(), _table_2(), *mem_vae_tables(), *replay_gan_tables(), stream_table())}
 """Every table by the name the command line knows."""

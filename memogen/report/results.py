@@ -36,6 +36,10 @@ COLUMNS = {
     "svm_accuracy": "SVM accuracy",
     **{f"slot_preference {rank}": f"preference {rank}" for rank in (1, 2, 3)},
     "parameters": "parameters",
+    "class_divergence": "divergence of classes",
+    "unseen_share": "share of unseen classes",
+    "slot_recall": "slots recalled",
+    "slot_recognition": "slots recognised",
     "generated_images": "images drawn in training",
     "kept_megabytes": "MB kept",
 }

@@ -48,10 +48,13 @@ class Line:
 
 
 def score_lines(results: Sequence[Row], own: str = "") -> list[Line]:
-    """Rows gathered into lines: the ``own`` variant first, real images last; a row that was written again counts in its newest form."""
+    """Rows gathered into lines: the ``own`` variant first, real images last; a row that was written again counts in its newest form.
+
+    Rows of a single class stay in the rows: the section on tasks shows them.
+    """
     lines: dict[tuple[str, str, int | None, str], dict[str, Row]] = {}
     for row in results:
-        if "metric" in row and is_number(row.get("value")):
+        if "metric" in row and is_number(row.get("value")) and row.get("class") is None:
             lines.setdefault(_line_of(row, own), {})[measured(str(row["metric"]), row.get("protocol"))] = row
     found = [Line(variant, split, steps, seed, cells) for (variant, split, steps, seed), cells in lines.items()]
     return sorted(found, key=lambda line: _rank(line, own))

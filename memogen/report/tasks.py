@@ -26,7 +26,7 @@ from .theme import LIGHT, Theme
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-TITLES = {"accuracy": "Accuracy by class", "fid": "Fréchet distance by class"}
+TITLES = {"accuracy": "Accuracy by class", "fid": "Fréchet distance by class", "class_share": "Share of samples by class"}
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def class_matrix(run: Run, metric: str = "accuracy") -> Matrix:
 
 def matrix_rows(matrix: Matrix) -> list[list[str]]:
     """The matrix as a table of texts; the mean of what was learned so far stands at the end."""
-    form = ".3f" if matrix.metric == "accuracy" else ".2f"
+    form = ".2f" if matrix.metric == "fid" else ".3f"
     texts = [["" if np.isnan(value) else format(value, form) for value in (*row, np.nanmean(row))] for row in matrix.values]
     lines = [[str(task), *row] for task, row in enumerate(texts, start=1)]
     return [["after task", *matrix.names, "mean"], *lines]
@@ -70,7 +70,7 @@ def matrix_chart(matrix: Matrix, *, theme: Theme = LIGHT) -> Image.Image:
 
     def draw(axes: Axes) -> None:
         bounds = (0.0, 1.0) if matrix.metric == "accuracy" else (0.0, float(np.nanmax(matrix.values)))
-        axes.imshow(matrix.values, cmap="Blues" if matrix.metric == "accuracy" else "Reds", vmin=bounds[0], vmax=bounds[1], aspect="auto")
+        axes.imshow(matrix.values, cmap="Reds" if matrix.metric == "fid" else "Blues", vmin=bounds[0], vmax=bounds[1], aspect="auto")
         for (task, column), value in np.ndenumerate(matrix.values):
             if not np.isnan(value):
                 dark = value > 0.6 * bounds[1]

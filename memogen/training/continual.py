@@ -6,14 +6,14 @@ Every task has a folder of its own under ``tasks/``, as :func:`memogen.training.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from torch import nn
 
-from memogen.data.stream import StreamConfig, TaskStream
+from memogen.data.stream import StreamConfig, Task, TaskStream
 from memogen.training.config import TrainingConfig
 from memogen.training.course import Course, Watch
 from memogen.training.fit import fit
@@ -21,7 +21,7 @@ from memogen.training.runtime import start
 from memogen.training.settings import Settings
 from memogen.training.state import TrainState
 from memogen.training.tasks import finished_tasks, is_taken, publish, take_up, task_folder
-from memogen.types import InputError, Objective
+from memogen.types import ImageData, InputError, Objective
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,14 @@ class TaskObjective(Objective, Protocol):
     def teach(self, teacher: Any, model: Any) -> None: ...
 
 
+@runtime_checkable
+class ToldModel(Protocol):
+    """A model that is told which classes each task has, and whose critic can begin anew."""
+
+    def begin_task(self, number: int, classes: Sequence[int]) -> None: ...
+    def renew_critic(self, *, seed: int) -> None: ...
+
+
 @dataclass(frozen=True)
 class Onlooker:
     """What happens beside the training, on the leading process: ``watch`` gives for a task's number and folder what is shown each of its steps;
@@ -74,18 +82,22 @@ def fit_stream(
 ) -> TrainState:
     """Trains ``model`` in place on every task of ``stream``, for ``config.steps`` each, and continues a run to the bits it would have had.
 
+    A :class:`ToldModel` is told the classes; to another the images come without their labels.
     The last task that was learned is looked up, not repeated; the counters go on from task to task, so no noise is drawn twice.
     ``resume`` is "auto", or "never" to remove all tasks. Raises what :func:`memogen.training.fit.fit` raises.
     """
     check_resume(resume)
+    if succession.fresh_critic and not isinstance(model, ToldModel):
+        raise InputError(f"succession.fresh_critic: a {type(model).__name__} cannot begin its critic anew: leave it off")
     folder, runtime = Path(folder), start(config)
     if resume == "never" and runtime.leads:
         shutil.rmtree(folder / "tasks", ignore_errors=True)
     runtime.barrier()
     teacher, state = objective.teacher(model), None
+    if teacher is not None:
+        runtime.place(teacher)
     for number in range(max(finished_tasks(folder, config.steps) - 1, 0), len(stream)):
-        task, place = stream.open(number), task_folder(folder, number)
-        model.begin_task(number, task.classes)
+        place, images = task_folder(folder, number), _begun(model, stream.open(number))
         if is_taken(place):
             if succession.keep_optimisers:
                 raise InputError(f"{place}: another run learned this task, whose optimisers are not here: leave keep_optimisers off")
@@ -96,7 +108,7 @@ def fit_stream(
             watch = onlooker.watch(number, place) if onlooker.watch else None
             course = Course(teacher, number * config.steps, state, succession.keep_optimisers, watch)
             whole = replace(config, steps=(number + 1) * config.steps)
-            state = fit(model, objective, task.data, whole, place, settings=settings, console=console, course=course)
+            state = fit(model, objective, images, whole, place, settings=settings, console=console, course=course)
         if runtime.leads:
             publish(place, folder)
             if onlooker.finished is not None:
@@ -106,6 +118,14 @@ def fit_stream(
             objective.teach(teacher, model if succession.teacher == "live" else _averaged(place, runtime.device))
     assert state is not None, "a stream has a task or more"
     return state
+
+
+def _begun(model: Any, task: Task) -> ImageData:
+    """The images of a task that begins, with their labels for a model that is told them."""
+    if not isinstance(model, ToldModel):
+        return replace(task.data, label=None, classes=())
+    model.begin_task(task.number, task.classes)
+    return task.data
 
 
 def check_resume(resume: str) -> None:

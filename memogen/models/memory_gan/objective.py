@@ -11,11 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...configs import added
 from ...losses import AdversarialKind, critic_loss, generator_loss, widen
 from ...memory import MemoryRead, VMFMemory
 from ...memory.functional import unit
 from ...types import Batch, Latents, Loss, OptimiserConfig, Phase
 from .model import MemoryGAN
+from .replay import Past, SlotTeacher, past_of
 
 
 @contextmanager
@@ -47,13 +49,14 @@ class MemoryGANObjective:
 
     ``information``: lambda on the mutual-information term, the cosine of K_c and mu(G(z, K_c)), or with ``information_form`` "squared" the authors'
     mean squared error between the key and the unnormalised query. ``write_in_generator_step``: fake queries of the generator step are written too,
-    as the authors' code does.
+    as the authors' code does. ``replay``: on a stream of tasks, images of a frozen copy take the place of the earlier tasks' (:mod:`.replay`).
     """
 
     adversarial: AdversarialKind = "non_saturating"
     information: float = 0.01
     information_form: Literal["cosine", "squared"] = "cosine"
     write_in_generator_step: bool = False
+    replay: bool = added(False, before=False)
     critic: OptimiserConfig = field(default_factory=OptimiserConfig)
     generator: OptimiserConfig = field(default_factory=OptimiserConfig)
 
@@ -63,9 +66,17 @@ class MemoryGANObjective:
         if self.information < 0:
             raise ValueError(f"information is {self.information}; it must not be negative")
 
+    def teacher(self, model: MemoryGAN) -> SlotTeacher | None:
+        """What will keep the past of a stream, knowing nothing yet; None without replay."""
+        return SlotTeacher(model) if self.replay else None
+
+    def teach(self, teacher: SlotTeacher, model: MemoryGAN) -> None:
+        """After a task: the teacher becomes the model."""
+        teacher.follow(model)
+
     def phases(self, model: MemoryGAN, *, teacher: nn.Module | None = None) -> tuple[Phase, ...]:
-        """The critic's turn, then the generator's; ``teacher`` is not used."""
-        steps = _Steps(self, model)
+        """The critic's turn, then the generator's; a ``teacher`` that has learned something replays it to the critic."""
+        steps = _Steps(self, model, past_of(teacher))
         critic = Phase("critic", (model.critic,), steps.critic, steps.write, optimiser=self.critic)
         late = steps.write if self.write_in_generator_step else None
         return critic, Phase("generator", (model.generator,), steps.generator, late, optimiser=self.generator, reads_data=False)
@@ -77,6 +88,7 @@ class _Steps:
 
     objective: MemoryGANObjective
     model: MemoryGAN
+    past: Past | None = None
 
     def critic(self, batch: Batch) -> Loss:
         """L_D (Eq. 7). Real and fake images pass the critic apart, so batch norm never mixes them."""
@@ -86,6 +98,7 @@ class _Steps:
         with torch.no_grad():
             fake = model.generate(latents)
         real = model.pixels(batch.image)
+        real = real if self.past is None else self.past.mixed(real, batch)
         real_feature = model.critic(real)
         with _frozen_statistics(model.critic):
             # departs: running statistics describe real images only, so that queries of held-out images fall where the real keys are.

@@ -1,0 +1,53 @@
+"""A memoryGAN that learns a stream of tasks without labels: an experiment of ours, which joins Kim et al. 2018 and Wu et al. 2018."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+from ..data.stream import StreamConfig
+from ..memory.policies import Fidelity
+from ..models import MemoryGANObjective
+from ..training import SuccessionConfig
+from ..types import InputError
+from . import memory_gan
+from .recipe import Recipe, ScoringConfig
+from .table import Budget, Table, TableRow
+
+Variant = Literal["slot_replay", "fine_tuning", "plain_replay"]
+
+VARIANTS: dict[Variant, str] = {
+    "slot_replay": "a frozen copy replays the slots of its memory",
+    "fine_tuning": "nothing is replayed",
+    "plain_replay": "the same networks without memory; a frozen copy replays",
+}
+
+
+def digits_stream(variant: Variant = "slot_replay", fidelity: Fidelity = "robust") -> Recipe:
+    """Two of the embedded digits a task, five tasks, with the networks of ``memory_gan/digits``. The averaged generator teaches."""
+    if variant not in VARIANTS:
+        raise InputError(f"variant: {variant!r} is unknown: choose {', '.join(VARIANTS)}")
+    recipe = memory_gan.digits("no_memory" if variant.startswith("plain") else "memory_gan", fidelity)
+    assert isinstance(recipe.objective, MemoryGANObjective)
+    return replace(
+        recipe,
+        recipe="memory_gan/digits_stream",
+        variant=variant,
+        objective=replace(recipe.objective, replay=variant.endswith("replay")),
+        training=replace(recipe.training, steps=1000, checkpoint_every=500),
+        scoring=ScoringConfig("digits", ("is", "fid"), num_samples=2000, likelihood_every=0),
+        succession=SuccessionConfig(StreamConfig(classes_per_task=2), teacher="averaged"),
+    )
+
+
+def stream_table() -> Table:
+    """What a memory keeps of a stream without labels. Nobody printed it."""
+    short = Budget(1000, 2000, 0.03, seeds=3)
+    smoke = replace(short, steps=2, num_samples=200, hours=0.01, seeds=1, curves=False)
+    rows = tuple(TableRow("memory_gan/digits_stream", variant, None) for variant in VARIANTS)
+    note = (
+        "Steps are those of each of the five tasks. The distance is to the test images of all ten digits, the divergence that of the samples' "
+        "classes from the uniform distribution, in nats; recalled and recognised slots are those of held-out images of earlier tasks."
+    )
+    budgets = {"memory_gan/digits_stream": {"smoke": smoke, "short": short, "paper": replace(short, steps=5000, num_samples=10_000, hours=None)}}
+    return Table("memory_gan/stream", "Ten digits in five tasks without labels", rows, budgets, note)
