@@ -24,7 +24,8 @@ from .evaluation.held_out import HeldOutBounds, observable, part_of
 from .evaluation.labels import labels_for
 from .evaluation.model_scores import MODEL_SCORES, ModelScoring, check_model, measured, score_model
 from .evaluation.paired import kept
-from .models import MemoryGAN, MemVAE
+from .models import MemoryGAN
+from .nets.class_norm import ClassBatchNorm
 from .nets.norm import FullDataNorm
 from .pretrained import from_pretrained
 from .recipes import RECIPES, Recipe, ScoringConfig, read_recipe, shaped
@@ -59,14 +60,14 @@ def train(
     """
     recipe, images = with_images(with_data(_recipe(recipe_or_config), data))
     check_scoring(recipe)
-    model = None if recipe.succession is not None else _built(recipe, images)
+    model = _built(recipe, images)
     folder = Path(out) if out is not None else default_folder(recipe)
     stream = _stream_run(recipe, folder, budget, console)
     streams.begin(stream, resume=resume, start=None if start is None else Path(start))
     if not (folder / "config.yaml").exists():
         save_config(recipe, folder)
-    if model is None:
-        del images  # the tasks' pixels are to be had from their stream alone
+    if recipe.succession is not None:
+        del images, model  # the tasks' pixels are to be had from their stream alone
         streams.learn(stream, resume=resume)
         images = load_data(recipe)
         save_config(recipe, folder)
@@ -153,8 +154,8 @@ def _fit(recipe: Recipe, model: nn.Module, images: ImageData, folder: Path, resu
 def _check_share(recipe: Recipe, model: nn.Module) -> None:
     """Refuse a share of a process that batch norm cannot normalise."""
     share = recipe.training.batch_size // int(os.environ.get("WORLD_SIZE", "1"))
-    if share < 2 and any(isinstance(part, nn.modules.batchnorm._BatchNorm | FullDataNorm) for part in model.modules()):
-        mend = "use 2 or more" if isinstance(model, MemVAE) else "use 2 or more, or another model.norm"
+    if share < 2 and any(isinstance(part, nn.modules.batchnorm._BatchNorm | FullDataNorm | ClassBatchNorm) for part in model.modules()):
+        mend = "use 2 or more, or another model.norm" if isinstance(model, MemoryGAN) else "use 2 or more"
         raise InputError(f"training.batch_size: {share} image for each process, too few for batch norm: {mend}")
 
 

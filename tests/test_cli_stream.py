@@ -98,6 +98,8 @@ def test_what_cannot_be_learned_is_refused_before_anything_is_written(tmp_path: 
         f"{begin} {folder} --variant joint_training --start {folder}": "learns no tasks one after another",
         f"{begin} {folder} --resume {folder}": "use auto or never",
         f"{begin} {folder} --variant replay": "variant",
+        f"train replay_gan/digits --training.batch_size 1 --training.steps 2 --out {out}": "too few for batch norm: use 2 or more",
+        f"train replay_gan/digits --variant dgr --model.conditioning norm --training.steps 2 --out {out}": "a model with conditioning none",
         f"train memory_gan/digits --start {folder} --out {out}": "learns no tasks one after another",
         f"train replay_gan/folder --out {out}": "give --data FOLDER",
     }

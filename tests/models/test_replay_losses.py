@@ -287,7 +287,7 @@ def test_generative_replay_without_a_past_is_a_plain_gan_and_a_classifier() -> N
     phases = objective.phases(model, teacher=objective.teacher(model))
     loss = phases[2].loss(batch([0, 1]))
     torch.testing.assert_close(loss.total, F.cross_entropy(model.solver(model.pixels(batch().image))[1], batch([0, 1]).label))
-    with pytest.raises(ValueError, match="conditioning 'none'"):
+    with pytest.raises(ValueError, match="conditioning none"):
         ReplayGANObjective().phases(model)
     with pytest.raises(ValueError, match="stands alone"):
         replace(objective, joint=JointConfig())

@@ -23,6 +23,7 @@ from memogen.models.replay_gan import (
 )
 from memogen.training import Onlooker, SuccessionConfig, TrainingConfig, TrainState, fit_stream
 from memogen.types import Batch, ImageData
+from tests.training.toy import fingerprint
 
 MODEL = ReplayGANConfig(image_shape=(1, 8, 8), width=2, noise_dim=4, num_classes=4)
 GAME = CriticConfig(steps=2)
@@ -43,8 +44,8 @@ def data() -> ImageData:
     return ImageData((noise + 60 * label[:, None, None, None]).astype(np.uint8), label)
 
 
-def stream() -> TaskStream:
-    return task_stream(data(), StreamConfig())
+def stream(**tasks: object) -> TaskStream:
+    return task_stream(data(), StreamConfig(**tasks))
 
 
 def train(
@@ -55,14 +56,15 @@ def train(
     onlooker: Onlooker | None = None,
     resume: str = "auto",
     look: Callable[[Batch], None] | None = None,
+    tasks: TaskStream | None = None,
     **changes: object,
 ) -> TrainState:
-    """Trains a fresh model on all four tasks; ``look`` sees every batch that is drawn."""
+    """Trains a fresh model on four tasks of one class, or on ``tasks``; ``look`` sees every batch that is drawn."""
     torch.manual_seed(0)
     model = replace(MODEL, conditioning="none" if method == "dgr" else "norm").build()
     objective = OBJECTIVES[method] if look is None else Watched(OBJECTIVES[method], look)
     options = {"succession": succession or SuccessionConfig(), "onlooker": onlooker or Onlooker(), "resume": resume}
-    return fit_stream(model, objective, stream(), replace(CONFIG, **changes), folder, console=False, **options)
+    return fit_stream(model, objective, tasks or stream(), replace(CONFIG, **changes), folder, console=False, **options)
 
 
 class Watched:
@@ -84,8 +86,8 @@ class Watched:
 
 
 def main() -> None:
-    """``stream_toy.py FOLDER METHOD``: trains in a process of its own, slowly in the fourth task."""
-    train(Path(sys.argv[1]), sys.argv[2], look=lambda batch: time.sleep(0.05 if batch.step >= 3 * STEPS else 0))
+    """``stream_toy.py FOLDER METHOD``: trains in a process of its own, slowly in the fourth task, and prints the hash of all that it ended with."""
+    print(fingerprint(train(Path(sys.argv[1]), sys.argv[2], look=lambda batch: time.sleep(0.05 if batch.step >= 3 * STEPS else 0))))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -210,3 +211,37 @@ def test_onlookers_see_every_step_and_change_nothing(tmp_path: Path) -> None:
     assert seen == [(number, step) for number in range(4) for step in range(STEPS + 1)]
     assert ended == [(number, (number + 1) * STEPS) for number in range(4)]
     assert fingerprint(state) == straight()[0]
+
+
+@pytest.mark.parametrize("method", ["both", "fine_tuning", "dgr"])
+def test_tasks_may_be_uneven(tmp_path: Path, method: str) -> None:
+    """Three classes, then one: the first task tells its classes apart, and the second replays all three."""
+    seen = set[tuple[int, frozenset[int]]]()
+
+    def look(batch: Batch) -> None:
+        if batch.label is not None:
+            seen.add((batch.step // STEPS, frozenset(batch.label.tolist())))
+
+    state = train(tmp_path, method, look=look, tasks=stream_toy.stream(classes_per_task=3, order=(3, 0, 2, 1)), log_every=1)
+    assert state.modules["model"].learned.tolist() == [0, 1, 0, 0]
+    assert [frozenset.union(*(labels for task, labels in seen if task == number)) for number in (0, 1)] == [{0, 2, 3}, {1}]
+    if method != "dgr":
+        told = [row["critic/class"] for row in metrics(tmp_path)]
+        assert all(value > 0 for value in told[:STEPS])
+        assert all(value > 0 for value in told[STEPS:]) == (method == "both"), "replays are of several classes; one new class alone is not told"
+
+
+@pytest.mark.slow
+def test_two_processes_end_with_the_same_bits(tmp_path: Path) -> None:
+    """Weights, averages, optimisers and teacher; each process replays its own share."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    command = [sys.executable, "-m", "tests.training.stream_toy", str(tmp_path), "both"]
+    envs = [os.environ | common | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
+    processes = [subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True) for env in envs]
+    told = [process.communicate(timeout=300)[0].split() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    assert told[0] == told[1]
+    assert len(told[0]) == 1
+    assert len(task_folders(tmp_path)) == 4

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from ...types import Batch, Loss, OptimiserConfig, Phase
+from ...types import Batch, InputError, Loss, OptimiserConfig, Phase
 from .losses import Keeping, Losses
 from .model import ReplayGAN
 from .options import ADAM, AlignmentConfig, CriticConfig, GenerativeReplayConfig, JointConfig, ReplayConfig
@@ -49,7 +49,7 @@ class ReplayGANObjective:
     def phases(self, model: ReplayGAN, *, teacher: nn.Module | None = None) -> tuple[Phase, ...]:
         """The critic's turns and the generator's; with generative replay the solver's as well. A teacher that knows nothing yet adds nothing."""
         if (self.generative_replay is None) != model.config.conditional:
-            raise ValueError("generative_replay is for models with conditioning 'none', and these need it")
+            raise InputError("objective.generative_replay: it is for a model with conditioning none, which needs it: set both, as the variant dgr does")
         past = teacher if isinstance(teacher, Teacher) and teacher.known else None
         if self.generative_replay is not None:
             return self._with_solver(SolverLosses(self.generative_replay, self.game, model, past))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -30,9 +31,9 @@ class SolverLosses:
     model: ReplayGAN
     teacher: Teacher | None = None
 
-    @property
+    @cached_property
     def share(self) -> float:
-        """r."""
+        """r. Reads device memory once."""
         if self.teacher is None:
             return 1.0
         new, past = len(self.model.current), len(self.teacher.known)

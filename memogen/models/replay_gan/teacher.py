@@ -40,6 +40,12 @@ class ConsolidationConfig:
     def __post_init__(self) -> None:
         if self.weight < 0 or self.num_samples < 1 or not 0 <= self.decay <= 1:
             raise ValueError(f"weight {self.weight} must not be negative, num_samples {self.num_samples} positive, decay {self.decay} in [0, 1]")
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(choices)}")
+
+
+_CHOICES = {"source": ("score", "log_sigmoid"), "accumulation": ("last", "sum", "online"), "normalise": ("none", "max", "mean")}
 
 
 class Teacher(nn.Module):
