@@ -49,7 +49,7 @@ class ReplayGANObjective:
     def phases(self, model: ReplayGAN, *, teacher: nn.Module | None = None) -> tuple[Phase, ...]:
         """The critic's turns and the generator's; with generative replay the solver's as well. A teacher that knows nothing yet adds nothing."""
         if (self.generative_replay is None) != model.config.conditional:
-            raise InputError("objective.generative_replay: it is for a model with conditioning none, which needs it: set both, as the variant dgr does")
+            raise InputError("objective.generative_replay: for a model with conditioning none, which needs it: set both, as the variant dgr does")
         past = teacher if isinstance(teacher, Teacher) and teacher.known else None
         if self.generative_replay is not None:
             return self._with_solver(SolverLosses(self.generative_replay, self.game, model, past))
