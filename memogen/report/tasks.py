@@ -60,7 +60,8 @@ def class_matrix(run: Run, metric: str = "accuracy") -> Matrix:
 def matrix_rows(matrix: Matrix) -> list[list[str]]:
     """The matrix as a table of texts; the mean of what was learned so far stands at the end."""
     form = ".2f" if matrix.metric == "fid" else ".3f"
-    texts = [["" if np.isnan(value) else format(value, form) for value in (*row, np.nanmean(row))] for row in matrix.values]
+    rows = [[*row, np.mean(row[~np.isnan(row)]) if not np.isnan(row).all() else np.nan] for row in matrix.values]
+    texts = [["" if np.isnan(value) else format(value, form) for value in row] for row in rows]
     lines = [[str(task), *row] for task, row in enumerate(texts, start=1)]
     return [["after task", *matrix.names, "mean"], *lines]
 

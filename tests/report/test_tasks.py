@@ -1,0 +1,116 @@
+"""Tables and pictures of a stream of tasks, from rows and files made by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from memogen.evaluation.fid import FeatureStatistics, frechet_distance
+from memogen.report import tasks
+from memogen.report.extension_section import EXTENDED, extension_section
+from memogen.report.history import Run
+from memogen.report.task_section import task_section
+from memogen.report.theme import Theme
+from memogen.training.evolution import Evolution
+from memogen.types import InputError
+
+
+def row(task: int | None, label: int | None, value: float, metric: str = "accuracy", **more: object) -> dict[str, Any]:
+    return {"metric": metric, "value": value, "task": task, "class": label, "variant": "joint_replay", **more}
+
+
+def run(path: Path, rows: tuple[dict[str, Any], ...] = (), **config: Any) -> Run:
+    return Run(path, {"variant": "joint_replay", "model": {"image_shape": [1, 3, 4], "classes": ["a", "b", "c"]}, **config}, (), rows, ())
+
+
+ROWS = (row(0, 2, 0.9), row(1, 2, 0.1), row(1, 2, 0.4), row(1, 0, 0.8), row(1, None, 0.6), row(None, None, 0.6), row(1, 0, 3.0, "fid"))
+
+
+def test_a_matrix_holds_the_newest_number_of_each_task_and_class(tmp_path: Path) -> None:
+    """Columns stand in the order in which the classes were learned; what was not learned yet is no number."""
+    found = tasks.class_matrix(run(tmp_path, ROWS))
+    assert (found.labels, found.names) == ((2, 0), ("c", "a"))
+    np.testing.assert_array_equal(found.values, [[0.9, np.nan], [0.4, 0.8]])
+    assert tasks.matrix_rows(found) == [["after task", "c", "a", "mean"], ["1", "0.900", "", "0.900"], ["2", "0.400", "0.800", "0.600"]]
+    distances = tasks.class_matrix(run(tmp_path, ROWS), "fid")
+    assert tasks.matrix_rows(distances)[2] == ["2", "3.00", "3.00"]
+    for matrix in (found, distances):
+        assert tasks.matrix_chart(matrix).width > 100
+    with pytest.raises(InputError, match="holds no accuracy by task and class"):
+        tasks.class_matrix(run(tmp_path, ROWS[4:]))
+
+
+def kept(path: Path, number: int, labels: tuple[int, ...], steps: int = 2) -> None:
+    """Panels of a task, of images as dark as 50 times their class plus ten times the task plus the step."""
+    folder = path / "tasks" / f"task-{number:02d}"
+    for step in range(steps + 1):
+        shade = torch.tensor([50 * label + 10 * number + step for label in labels] or [100 + step], dtype=torch.uint8)
+        panel = shade.view(-1, 1, 1, 1, 1).expand(-1, 5, 1, 3, 4)
+        Evolution(folder, steps, lambda model, panel=panel: (labels, panel))(step, nn.Identity())
+
+
+def test_a_sheet_follows_one_class_through_the_tasks_that_know_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept(tmp_path, 0, (2,))
+    kept(tmp_path, 1, (0, 2))
+    shown, drawn = list[tuple[list[str], list[int]]](), tasks.grid.sheet
+
+    def sheet(rows: list[torch.Tensor], captions: list[str], *, theme: Theme) -> Image.Image:
+        shown.append((captions, [int(images[0, 0, 0, 0]) for images in rows]))
+        return drawn(rows, captions, theme=theme)
+
+    monkeypatch.setattr(tasks.grid, "sheet", sheet)
+    tasks.evolution_sheet(run(tmp_path))
+    assert shown[-1][0] == [f"task {task}, step {step}" for task in (1, 2) for step in range(3)], "the class that was learned first"
+    assert shown[-1][1] == [100, 101, 102, 110, 111, 112]
+    tasks.evolution_sheet(run(tmp_path), 0, ends=True)
+    assert shown[-1] == (["task 2"], [12])
+    with pytest.raises(InputError, match="no images of class 1"):
+        tasks.evolution_sheet(run(tmp_path), 1)
+    with pytest.raises(InputError, match="learned no stream"):
+        tasks.evolution_sheet(run(tmp_path / "elsewhere"))
+
+
+def test_images_of_no_class_are_shown_as_they_are(tmp_path: Path) -> None:
+    kept(tmp_path, 0, ())
+    assert tasks.evolution_sheet(run(tmp_path)).height > 3 * 3
+    page = task_section(run(tmp_path, (row(0, 1, 0.5, "class_share"),), recipe="memory_gan/digits_stream"))
+    assert "What becomes of an image" in page
+    assert "Share of samples by class" in page
+    assert "What becomes of the first class" in task_section(run(tmp_path, ROWS, recipe="replay_gan/digits"))
+
+
+def test_distances_are_to_the_first_group_where_there_are_images_enough() -> None:
+    rng = torch.Generator().manual_seed(0)
+    groups = {"real": torch.randn(40, 3, generator=rng), "near": torch.randn(40, 3, generator=rng), "few": torch.randn(3, 3, generator=rng)}
+    statistics = {name: FeatureStatistics(3) for name in groups}
+    for name, rows in groups.items():
+        statistics[name].update(rows)
+    found = tasks.distances(groups)
+    assert found == {"near": frechet_distance(statistics["near"], statistics["real"]), "few": None, "real": None}
+    assert tasks.embedding(groups).width > 400
+    with pytest.raises(InputError, match="give more images"):
+        tasks.embedding({"real": torch.zeros(3, 3)})
+
+
+def test_cost_is_that_of_the_runs_end(tmp_path: Path) -> None:
+    rows = tuple(row(task, None, 0.5, training_seconds=1800 * (task + 1), images=1000 * (task + 1)) for task in (0, 1))
+    rows += (row(None, None, 12345.0, "generated_images"), row(None, None, 0.9, training_seconds=0, images=0) | {"variant": "real"})
+    (_, line) = tasks.cost_rows([run(tmp_path, rows)])
+    assert line == [tmp_path.name, "joint_replay", "1.00", "2,000", "12,345", "-"]
+
+
+def test_an_extension_shows_each_category_before_and_after(tmp_path: Path) -> None:
+    about = {"recipe": EXTENDED, "model": "deployed", "protocol": {"extractor": "judge", "num_samples": 1000, "known": "old", "new": "held out"}}
+    values = {(0, 0): 0.9, (1, 0): 0.8, (1, 3): 0.7}
+    rows = tuple(row(task, label, value, class_name=f"<{label}>", **about) for (task, label), value in values.items())
+    page = extension_section(run(tmp_path, rows))
+    assert "&lt;3&gt;" in page
+    assert [page.count(f">{value}<") for value in ("0.900", "0.800", "0.700", "-")] == [1, 1, 1, 5]
+    assert "1,000 samples" in page
+    assert extension_section(run(tmp_path, ROWS)) == ""
