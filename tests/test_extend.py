@@ -120,7 +120,9 @@ def test_the_label_set_grows_and_a_judge_is_trained_where_none_is_named(
     assert main(["sample", str(out), "--label", "four", "--out", str(tmp_path / "four.png")]) == 2
     assert "neither a class's number nor one of zero, one, two, three" in capsys.readouterr().err
     assert not (tmp_path / "four.png").exists()
+    capsys.readouterr()
     assert main(["report", str(out)]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_pictures_of_another_size_are_brought_to_the_models(deployed: Path, tmp_path: Path) -> None:

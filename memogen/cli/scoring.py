@@ -213,6 +213,8 @@ def _run_report(run: Path, out: Path | None) -> None:
     from memogen import runs
     from memogen.types import InputError
 
+    if not (run / "config.yaml").is_file():  # a model that was extended has no recipe
+        return print(runs.write_report(run))
     try:
         recipe, images = runs.with_images(runs.load_config(run / "config.yaml"))
     except InputError as error:
