@@ -110,8 +110,8 @@ def extend(
     device, task = choose_device(), int(known.learned.max()) + 1
     known.to(device), learner.to(device)
     judged = Judged(config, known, slot, learned, held_out)
-    if config.extractor is not None:
-        judged.judge  # noqa: B018  one that cannot be had is refused before the training
+    if config.extractor is not None:  # one that cannot be had is refused before the training
+        extractor(config.extractor, image_shape=known.config.image_shape)
     objective = OBJECTIVES[config.method]
     teacher = objective.teacher(learner)
     assert teacher is not None, "every method keeps the past"

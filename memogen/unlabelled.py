@@ -22,6 +22,9 @@ from .recipes import ScoringConfig
 from .stages import Row, stage_row
 from .types import ImageData
 
+ONLY_SAMPLES = ("is", "fid", "kid", "prdc")
+"""Metrics that ask for neither labels nor training images."""
+
 
 @dataclass(frozen=True)
 class UnlabelledStage:
@@ -63,7 +66,10 @@ class UnlabelledStage:
     def _images(self) -> list[Row]:
         num = self.scoring.num_samples
         dim = self.judge.features(torch.from_numpy(np.array(self.test.image[:1])).to(device_of(self.judge))).shape[1]
-        metrics = ("is", "fid") if dim < min(num, len(self.reference)) else ("is",)
+        enough = dim < min(num, len(self.reference))  # for a covariance
+        metrics = tuple(name for name in self.scoring.judged if name in ONLY_SAMPLES and (enough or name != "fid"))
+        if not metrics:
+            return []
         rows = evaluate(self.model, self.reference, extractor=self.judge, metrics=metrics, num_samples=num, seed=self.scoring.seed, progress=False)
         return [dict(row) for row in rows]
 

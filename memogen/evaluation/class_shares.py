@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from torch import Tensor
 
 from memogen.evaluation.features import Extractor
 from memogen.evaluation.stream import Watch, model_source
@@ -49,10 +50,8 @@ def class_shares(
     model: GenerativeModel, extractor: Extractor, seen: Sequence[int], num: int, *, seed: int = 0, work: Work | None = None
 ) -> ClassShares:
     """Of samples 0 to ``num`` - 1 of ``seed``."""
-    found = [
-        part.probabilities.argmax(1).cpu()
-        for part in Watch(extractor, 250, work or Work())(model_source(model, seed=seed), num)
-        if part.probabilities is not None
-    ]
-    classes = extractor(model_source(model, seed=seed)(0, 1)).shape[1]
-    return ClassShares(torch.bincount(torch.cat(found), minlength=classes).numpy(), tuple(seen))
+    counts: Tensor | int = 0
+    for part in Watch(extractor, 250, work or Work())(model_source(model, seed=seed), num):
+        assert part.probabilities is not None, "the watch was not told to leave them out"
+        counts = counts + torch.bincount(part.probabilities.argmax(1).cpu(), minlength=part.probabilities.shape[1])
+    return ClassShares(np.asarray(counts), tuple(seen))

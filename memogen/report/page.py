@@ -110,11 +110,12 @@ def duration(seconds: float) -> str:
 
 def _settings(run: Run) -> Html:
     command = next((row["command"] for row in reversed(run.results) if row.get("command")), None)
-    if not run.config:
+    if not run.config and command is None:
         return section("Settings", paragraph("The run has no readable config.yaml."))
-    listed = details("config.yaml, complete and re-runnable", code_block(yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True)))
+    text = yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True)
+    listed = [details("config.yaml, complete and re-runnable", code_block(text))] if run.config else []
     told = [paragraph("The command that made the newest scores:"), code_block(str(command))] if command else []
-    return section("Settings", *told, listed)
+    return section("Settings", *told, *listed)
 
 
 def _of_family(model: GenerativeModel | None, folder: str, source: str) -> list[tuple[str, str]]:
