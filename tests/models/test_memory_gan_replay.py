@@ -20,6 +20,7 @@ from memogen.training import Onlooker, Stopped, SuccessionConfig, TrainingConfig
 from memogen.training.continual import ToldModel
 from memogen.types import Batch, ImageData, InputError
 from tests.models.test_memory_gan import TINY, VARIANTS, batch, built
+from tests.models.waiting import Waits
 from tests.training.toy import fingerprint
 
 KINDS = ["memory_gan", "no_memory", "no_mcgn", "projected"]
@@ -110,6 +111,19 @@ def test_the_critics_loss_on_replays_is_that_on_the_same_images_as_data() -> Non
     plain, same = MemoryGANObjective().phases(model)
     torch.testing.assert_close(critic.loss(one).total, plain.loss(replace(one, image=mixed)).total)
     torch.testing.assert_close(generator.loss(one).total, same.loss(one).total)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_replaying_never_waits_for_the_device(kind: str) -> None:
+    model = built(VARIANTS[kind]).train()
+    critic, _ = OBJECTIVE.phases(model, teacher=taught(model))
+    plain, _ = MemoryGANObjective().phases(model)
+    noted = []
+    for phase in (critic, plain):
+        with Waits() as waits:
+            phase.loss(batch())
+        noted.append(waits.noted)
+    assert noted[0] == noted[1], "no more than without replay"
 
 
 # --- a stream ---

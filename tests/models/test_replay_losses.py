@@ -26,6 +26,7 @@ from memogen.models.replay_gan import (
 from memogen.models.replay_gan import losses as streams
 from memogen.types import Batch, Latents
 from tests.models.test_replay_gan import KINDS, TINY, built
+from tests.models.waiting import Waits
 
 BATCH = 12
 WEIGHT = 0.01
@@ -313,3 +314,27 @@ def test_latents_without_classes_belong_to_unconditional_models() -> None:
     model = built(KINDS["none"])
     assert model.in_turns(torch.arange(3), torch.tensor([0]), seed=0).label is None
     assert isinstance(model.latents(2), Latents)
+
+
+STEPPED = {
+    "fine_tuning": ReplayGANObjective(),
+    "both": ReplayGANObjective(joint=JointConfig(), alignment=AlignmentConfig()),
+    "bank": ReplayGANObjective(joint=JointConfig(bank=5, penalty=True)),
+    "ewc": ReplayGANObjective(consolidation=ConsolidationConfig(num_samples=8)),
+    "dgr": ReplayGANObjective(generative_replay=GenerativeReplayConfig()),
+    "many": ReplayGANObjective(joint=JointConfig()),
+}
+
+
+@pytest.mark.parametrize("method", STEPPED)
+def test_a_step_waits_for_the_device_only_once_a_task(method: str) -> None:
+    """On a GPU a host that reads a number stands still until the device has come so far. What a task's classes are is read once."""
+    config = replace(TINY, num_classes=8, conditioning="none" if method == "dgr" else "norm")
+    model, teacher = taught(STEPPED[method], config, past=(0, 1, 2, 4, 5, 6) if method == "many" else (0, 2))
+    phases = STEPPED[method].phases(model, teacher=teacher)
+    for phase in phases:
+        phase.loss(batch())
+    with Waits() as waits:
+        for phase in phases:
+            phase.loss(batch(step=1)).total.backward()
+    assert waits.noted == []
