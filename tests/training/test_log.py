@@ -98,7 +98,7 @@ def test_the_window_names_the_first_bad_step_and_term_but_lets_metrics_be_undefi
         window.look(lambda values: values)
 
 
-@given(count=st.integers(1, 9), channels=st.sampled_from([1, 3]), size=st.tuples(st.integers(1, 60), st.integers(1, 60)), columns=st.integers(0, 4))
+@given(count=st.integers(1, 9), channels=st.sampled_from([1, 3]), size=st.tuples(st.integers(2, 60), st.integers(1, 60)), columns=st.integers(0, 4))
 def test_a_grid_shows_every_image_magnified_to_be_seen(count: int, channels: int, size: tuple[int, int], columns: int) -> None:
     images = torch.arange(count, dtype=torch.uint8).view(-1, 1, 1, 1).expand(count, channels, *size) * 3
     sheet = grid(images, columns)
