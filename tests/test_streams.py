@@ -139,7 +139,7 @@ def test_pictures_and_tables_of_a_stream(run: Path, tmp_path: Path, capsys: pyte
     assert "joint_replay_alignment" in capsys.readouterr().out
     page = (run / "report.html").read_text()
     assert "What becomes of the first class" in page
-    assert "Accuracy of each class" in page
+    assert "Accuracy by class" in page
 
 
 def test_embeddings_say_how_far_the_groups_are_apart(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
