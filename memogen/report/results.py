@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from memogen.evaluation.model_scores import measured
 from memogen.recipes import mem_vae, memory_gan
@@ -221,8 +222,7 @@ def _address(row: Row) -> Address:
 
 def _extractor(row: Row) -> str:
     """What scored the row; empty for a number that needs none, such as a likelihood."""
-    protocol = row.get("protocol")
-    return str(protocol.get("extractor") or "") if isinstance(protocol, Mapping) else ""
+    return str(_protocol(row).get("extractor") or "")
 
 
 def _joined(by_extractor: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
@@ -242,14 +242,30 @@ def _line(address: tuple[str, str, str, int], extractor: str, rows: Sequence[Row
 
 
 def _cell(recipe: str, variant: str, column: str, rows: Sequence[Row]) -> Cell:
-    """Mean over seeds; the newest row of a seed counts."""
-    newest = list({row.get("seed"): row for row in rows}.values())
+    """Mean over seeds; the newest row of a seed counts, among those that are scored alike."""
+    newest = list({row.get("seed"): row for row in _alike(rows)}.values())
     values = [float(row["value"]) for row in newest]
     split = newest[0].get("spread")
     spread = statistics.stdev(values) if len(values) > 1 else split if is_number(split) else None
     printed = newest[0].get("paper")
     claim = claim_of(recipe, variant, column) or (Claim(column, printed, None, "") if is_number(printed) else None)
     return Cell(statistics.fmean(values), spread, claim, len(newest))
+
+
+def _alike(rows: Sequence[Row]) -> Sequence[Row]:
+    """The rows that were scored as the first one was: on the same split, by as many samples. An interrupted one counts where no other is there."""
+    whole = [row for row in rows if not _protocol(row).get("interrupted")] or rows
+    return [row for row in whole if _way(row) == _way(whole[0])]
+
+
+def _way(row: Row) -> tuple[object, ...]:
+    protocol = _protocol(row)
+    return row.get("split"), protocol.get("num_samples"), protocol.get("importance_samples")
+
+
+def _protocol(row: Row) -> Mapping[str, Any]:
+    protocol = row.get("protocol")
+    return protocol if isinstance(protocol, Mapping) else {}
 
 
 def _others(table: Table) -> list[Line]:

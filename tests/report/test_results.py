@@ -202,6 +202,19 @@ def test_a_terminal_sees_each_command_once_and_the_legend() -> None:
     assert " ".join(text.split("\n\n")[-1].split()) == LEGEND and max(map(len, text.splitlines())) <= 120
 
 
+def test_only_rows_that_are_scored_alike_make_a_number() -> None:
+    """A later row of another split or number of samples is left alone, an interrupted one too where a whole one is there."""
+
+    def scored(value: float, **protocol: object) -> dict[str, object]:
+        return row("memory_gan", "fid", value, protocol={"num_samples": 100, **protocol})
+
+    own, again = scored(1.0), scored(2.0)
+    other = [scored(3.0, num_samples=200), {**scored(4.0), "split": "train"}, scored(5.0, interrupted=True)]
+    assert only(own, *other).cells["fid"].ours(1) == "1.00"
+    assert only(own, *other, again).cells["fid"].ours(1) == "2.00", "the newest of those alike"
+    assert only(other[-1]).cells["fid"].ours(1) == "5.00"
+
+
 def test_markdown_and_page_show_the_same_cells() -> None:
     """Cell by cell, with the commands."""
     rows = [row("memory_gan", "inception_score", 7.0, seed, recipe="memory_gan/fashion_mnist", command="memogen 'a < b'") for seed in (0, 1)]
