@@ -31,7 +31,7 @@ class ClassShares:
     @property
     def elsewhere(self) -> float:
         """The share of samples that are taken for a class that was not in the data yet."""
-        return float(1 - self.share[list(self.seen)].sum())
+        return float((self.counts.sum() - self.counts[list(self.seen)].sum()) / self.counts.sum())
 
     @property
     def divergence(self) -> float | None:
