@@ -46,7 +46,7 @@ def stream_table() -> Table:
     smoke = replace(short, steps=2, num_samples=200, hours=0.01, seeds=1, curves=False)
     rows = tuple(TableRow("memory_gan/digits_stream", variant, None) for variant in VARIANTS)
     note = (
-        "Steps are those of each of the five tasks. The distance is to the test images of all ten digits, the divergence that of the samples' "
+        "Iterations are those of all five tasks together. The distance is to the test images of all ten digits, the divergence that of the samples' "
         "classes from the uniform distribution, in nats; recalled and recognised slots are those of held-out images of earlier tasks."
     )
     budgets = {"memory_gan/digits_stream": {"smoke": smoke, "short": short, "paper": replace(short, steps=5000, num_samples=10_000, hours=None)}}

@@ -38,7 +38,6 @@ COLUMNS = {
     **{f"slot_preference {rank}": f"preference {rank}" for rank in (1, 2, 3)},
     "parameters": "parameters",
     "class_divergence": "divergence of classes",
-    "unseen_share": "share of unseen classes",
     "slot_recall": "slots recalled",
     "slot_recognition": "slots recognised",
     "generated_images": "images drawn in training",
