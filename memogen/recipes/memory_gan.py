@@ -122,7 +122,7 @@ def folder(variant: Variant = "memory_gan", fidelity: Fidelity = "robust") -> Re
 
 def _residual(name: str, data: str, image_shape: tuple[int, int, int]) -> Recipe:
     """The residual networks in colour: betas 0, 0.9 and a learning rate that falls linearly to zero."""
-    # departs: the authors' layer norm leaves what all images share in every feature, so all queries point one way (docs/memory.md, "CIFAR-10").
+    # departs: under the authors' layer norm all queries of real images came to point one way; batch norm slows that (docs/memory.md, "CIFAR-10").
     # departs: with so many slots the generator learns to obey slowly; a match without a limit lets the discriminator win before that.
     model = replace(
         DEFAULT,
