@@ -15,8 +15,9 @@ from .recipe import Claim, Recipe
 class Budget:
     """What one run of a recipe may cost, and how many seeds make a row.
 
-    ``hours`` are a forecast, from steps timed on two CPU cores; None: unknown, a matter of hours or days on one large GPU. ``curves`` False leaves out what is
-    only looked at (sample grids, likelihoods over training). ``importance_samples`` for each image, where the recipe scores a likelihood.
+    ``hours`` are a forecast, from steps timed on two CPU cores; None: unknown, a matter of hours or days on one large GPU. ``curves`` False leaves
+    out what is only looked at (sample grids, likelihoods over training). ``importance_samples`` for each image, where the recipe scores a
+    likelihood.
     """
 
     steps: int
