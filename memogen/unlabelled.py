@@ -88,5 +88,8 @@ class UnlabelledStage:
         return rows
 
     def _row(self, metric: str, value: float, label: int | None = None) -> Row:
-        about = {"over": "classes of earlier tasks"} if metric.startswith("slot") and label is None else {}
+        about: Row = {}
+        if metric.startswith("slot"):  # asked with held-out images, not with samples
+            asked = of_classes(self.test, [label] if label is not None else list(chain.from_iterable(self.tasks[: self.number])))
+            about = {"num_samples": len(asked)} | ({"over": "classes of earlier tasks"} if label is None else {})
         return {**stage_row(self.judge, self.test, self.scoring, metric, value, about), "class": label}

@@ -180,6 +180,8 @@ def test_a_memory_gan_learns_a_stream_and_is_scored_by_classes_that_it_is_never_
     assert {row["steps"] for row in found if row["task"] == 1} == {2 * STEPS}
     recall = [row["value"] for row in found if (row["metric"], row["task"]) == ("slot_recall", 1) and row["class"] in (0, 1)]
     assert value["slot_recall"] == pytest.approx(np.mean(recall))
+    asked = {row["class"]: row["protocol"]["num_samples"] for row in found if (row["metric"], row["task"]) == ("slot_recall", 1)}
+    assert asked[None] == asked[0] + asked[1], "images of the earlier classes, not samples"
     seen = int((load("digits", split="test", progress=False).label < 4).sum())
     assert {row["protocol"]["reference"]["num"] for row in found if row["metric"] == "fid" and row["task"] == 1} == {seen}
     first = [[row["value"] for row in rows(each) if row["task"] == 0] for each in (tuned, folder)]
