@@ -66,13 +66,15 @@ def summary(folder: Path, pictures: list[Path]) -> str:
 
 
 def _value(rows: list[runs.Row], variant: str, metric: str) -> str:
-    """Mean over seeds of the newest rows, with the spread between seeds where there are several."""
+    """Mean over seeds of the newest rows, with the spread between seeds where there are several; else a model's number says that it is one seed's."""
     by_seed = {row["seed"]: float(row["value"]) for row in rows if (row["variant"], row["metric"]) == (variant, metric)}
     if not by_seed:
         return "-"
     mean = sum(by_seed.values()) / len(by_seed)
     spread = (sum((value - mean) ** 2 for value in by_seed.values()) / max(len(by_seed) - 1, 1)) ** 0.5
-    return f"{mean:.2f} +- {spread:.2f}" if len(by_seed) > 1 else f"{mean:.2f}"
+    if len(by_seed) > 1:
+        return f"{mean:.2f} +- {spread:.2f}"
+    return f"{mean:.2f}" if variant == "real" else f"{mean:.2f} (1 seed)"
 
 
 def _command(rows: list[runs.Row]) -> str:

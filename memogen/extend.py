@@ -16,7 +16,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from . import __version__
 from . import data as sets
 from .data import DataOptions
 from .data.arrays import digest
@@ -29,7 +28,7 @@ from .evaluation.features import Classifier, extractor
 from .evaluation.fid import FeatureStatistics
 from .evaluation.progress import Bar
 from .evaluation.reference import shuffled
-from .evaluation.rows import append_rows
+from .evaluation.rows import append_rows, made
 from .evaluation.stream import Source, Watch, image_source, model_source
 from .evaluation.work import Work
 from .models import ReplayGAN, ReplayGANObjective
@@ -124,7 +123,7 @@ def extend(
     after: Any = from_pretrained(out / RUN_MODEL).to(device)
     with Bar(shown=console) as bar:
         changes = judged.changes(after, Work(bar=bar))
-    counted = {"images": state.images_seen, "training_seconds": round(state.seconds, 1), "config": state.fingerprint, "device": device.type}
+    counted = {"images": state.images_seen, "training_seconds": round(state.seconds, 1), "config": state.fingerprint, **made(device)}
     _append(out / "results.jsonl", [{**row, **counted, "model": str(model), "command": command_line()} for row in judged.rows(changes)])
     write_report(out)
     return changes
@@ -207,7 +206,7 @@ class Judged:
                 address = {"task": task, "class": change.after.label, "class_name": change.name}
                 for metric, value in (("accuracy", score.accuracy), ("fid", score.fid)) if score is not None else ():
                     row = {**whole, "metric": metric, "value": value, "spread": None, "paper": None, "protocol": protocol}
-                    rows.append({**row, **address, "version": __version__})
+                    rows.append({**row, **address})
         return [row for row in rows if row["value"] is not None]
 
     def _answers(self, after: ReplayGAN) -> tuple[dict[int, int], tuple[int, ...]]:
@@ -237,7 +236,9 @@ def _append(path: Path, rows: Sequence[Row]) -> None:
     """Add what is not there yet: a finished run may be looked up again."""
 
     def known_by(row: Row) -> str:
-        return json.dumps({name: value for name, value in row.items() if name not in ("command", "training_seconds")}, sort_keys=True)
+        return json.dumps(
+            {name: value for name, value in row.items() if name not in ("command", "training_seconds", "date", "hardware")}, sort_keys=True
+        )
 
     there = set(map(known_by, read_rows(path)))
     append_rows(path, [row for row in rows if known_by(row) not in there])

@@ -41,9 +41,14 @@ class Job:
         return f"{self.recipe.recipe} {self.recipe.variant}, seed {self.recipe.training.seed}"
 
     def finished(self, rows: Sequence[runs.Row]) -> bool:
-        """Whether rows of this configuration, budget and seed are there."""
+        """Whether rows of this configuration, budget and seed are there: all that its folder holds, as a write may have been cut off."""
         wanted = runs.config_hash(self.recipe), self.budget_name, self.recipe.training.seed
-        return any((row.get("config"), row.get("budget"), row.get("seed")) == wanted for row in rows)
+        there = {_known_by(row) for row in rows if (row.get("config"), row.get("budget"), row.get("seed")) == wanted}
+        return bool(there) and there.issuperset(_known_by(row) for row in self.made() if row.get("variant") != "real")
+
+    def made(self) -> list[runs.Row]:
+        """The rows in its folder that are of its configuration."""
+        return [row for row in runs.read_rows(self.folder / "results.jsonl") if row.get("config") == runs.config_hash(self.recipe)]
 
 
 @dataclass(frozen=True)
@@ -176,15 +181,14 @@ def _run(job: Job, rows_file: Path, console: bool) -> None:
     runs.train(job.recipe, out=job.folder, budget=job.budget_name, console=console)
     if not runs.leads():
         return
-    rows = [row for row in runs.read_rows(job.folder / "results.jsonl") if row.get("config") == runs.config_hash(job.recipe)]
-    known = {_real(row) for row in runs.read_rows(rows_file)}
-    new = [row for row in rows if row.get("variant") != "real" or _real(row) not in known]
-    append_rows(rows_file, moved(new, job.folder, rows_file.parent))
+    known = {_known_by(row) for row in runs.read_rows(rows_file)}
+    append_rows(rows_file, moved([row for row in job.made() if _known_by(row) not in known], job.folder, rows_file.parent))
 
 
-def _real(row: runs.Row) -> tuple[object, ...]:
-    """What one score of real images is known by."""
-    return *(row.get(key) for key in ("recipe", "variant", "budget")), measured(str(row.get("metric")), row.get("protocol"))
+def _known_by(row: runs.Row) -> tuple[object, ...]:
+    """What one score is known by; that of real images whatever the model beside which it was made."""
+    own = () if row.get("variant") == "real" else ("config", "seed", "task", "class")
+    return *(row.get(key) for key in ("recipe", "variant", "budget", *own)), measured(str(row.get("metric")), row.get("protocol"))
 
 
 @dataclass

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import __version__
 from .data.stream import of_classes
 from .evaluation.accuracy import STUDENT, reverse_accuracy, told
 from .evaluation.by_class import ClassJudge, ClassScore, class_references, mean_score, real_accuracy
@@ -18,6 +17,7 @@ from .evaluation.extractors import ModuleExtractor
 from .evaluation.features import Classifier
 from .evaluation.forgetting import AccuracyMatrix
 from .evaluation.reference import shuffled
+from .evaluation.rows import made
 from .evaluation.stream import device_of, model_source
 from .evaluation.work import Work
 from .models import ReplayGAN
@@ -119,7 +119,7 @@ def stage_row(
         "reference": {"data": test.name, "split": test.split, "digest": test.digest},
     }
     row: Row = {"metric": metric, "value": value, "spread": None, "protocol": {**base, **about}, "split": test.split}
-    return row | {"task": None, "class": None, "device": device_of(judge).type, "version": __version__}
+    return row | {"task": None, "class": None, **made(device_of(judge))}
 
 
 def accuracy_matrix(rows: Iterable[Mapping[str, Any]], tasks: Sequence[Sequence[int]]) -> AccuracyMatrix | None:

@@ -77,6 +77,22 @@ def test_every_run_is_done_once(tmp_path: Path, trained: list[str]) -> None:
     assert trained == RUNS and read(tmp_path / "own/table.jsonl") == rows
 
 
+def test_rows_that_a_kill_cut_off_are_made_whole(tmp_path: Path, trained: list[str]) -> None:
+    """A run of two numbers, of which the table's file holds one and the beginning of the other."""
+    plan = planned(tmp_path, seeds=1, variants=["memory_gan"])
+    reproduce.run(plan, console=False)
+    (job,), table = plan.jobs, tmp_path / "own/table.jsonl"
+    first = json.loads((job.folder / "results.jsonl").read_text().splitlines()[0])
+    with (job.folder / "results.jsonl").open("a") as file:
+        file.write(json.dumps({**first, "metric": "recall"}) + "\n")
+    with table.open("a") as file:
+        file.write('{"variant": "memory_gan", "met')
+    assert plan.open_jobs() == (job,)
+    reproduce.run(plan, console=False)
+    whole = [row["metric"] for row in runs.read_rows(table) if row["variant"] == "memory_gan"]
+    assert whole == ["fid", "recall"] and not plan.open_jobs()
+
+
 def test_another_budget_seed_or_configuration_is_another_run(tmp_path: Path, trained: list[str]) -> None:
     reproduce.run(planned(tmp_path, seeds=1), console=False)
     assert [job.folder.name for job in planned(tmp_path).open_jobs()] == ["digits-memory_gan-1", "digits-no_memory-1"]

@@ -65,9 +65,9 @@ def evaluate(
         try:
             rows = task.rows(_names(metrics, subject), extractor, given=holds_samples(model))
         except Interrupted as stopped:
-            _keep(stopped.rows if processes.leads else [], model, seed, out)
+            _keep(stopped.rows if processes.leads else [], model, out)
             raise
-        _keep(rows if processes.leads else [], model, seed, out)
+        _keep(rows if processes.leads else [], model, out)
 
 
 def _names(metrics: str | None, subject: object) -> list[str]:
@@ -140,7 +140,7 @@ def _judge(extractor: str | None, compared: ImageData, device: torch.device) -> 
     return features.extractor(extractor or compared.name, device=device, image_shape=compared.image_shape)
 
 
-def _keep(rows: Sequence[Row], model: str, seed: int, out: Path | None) -> None:
+def _keep(rows: Sequence[Row], model: str, out: Path | None) -> None:
     """Print the rows as a table, and append them where they belong; without rows nothing is printed or written."""
     if not rows:
         return
@@ -158,20 +158,20 @@ def _keep(rows: Sequence[Row], model: str, seed: int, out: Path | None) -> None:
     print(in_columns(texts, right=1))
     if any(row["metric"] == "inception_score" and row["spread"] is None for row in rows):
         print("inception_score: so few samples make a single split, which has no ±")
-    whose = _origin(model, seed)
+    whose = _origin(model)
     target = out or (Path(model).expanduser() / "results.jsonl" if "recipe" in whose else None)
     if target is not None:
         append_rows(target, kept([{**whose, **row} for row in rows], target.parent))
         print(f"appended to {target}")
 
 
-def _origin(model: str, seed: int) -> dict[str, object]:
-    """What the rows say of where the images come from; ``seed`` is that of the training where there was one."""
+def _origin(model: str) -> dict[str, object]:
+    """What the rows say of where the images come from. ``seed`` is that of the training, of which images and a model without its run tell nothing."""
     from memogen import runs
 
     recipe = recipe_of(model)
     if recipe is None:
-        return {"model": model, "seed": seed, "command": runs.command_line()}
+        return {"model": model, "seed": None, "command": runs.command_line()}
     own = {"recipe": recipe.recipe, "variant": recipe.variant, "seed": recipe.training.seed}
     return {**own, **runs.progress_of(Path(model).expanduser()), "command": runs.command_line()}
 

@@ -13,14 +13,13 @@ from typing import Literal
 import numpy as np
 from torch import nn
 
-from memogen import __version__
 from memogen.evaluation import features
 from memogen.evaluation.checks import check
 from memogen.evaluation.features import Extractor
 from memogen.evaluation.processes import Processes
 from memogen.evaluation.progress import Bar
 from memogen.evaluation.reference import Reference, default_cache, shuffled
-from memogen.evaluation.rows import Interrupted, Row, append_rows
+from memogen.evaluation.rows import Interrupted, Row, append_rows, made
 from memogen.evaluation.scores import SCORES, Comparison, Result, Score
 from memogen.evaluation.stream import Source, Watch, device_of, image_source, model_source, sample_stream
 from memogen.evaluation.work import Work, stopping
@@ -186,7 +185,7 @@ class _Job:
         except KeyboardInterrupt:
             stopped = f"samples, {seen:,} of {num:,}"
         for score in scores:
-            yield from score.results() if seen == num else _unfinished(score, seen)
+            yield from score.results() if seen >= score.needed else _unfinished(score, seen)
         if stopped:
             raise KeyboardInterrupt(stopped)
 
@@ -210,7 +209,7 @@ class _Job:
             **self.protocol,
         }
         row: Row = {"metric": result.metric, "value": result.value, "spread": result.spread, "protocol": {**base, **result.protocol}}
-        where = {"split": self.data.split, "task": None, "class": None, "device": device_of(self.extractor).type, "version": __version__}
+        where = {"split": self.data.split, "task": None, "class": None, **made(device_of(self.extractor))}
         variant = result.variant or self.variant
         return {**row, **where} | ({} if variant is None else {"variant": variant})
 

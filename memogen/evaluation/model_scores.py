@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from memogen import __version__
 from memogen.data.arrays import digest
 from memogen.evaluation.held_out import observable, part_of
 from memogen.evaluation.imputation import Reconstructs, Refinement, imputation_error, missing_pixels
@@ -24,7 +23,7 @@ from memogen.evaluation.paired import KEY, PerImage
 from memogen.evaluation.preferences import AddressesSlots, slot_preferences
 from memogen.evaluation.processes import Processes
 from memogen.evaluation.progress import Bar
-from memogen.evaluation.rows import Interrupted, Row
+from memogen.evaluation.rows import Interrupted, Row, made
 from memogen.evaluation.scores import Result
 from memogen.evaluation.stream import device_of
 from memogen.evaluation.work import Work, stopping
@@ -122,7 +121,7 @@ def _row(asked: _Asked, result: Result, per_image: PerImage | None) -> Row:
     data = asked.data
     protocol = {"extractor": None, "data": {"data": data.name, "split": data.split, "digest": data.digest}, "seed": asked.seed, **result.protocol}
     row: Row = {"metric": result.metric, "value": result.value, "spread": result.spread, "protocol": protocol}
-    row |= {"split": data.split, "task": None, "class": None, "device": device_of(asked.model).type, "version": __version__}
+    row |= {"split": data.split, "task": None, "class": None, **made(device_of(asked.model))}
     return row if per_image is None else {**row, KEY: per_image}
 
 

@@ -4,10 +4,40 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
+import torch
+
+from memogen import __version__
+
 Row = dict[str, object]
+
+
+def made(device: torch.device) -> Row:
+    """What every row says of its making: the kind of device, the machine, the day (UTC) and the version."""
+    day = datetime.now(UTC).date().isoformat()
+    return {"device": device.type, "hardware": hardware(device), "date": day, "version": __version__}
+
+
+def hardware(device: torch.device) -> str:
+    """The GPU by its name; of a CPU, which one and how many threads torch works with."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"{_processor()}, {threads} thread{'s' * (threads > 1)}"
+
+
+def _processor(listing: Path = Path("/proc/cpuinfo")) -> str:
+    """Its name by the kernel's list, or else what Python knows."""
+    try:
+        lines = listing.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, "") or platform.processor() or platform.machine() or "CPU"
 
 
 class Interrupted(KeyboardInterrupt):

@@ -53,7 +53,9 @@ class Comparison:
 
 @runtime_checkable
 class Score(Protocol):
-    """A score under way. ``results`` speaks of the images seen so far."""
+    """A score under way. ``results`` speaks of the images seen so far, and is whole after the first ``needed`` samples."""
+
+    needed: int
 
     def update(self, seen: Seen) -> None: ...
     def results(self) -> list[Result]: ...
@@ -88,6 +90,7 @@ class Inception:
     """The inception score: no real data needed."""
 
     def __init__(self, asked: Comparison) -> None:
+        self.needed = asked.num_samples
         self.score = InceptionScore(asked.num_samples, splits=splits_for(asked.num_samples))
 
     @staticmethod
@@ -109,7 +112,7 @@ class Frechet:
     """The Fréchet distance to all of the reference."""
 
     def __init__(self, asked: Comparison) -> None:
-        self.real = asked.reference.statistics()
+        self.needed, self.real = asked.num_samples, asked.reference.statistics()
         self.fake = FeatureStatistics(self.real.dim)
         self.protocol: dict[str, object] = {"reference": asked.reference.protocol}
 
@@ -128,8 +131,8 @@ class Neighbourhoods:
     """Precision, recall, density and coverage of the first samples against as many real images."""
 
     def __init__(self, asked: Comparison) -> None:
-        self.real = asked.reference.features(PAIR_IMAGES)
-        self.fake = Kept(min(asked.num_samples, PAIR_IMAGES))
+        self.needed, self.real = min(asked.num_samples, PAIR_IMAGES), asked.reference.features(PAIR_IMAGES)
+        self.fake = Kept(self.needed)
         self.reference = {**asked.reference.protocol, "num": len(self.real)}
 
     @staticmethod
@@ -150,7 +153,8 @@ class Kernel:
     """The kernel distance to the reference, over random subsets of both."""
 
     def __init__(self, asked: Comparison) -> None:
-        self.real, self.fake, self.seed = asked.reference.features(), Kept(asked.num_samples), asked.seed
+        self.needed, self.seed = asked.num_samples, asked.seed
+        self.real, self.fake = asked.reference.features(), Kept(self.needed)
         self.reference = asked.reference.protocol
 
     @staticmethod
@@ -171,7 +175,7 @@ class Memorisation:
     """The Fréchet distance to the training images, divided by how far samples are from the nearest of them."""
 
     def __init__(self, asked: Comparison) -> None:
-        training = asked.trained_on("mifid")
+        self.needed, training = asked.num_samples, asked.trained_on("mifid")
         self.real = training.statistics()
         self.distance, self.fake = MemorisationDistance(training.features()), FeatureStatistics(self.real.dim)
         self.reference = training.protocol
@@ -197,7 +201,8 @@ class Copies:
         self.training, held_out = asked.trained_on("copies"), asked.reference
         self.real = held_out.features(PAIR_IMAGES)
         self.real_image = image_source(held_out.data, shuffled(len(held_out.data), 0))(0, len(self.real))  # the images of these features
-        self.features, self.image = (Kept(min(asked.num_samples, PAIR_IMAGES)) for _ in range(2))
+        self.needed = min(asked.num_samples, PAIR_IMAGES)
+        self.features, self.image = (Kept(self.needed) for _ in range(2))
         self.known = self.training.features()
         self.held_out = {**held_out.protocol, "num": len(self.real)}
 

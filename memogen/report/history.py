@@ -138,6 +138,17 @@ def is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def protocol_of(row: Row) -> Mapping[str, Any]:
+    """How a result row was scored; empty where it does not say."""
+    protocol = row.get("protocol")
+    return protocol if isinstance(protocol, Mapping) else {}
+
+
+def cut_short(row: Row) -> bool:
+    """Whether a result row is of fewer samples than were asked for, since the scoring was stopped."""
+    return bool(protocol_of(row).get("interrupted"))
+
+
 def saved_memories(run: Path) -> tuple[tuple[int, SavedSlots], ...]:
     """(step, memory) of every checkpoint of a run that holds one, oldest first."""
     found = []

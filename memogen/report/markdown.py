@@ -36,7 +36,7 @@ def terminal_table(table: Results) -> str:
     told = [f"  {titles}" for titles in text[:-num]]
     for recipe, group in groupby(zip(rows, text[-num:], strict=True), key=lambda pair: pair[0][0]):
         told += [recipe, *(f"  {shown}" for _, shown in group)]
-    return "\n".join([*told, *([table.note] if table.note else [])])
+    return "\n".join([*told, *(line for note in table.notes for line in wrap(note, WIDTH))])
 
 
 def terminal_text(tables: Sequence[Results]) -> str:
@@ -67,5 +67,5 @@ def _title(table: Results) -> str:
 
 
 def _titled(table: Results) -> str:
-    parts = [f"### {_title(table)}", results_table(table), *([table.note] if table.note else [])]
+    parts = [f"### {_title(table)}", results_table(table), *table.notes]
     return "\n\n".join(parts)

@@ -6,7 +6,6 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from memogen.evaluation.model_scores import measured
 from memogen.recipes import mem_vae, memory_gan
@@ -16,7 +15,8 @@ from memogen.recipes.tables import TABLES, claim_of
 from memogen.types import InputError
 
 from .commands import shortened, training_command
-from .history import Row, is_number, read_lines
+from .history import Row, cut_short, is_number, protocol_of, read_lines
+from .ways import made_at, scored_by
 
 Address = tuple[str, str, str, int]
 
@@ -96,9 +96,9 @@ class Line:
     @property
     def cost(self) -> list[str]:
         """Budget, seeds, steps and hours."""
-        if not self.seeds or self.variant == "real":
+        if not self.seeds or self.variant == "real":  # images of any origin have no seeds, nor has a model without its run
             return ["-"] * 4
-        if not self.steps:  # images of any origin, a model without its run
+        if not self.steps:
             return [self.budget or "-", str(self.seeds), "-", "-"]
         return [self.budget or "-", str(self.seeds), f"{self.steps:,}", f"{self.hours:.2f}" if self.hours >= 0.01 else "<0.01"]
 
@@ -116,6 +116,12 @@ class Results:
     lines: tuple[Line, ...]
     title: str = ""
     note: str = ""
+    scored: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> list[str]:
+        """What stands under the table: between our numbers and the printed ones, how ours were scored, and when and where they were made."""
+        return [*([self.note] if self.note else []), *(["Scored: " + " ".join(self.scored)] if self.scored else [])]
 
     @property
     def metrics(self) -> list[str]:
@@ -193,7 +199,15 @@ def gather(name: str, rows: Iterable[Row]) -> Results:
         groups.setdefault((recipe, variant, named, steps), {}).setdefault(_extractor(row), []).append(row)
     lines = [_line(address, extractor, group) for address, by_extractor in groups.items() for extractor, group in _joined(by_extractor).items()]
     lines += _others(known) if known and lines else []
-    return Results(name, tuple(sorted(lines, key=_rank)), known.title if known else "", known.note if known else "")
+    title, note = (known.title, known.note) if known else ("", "")
+    return Results(name, tuple(sorted(lines, key=_rank)), title, note, _scored(shown))
+
+
+def _scored(rows: Sequence[Row]) -> tuple[str, ...]:
+    """What the rows say of their scoring, in the order of the columns."""
+    columns = list(COLUMNS)
+    ordered = sorted(rows, key=lambda row: (row.get("variant") == "real", columns.index(_column(row))))
+    return *scored_by((COLUMNS[_column(row)], row) for row in ordered), *made_at(rows)
 
 
 def _column(row: Row) -> str:
@@ -221,7 +235,7 @@ def _address(row: Row) -> Address:
 
 def _extractor(row: Row) -> str:
     """What scored the row; empty for a number that needs none, such as a likelihood."""
-    return str(_protocol(row).get("extractor") or "")
+    return str(protocol_of(row).get("extractor") or "")
 
 
 def _joined(by_extractor: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
@@ -234,7 +248,7 @@ def _joined(by_extractor: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
 def _line(address: tuple[str, str, str, int], extractor: str, rows: Sequence[Row]) -> Line:
     recipe, variant, budget, steps = address
     cells = {column: _cell(recipe, variant, column, [row for row in rows if _column(row) == column]) for column in set(map(_column, rows))}
-    by_seed = {row.get("seed"): row for row in rows}
+    by_seed = {row["seed"]: row for row in rows if row.get("seed") is not None}
     hours = sum(row.get("training_seconds") or 0 for row in by_seed.values()) / 3600
     command = training_command(str(row.get("command") or "") for row in rows)
     return Line(recipe, variant, budget, steps, cells, len(by_seed), hours, command, extractor)
@@ -253,18 +267,13 @@ def _cell(recipe: str, variant: str, column: str, rows: Sequence[Row]) -> Cell:
 
 def _alike(rows: Sequence[Row]) -> Sequence[Row]:
     """The rows that were scored as the first one was: on the same split, by as many samples. An interrupted one counts where no other is there."""
-    whole = [row for row in rows if not _protocol(row).get("interrupted")] or rows
+    whole = [row for row in rows if not cut_short(row)] or rows
     return [row for row in whole if _way(row) == _way(whole[0])]
 
 
 def _way(row: Row) -> tuple[object, ...]:
-    protocol = _protocol(row)
+    protocol = protocol_of(row)
     return row.get("split"), protocol.get("num_samples"), protocol.get("importance_samples")
-
-
-def _protocol(row: Row) -> Mapping[str, Any]:
-    protocol = row.get("protocol")
-    return protocol if isinstance(protocol, Mapping) else {}
 
 
 def _others(table: Table) -> list[Line]:

@@ -24,4 +24,5 @@ def results_page(tables: Sequence[Results]) -> Html:
 def _section(results: Results) -> Html:
     rows = [[escape(cell) for cell in results.row(line)] for line in results.lines]
     commands = code_block("\n".join(results.commands))
-    return section(f"{results.name}{': ' + results.title if results.title else ''}", table(results.head, rows, results.note), commands)
+    notes = (paragraph(note, "soft") for note in results.notes)
+    return section(f"{results.name}{': ' + results.title if results.title else ''}", table(results.head, rows), *notes, commands)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from memogen.evaluation.model_scores import measured
 
-from .history import Row, is_number
+from .history import Row, cut_short, is_number, protocol_of
 from .html import Html, details, element, escape, paragraph, table
 
 TITLES = {
@@ -48,14 +48,17 @@ class Line:
 
 
 def score_lines(results: Sequence[Row], own: str = "") -> list[Line]:
-    """Rows gathered into lines: the ``own`` variant first, real images last; a row that was written again counts in its newest form.
+    """Rows gathered into lines: the ``own`` variant first, real images last; a row that was written again counts in its newest form, but one of a
+    scoring that was stopped only where there is no whole one.
 
     Rows of a single class stay in the rows: the section on tasks shows them.
     """
     lines: dict[tuple[str, str, int | None, str], dict[str, Row]] = {}
     for row in results:
         if "metric" in row and is_number(row.get("value")) and row.get("class") is None:
-            lines.setdefault(_line_of(row, own), {})[measured(str(row["metric"]), row.get("protocol"))] = row
+            line, column = lines.setdefault(_line_of(row, own), {}), measured(str(row["metric"]), row.get("protocol"))
+            if column not in line or cut_short(line[column]) or not cut_short(row):
+                line[column] = row
     found = [Line(variant, split, steps, seed, cells) for (variant, split, steps, seed), cells in lines.items()]
     return sorted(found, key=lambda line: _rank(line, own))
 
@@ -131,6 +134,5 @@ def _protocols(lines: Sequence[Line]) -> list[str]:
 
 
 def _protocol(row: Row) -> str:
-    protocol = row.get("protocol")
-    parts = {key: value for key, value in (protocol if isinstance(protocol, Mapping) else {}).items() if key != "seed"}
+    parts = {key: value for key, value in protocol_of(row).items() if key != "seed"}
     return ", ".join(f"{key} {value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)}" for key, value in parts.items())

@@ -116,6 +116,20 @@ def test_an_inception_score_keeps_its_finished_splits(tiny: ImageData, extractor
     assert found["protocol"]["splits"] == 2 and found["protocol"]["num_samples"] == 1000  # type: ignore[index]
 
 
+def test_a_score_that_had_all_its_samples_is_whole(tiny: ImageData, extractor: Moments, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Precision and its kind look at the first samples alone: a stream that is stopped later has not cut them short."""
+    monkeypatch.setattr(scores_module, "PAIR_IMAGES", 500)
+    train = ImageData(np.tile(tiny.image[::-1], (2, 1, 1, 1)), name="tiny", split="train", digest="other")
+    with pytest.raises(Interrupted) as stopped:
+        evaluate(Impatient(1200), tiny, train=train, extractor=extractor, metrics=("fid", "prdc", "copies"), num_samples=2000, batch_size=100)
+    unhurried = evaluate(Impatient(-1), tiny, train=train, extractor=extractor, metrics=("prdc", "copies"), num_samples=500)
+    whole = {row["metric"]: row for row in unhurried}
+    found = rows_of(stopped)
+    assert found["fid"]["protocol"]["interrupted"] is True  # type: ignore[index]
+    for name, row in whole.items():
+        assert found[str(name)]["protocol"] == row["protocol"] and found[str(name)]["value"] == pytest.approx(row["value"])
+
+
 def test_too_few_samples_give_no_row(tiny: ImageData, extractor: Moments) -> None:
     with pytest.raises(Interrupted) as stopped:
         evaluate(Impatient(3), tiny, extractor=extractor, metrics=("is", "fid", "kid"), num_samples=2000, batch_size=3)
