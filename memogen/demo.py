@@ -17,7 +17,7 @@ BASELINE = Path(__file__).parent / "recipes" / "digits_baseline.jsonl"
 """Scores of the demo's networks without memory at the demo's steps, each row with the command that made it."""
 
 METRICS = {"inception_score": "inception score", "fid": "Fréchet distance", "recall": "recall"}
-VARIANTS = {"real": "real held-out digits", "no_memory": "same nets without memory", "memory_gan": "memoryGAN"}
+VARIANTS = {"real": "real digits", "no_memory": "same nets without memory", "memory_gan": "memoryGAN"}
 
 
 def demo(out: str | Path = "runs/demo", *, console: bool = True) -> Path:

@@ -46,6 +46,7 @@ from .types import ImageData, InputError
 Method = Literal["joint_replay", "replay_alignment", "joint_replay_alignment"]
 JUDGE_SEED = 1 << 30  # of the images that a judge is trained on and compares with
 NEW = "the new category"
+UNLIKE = ("command", "training_seconds", "date", "hardware")  # in which two rows of one number may differ
 
 
 @dataclass(frozen=True)
@@ -236,9 +237,7 @@ def _append(path: Path, rows: Sequence[Row]) -> None:
     """Add what is not there yet: a finished run may be looked up again."""
 
     def known_by(row: Row) -> str:
-        return json.dumps(
-            {name: value for name, value in row.items() if name not in ("command", "training_seconds", "date", "hardware")}, sort_keys=True
-        )
+        return json.dumps({name: value for name, value in row.items() if name not in UNLIKE}, sort_keys=True)
 
     there = set(map(known_by, read_rows(path)))
     append_rows(path, [row for row in rows if known_by(row) not in there])

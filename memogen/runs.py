@@ -7,7 +7,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -285,7 +285,7 @@ def _context(recipe: Recipe, budget: str | None) -> Row:
 
 
 def _measure(recipe: Recipe, saved: Path, console: bool) -> tuple[list[Row], list[Row]]:
-    """The scores of the saved model and, by the metrics that judge images, those of as many images of the test split at most."""
+    """The scores of the saved model and, by the metrics that judge images, those of real ones: see :func:`_yardstick`."""
     scoring, device = recipe.scoring, choose_device(recipe.training.device)
     test, train_split = (load_data(recipe, split=split) for split in ("test", "train"))
     model: Any = from_pretrained(saved).to(device)
@@ -296,8 +296,18 @@ def _measure(recipe: Recipe, saved: Path, console: bool) -> tuple[list[Row], lis
     assert scoring.extractor is not None
     shared["extractor"] = extractor(scoring.extractor, device=device)
     own += evaluate(model, test, metrics=scoring.judged, **shared)
-    alike = [name for name in scoring.judged if name != "copies"]  # which compares with held-out images, as these are themselves
-    return own, score_images(test, train_split, metrics=alike, **shared) if alike else []
+    return own, _yardstick(scoring.judged, test, train_split, shared)
+
+
+def _yardstick(metrics: Sequence[str], test: ImageData, train: ImageData, shared: Row) -> list[Row]:
+    """What a perfect model would get: as many training images, which it would draw the like of, against the test images it is compared with.
+
+    The inception score compares with nothing and is that of the test images: the classifier has learned the others by heart. Scores that compare
+    with the training images themselves have no yardstick here.
+    """
+    compared = [name for name in metrics if name in ("fid", "kid", "prdc")]
+    rows = score_images(test, test, metrics=["is"], **shared) if "is" in metrics else []
+    return rows + (score_images(train, test, metrics=compared, **shared) if compared else [])
 
 
 def progress_of(folder: Path) -> Row:

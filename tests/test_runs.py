@@ -163,5 +163,5 @@ def test_the_demo_is_the_recipe_its_baseline_was_measured_on() -> None:
 def test_the_summary_shows_all_three_rows_and_where_to_look(run: Path, tmp_path: Path) -> None:
     (tmp_path / "results.jsonl").write_text(demo.BASELINE.read_text() + (run / "results.jsonl").read_text())
     text = demo.summary(tmp_path, [tmp_path / "samples.png"])
-    for part in ("real held-out digits", "same nets without memory", "memoryGAN", "samples.png", "report.html", "memogen train memory_gan/digits"):
+    for part in ("real digits", "same nets without memory", "memoryGAN", "samples.png", "report.html", "memogen train memory_gan/digits"):
         assert part in text

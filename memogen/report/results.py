@@ -91,7 +91,7 @@ class Line:
     @property
     def about(self) -> list[str]:
         """Recipe and variant as a reader should see them."""
-        return [self.recipe or "others", "real test images" if self.variant == "real" else self.variant]
+        return [self.recipe or "others", "real images" if self.variant == "real" else self.variant]
 
     @property
     def cost(self) -> list[str]:

@@ -11,7 +11,7 @@ def scored_by(rows: Iterable[tuple[str, Row]]) -> list[str]:
     """A sentence for each recipe. ``rows`` are (title of the metric, row) in the order of the table's columns."""
     by_recipe: dict[str, dict[str, dict[str, list[str]]]] = {}
     for title, row in rows:
-        whose = f"{row.get('recipe') or row.get('model') or '-'}{', real images' if row.get('variant') == 'real' else ''}"
+        whose = f"{row.get('recipe') or row.get('model') or '-'}{_real(row)}"
         titles = by_recipe.setdefault(whose, {}).setdefault(_judge(row), {}).setdefault(_count(row), [])
         titles += [title] if title not in titles else []
     return [f"{whose}: {'; '.join(_told(judge, counts) for judge, counts in judges.items())}." for whose, judges in by_recipe.items()]
@@ -25,6 +25,14 @@ def made_at(rows: Iterable[Row]) -> list[str]:
         return []
     span = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
     return [f"Rows that tell it were made {span} on {'; '.join(machines)}."]
+
+
+def _real(row: Row) -> str:
+    """That it speaks of real images, and of which part of the data; empty where it speaks of a model."""
+    if row.get("variant") != "real":
+        return ""
+    images = protocol_of(row).get("images")
+    return f", real images{' of the ' + str(images['split']) + ' split' if isinstance(images, Mapping) and 'split' in images else ''}"
 
 
 def _told(judge: str, counts: Mapping[str, Sequence[str]]) -> str:

@@ -120,7 +120,7 @@ def test_scores_of_a_task_or_a_class_are_no_scores_of_the_model() -> None:
 def test_lines_stand_in_the_papers_order_and_real_images_last() -> None:
     rows = [row("real", "fid", 0.1, steps=0), row("no_memory", "fid", 1.0), row("memory_gan", "fid", 1.0), row("zeta", "fid", 1.0)]
     found = gather("t", rows)
-    assert [found.row(line)[1] for line in found.lines] == ["memory_gan", "no_memory", "zeta", "real test images"]
+    assert [found.row(line)[1] for line in found.lines] == ["memory_gan", "no_memory", "zeta", "real images"]
     assert found.row(found.lines[-1])[-4:] == ["-"] * 4
 
 
@@ -171,14 +171,14 @@ def test_a_table_says_how_its_numbers_were_scored() -> None:
     rows = [
         row("a", "fid", 1.0, protocol=by, split="test", **made),
         row("a", "recall", 0.5, protocol=by | {"num_samples": 5000}, split="test", **(made | {"date": "2026-11-24"})),
-        row("real", "fid", 0.1, protocol=by, split="train"),
+        row("real", "fid", 0.1, protocol=by | {"images": {"split": "train"}}, split="test"),
         row("b", "log_likelihood", -80.0, recipe="x/y", protocol={"extractor": None, "num_samples": 100, "importance_samples": 5000}, split="test"),
     ]
     table = gather("t", rows)
     assert table.scored == (
         "memory_gan/digits: Fréchet distance of 10,000 samples, recall of 5,000 samples, by judge:1 (93.2 % right), compared with the test split.",
         "x/y: log-likelihood of 100 images by 5,000 samples each, the test split.",
-        "memory_gan/digits, real images: Fréchet distance of 10,000 samples, by judge:1 (93.2 % right), compared with the train split.",
+        "memory_gan/digits, real images of the train split: Fréchet distance of 10,000 samples, by judge:1 (93.2 % right), compared with the test split.",
         "Rows that tell it were made 2026-11-24 to 2026-11-26 on a CPU, 2 threads.",
     )
     for text in (results_text([table]), results_page.results_page([table]), " ".join(terminal_table(table).split())):
