@@ -100,7 +100,7 @@ def test_evaluate_prints_and_appends_rows(here: Path, capsys: pytest.CaptureFixt
     code, out, err = run("evaluate m --data digits --num_samples 300 --metrics is --seed 2 --out rows.jsonl", capsys)
     assert code == 0, err
     (row,) = [json.loads(line) for line in (here / "rows.jsonl").read_text().splitlines()]
-    assert row["metric"] == "inception_score" and row["seed"] == 2
+    assert row["metric"] == "inception_score" and (row["seed"], row["protocol"]["seed"]) == (None, 2)
     assert f"{row['value']:.4f}" in out
 
 

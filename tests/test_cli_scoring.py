@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import memogen
 from memogen import cli
 from memogen.pretrained import save_pretrained
 from tests.evaluation.toys import small_gan
@@ -115,6 +116,47 @@ def test_two_processes_score_together_and_one_writes(here: Path, capsys: pytest.
     one, two = rows_in(here / "one.jsonl"), rows_in(here / "two.jsonl")
     assert [row["metric"] for row in two] == ["inception_score", "fid", "kid"]
     assert [row["value"] for row in two] == pytest.approx([row["value"] for row in one], rel=1e-6, abs=1e-6)
+
+
+def test_every_metric_is_scored_once_and_known(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("evaluate m --data digits --num-samples 100 --metrics is,is --out rows.jsonl", capsys)[0] == 0
+    assert [row["metric"] for row in rows_in(here / "rows.jsonl")] == ["inception_score"]
+    for words, told in (
+        ("--metrics fidd", "'fidd' is no metric: did you mean 'fid'?"),
+        ("--metrics ''", "'' is no metric: choose from is, fid"),
+        ("--out rows.csv", "--out rows.csv: rows are written as JSON lines; end the name with .jsonl"),
+        ("--metrics accuracy", "metric accuracy and its kind: a MemoryGAN cannot be asked for a class (label: a memoryGAN learns without labels"),
+    ):
+        code, _, err = run(f"evaluate m --data digits --num-samples 100 {words}", capsys)
+        assert code == 2 and told in err and err.count("\n") == 1
+
+
+def test_images_of_another_size_are_brought_to_shape_when_asked(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Told in the rows, as it changes the numbers."""
+    (here / "wide").mkdir()
+    noise = np.random.default_rng(0)
+    for number in range(80):
+        Image.fromarray(noise.integers(0, 256, (12, 16), dtype=np.uint8)).save(here / "wide" / f"{number}.png")
+    words = "evaluate wide --data digits --num-samples 70 --metrics is --out rows.jsonl"
+    assert run(words, capsys)[0] == 2
+    assert run(f"{words} --size 8 --fit crop", capsys)[0] == 0
+    (row,) = rows_in(here / "rows.jsonl")
+    assert row["protocol"]["brought_to"] == {"size": 8, "fit": "crop"} and row["seed"] is None
+
+
+def test_a_model_that_has_learned_some_classes_is_compared_with_these(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from memogen.models import ReplayGANConfig
+
+    model = ReplayGANConfig(image_shape=(1, 8, 8), width=2, noise_dim=4).build()
+    model.begin_task(0, [2, 5])
+    model.calibrate()
+    save_pretrained(model, here / "some")
+    code, _, err = run("evaluate some --data digits --num-samples 200 --metrics is,prdc,accuracy --out rows.jsonl", capsys)
+    assert code == 0 and "note: the model has learned 2 of 10 classes: compared with the images of these alone" in err
+    rows = {row["metric"]: row for row in rows_in(here / "rows.jsonl")}
+    by_class = rows["accuracy"]["protocol"]["by_class"]
+    assert rows["accuracy"]["protocol"]["learned"] == 2 and [label for label, share in enumerate(by_class) if share is not None] == [2, 5]
+    assert rows["precision"]["protocol"]["reference"]["num"] == int(np.isin(memogen.load_data("digits", split="test").label, [2, 5]).sum())
 
 
 @pytest.mark.parametrize(

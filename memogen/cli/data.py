@@ -36,7 +36,7 @@ def check(
     from memogen.data import check as check_data
     from memogen.data import splits
 
-    options, parts = _options(size, fit), [split] if split else splits(data, folder=folder)
+    options, parts = image_options(size, fit), [split] if split else splits(data, folder=folder)
     reports = [check_data(data, folder=folder, split=part, options=options) for part in parts]
     for part, report in zip(parts, reports, strict=True):
         print(f"{part}: {report.text()}" if len(parts) > 1 else report.text())
@@ -47,11 +47,11 @@ def prepare(data: Name, *, folder: Folder = None, size: Size = "", fit: Fit = "e
     """Fetch what is missing, verify it and build the cache, so that later runs start at once and offline."""
     from memogen.data import prepare as prepare_data
 
-    for part in prepare_data(data, folder=folder, options=_options(size, fit)):
+    for part in prepare_data(data, folder=folder, options=image_options(size, fit)):
         print(f"{part.name}, {part.split}: {len(part)} images of {' x '.join(map(str, part.image_shape))} (channels, height, width)")
 
 
-def _options(size: str, fit: str) -> Any:
+def image_options(size: str, fit: str) -> Any:
     """The options of the data from the words of the command line."""
     from memogen.data import DataOptions
 

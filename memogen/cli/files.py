@@ -61,17 +61,17 @@ def open_memory_gan(name: str) -> MemoryGAN:
     return model
 
 
-def open_subject(name: str) -> GenerativeModel | ImageData:
-    """What is to be scored: a model, or the images of a folder, a zip or an npz file."""
+def open_subject(name: str, options: DataOptions | None = None) -> GenerativeModel | ImageData:
+    """What is to be scored: a model, or the images of a folder, a zip or an npz file, brought to shape by ``options``."""
     path = Path(name).expanduser()
     parts = [path / part for part in ("config.json", "config.yaml", "model/config.json")]
     if path.suffix in ARCHIVES and not path.exists():
         raise UsageError(f"{name}: no such file; give the path of a zip or npz file of images, or of a folder")
     if not path.exists() or any(part.is_file() for part in parts):
         return open_model(name)
-    from memogen.data import load, splits
+    from memogen.data import DataOptions, load, splits
 
-    return load(name, split=splits(name)[0])
+    return load(name, split=splits(name)[0], options=options or DataOptions())
 
 
 def recipe_of(name: str) -> Recipe | None:

@@ -6,15 +6,17 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
-from memogen.cli.data import Folder
+from memogen.cli.data import Fit, Folder, Size, image_options
 from memogen.cli.files import choose_data, holds_samples, open_subject, recipe_of
 from memogen.cli.options import UsageError
 
 if TYPE_CHECKING:
     import torch
 
+    from memogen.cli.files import DataChoice
+    from memogen.data import DataOptions
     from memogen.evaluation import Extractor
     from memogen.evaluation.model_scores import ModelScoring
     from memogen.evaluation.processes import Processes
@@ -46,34 +48,63 @@ def evaluate(
     masks: Annotated[str | None, "of imputation, comma-separated; without it as in the run, or rect-12,rand-0.6,half"] = None,
     seed: Annotated[int, "seed of the samples"] = 0,
     order: Annotated[Literal["auto", "drawn", "given"], ORDER] = "auto",
+    size: Size = "",
+    fit: Fit = "error",
     out: Annotated[Path | None, "a .jsonl file to append the rows to; without it a run's results.jsonl"] = None,
 ) -> None:
     """Score a model's samples, or images of any origin, against a data set.
 
     Ctrl-C and SIGTERM print and keep what was computed until then. Several processes started by torchrun share the work, and the first one writes.
     """
-    subject = open_subject(model)
+    if out is not None and out.suffix != ".jsonl":
+        raise UsageError(f"--out {out}: rows are written as JSON lines; end the name with .jsonl")
+    options = image_options(size, fit) if size else None
+    subject = open_subject(model, options)
     choice = choose_data(data, model=model, folder=folder)
-    compared = choice.load(split)
+    choice = replace(choice, options=replace(choice.options, size=options.size, fit=options.fit)) if options else choice
+    names = _names(metrics, subject)
+    compared, train = _learned(subject, choice.load(split), choice)
     from memogen.evaluation import Interrupted
     from memogen.evaluation.processes import launched
 
-    train = choice.load("train") if compared.split != "train" else None
     how = _how(model, importance_samples, masks)
     with launched() as processes:
         task = _Scoring(subject, compared, train, how, num_samples, seed, processes, order)
         try:
-            rows = task.rows(_names(metrics, subject), extractor, given=holds_samples(model))
+            rows = task.rows(names, extractor, given=holds_samples(model))
         except Interrupted as stopped:
-            _keep(stopped.rows if processes.leads else [], model, out)
+            _keep(stopped.rows if processes.leads else [], model, out, options)
             raise
-        _keep(rows if processes.leads else [], model, out)
+        _keep(rows if processes.leads else [], model, out, options)
 
 
 def _names(metrics: str | None, subject: object) -> list[str]:
+    """The metrics that were asked for, each once."""
+    from memogen.configs import suggest
+    from memogen.evaluation import METRICS as JUDGED
+    from memogen.evaluation.model_scores import MODEL_SCORES
     from memogen.types import LikelihoodModel
 
-    return (metrics or ("nll" if isinstance(subject, LikelihoodModel) else "is,fid")).split(",")
+    if metrics is None:
+        metrics = "nll" if isinstance(subject, LikelihoodModel) else "is,fid"
+    names, known = [name.strip() for name in metrics.split(",")], (*JUDGED, *MODEL_SCORES)
+    for name in names:
+        if name not in known:
+            raise UsageError(f"--metrics {metrics!r}: {name!r} is no metric: {suggest(name, known)}")
+    return list(dict.fromkeys(names))
+
+
+def _learned(subject: object, compared: ImageData, choice: DataChoice) -> tuple[ImageData, ImageData | None]:
+    """What is compared with, and the training images; of a model that has learned some of the classes so far, those of these classes alone."""
+    from memogen.data.stream import of_classes
+    from memogen.models import ReplayGAN
+
+    train = choice.load("train") if compared.split != "train" else None
+    known = subject.known if isinstance(subject, ReplayGAN) else ()
+    if not known or compared.label is None or set(compared.label.tolist()) <= set(known):
+        return compared, train
+    print(f"note: the model has learned {len(known)} of {len(compared.classes)} classes: compared with the images of these alone", file=sys.stderr)
+    return of_classes(compared, known), None if train is None else of_classes(train, known)
 
 
 def _how(model: str, importance_samples: int | None, masks: str | None) -> ModelScoring:
@@ -140,8 +171,8 @@ def _judge(extractor: str | None, compared: ImageData, device: torch.device) -> 
     return features.extractor(extractor or compared.name, device=device, image_shape=compared.image_shape)
 
 
-def _keep(rows: Sequence[Row], model: str, out: Path | None) -> None:
-    """Print the rows as a table, and append them where they belong; without rows nothing is printed or written."""
+def _keep(rows: Sequence[Row], model: str, out: Path | None, options: DataOptions | None) -> None:
+    """Print the rows as a table, and append them where they belong; without any nothing is written. They tell the ``options``."""
     if not rows:
         return
     from memogen.evaluation.model_scores import measured
@@ -161,7 +192,9 @@ def _keep(rows: Sequence[Row], model: str, out: Path | None) -> None:
     whose = _origin(model)
     target = out or (Path(model).expanduser() / "results.jsonl" if "recipe" in whose else None)
     if target is not None:
-        append_rows(target, kept([{**whose, **row} for row in rows], target.parent))
+        brought = {"brought_to": {"size": options.size, "fit": options.fit}} if options else {}
+        told = [{**whose, **row, "protocol": {**cast(dict[str, object], row["protocol"]), **brought}} for row in rows]
+        append_rows(target, kept(told, target.parent))
         print(f"appended to {target}")
 
 

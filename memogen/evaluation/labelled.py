@@ -39,27 +39,28 @@ class Labelled:
         if isinstance(self.subject, ImageData):
             chosen = shuffled(len(self.subject), self.seed)[: self.num_samples]
             return _part(self.subject, chosen)
-        counts = class_counts(self.num_samples, self.classes)
-        image = torch.cat([self._drawn(self.subject, label, counts) for label in range(self.classes)])
-        return ImageData(image.numpy(), np.repeat(np.arange(self.classes), counts), self.data.classes, "generated", "samples")
+        counts = class_counts(self.num_samples, len(self.labels))
+        image = torch.cat([self._drawn(self.subject, place, counts) for place in range(len(self.labels))])
+        return ImageData(image.numpy(), np.repeat(self.labels, counts), self.data.classes, "generated", "samples")
 
-    @property
-    def classes(self) -> int:
-        """How many classes the real data have."""
+    @cached_property
+    def labels(self) -> list[int]:
+        """The classes of which there are real images to compare with."""
         if self.data.label is None:
             raise InputError(f"metric accuracy: {self.data.name} has no labels: compare with a labelled data set")
-        return len(self.data.classes) or int(self.data.label.max()) + 1
+        return np.unique(self.data.label).tolist()
 
     @property
     def protocol(self) -> dict[str, object]:
-        """What every score of labelled images says."""
-        return {"classes": self.classes, "num_samples": len(self.images)}
+        """What every score of labelled images says; ``learned`` where these are fewer than the data's classes."""
+        fewer = {"learned": len(self.labels)} if len(self.labels) < len(self.data.classes) else {}
+        return {"classes": len(self.labels), "num_samples": len(self.images), **fewer}
 
-    def _drawn(self, model: GenerativeModel, label: int, counts: list[int]) -> Tensor:
+    def _drawn(self, model: GenerativeModel, place: int, counts: list[int]) -> Tensor:
         """Images of one class; no two classes share noise."""
-        draw, first, work = model_source(model, seed=self.seed, label=label), sum(counts[:label]), self.watch.work
-        parts = []
-        for turn in work.rounds(f"samples of class {label}", counts[label], self.watch.batch_size):
+        label, first, work = self.labels[place], sum(counts[:place]), self.watch.work
+        draw, parts = model_source(model, seed=self.seed, label=label), []
+        for turn in work.rounds(f"samples of class {label}", counts[place], self.watch.batch_size):
             parts.append(work.processes.gather(draw(first + turn.start, turn.num), turn).cpu())
         return torch.cat(parts)
 
@@ -113,8 +114,11 @@ def check_labels(given: Labelled) -> None:
         if given.subject.label is None:
             raise InputError(f"metric accuracy: {given.subject.name} {given.subject.split} has no labels: give images in a sub-folder for each class")
         return
-    class_counts(given.num_samples, given.classes)
-    model_source(given.subject, seed=given.seed, label=0)(0, 1)
+    class_counts(given.num_samples, len(given.labels))
+    try:
+        model_source(given.subject, seed=given.seed, label=given.labels[0])(0, 1)
+    except InputError as error:
+        raise InputError(f"metric accuracy and its kind: a {type(given.subject).__name__} cannot be asked for a class ({error})") from error
 
 
 def check_judge(given: Labelled) -> None:
@@ -122,8 +126,8 @@ def check_judge(given: Labelled) -> None:
     check_labels(given)
     judge = given.watch.extractor
     known = judge(image_source(given.data, np.arange(1))(0, 1).to(device_of(judge))).shape[1]
-    if known < given.classes:
-        raise InputError(f"accuracy: the extractor knows {known} classes, the images {given.classes}: use a classifier of the data")
+    if known <= max(given.labels):
+        raise InputError(f"accuracy: the extractor knows {known} classes, the images {max(given.labels) + 1}: use a classifier of the data")
 
 
 def check_student(given: Labelled) -> None:
