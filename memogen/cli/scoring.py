@@ -64,7 +64,7 @@ def evaluate(
     choice = replace(choice, options=replace(choice.options, size=options.size, fit=options.fit)) if options else choice
     names = _names(metrics, subject)
     compared, train = _learned(subject, choice.load(split), choice)
-    from memogen.evaluation import Interrupted
+    from memogen.evaluation import Interrupted, ScoringError
     from memogen.evaluation.processes import launched
 
     how = _how(model, importance_samples, masks)
@@ -72,7 +72,7 @@ def evaluate(
         task = _Scoring(subject, compared, train, how, num_samples, seed, processes, order)
         try:
             rows = task.rows(names, extractor, given=holds_samples(model))
-        except Interrupted as stopped:
+        except (Interrupted, ScoringError) as stopped:
             _keep(stopped.rows if processes.leads else [], model, out, options)
             raise
         _keep(rows if processes.leads else [], model, out, options)
@@ -156,7 +156,7 @@ class _Scoring:
                 rows += evaluation.evaluate(subject, self.compared, **options)
         try:
             return rows + (score_model(subject, self.compared, metrics=asked, how=self.how, **shared) if asked else [])
-        except evaluation.Interrupted as stopped:
+        except (evaluation.Interrupted, evaluation.ScoringError) as stopped:
             stopped.rows[:0] = rows
             raise
 

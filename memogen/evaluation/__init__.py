@@ -2,7 +2,7 @@
 
 from memogen.evaluation.copies import nearest_images
 from memogen.evaluation.copy_check import CopyCheck, copy_check
-from memogen.evaluation.evaluate import METRICS, Interrupted, ScoreConfig, ScoreEvaluator, append_rows, evaluate, score_images
+from memogen.evaluation.evaluate import METRICS, Interrupted, ScoreConfig, ScoreEvaluator, ScoringError, append_rows, evaluate, score_images
 from memogen.evaluation.extractors import ModuleExtractor
 from memogen.evaluation.features import Classifier, Extractor, classifier, extractor
 from memogen.evaluation.fid import FeatureStatistics, frechet_distance
@@ -25,6 +25,7 @@ __all__ = [
     "Processes",
     "ScoreConfig",
     "ScoreEvaluator",
+    "ScoringError",
     "append_rows",
     "classifier",
     "copy_check",

@@ -19,13 +19,24 @@ from memogen.evaluation.features import Extractor
 from memogen.evaluation.processes import Processes
 from memogen.evaluation.progress import Bar
 from memogen.evaluation.reference import Reference, default_cache, shuffled
-from memogen.evaluation.rows import Interrupted, Row, append_rows, made
+from memogen.evaluation.rows import Interrupted, Row, ScoringError, append_rows, made
 from memogen.evaluation.scores import SCORES, Comparison, Result, Score
 from memogen.evaluation.stream import Source, Watch, device_of, image_source, model_source, sample_stream
 from memogen.evaluation.work import Work, stopping
 from memogen.types import GenerativeModel, ImageData, InputError
 
-__all__ = ["METRICS", "Interrupted", "Row", "ScoreConfig", "ScoreEvaluator", "append_rows", "evaluate", "sample_stream", "score_images"]
+__all__ = [
+    "METRICS",
+    "Interrupted",
+    "Row",
+    "ScoreConfig",
+    "ScoreEvaluator",
+    "ScoringError",
+    "append_rows",
+    "evaluate",
+    "sample_stream",
+    "score_images",
+]
 
 LABELLED = ("accuracy", "reverse_accuracy", "fitting_capacity")
 METRICS = (*SCORES, *LABELLED)
@@ -145,6 +156,8 @@ class _Job:
                     rows.append({**self._row(result), "seconds": time.perf_counter() - began})
         except KeyboardInterrupt as stopped:
             raise Interrupted(rows, str(stopped) or bar.where) from stopped
+        except InputError as error:
+            raise ScoringError(error, rows) from error
         return rows
 
     def _results(self, source: Source, subject: GenerativeModel | ImageData, work: Work) -> Iterator[Result]:

@@ -23,7 +23,7 @@ from memogen.evaluation.paired import KEY, PerImage
 from memogen.evaluation.preferences import AddressesSlots, slot_preferences
 from memogen.evaluation.processes import Processes
 from memogen.evaluation.progress import Bar
-from memogen.evaluation.rows import Interrupted, Row, made
+from memogen.evaluation.rows import Interrupted, Row, ScoringError, made
 from memogen.evaluation.scores import Result
 from memogen.evaluation.stream import device_of
 from memogen.evaluation.work import Work, stopping
@@ -93,6 +93,8 @@ def score_model(
                     rows.append({**_row(asked, result, per_image), "seconds": time.perf_counter() - began})
     except KeyboardInterrupt as stopped:
         raise Interrupted(rows, str(stopped) or bar.where) from stopped
+    except InputError as error:
+        raise ScoringError(error, rows) from error
     return rows
 
 

@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+LONG = 2000  # images of a stage that is worth a line in a log
+
 
 class Rate(ProgressColumn):
     """How many a second."""
@@ -19,7 +21,7 @@ class Rate(ProgressColumn):
 
 
 class Bar:
-    """``with Bar() as bar``: name each stage and its length, then advance it. Silent where standard error is no terminal.
+    """``with Bar() as bar``: name each stage and its length, then advance it. Where standard error is no terminal, a line names each long stage.
 
     ``where`` says in words how far the work is, also while nothing is shown.
     """
@@ -30,11 +32,14 @@ class Bar:
         self._progress = Progress(*columns, console=console, transient=True, disable=not (shown and sys.stderr.isatty()))
         self._task = self._progress.add_task("", total=None)
         self._name, self._done, self._total = "", 0, 0
+        self._told = shown and not sys.stderr.isatty()
 
     def stage(self, name: str, total: int) -> None:
         """Begin the next part of the work."""
         self._progress.reset(self._task, description=name, total=total)
         self._name, self._done, self._total = name, 0, total
+        if self._told and total >= LONG:
+            print(f"{name}: {total:,}", file=sys.stderr, flush=True)
 
     def advance(self, num: int) -> None:
         """So many more are done."""

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from memogen import __version__
+from memogen.types import InputError
 
 Row = dict[str, object]
 
@@ -49,6 +50,14 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, rows: list[Row], where: str = "") -> None:
         kept = f"{len(rows)} score{'s' * (len(rows) > 1)} of what was seen until then" if rows else "no score was finished"
         super().__init__(f"scoring stopped{' at ' if where else ''}{where}; {kept}")
+        self.rows = rows
+
+
+class ScoringError(InputError):
+    """One of several metrics could not be computed; ``rows`` holds those before it."""
+
+    def __init__(self, error: InputError, rows: list[Row]) -> None:
+        super().__init__(str(error))
         self.rows = rows
 
 

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from memogen.evaluation import Interrupted, ScoreConfig, ScoreEvaluator, append_rows, evaluate
+from memogen.evaluation import Interrupted, ScoreConfig, ScoreEvaluator, ScoringError, append_rows, evaluate
 from memogen.evaluation import scores as scores_module
 from memogen.evaluation.fid import FeatureStatistics
 from memogen.evaluation.stream import Seen
 from memogen.training.stopping import stop_requests
-from memogen.types import ImageData
+from memogen.types import ImageData, InputError
 from tests.evaluation.conftest import Moments, ToyGenerator
 
 
@@ -158,6 +158,16 @@ def test_scores_finished_before_are_kept_whole(tiny: ImageData, extractor: Momen
         evaluate(Impatient(-1), tiny, extractor=extractor, metrics=("fid", "prdc", "is"), num_samples=150)
     (row,) = stopped.value.rows
     assert row["metric"] == "fid" and "interrupted" not in row["protocol"]  # type: ignore[operator]
+
+
+def test_what_was_computed_before_a_score_that_cannot_be_is_kept(tiny: ImageData, extractor: Moments, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*unused: object, k: int) -> None:
+        raise InputError("features are no numbers: train the extractor")
+
+    monkeypatch.setattr(scores_module, "prdc", refuse)
+    with pytest.raises(ScoringError, match="no numbers: train the extractor") as found:
+        evaluate(Impatient(-1), tiny, extractor=extractor, metrics=("fid", "prdc"), num_samples=150)
+    assert [row["metric"] for row in found.value.rows] == ["fid"] and isinstance(found.value, InputError)
 
 
 def test_who_does_not_care_sees_a_keyboard_interrupt(tiny: ImageData, extractor: Moments) -> None:

@@ -87,7 +87,9 @@ def test_printed_numbers() -> None:
 
 
 def test_all_tables_share_their_runs_and_score_them_in_their_own_way() -> None:
-    assert {table.runs for table in OURS} == {"mem_vae/runs"}
+    """But for the one that counts parameters, for which a step is enough."""
+    assert {table.runs for table in OURS if table.name != "mem_vae/table3"} == {"mem_vae/runs"}
+    assert TABLES["mem_vae/table3"].budget("mem_vae/mnist", "paper").steps == 1
     scored = {table.name: table.scored(RECIPES["mem_vae/mnist"]()).scoring for table in OURS}
     assert all(scoring.asked and not scoring.judged for scoring in scored.values())
     for table in OURS:

@@ -178,7 +178,8 @@ def test_a_table_says_how_its_numbers_were_scored() -> None:
     assert table.scored == (
         "memory_gan/digits: Fréchet distance of 10,000 samples, recall of 5,000 samples, by judge:1 (93.2 % right), compared with the test split.",
         "x/y: log-likelihood of 100 images by 5,000 samples each, the test split.",
-        "memory_gan/digits, real images of the train split: Fréchet distance of 10,000 samples, by judge:1 (93.2 % right), compared with the test split.",
+        "memory_gan/digits, real images of the train split: Fréchet distance of 10,000 samples, by judge:1 (93.2 % right), compared with "
+        "the test split.",
         "Rows that tell it were made 2026-11-24 to 2026-11-26 on a CPU, 2 threads.",
     )
     for text in (results_text([table]), results_page.results_page([table]), " ".join(terminal_table(table).split())):
