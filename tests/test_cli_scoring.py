@@ -144,6 +144,18 @@ def test_images_of_another_size_are_brought_to_shape_when_asked(here: Path, caps
     assert row["protocol"]["brought_to"] == {"size": 8, "fit": "crop"} and row["seed"] is None
 
 
+def test_grey_pictures_saved_in_colour_are_scored_as_grey(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("sample m --num 70 --out grey", capsys)[0] == 0
+    (here / "colour").mkdir()
+    for file in (here / "grey").iterdir():
+        Image.open(file).convert("RGB").save(here / "colour" / file.name)
+    for words in ("grey", "colour"):
+        code, _, err = run(f"evaluate {words} --data digits --num-samples 70 --metrics is --order given --out rows.jsonl", capsys)
+        assert code == 0, err
+    grey, colour = rows_in(here / "rows.jsonl")
+    assert grey["value"] == colour["value"]
+
+
 def test_a_model_that_has_learned_some_classes_is_compared_with_these(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from memogen.models import ReplayGANConfig
 

@@ -38,11 +38,11 @@ def reproduce(
 
     wanted = [name for name in variants.split(",") if name]
     planned = tables.plan(table, budget=budget, seeds=seeds, data=data, out=out, variants=wanted, extractor=extractor)
+    if not planned.jobs:
+        raise UsageError(f"{table}: nothing can be run: {planned.left_out[0] if planned.left_out else 'it has no such row'}")
     if dry_run:
         print(_description(planned))
         return
-    if not planned.jobs:
-        raise UsageError(f"{table}: nothing can be run: {planned.left_out[0] if planned.left_out else 'it has no such row'}")
     try:
         tables.run(planned)
     except NonFiniteLoss:

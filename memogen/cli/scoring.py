@@ -64,8 +64,13 @@ def evaluate(
     choice = replace(choice, options=replace(choice.options, size=options.size, fit=options.fit)) if options else choice
     names = _names(metrics, subject)
     compared, train = _learned(subject, choice.load(split), choice)
+    from memogen.data.arrays import in_channels
     from memogen.evaluation import Interrupted, ScoringError
     from memogen.evaluation.processes import launched
+    from memogen.types import ImageData
+
+    if isinstance(subject, ImageData):
+        subject = in_channels(subject, compared.image_shape[0])
 
     how = _how(model, importance_samples, masks)
     with launched() as processes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,18 @@ def from_arrays(image: np.ndarray | Tensor, label: np.ndarray | Tensor | None = 
     pixels = as_pixels(_array(image), name)
     labels = None if label is None else as_labels(_array(label), len(pixels), name)
     return ImageData(pixels, labels, class_numbers(labels), name, split, digest(pixels, labels))
+
+
+def in_channels(data: ImageData, channels: int) -> ImageData:
+    """The same pictures in 1 or 3 channels, where that loses nothing: grey repeated, or one of three equal channels; else as they are."""
+    have = data.image_shape[0]
+    if (have, channels) == (1, 3):
+        pixels = np.repeat(data.image, 3, axis=1)
+    elif (have, channels) == (3, 1) and all(np.array_equal(data.image[:, 0], data.image[:, other]) for other in (1, 2)):
+        pixels = data.image[:, :1]
+    else:
+        return data
+    return replace(data, image=pixels, digest=digest(pixels, data.label))
 
 
 def from_dataset(source: Dataset[Any] | DataLoader[Any], *, name: str = "dataset", split: str = "train") -> ImageData:

@@ -12,6 +12,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from memogen.data import from_arrays, from_dataset
+from memogen.data.arrays import in_channels
 from memogen.types import InputError
 
 BYTES = np.random.default_rng(0).integers(0, 256, (7, 3, 6, 5), dtype=np.uint8)
@@ -34,6 +35,16 @@ def test_every_form_gives_the_same_bytes(image) -> None:
     np.testing.assert_array_equal(data.image, BYTES)
     assert data.label is not None and data.label.dtype == np.int64 and data.classes == tuple("0123456")
     assert data.digest == from_arrays(BYTES, list_label()).digest != from_arrays(BYTES).digest
+
+
+def test_channels_change_where_nothing_is_lost() -> None:
+    colour, grey = from_arrays(BYTES), from_arrays(BYTES[:, :1], np.arange(7))
+    threefold = in_channels(grey, 3)
+    assert threefold.image_shape == (3, 6, 5) and threefold.label is grey.label
+    back = in_channels(threefold, 1)
+    np.testing.assert_array_equal(back.image, grey.image)
+    assert back.digest == grey.digest != threefold.digest
+    assert in_channels(colour, 1) is colour and in_channels(colour, 3) is colour, "colours are never made grey"
 
 
 def list_label() -> np.ndarray:
