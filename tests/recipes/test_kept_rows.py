@@ -26,26 +26,26 @@ def trained(words: list[str]) -> Recipe:
     return choose(name, {"variant": given.get("--variant")}, options)
 
 
-def reproduced(words: list[str], variant: str, seed: int) -> Recipe:
+def reproduced(words: list[str], recipe: str, variant: str, seed: int) -> Recipe:
     """The recipe of one row of ``memogen reproduce TABLE ...``."""
     given = dict(zip(words[1::2], words[2::2], strict=True))
     plan = reproduce.plan(words[0], budget=given.get("--budget", "short"), variants=[variant], seeds=seed + 1)
-    return next(job.recipe for job in plan.jobs if job.recipe.training.seed == seed)
+    return next(job.recipe for job in plan.jobs if (job.recipe.recipe, job.recipe.training.seed) == (recipe, seed))
 
 
-def kept() -> dict[tuple[str, str, int, str], str]:
-    """The digits of the configuration by command, variant, seed and file."""
+def kept() -> dict[tuple[str, str, str, int, str], str]:
+    """The digits of the configuration by command, recipe, variant, seed and file."""
     found = {}
     for file in sorted((ROOT / "results").rglob("*.jsonl")):
         for row in map(json.loads, file.read_text(encoding="utf-8").splitlines()):
             if row["variant"] != "real" and row.get("config"):
-                found[row["command"].partition(" && ")[0], row["variant"], row["seed"], file.name] = row["config"]
+                found[row["command"].partition(" && ")[0], row["recipe"], row["variant"], row["seed"], file.name] = row["config"]
     return found
 
 
-@pytest.mark.parametrize(("about", "digits"), kept().items(), ids=[f"{file} {variant} {seed}" for _, variant, seed, file in kept()])
-def test_a_row_s_command_makes_its_configuration(about: tuple[str, str, int, str], digits: str) -> None:
-    command, variant, seed, _ = about
+@pytest.mark.parametrize(("about", "digits"), kept().items(), ids=[" ".join(map(str, about[1:])) for about in kept()])
+def test_a_row_s_command_makes_its_configuration(about: tuple[str, str, str, int, str], digits: str) -> None:
+    command, name, variant, seed, _ = about
     _, action, *words = shlex.split(command)
-    recipe = trained(words) if action == "train" else reproduced(words, variant, seed)
+    recipe = trained(words) if action == "train" else reproduced(words, name, variant, seed)
     assert (runs.config_hash(recipe) == digits) != (digits in OLDER) and (recipe.variant, recipe.training.seed) == (variant, seed)
