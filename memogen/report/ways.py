@@ -19,12 +19,13 @@ def scored_by(rows: Iterable[tuple[str, Row]]) -> list[str]:
 
 def made_at(rows: Iterable[Row]) -> list[str]:
     """The days and the machines, of the rows that tell them; nothing where none does."""
+    rows = list(rows)
     told = [row for row in rows if row.get("date") and row.get("hardware")]
     days, machines = sorted({str(row["date"]) for row in told}), dict.fromkeys(str(row["hardware"]) for row in told)
     if not told:
         return []
     span = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
-    return [f"Rows that tell it were made {span} on {'; '.join(machines)}."]
+    return [f"{'Made' if len(told) == len(rows) else 'Rows that tell it were made'} {span} on {'; '.join(machines)}."]
 
 
 def _real(row: Row) -> str:
