@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -58,7 +59,7 @@ def evaluate(
     """
     if out is not None and out.suffix != ".jsonl":
         raise UsageError(f"--out {out}: rows are written as JSON lines; end the name with .jsonl")
-    options = image_options(size, fit) if size else None
+    options = image_options(size, fit) if size or fit != "error" else None
     subject = open_subject(model, options)
     choice = choose_data(data, model=model, folder=folder)
     choice = replace(choice, options=replace(choice.options, size=options.size, fit=options.fit)) if options else choice
@@ -105,10 +106,12 @@ def _learned(subject: object, compared: ImageData, choice: DataChoice) -> tuple[
     from memogen.models import ReplayGAN
 
     train = choice.load("train") if compared.split != "train" else None
-    known = subject.known if isinstance(subject, ReplayGAN) else ()
-    if not known or compared.label is None or set(compared.label.tolist()) <= set(known):
+    there = set() if compared.label is None else set(compared.label.tolist())
+    known = sorted(there.intersection(subject.known)) if isinstance(subject, ReplayGAN) else []
+    if not known or len(known) == len(there):
         return compared, train
-    print(f"note: the model has learned {len(known)} of {len(compared.classes)} classes: compared with the images of these alone", file=sys.stderr)
+    if os.environ.get("RANK", "0") == "0":
+        print(f"note: the model has learned {len(known)} of {len(there)} classes: compared with the images of these alone", file=sys.stderr)
     return of_classes(compared, known), None if train is None else of_classes(train, known)
 
 
