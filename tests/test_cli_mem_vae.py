@@ -158,10 +158,10 @@ def test_a_conditional_model_takes_labels_from_the_data_or_the_command(here: Pat
         ("impute told digits --label 10 --mask half --out no.png", "knows labels 0 to 9"),
         ("impute m digits --label 1 --mask half --out no.png", "trained without labels"),
         ("memory query told picture.png", "give a label"),
-        ("evaluate told --data digits --metrics svm --out no.png", "conditional on labels"),
+        ("evaluate told --data digits --metrics svm --out no.jsonl", "conditional on labels"),
     ):
         code, _, err = run(words, capsys)
-        assert code == 2 and told in err and not (here / "no.png").exists()
+        assert code == 2 and told in err and not list(here.glob("no.*"))
 
 
 def test_completed_images_keep_what_was_there(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
