@@ -194,6 +194,17 @@ def test_newer_scores_replace_older_ones_and_other_steps_stand_apart() -> None:
     assert "There are no scores yet" in score_table([])
 
 
+def test_a_score_that_was_cut_short_stands_only_where_there_is_no_whole_one() -> None:
+    def cut(value: float) -> dict[str, object]:
+        row = toy.score("memory_gan", value)
+        return {**row, "protocol": {**row["protocol"], "interrupted": True}}  # type: ignore[dict-item]
+
+    whole = toy.score("memory_gan", 5)
+    for rows, shown in (([cut(1), whole], 5), ([whole, cut(2)], 5), ([cut(1), cut(2)], 2), ([cut(1), whole, toy.score("memory_gan", 6), cut(3)], 6)):
+        (line,) = score_lines(rows, "memory_gan")
+        assert line.cells["inception_score"]["value"] == shown
+
+
 def test_speed_is_counted_between_lines_and_survives_a_restart() -> None:
     rows = [{"step": i, "images_seen": 64 * i, "seconds": t} for i, t in ((1, 1.0), (2, 2.0), (3, 2.0), (4, 4.0))]
     assert speed(tuple(rows)) == ([2.0, 4.0], [64.0, 32.0])
