@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -52,7 +53,7 @@ UNLIKE = ("command", "training_seconds", "date", "hardware")  # in which two row
 @dataclass(frozen=True)
 class ExtendConfig:
     """How a category is added: by which way of keeping the others, for how many ``steps``, from ``weights`` that are the running "averaged" ones
-    (which draw the better replays) or the "live" ones of the last training.
+    (which draw the better replays) or the "live" ones of the last training. ``learning_rate`` is for so few steps.
 
     ``extractor`` judges, a classifier's name or file; None trains one, on what the model draws of its classes and on the new images.
     ``num_samples`` of each class are judged.
@@ -60,6 +61,7 @@ class ExtendConfig:
 
     method: Method = "joint_replay"
     steps: int = 1000
+    learning_rate: float = 1e-3
     batch_size: int = 64
     seed: int = 0
     weights: Literal["averaged", "live"] = "averaged"
@@ -72,6 +74,8 @@ class ExtendConfig:
             raise InputError(f"method: {self.method!r} is unknown: choose {', '.join(OBJECTIVES)}")
         if self.weights not in ("averaged", "live"):
             raise InputError(f"weights: {self.weights!r} is unknown: choose averaged or live")
+        if not 0 < self.learning_rate < math.inf:
+            raise InputError(f"learning_rate is {self.learning_rate}: use a positive number")
         if self.num_samples < 1:
             raise InputError(f"num_samples is {self.num_samples}: judge one image or more")
 
@@ -112,7 +116,7 @@ def extend(
     judged = Judged(config, known, slot, learned, held_out)
     if config.extractor is not None:  # one that cannot be had is refused before the training
         extractor(config.extractor, image_shape=known.config.image_shape)
-    objective = OBJECTIVES[config.method]
+    objective = OBJECTIVES[config.method].at_rate(config.learning_rate)
     teacher = objective.teacher(learner)
     assert teacher is not None, "every method keeps the past"
     objective.teach(teacher, learner)

@@ -29,7 +29,7 @@ def _budgets(steps: int, *, tasks: int = 10, scale: float | None = 1.0) -> dict[
     hours = None if scale is None else scale * 0.23 * tasks / 10
     short = Budget(250, 1000, hours, precision="bf16", channels_last=True)
     smoke = replace(short, steps=2, num_samples=100, hours=None if hours is None else 0.02, curves=False)
-    return {"smoke": smoke, "short": short, "paper": Budget(steps, 6400, hours=None)}
+    return {"smoke": smoke, "short": short, "paper": Budget(steps, 6400, hours=None, learning_rate=replay_gan.PRINTED_RATE)}
 
 
 def _by_variant(recipe: str, budgets: dict[str, Budget]) -> dict[str, dict[str, Budget]]:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ..configs import suggest
+from ..models.replay_gan import ReplayGANObjective
 from ..training.config import Precision
-from ..types import InputError
+from ..types import InputError, Objective
 from .recipe import Claim, Recipe
 
 
@@ -17,7 +18,7 @@ class Budget:
 
     ``hours`` are a forecast, from steps timed on two CPU cores; None: unknown, a matter of hours or days on one large GPU. ``curves`` False leaves
     out what is only looked at (sample grids, likelihoods over training). ``importance_samples`` for each image, where the recipe scores a
-    likelihood.
+    likelihood. ``learning_rate`` of critic and generator, where a Memory Replay GAN's own is not meant for so many steps.
     """
 
     steps: int
@@ -28,6 +29,7 @@ class Budget:
     channels_last: bool = False
     curves: bool = True
     importance_samples: int | None = None
+    learning_rate: float | None = None
 
     def spent_on(self, recipe: Recipe, *, seed: int) -> Recipe:
         """The recipe at this budget. Long runs are looked at and saved a hundred times at most."""
@@ -45,7 +47,14 @@ class Budget:
         asked = recipe.scoring.model
         if asked is not None and self.importance_samples is not None:
             asked = replace(asked, importance_samples=self.importance_samples)
-        return replace(recipe, training=training, scoring=replace(recipe.scoring, num_samples=self.num_samples, likelihood_every=every, model=asked))
+        scoring = replace(recipe.scoring, num_samples=self.num_samples, likelihood_every=every, model=asked)
+        return replace(recipe, objective=self._paced(recipe.objective), training=training, scoring=scoring)
+
+    def _paced(self, objective: Objective) -> Objective:
+        if self.learning_rate is None:
+            return objective
+        assert isinstance(objective, ReplayGANObjective), "no other table sets a rate"
+        return objective.at_rate(self.learning_rate)
 
 
 @dataclass(frozen=True)

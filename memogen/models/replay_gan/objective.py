@@ -6,7 +6,7 @@ Fine-tuning is the objective without any of them; joint training is fine-tuning 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import nn
 
@@ -34,6 +34,14 @@ class ReplayGANObjective:
     def __post_init__(self) -> None:
         if self.generative_replay and (self.joint or self.alignment or self.consolidation):
             raise ValueError("generative_replay stands alone: leave joint, alignment and consolidation out")
+
+    def at_rate(self, learning_rate: float) -> ReplayGANObjective:
+        """The same with critic, generator and solver at ``learning_rate``."""
+        critic, generator = (replace(adam, learning_rate=learning_rate) for adam in (self.critic, self.generator))
+        replayed = self.generative_replay
+        if replayed is not None:
+            replayed = replace(replayed, solver=replace(replayed.solver, learning_rate=learning_rate))
+        return replace(self, critic=critic, generator=generator, generative_replay=replayed)
 
     def teacher(self, model: ReplayGAN) -> Teacher | None:
         """What will keep the past for ``model``, knowing nothing yet; None where nothing is kept."""
