@@ -93,6 +93,7 @@ def extend(
     out: Annotated[Path | None, "folder of the run; without it runs/extend-LABEL"] = None,
     method: Annotated[Literal["joint_replay", "replay_alignment", "joint_replay_alignment"], "how the known categories are kept"] = "joint_replay",
     steps: Annotated[int, "generator iterations", 1] = 1000,
+    learning_rate: Annotated[float, "of critic and generator"] = 1e-3,
     weights: Annotated[
         Literal["averaged", "live"], "which generator teaches and learns on: the running average, or the last training's own"
     ] = "averaged",
@@ -110,7 +111,14 @@ def extend(
 
     where = out or Path("runs") / f"extend-{label.replace('/', '-')}"
     config = extending.ExtendConfig(
-        method=method, steps=steps, weights=weights, extractor=extractor, num_samples=num_samples, precision=precision, seed=seed
+        method=method,
+        steps=steps,
+        learning_rate=learning_rate,
+        weights=weights,
+        extractor=extractor,
+        num_samples=num_samples,
+        precision=precision,
+        seed=seed,
     )
     changes = extending.extend(model, data=data, label=label, out=where, config=config)
     if changes:
