@@ -30,6 +30,7 @@ VARIANTS = {
     "no_memory": replace(TINY, memory=None),
     "averaged": replace(TINY, encoder_decay=0.9),
     "projected": replace(TINY, encoder_decay=0.9, projection=True),
+    "linear_head": replace(TINY, encoder_decay=0.9, projection=True, linear_head=True),
 }
 
 
@@ -220,6 +221,34 @@ def test_projection_adds_the_match_of_image_and_slot() -> None:
     torch.testing.assert_close(model.score(one.image), real)
 
 
+@pytest.mark.parametrize("projection", [True, False])
+def test_a_linear_head_adds_its_output_and_nothing_else(projection: bool) -> None:
+    """Held at zero it leaves D that of the same critic without it; its own weights get the plain GAN's gradient, 1 for each image's logit."""
+    model = built(replace(VARIANTS["linear_head"], projection=projection)).eval()
+    feature = torch.randn(6, 33 if projection else 17, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    plain = built(replace(model.config, linear_head=False)).eval()
+    plain.memory.load_state_dict(model.memory.state_dict())
+    torch.testing.assert_close(model.logit(feature), plain.logit(feature[:, :-1]) + feature[:, -1])
+    (gradient,) = torch.autograd.grad(model.logit(feature).sum(), feature)
+    torch.testing.assert_close(gradient[:, -1], torch.ones(6))
+    (without,) = torch.autograd.grad(plain.logit(feature[:, :-1]).sum(), feature)
+    torch.testing.assert_close(gradient[:, :-1], without[:, :-1])
+    assert model.critic(model.pixels(batch().image)).shape[1] == feature.shape[1]
+
+
+def test_a_linear_head_is_judged_in_both_phases() -> None:
+    """A bias on it moves every logit of both losses by as much."""
+    model = built(replace(VARIANTS["linear_head"], norm="none")).train()
+    critic, generator = MemoryGANObjective(adversarial="reverse_kl", information=0.0).phases(model)
+    before = generator.loss(batch()).total
+    real = critic.loss(batch()).terms["real"]
+    last = [part for part in model.critic.modules() if getattr(part, "bias", None) is not None][-1]
+    with torch.no_grad():
+        last.bias[-1] += 2
+    assert critic.loss(batch()).terms["real"] > real
+    torch.testing.assert_close(generator.loss(batch()).total, before - 2)
+
+
 @settings(deadline=None, max_examples=20)
 @given(limit=st.floats(0.1, 20), scale=st.floats(1e-3, 1e3), seed=st.integers(0, 99))
 def test_a_limited_match_is_a_cosine(limit: float, scale: float, seed: int) -> None:
@@ -243,6 +272,8 @@ def test_projection_needs_a_slot_on_both_sides() -> None:
             replace(VARIANTS["projected"], match_limit=limit)
     with pytest.raises(ValueError, match="match_limit"):
         replace(TINY, match_limit=4.0)
+    with pytest.raises(ValueError, match="linear_head"):
+        replace(VARIANTS["no_memory"], linear_head=True)
     with pytest.raises(ValueError, match="encoder_decay"):
         replace(TINY, encoder_decay=1.0)
 

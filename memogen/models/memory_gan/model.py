@@ -77,6 +77,7 @@ class MemoryGANConfig:
     ``projection``: D also judges how an image fits a slot, by a second output phi(x) of the critic: phi(x) . K_c is added to its logit
     (after Miyato and Koyama 2018, "cGANs with projection discriminator", Eq. 3, with a slot for the class); with a ``match_limit`` s above 0,
     s cos(phi(x), K_c), which no image can drive beyond s.
+    ``linear_head``: one more output of the critic is added to the logit, so that D holds the discriminator of the plain GAN.
     """
 
     image_shape: tuple[int, int, int] = (1, 28, 28)
@@ -90,6 +91,7 @@ class MemoryGANConfig:
     encoder_decay: float = added(0.0, before=0.0)
     projection: bool = added(False, before=False)
     match_limit: float = added(0.0, before=0.0)
+    linear_head: bool = added(False, before=False)
 
     def __post_init__(self) -> None:
         if self.network not in ("dcgan", "dcgan_pointwise", "resnet"):
@@ -104,6 +106,8 @@ class MemoryGANConfig:
             raise ValueError("projection is on; it needs a memory and a generator conditioned on it")
         if not 0 <= self.match_limit < math.inf or (self.match_limit and not self.projection):
             raise ValueError(f"match_limit is {self.match_limit}; it must be finite, not negative, and 0 without a projection")
+        if self.linear_head and not self.memory:
+            raise ValueError("linear_head is on; without a memory the critic's only output is one already")
 
     @property
     def code_dim(self) -> int:
@@ -115,7 +119,7 @@ class MemoryGANConfig:
         return MemoryGAN(self)
 
     def build_critic(self) -> nn.Module:
-        out_dim = self.memory.key_dim * (2 if self.projection else 1) if self.memory else 1
+        out_dim = self.memory.key_dim * (2 if self.projection else 1) + self.linear_head if self.memory else 1
         if self.network == "resnet":
             return ResNetCritic(self.image_shape, out_dim, width=self.width, norm=self.norm)
         return DCGANCritic(self.image_shape, out_dim, width=self.width, norm=self.norm, pointwise=self.network == "dcgan_pointwise")
@@ -167,7 +171,13 @@ class MemoryGAN(nn.Module):
         if self.memory is None:
             return feature[:, 0]
         read = self.memory(self.query(feature))
-        return read.logit + self.match(feature, self.own_key(read)) if self.config.projection else read.logit
+        logit = self.answer(feature, read)
+        return logit + self.match(feature, self.own_key(read)) if self.config.projection else logit
+
+    def answer(self, feature: Float[Tensor, "b out"], read: MemoryRead) -> Float[Tensor, " b"]:
+        """The memory's logit, and the linear output beside it where there is one."""
+        # departs: the paper's D knows of an image what the memory answers; the gradient that passes through the answer is small.
+        return read.logit + feature[:, -1] if self.config.linear_head else read.logit
 
     def query(self, feature: Float[Tensor, "b out"]) -> Float[Tensor, "b d"]:
         """The part of the critic's output that the memory is asked with, not normalised."""
@@ -175,7 +185,7 @@ class MemoryGAN(nn.Module):
 
     def match(self, feature: Float[Tensor, "b out"], key: Float[Tensor, "b d"]) -> Float[Tensor, " b"]:
         """phi(x) . K, or its limited form: how an image fits a slot."""
-        phi = feature[:, key.shape[1] :]
+        phi = feature[:, key.shape[1] : 2 * key.shape[1]]
         phi = self.config.match_limit * unit(phi) if self.config.match_limit else phi
         return torch.linalg.vecdot(phi, key.to(feature))
 

@@ -153,10 +153,10 @@ class _Steps:
         terms = {"one_class": (real.all(1) | ~real.any(1)).float().mean()}
         judged = _Judged(query, value, read, written=query)
         if not model.config.projection or latents.key is None:
-            return read.logit, judged, terms
+            return model.answer(feature, read), judged, terms
         # departs: the paper's D never asks whether a fake fits the slot it was drawn from; asked, it teaches the generator what each slot holds.
         match = model.match(feature, torch.cat([model.own_key(read)[:num_real], latents.key]))
-        return read.logit + match, judged, terms | {"match_real": (match * value).sum() / max(num_real, 1), "match_fake": match[num_real:].mean()}
+        return model.answer(feature, read) + match, judged, terms | {"match_real": (match * value).sum() / max(num_real, 1), "match_fake": match[num_real:].mean()}
 
     @torch.no_grad()
     def _encoded(self, judged: _Judged | None, fake: Tensor, real: Tensor | None = None) -> _Judged | None:
