@@ -156,7 +156,8 @@ class _Steps:
             return model.answer(feature, read), judged, terms
         # departs: the paper's D never asks whether a fake fits the slot it was drawn from; asked, it teaches the generator what each slot holds.
         match = model.match(feature, torch.cat([model.own_key(read)[:num_real], latents.key]))
-        return model.answer(feature, read) + match, judged, terms | {"match_real": (match * value).sum() / max(num_real, 1), "match_fake": match[num_real:].mean()}
+        terms |= {"match_real": (match * value).sum() / max(num_real, 1), "match_fake": match[num_real:].mean()}
+        return model.answer(feature, read) + match, judged, terms
 
     @torch.no_grad()
     def _encoded(self, judged: _Judged | None, fake: Tensor, real: Tensor | None = None) -> _Judged | None:
