@@ -80,10 +80,11 @@ class ExtendConfig:
             raise InputError(f"num_samples is {self.num_samples}: judge one image or more")
 
 
+SHORT_ALIGNMENT = 1e-2  # as in the recipes of few iterations
 OBJECTIVES: dict[str, ReplayGANObjective] = {
     "joint_replay": ReplayGANObjective(joint=JointConfig()),
-    "replay_alignment": ReplayGANObjective(alignment=AlignmentConfig()),
-    "joint_replay_alignment": ReplayGANObjective(joint=JointConfig(), alignment=AlignmentConfig()),
+    "replay_alignment": ReplayGANObjective(alignment=AlignmentConfig(SHORT_ALIGNMENT)),
+    "joint_replay_alignment": ReplayGANObjective(joint=JointConfig(), alignment=AlignmentConfig(SHORT_ALIGNMENT)),
 }
 
 

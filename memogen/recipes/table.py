@@ -18,7 +18,7 @@ class Budget:
 
     ``hours`` are a forecast, from steps timed on two CPU cores; None: unknown, a matter of hours or days on one large GPU. ``curves`` False leaves
     out what is only looked at (sample grids, likelihoods over training). ``importance_samples`` for each image, where the recipe scores a
-    likelihood. ``learning_rate`` of critic and generator, where a Memory Replay GAN's own is not meant for so many steps.
+    likelihood. ``learning_rate`` and the weight of ``alignment``, where a Memory Replay GAN's own are not meant for so many steps.
     """
 
     steps: int
@@ -30,6 +30,7 @@ class Budget:
     curves: bool = True
     importance_samples: int | None = None
     learning_rate: float | None = None
+    alignment: float | None = None
 
     def spent_on(self, recipe: Recipe, *, seed: int) -> Recipe:
         """The recipe at this budget. Long runs are looked at and saved a hundred times at most."""
@@ -54,7 +55,7 @@ class Budget:
         if self.learning_rate is None:
             return objective
         assert isinstance(objective, ReplayGANObjective), "no other table sets a rate"
-        return objective.at_rate(self.learning_rate)
+        return objective.at_rate(self.learning_rate, self.alignment)
 
 
 @dataclass(frozen=True)

@@ -35,13 +35,16 @@ class ReplayGANObjective:
         if self.generative_replay and (self.joint or self.alignment or self.consolidation):
             raise ValueError("generative_replay stands alone: leave joint, alignment and consolidation out")
 
-    def at_rate(self, learning_rate: float) -> ReplayGANObjective:
-        """The same with critic, generator and solver at ``learning_rate``."""
+    def at_rate(self, learning_rate: float, alignment: float | None = None) -> ReplayGANObjective:
+        """The same with critic, generator and solver at ``learning_rate``, and alignment, if there is any, at this lambda."""
         critic, generator = (replace(adam, learning_rate=learning_rate) for adam in (self.critic, self.generator))
-        replayed = self.generative_replay
-        if replayed is not None:
-            replayed = replace(replayed, solver=replace(replayed.solver, learning_rate=learning_rate))
-        return replace(self, critic=critic, generator=generator, generative_replay=replayed)
+        changed = replace(self, critic=critic, generator=generator)
+        if changed.generative_replay is not None:
+            solver = replace(changed.generative_replay.solver, learning_rate=learning_rate)
+            changed = replace(changed, generative_replay=replace(changed.generative_replay, solver=solver))
+        if changed.alignment is not None and alignment is not None:
+            changed = replace(changed, alignment=replace(changed.alignment, weight=alignment))
+        return changed
 
     def teacher(self, model: ReplayGAN) -> Teacher | None:
         """What will keep the past for ``model``, knowing nothing yet; None where nothing is kept."""
