@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from memogen import reproduce, runs
 from memogen.cli.options import split
 from memogen.cli.plan import choose
+from memogen.models import ReplayGANConfig
 from memogen.recipes import Recipe
 
 ROOT = Path(__file__).parents[2]
@@ -48,4 +50,6 @@ def test_a_row_s_command_makes_its_configuration(about: tuple[str, str, str, int
     command, name, variant, seed, _ = about
     _, action, *words = shlex.split(command)
     recipe = trained(words) if action == "train" else reproduced(words, name, variant, seed)
+    if isinstance(recipe.model, ReplayGANConfig):  # a run takes its classes' names from the images
+        recipe = replace(recipe, model=replace(recipe.model, classes=tuple("0123456789")))
     assert (runs.config_hash(recipe) == digits) != (digits in OLDER) and (recipe.variant, recipe.training.seed) == (variant, seed)
