@@ -35,6 +35,7 @@ from .evaluation.work import Work
 from .models import ReplayGAN, ReplayGANObjective
 from .models.replay_gan import AlignmentConfig, JointConfig
 from .models.replay_gan.grow import with_class
+from .models.replay_gan.options import SHORT_ALIGNMENT, SHORT_RATE
 from .pretrained import RUN_MODEL, from_pretrained
 from .report.extension_section import EXTENDED
 from .report.page import write_report
@@ -61,7 +62,7 @@ class ExtendConfig:
 
     method: Method = "joint_replay"
     steps: int = 1000
-    learning_rate: float = 1e-3
+    learning_rate: float = SHORT_RATE
     batch_size: int = 64
     seed: int = 0
     weights: Literal["averaged", "live"] = "averaged"
@@ -80,7 +81,6 @@ class ExtendConfig:
             raise InputError(f"num_samples is {self.num_samples}: judge one image or more")
 
 
-SHORT_ALIGNMENT = 1e-2  # as in the recipes of few iterations
 OBJECTIVES: dict[str, ReplayGANObjective] = {
     "joint_replay": ReplayGANObjective(joint=JointConfig()),
     "replay_alignment": ReplayGANObjective(alignment=AlignmentConfig(SHORT_ALIGNMENT)),

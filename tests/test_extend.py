@@ -182,3 +182,9 @@ def fit_elsewhere(folder: Path) -> None:
     data = ImageData(np.zeros((8, 1, 8, 8), np.uint8), np.zeros(8, np.int64))
     config = TrainingConfig(1, batch_size=8, sample_every=0, device="cpu")
     fit(model, extending.OBJECTIVES["joint_replay"], data, config, folder, console=False)
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_learning_rate_is_positive(rate: float) -> None:
+    with pytest.raises(InputError, match="learning_rate"):
+        replace(CONFIG, learning_rate=rate)

@@ -23,6 +23,7 @@ from ..models.replay_gan import (
     ReplayGANConfig,
     ReplayGANObjective,
 )
+from ..models.replay_gan.options import ADAM, SHORT_ALIGNMENT, SHORT_RATE
 from ..training import SuccessionConfig, TrainingConfig
 from ..types import InputError
 from .recipe import Claim, DataConfig, Recipe, ScoringConfig
@@ -67,10 +68,7 @@ TABLE_2 = {
 """Printed accuracy and reverse accuracy in percent, and the mean of four Fréchet distances, on LSUN after four tasks."""
 
 
-# departs: the authors' learning rate and lambda of alignment are meant for 4,000 iterations a task. After the 250 of these recipes a generator
-# at that rate draws noise, and one that moves faster needs a firmer hold (docs/replay_gan.md, "How fast").
-SHORT_RATE, SHORT_ALIGNMENT = 1e-3, 1e-2
-PRINTED_RATE = 1e-4
+PRINTED_RATE = ADAM.learning_rate
 
 
 @dataclass(frozen=True)
@@ -103,15 +101,8 @@ def svhn(variant: Variant = "joint_replay", fidelity: Fidelity = "robust") -> Re
 def lsun(variant: Variant = "joint_replay", fidelity: Fidelity = "robust") -> Recipe:
     """LSUN's bedroom, kitchen, church_outdoor and tower at 64x64 with the residual networks. Unverified: it has not been run."""
     model = ReplayGANConfig(image_shape=(3, 64, 64), network="resnet", width=64, conditioning="concat")
-    return _recipe(
-        "lsun",
-        "lsun",
-        model,
-        StreamConfig(),
-        _Setting(images="full", weights="mean", learning_rate=PRINTED_RATE, short_alignment=1e-3),
-        variant,
-        fidelity,
-    )
+    setting = _Setting(images="full", weights="mean", learning_rate=PRINTED_RATE, short_alignment=1e-3)
+    return _recipe("lsun", "lsun", model, StreamConfig(), setting, variant, fidelity)
 
 
 def digits(variant: Variant = "joint_replay", fidelity: Fidelity = "robust") -> Recipe:

@@ -44,9 +44,9 @@ def test_settings_of_the_paper_and_of_the_authors_code() -> None:
     assert [recipe.objective.joint.weights for recipe in (digits, numbers, scenes)] == ["sum", "sum", "mean"]
     assert (scenes.model.network, scenes.model.conditioning, scenes.model.width) == ("resnet", "concat", 64)
     assert made(variant="ewc").objective.consolidation.weight == 1e9
-    for recipe in (digits, numbers, scenes):
+    for recipe, rate in zip((digits, numbers, scenes), (1e-3, 1e-3, 1e-4), strict=True):
         adam = recipe.objective.generator
-        assert (adam.betas, adam.eps, adam.eps_form) == ((0.0, 0.9), 1e-8, "uncorrected")
+        assert (adam.learning_rate, adam.betas, adam.eps, adam.eps_form) == (rate, (0.0, 0.9), 1e-8, "uncorrected")
         assert (recipe.objective.game.steps, recipe.objective.game.penalty, recipe.objective.game.class_weight) == (5, 10, 1)
         assert (recipe.model.noise_dim, recipe.model.num_classes, recipe.training.batch_size) == (128, 10, 64)
         assert not recipe.succession.keep_optimisers and not recipe.succession.fresh_critic
