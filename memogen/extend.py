@@ -30,7 +30,7 @@ from .evaluation.fid import FeatureStatistics
 from .evaluation.progress import Bar
 from .evaluation.reference import shuffled
 from .evaluation.rows import append_rows, made
-from .evaluation.stream import Source, Watch, image_source, model_source
+from .evaluation.stream import Source, Watch, image_source, model_source, sample_stream
 from .evaluation.work import Work
 from .models import ReplayGAN, ReplayGANObjective
 from .models.replay_gan import AlignmentConfig, JointConfig
@@ -177,8 +177,10 @@ class Judged:
         device = self.before.device
         if self.config.extractor is not None:
             return extractor(self.config.extractor, device=device, image_shape=self.before.config.image_shape)
-        image = [self._images(self.before, label, self.config.num_samples, seed=JUDGE_SEED) for label in self.before.known]
-        image.append(torch.from_numpy(np.array(self.learned.image[: self.config.num_samples])))
+        num = self.config.num_samples
+        drawn = (sample_stream(self.before, num, seed=JUDGE_SEED, label=label) for label in self.before.known)
+        image = [torch.cat([part.cpu() for part in parts]) for parts in drawn]
+        image.append(torch.from_numpy(np.array(self.learned.image[:num])))
         number = np.repeat(np.arange(len(image)), [len(part) for part in image])
         shown = ImageData(torch.cat(image).numpy(), number, self.names, "replays and new images")
         return train_classifier("judge", shown, recipe=replace(STUDENT, batch_size=min(STUDENT.batch_size, len(shown)))).to(device)
@@ -231,11 +233,6 @@ class Judged:
         if apart is None or apart.count <= apart.dim:
             apart = _statistics(watch, image_source(self.learned, np.arange(len(self.learned))), len(self.learned))
         return {**found, self.slot: apart}
-
-    @staticmethod
-    def _images(model: ReplayGAN, label: int, num: int, *, seed: int) -> torch.Tensor:
-        draw = model_source(model, seed=seed, label=label)
-        return torch.cat([draw(start, min(250, num - start)).cpu() for start in range(0, num, 250)])
 
 
 def _append(path: Path, rows: Sequence[Row]) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args, get_type_hints
 
-from . import runs, streams
+from . import runs
 from .configs import suggest
 from .evaluation import append_rows
 from .evaluation.features import classifier_names
@@ -177,7 +177,7 @@ def _run(job: Job, rows_file: Path, console: bool) -> None:
     Methods that learn the same first task learn it once.
     """
     if runs.leads():
-        streams.shared_start(job.folder, job.recipe, runs.settings(job.recipe))
+        runs.share_first_task(job.recipe, job.folder)
     runs.train(job.recipe, out=job.folder, budget=job.budget_name, console=console)
     if not runs.leads():
         return

@@ -86,6 +86,11 @@ def _stream_run(recipe: Recipe, folder: Path, budget: str | None, console: bool)
     return streams.StreamRun(recipe, folder, settings(recipe), context, lambda split: load_data(recipe, split=split), console)
 
 
+def share_first_task(recipe: Recipe, folder: Path) -> bool:
+    """Begin the run ``folder`` of a recipe in the shape of its images with the first task of a run beside it: see :func:`streams.shared_start`."""
+    return recipe.succession is not None and streams.shared_start(_stream_run(recipe, folder, None, console=False))
+
+
 def leads() -> bool:
     """Whether this process writes for all."""
     return int(os.environ.get("RANK", "0")) == 0

@@ -18,7 +18,7 @@ from .evaluation.features import Classifier
 from .evaluation.forgetting import AccuracyMatrix
 from .evaluation.reference import shuffled
 from .evaluation.rows import made
-from .evaluation.stream import device_of, model_source
+from .evaluation.stream import device_of, sample_stream
 from .evaluation.work import Work
 from .models import ReplayGAN
 from .models.replay_gan import BatchStatistics
@@ -67,12 +67,14 @@ class Stage:
         return _there([*rows, *(self.row(metric, value, task=task) for metric, value in self._means())])
 
     def over_classes(self) -> list[Row]:
-        """What a table shows: the means over the classes learned so far, and the accuracy of real images."""
-        learned = len(self.labels)
+        """What a table shows: the means over the classes learned so far."""
         accuracy, fid = (value for _, value in self._means())
-        real = self.row("accuracy", real_accuracy(self.test, self.labels, self.judge), learned=learned)
-        rows = [self.row("accuracy", accuracy, learned=learned), self.row("fid", fid, over="classes, each by itself")]
-        return [*_there(rows), {**real, "variant": "real"}]
+        return _there([self.row("accuracy", accuracy, learned=len(self.labels)), self.row("fid", fid, over="classes, each by itself")])
+
+    def real(self) -> Row:
+        """The accuracy of real images of these classes."""
+        row = self.row("accuracy", real_accuracy(self.test, self.labels, self.judge), learned=len(self.labels))
+        return {**row, "variant": "real"}
 
     def by_students(self, train: ImageData | None = None) -> list[Row]:
         """The accuracy on real images of a classifier trained on generated ones and, as the ceiling, of one trained on as many real ones."""
@@ -80,7 +82,7 @@ class Stage:
         if "reverse_accuracy" not in self.scoring.metrics or each * len(self.labels) < STUDENT.batch_size:
             return []
         test = of_classes(self.test, self.labels)
-        image = torch.cat([model_source(self.drawn, seed=seed, label=label)(0, each).cpu() for label in self.labels])
+        image = torch.cat([part.cpu() for label in self.labels for part in sample_stream(self.drawn, each, seed=seed, label=label)])
         generated = ImageData(image.numpy(), np.repeat(self.labels, each), test.classes, "generated", "samples")
         about: Row = {"student": told(STUDENT), "student_seed": seed, "extractor": None, "extractor_accuracy": None, "resize": "none"}
         rows = [self.row("reverse_accuracy", reverse_accuracy(generated, test, seed=seed), **about)]

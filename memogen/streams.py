@@ -105,9 +105,11 @@ def begin(run: StreamRun, *, resume: str = "auto", start: Path | None = None) ->
         raise InputError(f"start: {run.recipe.recipe} {run.recipe.variant} learns no tasks one after another: leave it out")
     if resume == "never":
         raise InputError("start: resume never learns the first task anew: leave one of the two out")
+    if run.succession.keep_optimisers:
+        raise InputError("start: succession.keep_optimisers needs the first task's optimisers, which are not taken over: leave one of the two out")
     here = runtime.start(run.recipe.training)
     if here.leads:
-        take_over(start, run.folder, 1, run.recipe.training, settings=dict(run.settings), free=FREE)
+        _take_first(run, start, _first_digest(run))
     here.barrier()
 
 
@@ -142,17 +144,27 @@ def _opened(images: ImageData, tasks: StreamConfig) -> tuple[TaskStream, int]:
     return task_stream(images, tasks), len(replace(tasks, joint=False).tasks(num_classes(images)))
 
 
-def shared_start(folder: Path, recipe: Recipe, settings: Mapping[str, object]) -> bool:
-    """Begin the run ``folder`` with the first task of a run beside it, where one has learned the same; False where none has, or it has begun."""
-    if recipe.succession is None or recipe.succession.tasks.joint or finished_tasks(folder, recipe.training.steps):
+def shared_start(run: StreamRun) -> bool:
+    """Begin a run with the first task of a run beside it, where one has learned the same; False where none has, or it has begun."""
+    if run.succession.tasks.joint or run.succession.keep_optimisers or finished_tasks(run.folder, run.recipe.training.steps):
         return False
-    for other in sorted(folder.parent.glob("*/tasks")):
+    digest = _first_digest(run)
+    for other in sorted(run.folder.parent.glob("*/tasks")):
         try:
-            take_over(other.parent, folder, 1, recipe.training, settings=dict(settings), free=FREE)
+            _take_first(run, other.parent, digest)
         except InputError:
             continue
         return True
     return False
+
+
+def _take_first(run: StreamRun, source: Path, digest: str) -> None:
+    """The first task, whose images ``digest`` names, from another run."""
+    take_over(source, run.folder, [digest], run.recipe.training, settings=dict(run.settings), free=FREE)
+
+
+def _first_digest(run: StreamRun) -> str:
+    return _opened(run.load("train"), run.succession.tasks)[0].digest(0)
 
 
 def panel(model: torch.nn.Module) -> tuple[tuple[int, ...], torch.Tensor]:
@@ -167,7 +179,7 @@ def panel(model: torch.nn.Module) -> tuple[tuple[int, ...], torch.Tensor]:
     if not model.config.conditional:
         whole = drawn.decode(model.latents(max(64, rows * SHOWN), seed=1))[: rows * SHOWN]
         return (), to_uint8(whole, model.image_range).unflatten(0, (rows, SHOWN))
-    return model.known, torch.stack([to_uint8(drawn.sample(SHOWN, label=label, seed=1), model.image_range) for label in model.known])
+    return model.known, to_uint8(drawn.sample(rows * SHOWN, seed=1), model.image_range).unflatten(0, (SHOWN, rows)).transpose(0, 1)
 
 
 @dataclass(frozen=True)
@@ -200,10 +212,11 @@ class Stages:
         append_rows(path, [self._addressed(row, counted) for row in found])
 
     def _rows(self, stage: Stage, number: int, earlier: Sequence[Row]) -> list[Row]:
-        whole = stage.over_classes()
+        by_class, means = stage.by_class(number), stage.over_classes()
         if number + 1 < len(self.tasks):
-            return stage.by_class(number) + [row for row in whole if self._printed(row) is not None]
-        return [*stage.by_class(number), *whole, *stage.by_students(self.run.load("train")), *stage.kept(earlier, self.tasks), *self._cost(stage)]
+            return by_class + [row for row in means if self._printed(row) is not None]
+        ends = [stage.real(), *stage.by_students(self.run.load("train")), *stage.kept(earlier, self.tasks), *self._cost(stage)]
+        return [*by_class, *means, *ends]
 
     def _cost(self, stage: Stage) -> list[Row]:
         """Images that generators drew in training, and megabytes that were kept beside the model."""

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from memogen import from_pretrained, runs, streams
+from memogen import from_pretrained, runs
 from memogen.cli import main
 from memogen.configs import to_dict
 from memogen.data import load
@@ -94,15 +94,20 @@ def test_methods_share_their_first_task(run: Path) -> None:
     tuned = recipe("fine_tuning", tasks=2)
     tuned, _ = runs.with_images(tuned)
     folder = run.parent / "tuned"
-    assert streams.shared_start(folder, tuned, runs.settings(tuned))
+    assert runs.share_first_task(tuned, folder)
     runs.train(tuned, out=folder, console=False)
     assert torch.equal(from_pretrained(task_folders(folder)[0]).sample(4), from_pretrained(task_folders(run)[0]).sample(4))
     assert [row["value"] for row in rows(folder) if row["task"] == 0] == [row["value"] for row in rows(run) if row["task"] == 0]
-    assert not streams.shared_start(folder, tuned, runs.settings(tuned)), "it has begun"
+    assert not runs.share_first_task(tuned, folder), "it has begun"
     whole = runs.train(tuned, out=run.parent / "whole", console=False)
     assert torch.equal(from_pretrained(whole).sample(4), from_pretrained(folder).sample(4)), "sharing changes nothing"
     other, _ = runs.with_images(replace(tuned, training=replace(tuned.training, seed=1)))
-    assert not streams.shared_start(run.parent / "other", other, runs.settings(other))
+    assert not runs.share_first_task(other, run.parent / "other")
+    keeping = replace(tuned, succession=replace(tuned.succession, keep_optimisers=True))
+    assert not runs.share_first_task(keeping, run.parent / "other")
+    with pytest.raises(InputError, match="keep_optimisers"):
+        runs.train(keeping, out=run.parent / "other", start=run, console=False)
+    assert not (run.parent / "other").exists()
     with pytest.raises(InputError, match=r"training\.seed was 0 and is 1"):
         runs.train(other, out=run.parent / "other", start=run, console=False)
 
@@ -170,7 +175,7 @@ def test_a_memory_gan_learns_a_stream_and_is_scored_by_classes_that_it_is_never_
         patch.setattr(runs, "write_report", lambda *given: None)  # one page is enough
         tuned = runs.train(unlabelled("fine_tuning"), out=tmp_path / "tuned", console=False)
     replaying, _ = runs.with_images(unlabelled("slot_replay"))
-    assert streams.shared_start(tmp_path / "slots", replaying, runs.settings(replaying)), "the first task has no past"
+    assert runs.share_first_task(replaying, tmp_path / "slots"), "the first task has no past"
     folder = runs.train(replaying, out=tmp_path / "slots", console=False)
     found = [row for row in rows(folder) if row["variant"] != "real"]
     shares = {row["class"]: row["value"] for row in found if (row["metric"], row["task"]) == ("class_share", 1)}

@@ -88,12 +88,18 @@ class TaskStream:
 
     def open(self, number: int) -> Task:
         """Task ``number``, counted from 0. Raises InputError for one that was opened already or lies before one that was."""
+        named = self.digest(number)
+        self._waiting, (data, waiting) = {}, (self._waiting[number], self._waiting)
+        self._waiting = {later: part for later, part in waiting.items() if later > number}
+        return Task(number, self.tasks[number], replace(data, digest=named))
+
+    def digest(self, number: int) -> str:
+        """What names the images of task ``number``, which is still to come. Raises InputError where it is not."""
         if number not in self._waiting:
             known = f"tasks {min(self._waiting)} to {len(self) - 1} are still to come" if self._waiting else "no task is to come"
             raise InputError(f"stream: task {number} is not to be had any more: {known}")
-        self._waiting, (data, waiting) = {}, (self._waiting[number], self._waiting)
-        self._waiting = {later: part for later, part in waiting.items() if later > number}
-        return Task(number, self.tasks[number], replace(data, digest=digest(data.image, data.label)))
+        data = self._waiting[number]
+        return digest(data.image, data.label)
 
 
 def task_stream(data: ImageData, config: StreamConfig) -> TaskStream:

@@ -45,7 +45,7 @@ class ClassJudge:
     batch_size: int = 250
 
     def scores(self, model: GenerativeModel, labels: Sequence[int], num: int, *, seed: int = 0, work: Work | None = None) -> list[ClassScore]:
-        """``num`` samples of each of the classes, the same noise in all."""
+        """``num`` samples of each of the classes, images 0 to ``num`` - 1 of ``seed`` in each."""
         return [self.score(model_source(model, seed=seed, label=label), label, num, work or Work()) for label in labels]
 
     def score(self, source: Source, label: int, num: int, work: Work) -> ClassScore:

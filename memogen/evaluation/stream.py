@@ -59,9 +59,11 @@ def image_source(data: ImageData, order: Int[np.ndarray, " n"]) -> Source:
     return read
 
 
-def sample_stream(model: GenerativeModel, num: int, *, seed: int = 0, batch_size: int = 250) -> Iterator[UInt8[Tensor, "b c h w"]]:
-    """Samples 0 to num - 1 of ``seed`` as uint8, in batches."""
-    draw = model_source(model, seed=seed)
+def sample_stream(
+    model: GenerativeModel, num: int, *, seed: int = 0, label: int | None = None, batch_size: int = 250
+) -> Iterator[UInt8[Tensor, "b c h w"]]:
+    """Samples 0 to num - 1 of ``seed``, or those of a class, as uint8, in batches."""
+    draw = model_source(model, seed=seed, label=label)
     for start in range(0, num, batch_size):
         yield draw(start, min(batch_size, num - start))
 

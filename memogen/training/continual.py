@@ -114,7 +114,7 @@ def fit_stream(
             if onlooker.finished is not None:
                 onlooker.finished(number, place, state)
         runtime.barrier()
-        if teacher is not None:
+        if teacher is not None and number + 1 < len(stream):
             objective.teach(teacher, model if succession.teacher == "live" else _averaged(place, runtime.device))
     assert state is not None, "a stream has a task or more"
     return state

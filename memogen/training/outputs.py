@@ -75,13 +75,13 @@ class Outputs:
         from memogen.pretrained import save_pretrained
 
         path = self.save()
-        averaged = self._averaged()
+        averaged, live = self._averaged(), self._live()
         if self.state.averages is None:
             self._model.load_state_dict(_module(averaged).state_dict())
         if self.evaluators and self.evaluate_every and self.state.step == self.config.steps and self.scored != self.state.step:
             self._score(averaged)
         if self.runtime.leads:
-            save_pretrained(_module(averaged), self.folder / "model", live=self._live())
+            save_pretrained(_module(averaged), self.folder / "model", live=live)
             self.log.line(f"wrote model/ at step {self.state.step}")
         self.runtime.barrier()
         return path
@@ -137,11 +137,12 @@ class Outputs:
                 raise NonFiniteLoss(self.state.step, f"parameter {name}")
 
     def _live(self) -> dict[str, torch.Tensor] | None:
-        """The unaveraged tensors of the averaged parts."""
+        """The unaveraged tensors of the averaged parts, with batch statistics of their own. All processes make them, as they make the averages."""
         if self.state.averages is None:
             return None
         prefixes = tuple(f"{part}." for part in trainable(self._model).averaged_parts)
-        return {name: tensor for name, tensor in self._model.state_dict().items() if name.startswith(prefixes)}
+        calibrated = _module(averaged_model(self._model, None, self.data)).state_dict()
+        return {name: tensor for name, tensor in calibrated.items() if name.startswith(prefixes)}
 
 
 def _due(step: int, every: int) -> bool:

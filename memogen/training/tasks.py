@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -43,19 +43,26 @@ def is_taken(place: Path) -> bool:
     return (place / TAKEN).is_dir()
 
 
-def take_over(source: Path, folder: Path, num_tasks: int, config: TrainingConfig, *, settings: Settings, free: tuple[str, ...] = ()) -> None:
-    """Begin the run ``folder`` with copies of the first tasks of the run ``source``; those that it has already stay.
+def take_over(source: Path, folder: Path, digests: Sequence[str], config: TrainingConfig, *, settings: Settings, free: tuple[str, ...] = ()) -> None:
+    """Begin the run ``folder`` with copies of the first tasks of the run ``source``, whose images ``digests`` name; tasks that it has already stay.
 
-    Refused is a source whose tasks are not finished, or that was trained under other ``settings``; those that begin with one of ``free``, and say
-    only how the past is kept, may differ. Raises InputError.
+    Refused is a source whose tasks are not finished, or that was trained on other images or under other ``settings``; those that begin with one of
+    ``free``, and say only how the past is kept, may differ. Raises InputError.
     """
-    steps, current = config.steps, plain({**settings, **{f"training.{name}": value for name, value in asdict(config).items()}})
+    num_tasks, steps, current = (
+        len(digests),
+        config.steps,
+        plain({**settings, **{f"training.{name}": value for name, value in asdict(config).items()}}),
+    )
     if finished_tasks(source, steps) < num_tasks:
         raise InputError(f"{source}: has not learned {num_tasks} tasks for {steps} steps each: name a run that has, with the same training.steps")
-    for number in range(num_tasks):
+    for number, digest in enumerate(digests):
         origin, place = task_folder(source, number), task_folder(folder, number)
         checkpoint = _checkpoint(origin, (number + 1) * steps)
-        _refuse_other(verify(checkpoint)["settings"], current, free, source)
+        saved = verify(checkpoint)["settings"]
+        _refuse_other(saved, current, free, source)
+        if saved.get("data.digest") != digest:
+            raise InputError(f"{source}: learned its task {number + 1} from other images: name a run of the same data, or learn every task anew")
         if place.exists():
             continue
         part = place.with_name(f".{place.name}")

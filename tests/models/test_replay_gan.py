@@ -117,7 +117,15 @@ def test_joint_training_is_drawn_in_blocks_of_ten_of_every_class() -> None:
     model = built(KINDS["mixed"])
     latents = model.in_turns(torch.arange(10), torch.tensor([0, 1, 2]), seed=2)
     wanted = model.generator(latents.noise, latents.label, 0)
-    torch.testing.assert_close(BatchStatistics(model).sample(10, label=2, seed=2), wanted[2::3])
+    drawn = BatchStatistics(model)
+    torch.testing.assert_close(drawn.sample(10, label=2, seed=2), wanted[2::3])
+    torch.testing.assert_close(drawn.sample(7, seed=2, start=20), wanted[20:27])
+    further = model.in_turns(torch.arange(10, 20), torch.tensor([0, 1, 2]), seed=2)
+    torch.testing.assert_close(drawn.sample(3, label=1, seed=2, start=9)[1:], model.generator(further.noise, further.label, 0)[1:7:3])
+    made = list[int]()
+    model.generator.register_forward_hook(lambda module, inputs, output: made.append(len(output)))
+    drawn.sample(60, seed=2)
+    assert made == [30, 30], "nothing is drawn twice"
 
 
 def test_a_solver_chooses_among_candidates() -> None:

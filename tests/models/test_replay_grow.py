@@ -59,6 +59,8 @@ def test_a_new_class_takes_a_free_slot_or_a_new_one() -> None:
     assert (slot, waiting.config.num_classes) == (3, 4)
     nameless, slot = with_class(built(TINY, ((0, 1, 2, 3),)), "four")
     assert (slot, nameless.config.classes) == (4, ("0", "1", "2", "3", "four"))
+    unnamed, slot = with_class(built(TINY, ((0, 2),)), "one")
+    assert (slot, unnamed.config.num_classes, unnamed.config.classes) == (1, 4, ("0", "one"))
     with pytest.raises(InputError, match="'one' is known to this model, as class 1"):
         with_class(named, "one")
     assert named.config.classes == ("zero", "one", "two"), "the model itself is left alone"

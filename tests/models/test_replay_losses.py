@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -205,28 +204,60 @@ def test_the_teacher_gets_no_gradient_and_does_not_move_with_the_model() -> None
     assert not any(torch.equal(mine, its) for mine, its in zip(model.generator.parameters(), teacher.generator.parameters(), strict=True))
 
 
-def changed(option: Callable[[JointConfig], JointConfig]) -> tuple[float, float]:
-    """The critic's loss without and with an option of joint training."""
-    plain = ReplayGANObjective(joint=JointConfig())
-    model, teacher = taught(plain)
-    other = replace(plain, joint=option(plain.joint))
-    values = [objective.phases(model, teacher=teacher)[0].loss(batch()).total for objective in (plain, other)]
-    return float(values[0].detach()), float(values[1].detach())
+def test_replays_weigh_as_their_number_against_that_of_the_new_classes() -> None:
+    """Three past classes and two new ones, each weighing as much as any other."""
+    objective = ReplayGANObjective(joint=JointConfig())
+    model, teacher = taught(objective, replace(TINY, num_classes=5), past=(0, 2, 4), new=(1, 3))
+    critic, generator = (phase.loss(batch([1, 3])) for phase in objective.phases(model, teacher=teacher))
+    term = critic.terms
+    replayed = 3 / 2 * (term["past_class"] - term["past_wasserstein"])
+    torch.testing.assert_close(critic.total.detach(), term["class"] - term["wasserstein"] + 10 * term["penalty"] + replayed)
+    term = generator.terms
+    torch.testing.assert_close(generator.total.detach(), term["loss"] + term["class"] + 3 / 2 * (term["past_loss"] + term["past_class"]))
 
 
-def test_noise_of_ones_own_and_stored_replays_change_the_images_alone() -> None:
-    plain, own = changed(lambda joint: replace(joint, shared_noise=False))
-    assert plain != own
-    stored = JointConfig(bank=5)
-    objective = ReplayGANObjective(joint=stored)
+def test_replays_can_have_noise_of_their_own() -> None:
+    """The teacher's images stay, the model's are drawn anew."""
+    objective = ReplayGANObjective(joint=JointConfig(shared_noise=False))
+    model, teacher = taught(objective)
+    given = batch()
+
+    def score(generator: nn.Module, stream: int) -> Tensor:
+        images = [one_class(model, generator, given.index[: BATCH // 2], label, given.stream + stream) for label in (0, 2)]
+        return model.critic(torch.cat(images))[0].mean()
+
+    found = objective.phases(model, teacher=teacher)[0].loss(given).terms["past_wasserstein"]
+    torch.testing.assert_close(found, (score(teacher.generator, streams.PAST) - score(model.generator, streams.OWN_PAST)).detach())
+
+
+def test_stored_replays_are_those_of_the_class_that_is_asked_for() -> None:
+    objective = ReplayGANObjective(joint=JointConfig(bank=5))
     model, teacher = taught(objective)
     losses = [objective.phases(model, teacher=teacher)[0] for _ in range(2)]
     first, again = losses[0].loss(batch()).total, losses[1].loss(batch()).total
     assert torch.equal(first, again), "a resumed task makes the same store"
-    bank = losses[0].loss.__self__.banks[7]
-    assert bank.shape == (5, 2, 1, 8, 8)
-    whole = one_class(model, teacher.generator, torch.arange(64), 2, streams._BANK)
-    torch.testing.assert_close(bank[:, 1], whole[:5])
+    bound = losses[0].loss.__self__
+    assert bound.banks[7].shape == (5, 2, 1, 8, 8)
+    stored = {label: one_class(model, teacher.generator, torch.arange(64), label, streams._BANK)[:5] for label in (0, 2)}
+    wanted = bound._past(batch())
+    chosen = set[int]()
+    for image, label in zip(bound._banked(batch(), wanted), wanted.label.tolist(), strict=True):
+        gap = (stored[label] - image).abs().amax((1, 2, 3))
+        assert float(gap.min()) < 1e-9
+        chosen.add(int(gap.argmin()))
+    assert len(chosen) > 1
+
+
+def test_joint_training_asks_for_every_class_alike_whatever_the_real_ones_are() -> None:
+    objective = ReplayGANObjective()
+    model, _ = taught(objective, KINDS["mixed"], past=(), new=(0, 1, 3))
+    losses = objective.phases(model)[0].loss.__self__
+    asked = losses.fakes(batch(0, num=3000))
+    assert asked.turns == 0
+    counts = torch.bincount(asked.label, minlength=4)
+    assert counts[2] == 0
+    assert (counts[[0, 1, 3]] - 1000).abs().max() < 130, "five standard deviations"
+    assert not torch.equal(asked.label, losses.fakes(batch(0, num=3000, step=1)).label)
 
 
 def test_the_penalty_can_reach_the_replays() -> None:

@@ -30,6 +30,7 @@ from tests.training.toy import fingerprint
 
 ROOT = Path(__file__).parents[2]
 METHODS = list(stream_toy.OBJECTIVES)
+FIRST = [stream_toy.stream().digest(0)]
 
 
 @cache
@@ -129,6 +130,30 @@ def test_nothing_of_the_past_is_there_during_a_task() -> None:
     assert len(kept) == 4
 
 
+def test_the_unaveraged_weights_draw_by_statistics_of_their_own(tmp_path: Path) -> None:
+    """The generator stores none while it trains: read as they are, its images would be normalised by nothing."""
+    trained = train(tmp_path).modules["model"]
+    live, averaged = (from_pretrained(tmp_path, live=alone) for alone in (True, False))
+    assert all(torch.equal(live.get_parameter(name), value) for name, value in trained.named_parameters())
+    before = live.sample(3, label=1)
+    live.calibrate()
+    assert torch.equal(before, live.sample(3, label=1))
+    assert not torch.equal(before, averaged.sample(3, label=1))
+
+
+def test_nothing_is_taught_after_the_last_task(tmp_path: Path) -> None:
+    taught = list[int]()
+
+    class Noting(stream_toy.Watched):
+        def __init__(self) -> None:
+            super().__init__(stream_toy.OBJECTIVES["both"], lambda batch: None)
+            self.teach = lambda teacher, model: taught.append(len(model.known))
+
+    torch.manual_seed(0)
+    stream_toy.fit_stream(stream_toy.MODEL.build(), Noting(), stream_toy.stream(), CONFIG, tmp_path, console=False)
+    assert taught == [1, 2, 3]
+
+
 def test_alignment_begins_each_task_at_zero(tmp_path: Path) -> None:
     train(tmp_path, log_every=1)
     rows = metrics(tmp_path)
@@ -176,7 +201,7 @@ OPTIONS = {"critic": {"fresh_critic": True}, "averaged": {"teacher": "averaged"}
 def test_the_first_task_is_shared_by_methods(tmp_path: Path) -> None:
     """Taking it over gives the bits of learning it."""
     train(tmp_path / "source", "fine_tuning")
-    take_over(tmp_path / "source", tmp_path / "shared", 1, CONFIG, settings={})
+    take_over(tmp_path / "source", tmp_path / "shared", FIRST, CONFIG, settings={})
     shutil.rmtree(tmp_path / "source")
     state = train(tmp_path / "shared")
     assert fingerprint(state) == straight()[0]
@@ -187,12 +212,15 @@ def test_the_first_task_is_shared_by_methods(tmp_path: Path) -> None:
 def test_a_source_of_another_kind_is_refused(tmp_path: Path) -> None:
     train(tmp_path / "source", "fine_tuning")
     with pytest.raises(InputError, match=r"training\.seed was 0 and is 1"):
-        take_over(tmp_path / "source", tmp_path / "new", 1, stream_toy.replace(CONFIG, seed=1), settings={})
+        take_over(tmp_path / "source", tmp_path / "new", FIRST, stream_toy.replace(CONFIG, seed=1), settings={})
     with pytest.raises(InputError, match=r"objective\.joint was None and is 1"):
-        take_over(tmp_path / "source", tmp_path / "new", 1, CONFIG, settings={"objective.joint": 1})
-    take_over(tmp_path / "source", tmp_path / "free", 1, CONFIG, settings={"objective.joint": 1}, free=("objective.joint",))
+        take_over(tmp_path / "source", tmp_path / "new", FIRST, CONFIG, settings={"objective.joint": 1})
+    with pytest.raises(InputError, match="learned its task 1 from other images"):
+        take_over(tmp_path / "source", tmp_path / "new", [stream_toy.stream().digest(1)], CONFIG, settings={})
     with pytest.raises(InputError, match="has not learned 5 tasks"):
-        take_over(tmp_path / "source", tmp_path / "new", 5, CONFIG, settings={})
+        take_over(tmp_path / "source", tmp_path / "new", 5 * FIRST, CONFIG, settings={})
+    assert not (tmp_path / "new").exists()
+    take_over(tmp_path / "source", tmp_path / "free", FIRST, CONFIG, settings={"objective.joint": 1}, free=("objective.joint",))
     with pytest.raises(InputError, match="keep_optimisers"):
         train(tmp_path / "free", succession=SuccessionConfig(keep_optimisers=True))
 

@@ -25,11 +25,12 @@ def cost(
 ) -> Cost:
     """Of tasks with so many classes each, for ``steps`` each."""
     drawn, past = 0, 0
-    for new in tasks:
+    for number, new in enumerate(tasks):
         drawn += steps * images_in_a_step(objective, config, new, past, batch_size)
         drawn += -(-objective.joint.bank // STORED) * STORED * past if objective.joint is not None else 0
         past += new
-        drawn += -(-objective.consolidation.num_samples // past) * past if objective.consolidation is not None else 0
+        if objective.consolidation is not None and number + 1 < len(tasks):
+            drawn += -(-objective.consolidation.num_samples // past) * past
     kept = sum(tensor.numel() * tensor.element_size() for tensor in teacher.state_dict().values()) if teacher is not None else 0
     pixels = config.frame[0] * config.frame[1] * config.frame[2]
     return Cost(drawn, kept + (4 * objective.joint.bank * (past - tasks[-1]) * pixels if objective.joint is not None else 0))

@@ -39,25 +39,39 @@ class BatchStatistics(nn.Module):
     def sample(self, num: int, *, label: int | None = None, slot: int | None = None, seed: int = 0, start: int = 0) -> Float[Tensor, "b c h w"]:
         """Images ``start`` .. ``start + num - 1`` of ``label``, cut from whole blocks; without a label the known classes come in turn."""
         if label is None:
-            return self._of_any_class(num, seed, start)
-        mixed = self.model.config.statistics == "batch" and self.model.config.conditional
-        size = _MIXED_BLOCK if mixed else _BLOCK
-        blocks = range(start // size, -(-(start + num) // size))
-        draw = self._mixed_block if mixed else self._block
-        image = torch.cat([draw(block * size, label, seed) for block in blocks])
-        return image[start - blocks[0] * size :][:num]
+            known = len(self.model.known)
+            first, last = start // known, -(-(start + num) // known)
+            return self._turns(range(first, last), seed)[start - first * known :][:num]
+        numbers = range(start, start + num)
+        return self._mixed(numbers, seed)[:, self.model.known.index(label)] if self._mixes else self._of(label, numbers, seed)
 
-    def _block(self, first: int, label: int, seed: int) -> Tensor:
-        return self.decode(self.latents(_BLOCK, label=label, seed=seed, start=first))
+    @property
+    def _mixes(self) -> bool:
+        """Whether a batch holds every class."""
+        return self.model.config.statistics == "batch" and self.model.config.conditional
 
-    def _mixed_block(self, first: int, label: int, seed: int) -> Tensor:
-        known = self.model.known
-        index = torch.arange(first, first + _MIXED_BLOCK, device=self.model.device)
-        latents = self.model.in_turns(index, torch.tensor(known, device=self.model.device), seed=seed)
-        return self.model.unframed(self.model.generate(latents, 0))[known.index(label) :: len(known)]
+    def _turns(self, numbers: range, seed: int) -> Tensor:
+        """The images of these numbers of every class, all classes in turn."""
+        if self._mixes:
+            return self._mixed(numbers, seed).flatten(0, 1)
+        return torch.stack([self._of(label, numbers, seed) for label in self.model.known], 1).flatten(0, 1)
 
-    def _of_any_class(self, num: int, seed: int, start: int) -> Tensor:
-        known = self.model.known
-        first, last = start // len(known), -(-(start + num) // len(known))
-        image = torch.stack([self.sample(last - first, label=label, seed=seed, start=first) for label in known], 1).flatten(0, 1)
-        return image[start - first * len(known) :][:num]
+    def _of(self, label: int, numbers: range, seed: int) -> Tensor:
+        """The images of these numbers of a class, cut from blocks of that class alone."""
+        first = [block * _BLOCK for block in _blocks(numbers, _BLOCK)]
+        image = torch.cat([self.decode(self.latents(_BLOCK, label=label, seed=seed, start=start)) for start in first])
+        return image[numbers.start - first[0] :][: len(numbers)]
+
+    def _mixed(self, numbers: range, seed: int) -> Float[Tensor, "n classes c h w"]:
+        """The images of these numbers of every class, cut from blocks of all classes."""
+        known = torch.tensor(self.model.known, device=self.model.device)
+        blocks = _blocks(numbers, _MIXED_BLOCK)
+        index = torch.arange(blocks.start * _MIXED_BLOCK, blocks.stop * _MIXED_BLOCK, device=self.model.device)
+        drawn = [self.model.generate(self.model.in_turns(part, known, seed=seed), 0) for part in index.split(_MIXED_BLOCK)]
+        image = self.model.unframed(torch.cat(drawn)).unflatten(0, (len(index), len(known)))
+        return image[numbers.start - blocks.start * _MIXED_BLOCK :][: len(numbers)]
+
+
+def _blocks(numbers: range, size: int) -> range:
+    """The blocks that hold them."""
+    return range(numbers.start // size, -(-numbers.stop // size))

@@ -20,7 +20,7 @@ def with_class(model: ReplayGAN, name: str, *, seed: int = 0) -> tuple[ReplayGAN
     if slot is not None and slot not in free:
         raise InputError(f"label: {name!r} is known to this model, as class {slot}: give the new category another name")
     if slot is None:
-        slot = len(config.classes) if len(config.classes) in free else config.num_classes
+        slot = min((place for place in free if place >= len(config.classes)), default=config.num_classes)
     if slot < len(config.classes):
         return grown(model, config.num_classes, config.classes, seed=seed), slot
     names = (*(config.name(label) for label in range(slot)), name)
