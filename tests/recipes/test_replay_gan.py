@@ -82,7 +82,8 @@ def test_fidelities_differ_where_paper_and_code_do() -> None:
     assert (paper.model.conditioning, code.model.conditioning) == ("norm", "concat")
     assert paper.objective.joint.penalty and paper.objective.joint.bank and not code.objective.joint.penalty and not code.objective.joint.bank
     assert (paper.objective.joint.weights, paper.objective.alignment.norm) == ("uniform", "mean")
-    assert (code.training.ema_decay, robust.training.ema_decay) == (0, 0.999)
+    assert (paper.training.ema_decay, code.training.ema_decay, robust.training.ema_decay) == (0, 0, 0.999)
+    assert (paper.scoring.statistics, code.scoring.statistics, robust.scoring.statistics) == ("stored", "batch", "stored")
     mnist = made(fidelity="paper")
     assert (mnist.model.framing, mnist.succession.tasks.left_out) == ("resize", 0)
 
