@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -23,7 +24,7 @@ from .data.arrays import digest
 from .data.stream import of_classes
 from .evaluation.accuracy import STUDENT
 from .evaluation.by_class import ClassJudge, ClassScore
-from .evaluation.classifiers import train_classifier
+from .evaluation.classifiers import accuracy, train_classifier
 from .evaluation.extractors import ModuleExtractor
 from .evaluation.features import Classifier, extractor
 from .evaluation.fid import FeatureStatistics
@@ -48,6 +49,9 @@ from .types import ImageData, InputError
 Method = Literal["joint_replay", "replay_alignment", "joint_replay_alignment"]
 JUDGE_SEED = 1 << 30  # of the images that a judge is trained on and compares with
 NEW = "the new category"
+REPLAYS = "replays and new images"
+OWN_JUDGE = f"trained on {REPLAYS}"
+LEARNED = "compared with the images that were learned, as too few were held out"
 UNLIKE = ("command", "training_seconds", "date", "hardware")  # in which two rows of one number may differ
 
 
@@ -57,7 +61,7 @@ class ExtendConfig:
     (which draw the better replays) or the "live" ones of the last training. ``learning_rate`` is for so few steps.
 
     ``extractor`` judges, a classifier's name or file; None trains one, on what the model draws of its classes and on the new images.
-    ``num_samples`` of each class are judged.
+    ``num_samples`` of each class are judged. ``fit`` brings new images of another size to the model's own: see :class:`DataOptions`.
     """
 
     method: Method = "joint_replay"
@@ -69,6 +73,7 @@ class ExtendConfig:
     extractor: str | None = None
     num_samples: int = 1000
     precision: Literal["float32", "bf16"] = "float32"
+    fit: Literal["error", "resize", "crop"] = "resize"
 
     def __post_init__(self) -> None:
         if self.method not in OBJECTIVES:
@@ -111,7 +116,9 @@ def extend(
     if Path(model).expanduser().resolve() in (out.resolve(), (out / RUN_MODEL).resolve()):
         raise InputError(f"out: {out}: is the model itself: name another folder, so that the old one stays")
     learner, slot = with_class(known, label, seed=config.seed)
-    learned, held_out = parted(new_images(data, known, slot, label))
+    learned, held_out = parted(new_images(data, known, slot, label, fit=config.fit))
+    if console and leads():
+        print(f"data: {_amount(learned, held_out)} of {label!r}; of another size: {config.fit} (--fit)", file=sys.stderr)
     device, task = choose_device(), int(known.learned.max()) + 1
     known.to(device), learner.to(device)
     judged = Judged(config, known, slot, learned, held_out)
@@ -135,11 +142,11 @@ def extend(
     return changes
 
 
-def new_images(data: str | Path, model: ReplayGAN, slot: int, label: str) -> ImageData:
+def new_images(data: str | Path, model: ReplayGAN, slot: int, label: str, *, fit: Literal["error", "resize", "crop"] = "resize") -> ImageData:
     """The images of the new category in the model's shape, under its slot's number; of data with several classes those of the class ``label``."""
     channels, height, width = model.config.image_shape
     wanted: Literal[1, 3] = 1 if channels == 1 else 3
-    images = sets.load(str(data), options=DataOptions(size=(height, width), fit="resize", channels=wanted))
+    images = sets.load(str(data), options=DataOptions(size=(height, width), fit=fit, channels=wanted))
     if images.label is not None and len(set(images.label.tolist())) > 1:
         if label not in images.classes:
             raise InputError(
@@ -173,17 +180,26 @@ class Judged:
 
     @cached_property
     def judge(self) -> Classifier | ModuleExtractor:
-        """The one that was asked for, or one trained on what the model draws of the classes that it knows and on the new images."""
+        """The one that was asked for, or one trained on what the model draws of the classes that it knows and on the new images.
+
+        Its accuracy is that on other such replays and on held-out images: it takes the model's word for what the known classes look like.
+        """
         device = self.before.device
         if self.config.extractor is not None:
             return extractor(self.config.extractor, device=device, image_shape=self.before.config.image_shape)
+        shown = self._shown(self.learned, seed=JUDGE_SEED)
+        trained = train_classifier("judge", shown, recipe=replace(STUDENT, batch_size=min(STUDENT.batch_size, len(shown))))
+        found = accuracy(trained, self._shown(self.held_out, seed=JUDGE_SEED + 2))
+        return Classifier(replace(trained.card, accuracy=found), trained.network.state_dict()).to(device)
+
+    def _shown(self, new: ImageData, *, seed: int) -> ImageData:
+        """Replays of every known class, and new images."""
         num = self.config.num_samples
-        drawn = (sample_stream(self.before, num, seed=JUDGE_SEED, label=label) for label in self.before.known)
+        drawn = (sample_stream(self.before, num, seed=seed, label=label) for label in self.before.known)
         image = [torch.cat([part.cpu() for part in parts]) for parts in drawn]
-        image.append(torch.from_numpy(np.array(self.learned.image[:num])))
+        image.append(torch.from_numpy(np.array(new.image[:num])))
         number = np.repeat(np.arange(len(image)), [len(part) for part in image])
-        shown = ImageData(torch.cat(image).numpy(), number, self.names, "replays and new images")
-        return train_classifier("judge", shown, recipe=replace(STUDENT, batch_size=min(STUDENT.batch_size, len(shown)))).to(device)
+        return ImageData(torch.cat(image).numpy(), number, self.names, REPLAYS)
 
     @property
     def labels(self) -> tuple[int, ...]:
@@ -193,6 +209,12 @@ class Judged:
     @property
     def names(self) -> tuple[str, ...]:
         return (*(self.before.config.name(label) for label in self.before.known), NEW)
+
+    @cached_property
+    def compared(self) -> ImageData:
+        """Real images of the new class: those that were held out, or, where the judge has as many features, those that were learned."""
+        one = torch.from_numpy(np.array(self.learned.image[:1])).to(self.before.device)
+        return self.held_out if len(self.held_out) > self.judge.features(one).shape[1] else self.learned
 
     def changes(self, after: ReplayGAN, work: Work) -> list[Change]:
         """Every class before and after; the new one has no before."""
@@ -206,7 +228,8 @@ class Judged:
         """Result rows: ``task`` 0 before and 1 after."""
         config = self.config
         protocol = {"extractor": self.judge.version, "extractor_accuracy": self.judge.accuracy, "num_samples": config.num_samples}
-        protocol |= {"known": "compared with what the model drew before", "new": "compared with held-out images"}
+        protocol |= {"judge": OWN_JUDGE if config.extractor is None else "given", "known": "compared with what the model drew before"}
+        protocol |= {"new": "compared with held-out images" if self.compared is self.held_out else LEARNED}
         whole: Row = {"recipe": EXTENDED, "variant": config.method, "seed": config.seed, "steps": config.steps, "budget": None, "split": None}
         rows = []
         for change in changes:
@@ -226,13 +249,11 @@ class Judged:
         return answers, tuple(label for label in self.labels if label not in answers)
 
     def _references(self, work: Work) -> dict[int, FeatureStatistics]:
-        """What the model drew of each class before, from other noise; of the new class the held-out images, or all where these are too few."""
+        """What the model drew of each class before, from other noise; of the new class real images."""
         watch, num = Watch(self.judge, 250, work, probabilities=False), self.config.num_samples
         found = {label: _statistics(watch, model_source(self.before, seed=JUDGE_SEED + 1, label=label), num) for label in self.before.known}
-        apart = _statistics(watch, image_source(self.held_out, np.arange(len(self.held_out))), len(self.held_out)) if len(self.held_out) else None
-        if apart is None or apart.count <= apart.dim:
-            apart = _statistics(watch, image_source(self.learned, np.arange(len(self.learned))), len(self.learned))
-        return {**found, self.slot: apart}
+        real = self.compared
+        return {**found, self.slot: _statistics(watch, image_source(real, np.arange(len(real))), len(real))}
 
 
 def _append(path: Path, rows: Sequence[Row]) -> None:
@@ -251,6 +272,18 @@ def told(changes: Sequence[Change]) -> list[list[str]]:
     head = ["category", "accuracy before", "after", "Fréchet distance before", "after"]
     lines = [[change.name, *(_number(value) for value in _numbers(change))] for change in changes]
     return [head, *lines]
+
+
+def judged_by(config: ExtendConfig) -> str:
+    """Who judges, and what that is worth, in a line."""
+    if config.extractor is not None:
+        return f"judged by {config.extractor}"
+    return f"judged by a classifier {OWN_JUDGE}, which takes the model's word for the known ones: --extractor names another"
+
+
+def _amount(learned: ImageData, held_out: ImageData) -> str:
+    _, channels, height, width = learned.image.shape
+    return f"{len(learned):,} images to learn and {len(held_out):,} held out, {height} x {width} {'grey' if channels == 1 else 'colour'}"
 
 
 def _numbers(change: Change) -> tuple[float | None, ...]:
@@ -275,10 +308,11 @@ def _opened(path: str | Path, *, live: bool) -> ReplayGAN:
 
 def _training(config: ExtendConfig, task: int) -> TrainingConfig:
     """Another seed than that of the tasks before, whose noise would come again."""
-    every = max(1, config.steps // 10)
+    every = max(100, config.steps // 10)
     seed = config.seed + 1_000_003 * task
+    log_every = max(1, config.steps // 40)
     return TrainingConfig(
-        config.steps, config.batch_size, seed, config.precision, checkpoint_every=every, sample_every=every, log_every=max(1, every // 4), keep=1
+        config.steps, config.batch_size, seed, config.precision, checkpoint_every=every, sample_every=every, log_every=log_every, keep=1
     )
 
 

@@ -104,7 +104,7 @@ def begin(run: StreamRun, *, resume: str = "auto", start: Path | None = None) ->
     if run.recipe.succession is None or run.succession.tasks.joint:
         raise InputError(f"start: {run.recipe.recipe} {run.recipe.variant} learns no tasks one after another: leave it out")
     if resume == "never":
-        raise InputError("start: resume never learns the first task anew: leave one of the two out")
+        raise InputError("start: with --resume never the first task is learned anew: leave one of the two out")
     if run.succession.keep_optimisers:
         raise InputError("start: succession.keep_optimisers needs the first task's optimisers, which are not taken over: leave one of the two out")
     here = runtime.start(run.recipe.training)
@@ -125,6 +125,8 @@ def learn(run: StreamRun, *, resume: str = "auto") -> TrainState:
     if tasks.joint:
         config = replace(config, steps=config.steps * whole)
     stages = Stages(run, stream.tasks, config.steps)
+    if run.console and finished_tasks(run.folder, config.steps) == len(stream):
+        print(f"{run.folder}: all {len(stream)} tasks are learned", file=sys.stderr, flush=True)
     return fit_stream(
         model,
         run.objective,
@@ -210,6 +212,8 @@ class Stages:
                 found = self._rows(Stage(model, judge, test, scoring, work), number, rows)
         counted = {"steps": state.step, "images": state.images_seen, "training_seconds": round(state.seconds, 1)}
         append_rows(path, [self._addressed(row, counted) for row in found])
+        if self.run.console:
+            print(f"task {number + 1} of {len(self.tasks)}: {_told(found)}", file=sys.stderr, flush=True)
 
     def _rows(self, stage: Stage, number: int, earlier: Sequence[Row]) -> list[Row]:
         by_class, means = stage.by_class(number), stage.over_classes()
@@ -237,3 +241,9 @@ class Stages:
         if row.get("variant") == "real":
             return {**self.run.context, "steps": 0, "images": 0, "training_seconds": 0, **row, "paper": None}
         return {**self.run.context, **counted, "variant": self.run.recipe.variant, **row, "paper": self._printed(row)}
+
+
+def _told(rows: Sequence[Row]) -> str:
+    """The numbers of a stage that are of no single class, in one line."""
+    values = {row["metric"]: row["value"] for row in rows if row.get("class") is None and row.get("variant") != "real"}
+    return ", ".join(f"{metric} {value:,.0f}" if value >= 1000 else f"{metric} {value:.3f}" for metric, value in values.items())

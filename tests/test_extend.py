@@ -114,6 +114,12 @@ def test_the_label_set_grows_and_a_judge_is_trained_where_none_is_named(
     assert (model.config.num_classes, model.config.classes, model.known) == (4, ("zero", "one", "two", "three"), (0, 1, 2, 3))
     page = (out / "report.html").read_text()
     assert "<h2>Categories</h2>" in page
+    told = capsys.readouterr()
+    assert "judged by a classifier trained on replays and new images" in told.out
+    assert "81 images to learn and 9 held out, 8 x 8 grey of 'three'" in told.err
+    (accuracy,) = {row["protocol"]["extractor_accuracy"] for row in rows(out)}
+    assert accuracy == pytest.approx(round(accuracy * (3 * 70 + 9)) / (3 * 70 + 9)) and accuracy > 0.5, "on other replays and the held-out images"
+    assert {row["protocol"]["new"] for row in rows(out)} == {extending.LEARNED}, "nine are fewer than the judge has features"
     assert "memogen interpolate" not in page
     assert main(["sample", str(out), "--label", "three", "--num", "4", "--out", str(tmp_path / "three.png")]) == 0
     capsys.readouterr()

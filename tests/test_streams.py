@@ -90,6 +90,21 @@ def test_a_finished_run_is_not_trained_or_scored_again(run: Path) -> None:
     assert after == before
 
 
+def test_a_run_tells_where_it_is_and_how_it_stands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = runs.train(recipe(tasks=2), out=tmp_path / "run")
+    told = capsys.readouterr().err
+    assert f"task 1 of 2: step 1/{2 * STEPS}" in told, "of the whole stream"
+    assert f"task 2 of 2: step {2 * STEPS}/{2 * STEPS}" in told
+    means = {row["metric"]: row["value"] for row in rows(folder) if row["class"] is None and row["variant"] != "real"}
+    (line,) = (line for line in told.splitlines() if line.startswith("task 2 of 2: accuracy"))
+    assert f"accuracy {means['accuracy']:.3f}" in line
+    assert f"forgetting {means['forgetting']:.3f}" in line
+    runs.train(recipe(tasks=2), out=folder)
+    assert "all 2 tasks are learned" in capsys.readouterr().err
+    with pytest.raises(InputError, match="has learned 2 tasks, and 1 are asked for"):
+        runs.train(recipe(tasks=1), out=folder, console=False)
+
+
 def test_methods_share_their_first_task(run: Path) -> None:
     tuned = recipe("fine_tuning", tasks=2)
     tuned, _ = runs.with_images(tuned)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args, get_type_hints
 
@@ -51,11 +52,27 @@ def describe(recipe: Recipe, *, data: str | None, out: Path | None, resume: str)
     recipe = recipe if data is None else runs.with_data(recipe, data)
     images = recipe.data.folder or ("none yet: give --data FOLDER" if recipe.data.name == "folder" else recipe.data.name)
     folder = out or runs.default_folder(recipe)
-    steps, batch_size = recipe.training.steps, recipe.training.batch_size
     notes = [
-        f"would train {recipe.recipe}, variant {recipe.variant}: {steps:,} steps of {batch_size} images, {steps * batch_size:,} in all",
+        f"would train {recipe.recipe}, variant {recipe.variant}: {_amount(recipe)}",
         f"data: {images}",
         f"run folder: {folder}, {'which exists' if folder.exists() else 'which is new'}; resume: {resume}",
         "this output is a configuration file: memogen train config.yaml",
     ]
     return "\n".join([*(f"# {note}" for note in notes), yaml.safe_dump(configs.to_dict(recipe), sort_keys=False).rstrip()])
+
+
+def _amount(recipe: Recipe) -> str:
+    """Steps and real images; every phase of a step reads its own. How many classes there are, only the data know, where the model does not."""
+    import torch
+
+    with torch.device("meta"):
+        phases = recipe.objective.phases(recipe.model.build())
+    steps, images = recipe.training.steps, sum(phase.repeats for phase in phases) * recipe.training.batch_size
+    each = f"{steps:,} steps of {images:,} images"
+    if recipe.succession is None:
+        return f"{each}, {steps * images:,} in all"
+    num_classes = getattr(recipe.model, "num_classes", 0)
+    if num_classes < 2:
+        return f"{each} for each task"
+    tasks = len(replace(recipe.succession.tasks, joint=False).tasks(num_classes))
+    return f"{each} for each of {tasks} tasks{', joined in one' if recipe.succession.tasks.joint else ''}, {tasks * steps * images:,} in all"

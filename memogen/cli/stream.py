@@ -100,6 +100,7 @@ def extend(
     extractor: Annotated[str | None, "who judges: a classifier's name or file; without it one is trained on replays and new images"] = None,
     num_samples: Annotated[int, "images of each category to judge", 1] = 1000,
     precision: Annotated[Literal["float32", "bf16"], "bf16 is faster where the processor has it"] = "float32",
+    fit: Annotated[Literal["error", "resize", "crop"], "what happens to images of another size than the model's"] = "resize",
     seed: Annotated[int, "seed of the training"] = 0,
 ) -> None:
     """Add a category to a saved model from its images alone: none of the known ones are needed. Prints every category before and after.
@@ -118,11 +119,12 @@ def extend(
         extractor=extractor,
         num_samples=num_samples,
         precision=precision,
+        fit=fit,
         seed=seed,
     )
     changes = extending.extend(model, data=data, label=label, out=where, config=config)
     if changes:
-        print(f"{in_columns(extending.told(changes), right=1)}\n\nmodel: {where / 'model'}")
+        print(f"{in_columns(extending.told(changes), right=1)}\n\n{extending.judged_by(config)}\nmodel: {where / 'model'}")
 
 
 def _groups(runs: tuple[Path, ...], label: str | None, tasks: str, num: int, folder: Path | None, seed: int) -> dict[str, Tensor]:

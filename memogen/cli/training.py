@@ -35,7 +35,9 @@ def train(
 
       memogen train memory_gan/digits --model.memory.num_slots 1024 --training.steps 2000
 
-    --dry-run lists them all; its output is itself a configuration file.
+    --dry-run lists them all; its output is itself a configuration file. Where classes are learned one after another (replay_gan, and the streams of
+    memory_gan), --training.steps are those of each task, and --succession.tasks.order [3,1,4], .classes_per_task and .num_tasks say which classes
+    come when.
     """
     from memogen import runs
     from memogen.cli.plan import choose, describe
@@ -47,3 +49,5 @@ def train(
     folder = runs.train(chosen, data=data, out=out, resume=resume, start=start)
     if os.environ.get("RANK", "0") == "0":
         print(f"run folder: {folder}")
+        if chosen.succession is not None and chosen.scoring.extractor is not None:
+            print(f"class by class after each task: memogen stream matrix {folder}")

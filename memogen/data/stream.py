@@ -42,13 +42,16 @@ class StreamConfig:
             raise ValueError(f"order_seed is {self.order_seed} and order {self.order}; give one of the two")
 
     def tasks(self, num_classes: int) -> tuple[tuple[int, ...], ...]:
-        """The classes of each task. Raises InputError where ``order`` names a class that is not there."""
+        """The classes of each task. Raises InputError where ``order`` names an unknown class, or ``num_tasks`` more tasks than there are."""
         drawn = range(num_classes) if self.order_seed is None else epoch_order(num_classes, seed=self.order_seed, epoch=0).tolist()
         order = self.order or tuple(drawn)
         if max(order) >= num_classes:
-            raise InputError(f"stream.order: class {max(order)} is not there: name classes 0 to {num_classes - 1}")
+            raise InputError(f"succession.tasks.order: class {max(order)} is not there: name classes 0 to {num_classes - 1}")
         each = self.classes_per_task
-        tasks = tuple(order[start : start + each] for start in range(0, len(order), each))[: self.num_tasks]
+        tasks = tuple(order[start : start + each] for start in range(0, len(order), each))
+        if self.num_tasks is not None and self.num_tasks > len(tasks):
+            raise InputError(f"succession.tasks.num_tasks is {self.num_tasks}: {len(order)} classes make {len(tasks)}: ask for as many or fewer")
+        tasks = tasks[: self.num_tasks]
         return (tuple(chain.from_iterable(tasks)),) if self.joint else tasks
 
 

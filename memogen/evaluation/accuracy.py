@@ -52,7 +52,7 @@ def reverse_accuracy(generated: ImageData, test: ImageData, *, recipe: Classifie
     "GAN-train" of Shmelkov et al. 2018, "How good is my GAN?". With real training images as ``generated`` it is the ceiling.
     """
     check_lesson(generated, test, recipe)
-    trained = train_classifier(f"{generated.name}, a student", generated, recipe=replace(recipe, seed=seed))
+    trained = train_classifier(f"a student of {generated.name} images, for reverse accuracy", generated, recipe=replace(recipe, seed=seed))
     return accuracy(trained, test)
 
 
@@ -62,7 +62,7 @@ def fitting_capacity(generated: ImageData, validation: ImageData, test: ImageDat
     candidates = [replace(recipe, seed=seed) for recipe in recipes]
     for recipe in candidates:
         check_lesson(generated, test, recipe)
-    trained = [train_classifier(f"{generated.name}, a student", generated, recipe=recipe) for recipe in candidates]
+    trained = [train_classifier(f"a student of {generated.name} images, for fitting capacity", generated, recipe=recipe) for recipe in candidates]
     scores = [accuracy(student, validation) for student in trained]
     best = int(np.argmax(scores))
     return Capacity(accuracy(trained[best], test), tuple(scores), candidates[best])

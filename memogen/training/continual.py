@@ -96,7 +96,12 @@ def fit_stream(
     teacher, state = objective.teacher(model), None
     if teacher is not None:
         runtime.place(teacher)
-    for number in range(max(finished_tasks(folder, config.steps) - 1, 0), len(stream)):
+    finished = finished_tasks(folder, config.steps)
+    if finished > len(stream):
+        raise InputError(
+            f"{folder}: has learned {finished} tasks, and {len(stream)} are asked for: name another folder, where --start can take over the first"
+        )
+    for number in range(max(finished - 1, 0), len(stream)):
         place, images = task_folder(folder, number), _begun(model, stream.open(number))
         if is_taken(place):
             if succession.keep_optimisers:
@@ -106,7 +111,8 @@ def fit_stream(
             if number and succession.fresh_critic:
                 model.renew_critic(seed=config.seed + number)
             watch = onlooker.watch(number, place) if onlooker.watch else None
-            course = Course(teacher, number * config.steps, state, succession.keep_optimisers, watch)
+            title, end = f"task {number + 1} of {len(stream)}", len(stream) * config.steps
+            course = Course(teacher, number * config.steps, state, succession.keep_optimisers, watch, title, end)
             whole = replace(config, steps=(number + 1) * config.steps)
             state = fit(model, objective, images, whole, place, settings=settings, console=console, course=course)
         if runtime.leads:
@@ -116,7 +122,7 @@ def fit_stream(
         runtime.barrier()
         if teacher is not None and number + 1 < len(stream):
             objective.teach(teacher, model if succession.teacher == "live" else _averaged(place, runtime.device))
-    assert state is not None, "a stream has a task or more"
+    assert state is not None, "a stream has a task or more, and no more are finished"
     return state
 
 

@@ -20,7 +20,8 @@ class Course:
     """``teacher`` is handed to the objective and kept in every checkpoint. The step counter begins at ``begun``.
 
     ``former`` is the training before this one, of the same model: its counters go on, so that no noise is drawn twice, and with ``keep_optimisers``
-    its moments too. ``watch`` is called by the leading process before the first step and after every step.
+    its moments too. ``watch`` is called by the leading process before the first step and after every step. ``title`` and ``end``, the last step of
+    the whole course, are what the progress shows (0: the course ends with this training).
     """
 
     teacher: nn.Module | None = None
@@ -28,6 +29,8 @@ class Course:
     former: TrainState | None = None
     keep_optimisers: bool = False
     watch: Watch | None = None
+    title: str = "training"
+    end: int = 0
 
     @property
     def modules(self) -> dict[str, nn.Module]:

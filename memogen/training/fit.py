@@ -68,7 +68,7 @@ def fit(
         runtime.barrier()
         with (
             open_log(Path(folder) if runtime.leads else None, state.step, tensorboard=config.tensorboard) as log,
-            display(state.step, config.steps, console=console and runtime.leads) as show,
+            display(state.step, course.end or config.steps, course.title, console=console and runtime.leads) as show,
             stop_requests() as request,
         ):
             log.line(f"{'resumed from ' + str(source) if source else 'started'} at step {state.step} of {config.steps} on {runtime.device}")

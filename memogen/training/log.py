@@ -91,15 +91,15 @@ def remove_samples(folder: Path, step: int) -> None:
 
 
 @contextmanager
-def display(start: int, steps: int, *, console: bool) -> Iterator[Display]:
-    """A bar on a terminal, plain lines elsewhere (both on stderr), or nothing."""
+def display(start: int, steps: int, title: str = "training", *, console: bool) -> Iterator[Display]:
+    """A bar on a terminal, plain lines elsewhere (both on stderr), or nothing. ``title`` is what is trained."""
     if not console:
         yield lambda step, images_per_second: None
     elif sys.stderr.isatty():
-        with _bar(start, steps) as bar:
+        with _bar(start, steps, title) as bar:
             yield bar
     else:
-        yield PlainLines(start, steps)
+        yield PlainLines(start, steps, title)
 
 
 @dataclass
@@ -108,6 +108,7 @@ class PlainLines:
 
     start: int
     steps: int
+    title: str = "training"
     begun: float = field(default_factory=time.monotonic)
     last_step: int = -1
     last_time: float = field(default_factory=time.monotonic)
@@ -119,16 +120,16 @@ class PlainLines:
             return
         self.last_step, self.last_time = step, now
         left = (now - self.begun) * (self.steps - step) / max(step - self.start, 1)
-        print(f"step {step}/{self.steps}  {images_per_second:.0f} images/s  {_clock(left)} left", file=sys.stderr, flush=True)
+        print(f"{self.title}: step {step}/{self.steps}  {images_per_second:.0f} images/s  {_clock(left)} left", file=sys.stderr, flush=True)
 
 
 @contextmanager
-def _bar(start: int, steps: int) -> Iterator[Display]:
+def _bar(start: int, steps: int, title: str) -> Iterator[Display]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("training {task.completed:.0f}/{task.total:.0f}"),
+        TextColumn("{task.description} {task.completed:.0f}/{task.total:.0f}"),
         BarColumn(),
         TextColumn("{task.fields[speed]:.0f} images/s"),
         TimeElapsedColumn(),
@@ -136,7 +137,7 @@ def _bar(start: int, steps: int) -> Iterator[Display]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False) as progress:
-        task = progress.add_task("training", total=steps, completed=start, speed=0.0)
+        task = progress.add_task(title, total=steps, completed=start, speed=0.0)
         shown = 0.0
 
         def show(step: int, images_per_second: float) -> None:

@@ -54,8 +54,11 @@ def take_over(source: Path, folder: Path, digests: Sequence[str], config: Traini
         config.steps,
         plain({**settings, **{f"training.{name}": value for name, value in asdict(config).items()}}),
     )
+    if not source.is_dir():
+        raise InputError(f"start: {source}: there is no such run folder: name a run that learned the same stream")
     if finished_tasks(source, steps) < num_tasks:
-        raise InputError(f"{source}: has not learned {num_tasks} tasks for {steps} steps each: name a run that has, with the same training.steps")
+        several = "its first task" if num_tasks == 1 else f"{num_tasks} tasks"
+        raise InputError(f"start: {source}: has not learned {several} for {steps} steps: name a run that has, with the same training.steps")
     for number, digest in enumerate(digests):
         origin, place = task_folder(source, number), task_folder(folder, number)
         checkpoint = _checkpoint(origin, (number + 1) * steps)

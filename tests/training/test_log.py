@@ -66,7 +66,7 @@ def test_away_from_a_terminal_ten_lines_are_printed(capsys: pytest.CaptureFixtur
     with display(0, 1000, console=False) as show:
         show(1000, 123.4)
     lines = capsys.readouterr().err.splitlines()
-    assert [line.split()[1] for line in lines] == [f"{100 * i}/1000" for i in range(1, 11)]
+    assert [line.split()[2] for line in lines] == [f"{100 * i}/1000" for i in range(1, 11)]
     assert "123 images/s" in lines[0] and "left" in lines[0]
 
 
