@@ -102,6 +102,8 @@ def read_document(folder: Path) -> Document:
     path = folder / CONFIG
     try:
         mapping = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{folder}: holds no saved model ({CONFIG}): give a run's folder, or one that save_pretrained wrote") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({_line(error)}): give a folder that save_pretrained wrote") from error
     except ValueError as error:
@@ -250,5 +252,5 @@ def _cell(value: object) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_cell(part)}" for name, part in value.items())
     if isinstance(value, list):
-        return " x ".join(map(str, value))
+        return (", " if any(isinstance(part, str) for part in value) else " x ").join(map(str, value))
     return "none" if value is None else str(value)

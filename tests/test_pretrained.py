@@ -330,4 +330,6 @@ def test_card_says_what_the_model_is_and_how_to_draw(saved: Path) -> None:
     assert card.startswith("---\nlibrary_name: memogen\n")
     assert "| `image_shape` | 1 x 4 x 4 |" in card
     assert "num_slots 6" in card
+    named = pretrained.Document("replay_gan", 1, "0", {"classes": ["a shoe", "a hat"]})
+    assert "| `classes` | a shoe, a hat |" in pretrained.model_card(named)
     assert "from_pretrained" in card and "sample(64, seed=0)" in card

@@ -70,10 +70,13 @@ def embedding(
         raise UsageError(f"--tasks {tasks}: {len(run)} runs were named; look at one run after several tasks, or at the ends of several runs")
     from memogen.report import tasks as drawn
 
-    groups = _groups(run, label, tasks, num, folder, seed)
-    for name, apart in drawn.distances(groups).items():
-        print(f"{name}: {len(groups[name])} images" + ("" if apart is None else f", Fréchet distance to the first {apart:.2f}"))
-    write_picture(drawn.embedding(groups, seed=seed), out)
+    name, groups = _groups(run, label, tasks, num, folder, seed)
+    first, *_ = groups
+    for group, apart in drawn.distances(groups).items():
+        few = f"too few for a distance: both groups need more images than the {groups[group].shape[1]} features"
+        told = "" if group == first else f", {few}" if apart is None else f", Fréchet distance to {first} {apart:.2f}"
+        print(f"{group}: {len(groups[group])} images{told}")
+    write_picture(drawn.embedding(groups, of=f"a classifier's features, class {name}", seed=seed), out)
 
 
 def cost(*run: StreamRun) -> None:
@@ -127,8 +130,8 @@ def extend(
         print(f"{in_columns(extending.told(changes), right=1)}\n\n{extending.judged_by(config)}\nmodel: {where / 'model'}")
 
 
-def _groups(runs: tuple[Path, ...], label: str | None, tasks: str, num: int, folder: Path | None, seed: int) -> dict[str, Tensor]:
-    """Features of real test images of the class, and of the samples of each model."""
+def _groups(runs: tuple[Path, ...], label: str | None, tasks: str, num: int, folder: Path | None, seed: int) -> tuple[str, dict[str, Tensor]]:
+    """The class's name; and features of its real test images, and of the samples of each model."""
     recipe = recipe_of(str(runs[0]))
     if recipe is None or recipe.scoring.extractor is None:
         raise UsageError(f"{runs[0]}: names no classifier (scoring.extractor in its config.yaml); name a run that was scored")
@@ -142,7 +145,7 @@ def _groups(runs: tuple[Path, ...], label: str | None, tasks: str, num: int, fol
     wanted = _first_learned(first) if number is None else number
     drawn = {name: sample_features(model, judge, num, label=wanted, seed=seed) for name, model in models.items()}
     real = of_classes(choose_data(None, model=str(runs[0]), folder=folder).load("test"), [wanted])
-    return {"real": image_features(real, judge, num), **drawn}
+    return first.config.name(wanted), {"real": image_features(real, judge, num), **drawn}
 
 
 def _first_learned(model: ReplayGAN) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .history import Row, Run
+from .history import Row, Run, is_number
 from .html import Html, element, escape, paragraph, section, table
 
 EXTENDED = "replay_gan/extend"
@@ -30,5 +30,15 @@ def _cell(row: Row | None) -> Html:
 
 def _told(row: Row) -> list[str]:
     protocol = row.get("protocol") or {}
-    told = f"Judged by {protocol.get('extractor')}, {protocol.get('num_samples'):,} samples of each; known categories are "
-    return [told + f"{protocol.get('known')}, the new one {protocol.get('new')}. Before: {row.get('model')}."]
+    known, new = protocol.get("known"), protocol.get("new")
+    told = f"{_judge(protocol)}, {protocol.get('num_samples'):,} samples of each. Known categories are {known}, the new one is {new}."
+    return [told, f"Learned by {row.get('variant')}. Before: {row.get('model')}."]
+
+
+def _judge(protocol: Row) -> str:
+    """Who judged; one that was trained for it, how well it knows what it was trained on."""
+    how, accuracy = protocol.get("judge", "given"), protocol.get("extractor_accuracy")
+    if how == "given":
+        return f"Judged by {protocol.get('extractor')}"
+    sure = f" ({accuracy:.1%} right on others of these)" if is_number(accuracy) else ""
+    return f"Judged by a classifier {how}{sure}, which takes the model's word for the known ones"

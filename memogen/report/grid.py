@@ -18,6 +18,7 @@ from .theme import BLUE, LIGHT, RED, Colour, Theme
 TARGET = 56  # pixels: small images are enlarged by a whole factor to about this
 GAP = 2
 CAPTION = 16  # pixels of height of one caption line
+MARGIN = 10
 BAR = 120  # pixels of height of the longest bar
 
 
@@ -70,8 +71,13 @@ def grid(images: UInt8[Tensor, "b c h w"], columns: int, *, framed: Sequence[int
     return picture
 
 
-def sheet(rows: Sequence[UInt8[Tensor, "b c h w"]], captions: Sequence[str], *, lead: bool = False, theme: Theme = LIGHT) -> Image.Image:
-    """Rows of images with a caption over each; ``lead`` sets the first image of every row apart in a red frame. Vectors are folded."""
+def sheet(
+    rows: Sequence[UInt8[Tensor, "b c h w"]], captions: Sequence[str], *, title: str = "", lead: bool = False, theme: Theme = LIGHT
+) -> Image.Image:
+    """Rows of images with a caption over each; ``lead`` sets the first image of every row apart in a red frame. Vectors are folded.
+
+    A ``title`` stands over it, within a margin; not on a page, which has both.
+    """
     rows = [folded(row) for row in rows]
     scale = scale_for(*rows[0].shape[-2:])
     width, height = rows[0].shape[-1] * scale + GAP, rows[0].shape[-2] * scale
@@ -85,6 +91,15 @@ def sheet(rows: Sequence[UInt8[Tensor, "b c h w"]], captions: Sequence[str], *, 
             picture.paste(tile(image, scale), (place * width + (apart if place else 0), top))
         if lead:
             frame(picture, (0, top, width - GAP, top + height), RED)
+    return _framed(picture, title, theme) if title and theme.ground is not None else picture
+
+
+def _framed(inner: Image.Image, title: str, theme: Theme) -> Image.Image:
+    """A picture with a margin and a title."""
+    head = 2 * CAPTION
+    picture = blank(max(inner.width, text_width(title, 14)) + 2 * MARGIN, inner.height + head + MARGIN // 2, theme)
+    text(picture, (MARGIN, 8), title, theme.ink, size=14)
+    picture.paste(inner, (MARGIN, head))
     return picture
 
 

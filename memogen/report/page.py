@@ -16,12 +16,13 @@ from memogen.types import GenerativeModel, ImageData, InputError
 from .attention import ShowsSlots
 from .attention_section import attention_section, reconstruction_section
 from .extension_section import extension_section
-from .history import Run, read_run, task_folders
+from .history import Row, Run, is_number, read_run, task_folders
 from .html import Html, code_block, details, element, escape, page, paragraph, section, write_page
 from .life_signs import life_section
 from .scores import metrics_of, number, score_lines, score_table, title
 from .sections import curve_section, memory_section, neighbour_section, sample_section
 from .task_section import task_section
+from .tasks import COSTS
 
 
 def write_report(run: Path, *, data: ImageData | None = None, held_out: ImageData | None = None) -> Path:
@@ -36,7 +37,7 @@ def write_report(run: Path, *, data: ImageData | None = None, held_out: ImageDat
     parts = [
         *_head(found),
         sample_section(found, model, reason),
-        extension_section(found) or section("Scores", score_table(found.results, _variant(found))),
+        extension_section(found) or section("Scores", score_table(_of_the_end(found), _variant(found))),
         curve_section(found),
         task_section(found),
         life_section(found),
@@ -62,6 +63,11 @@ def open_model(folder: Path) -> tuple[GenerativeModel | None, str]:
     except (InputError, OSError, RuntimeError) as error:
         return None, f"The saved model cannot be read: {error}"
     return (model, "") if isinstance(model, GenerativeModel) else (None, f"A {type(model).__name__} draws no images.")
+
+
+def _of_the_end(run: Run) -> list[Row]:
+    """Rows for the table of scores; the section on tasks shows those of single tasks, and the cost."""
+    return [row for row in run.results if not is_number(row.get("task")) and row.get("metric") not in COSTS]
 
 
 def _variant(run: Run) -> str:
@@ -91,7 +97,7 @@ def _head(run: Run) -> list[Html]:
 
 def _tiles(run: Run) -> Html:
     """The run's two chief scores after its longest training, and the state of its memory, at a glance."""
-    own = [line for line in score_lines(run.results, _variant(run)) if line.variant in (_variant(run), "this run")]
+    own = [line for line in score_lines(_of_the_end(run), _variant(run)) if line.variant in (_variant(run), "this run")]
     best = max(own, key=lambda line: line.steps or 0, default=None)
     shown = metrics_of([best])[:2] if best else []
     facts = [(number(best.cells[metric]["value"]), title(metric)) for metric in shown] if best else []

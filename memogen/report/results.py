@@ -177,7 +177,7 @@ def read_results(path: Path) -> list[Results]:
         tables = [gather(path.resolve().name, [row for file in files for row in read_lines(file)])]
     tables = [table for table in tables if table.lines]
     if not tables:
-        raise InputError(f"{path}: holds no result rows: name a .jsonl file of results, or a folder of them")
+        raise InputError(f"{path}: holds no result rows of a whole model: name other results, or a run's folder (a page shows single classes)")
     return tables
 
 

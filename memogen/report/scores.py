@@ -19,6 +19,10 @@ TITLES = {
     "elbo": "Lower bound",
     "svm_accuracy": "SVM accuracy",
     "accuracy": "Accuracy",
+    "average_accuracy": "Average accuracy",
+    "reverse_accuracy": "Reverse accuracy",
+    "backward_transfer": "Backward transfer",
+    "forgetting": "Forgetting",
     "precision": "Precision",
     "recall": "Recall",
     "density": "Density",
@@ -77,7 +81,8 @@ def metrics_of(lines: Sequence[Line]) -> list[str]:
     """All metrics of the lines, the best known first."""
     found = {metric for line in lines for metric in line.cells}
     known = list(TITLES)
-    return sorted(found, key=lambda metric: (known.index(metric) if metric in known else len(known), metric))
+    names = {metric: metric if metric in known else metric.partition(" ")[0] for metric in found}
+    return sorted(found, key=lambda metric: (known.index(names[metric]) if names[metric] in known else len(known), metric))
 
 
 def number(value: float) -> str:
@@ -90,6 +95,9 @@ def number(value: float) -> str:
 
 
 def title(metric: str) -> str:
+    name, _, learned = metric.partition(" ")
+    if name == "accuracy" and learned.isdecimal():
+        return f"Accuracy, {learned} classes"
     return TITLES.get(metric, metric.replace("_", " ").capitalize() if " " in metric else metric.replace("_", " "))
 
 

@@ -26,6 +26,10 @@ from .theme import LIGHT, Theme
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+NEEDS = {
+    "fid": ", whose extractor has fewer features than a class has test images",
+    "class_share": " and is told no classes (memory_gan); of others see accuracy",
+}
 TITLES = {"accuracy": "Accuracy by class", "fid": "Fréchet distance by class", "class_share": "Share of samples by class"}
 
 
@@ -47,8 +51,7 @@ def class_matrix(run: Run, metric: str = "accuracy") -> Matrix:
         if row.get("metric") == metric and is_number(row.get("task")) and is_number(row.get("class")) and is_number(row.get("value"))
     }
     if not found:
-        why = "" if metric == "accuracy" else ", whose extractor has fewer features than a class has test images"
-        raise InputError(f"{run.path}: holds no {metric} by task and class: name a run of a stream of tasks that was scored{why}")
+        raise InputError(f"{run.path}: holds no {metric} by task and class: name a run of a stream of tasks that was scored{NEEDS.get(metric, '')}")
     labels = tuple(dict.fromkeys(label for _, label in sorted(found)))
     values = np.full((max(task for task, _ in found) + 1, len(labels)), np.nan)
     for (task, label), value in found.items():
@@ -71,11 +74,14 @@ def matrix_chart(matrix: Matrix, *, theme: Theme = LIGHT) -> Image.Image:
 
     def draw(axes: Axes) -> None:
         bounds = (0.0, 1.0) if matrix.metric == "accuracy" else (0.0, float(np.nanmax(matrix.values)))
+        size = max(5.5, min(9.0, 50 / len(matrix.labels)))
         axes.imshow(matrix.values, cmap="Reds" if matrix.metric == "fid" else "Blues", vmin=bounds[0], vmax=bounds[1], aspect="auto")
         for (task, column), value in np.ndenumerate(matrix.values):
             if not np.isnan(value):
                 dark = value > 0.6 * bounds[1]
-                axes.text(column, task, f"{value:.2f}".lstrip("0") or "0", ha="center", va="center", fontsize=5.5, color="white" if dark else "black")
+                axes.text(
+                    column, task, f"{value:.2f}".lstrip("0") or "0", ha="center", va="center", fontsize=size, color="white" if dark else "black"
+                )
         axes.set_xticks(range(len(matrix.names)), matrix.names, rotation=0 if max(map(len, matrix.names)) < 3 else 60)
         axes.set_yticks(range(len(matrix.values)), [str(task + 1) for task in range(len(matrix.values))])
         axes.grid(False)
@@ -91,6 +97,7 @@ def evolution_sheet(run: Run, label: int | None = None, *, ends: bool = False, t
     if not task_folders(run.path):
         raise InputError(f"{run.path}: learned no stream of tasks, so no images were kept on the way: name a run that did")
     height, width = _size(run)
+    classes = run.setting("model.classes") or []
     rows, captions = list[Tensor](), list[str]()
     for number, folder in enumerate(task_folders(run.path)):
         files = panels(folder)
@@ -100,13 +107,19 @@ def evolution_sheet(run: Run, label: int | None = None, *, ends: bool = False, t
             if label in labels or not labels:
                 rows.append(torch.from_numpy(np.ascontiguousarray(images[labels.index(label) if labels else 0])))
                 captions.append(f"task {number + 1}" if ends else f"task {number + 1}, step {step:,}")
+    known = label is not None and label < len(classes) and str(classes[label]) != str(label)
+    name = f"class {label}" + (f" ({classes[label]})" if known and label is not None else "")
     if not rows:
-        raise InputError(f"{run.path}: no images of class {label} were kept while it was trained: name another class")
-    return grid.sheet(rows, captions, theme=theme)
+        raise InputError(f"{run.path}: no images of {name} were kept while it was trained: name another class")
+    title = f"{name}, always from the same latents" if labels else "always from the same latents"
+    return grid.sheet(rows, captions, title=title[0].upper() + title[1:], theme=theme)
 
 
-def embedding(groups: Mapping[str, Float[Tensor, "n f"]], *, seed: int = 0, theme: Theme = LIGHT) -> Image.Image:
-    """t-SNE of features, a colour for each group; the first one is what the others are compared with, by Fréchet distance in the legend."""
+def embedding(groups: Mapping[str, Float[Tensor, "n f"]], *, of: str = "features", seed: int = 0, theme: Theme = LIGHT) -> Image.Image:
+    """t-SNE of features, a colour for each group; the first one is what the others are compared with, by Fréchet distance in the legend.
+
+    ``of`` says in the title what the features are of.
+    """
     from sklearn.manifold import TSNE
 
     points = torch.cat(list(groups.values())).double().numpy()
@@ -120,25 +133,26 @@ def embedding(groups: Mapping[str, Float[Tensor, "n f"]], *, seed: int = 0, them
         for (name, rows), end, colour in zip(groups.items(), ends, _colours(len(groups)), strict=True):
             told = name if apart.get(name) is None else f"{name} ({apart[name]:.1f})"
             part = places[end - len(rows) : end]
-            axes.scatter(part[:, 0], part[:, 1], s=2.5, color=colour, label=told, linewidths=0)
+            axes.scatter(part[:, 0], part[:, 1], s=14, color=colour, label=told, linewidths=0, alpha=0.75)
         axes.set_xticks([])
         axes.set_yticks([])
 
-    below = "in brackets the Fréchet distance to the first" if any(value is not None for value in apart.values()) else ""
-    return charts.drawn(draw, title="t-SNE of features", x=below, y="", legend=True, theme=theme, scale=1.6)
+    first, *others = groups
+    measured = any(apart[name] is not None for name in others)
+    below = f"in brackets the Fréchet distance to {first}" if measured else f"no distances: a group has no more images than the {points.shape[1]} features"
+    return charts.drawn(draw, title=f"t-SNE of {of}", x=below, y="", legend=True, theme=theme, scale=1.6)
 
 
 def distances(groups: Mapping[str, Float[Tensor, "n f"]]) -> dict[str, float | None]:
-    """The Fréchet distance of every group to the first; None for that one, and where there are too few images."""
+    """The Fréchet distance of every group to the first; None for that one, and where there are no more images than features."""
     statistics = dict[str, FeatureStatistics]()
     for name, rows in groups.items():
         statistics[name] = FeatureStatistics(rows.shape[1])
         statistics[name].update(rows)
     first, *others = statistics
     enough = {name: found.count > found.dim for name, found in statistics.items()}
-    return {name: frechet_distance(statistics[name], statistics[first]) if enough[name] and enough[first] else None for name in others} | {
-        first: None
-    }
+    found = {name: frechet_distance(statistics[name], statistics[first]) if enough[name] and enough[first] else None for name in others}
+    return {first: None, **found}
 
 
 COSTS = ("training_seconds", "images", "generated_images", "kept_megabytes")
@@ -151,7 +165,8 @@ def cost_rows(runs: Sequence[Run]) -> list[list[str]]:
         numbers = [_newest(run, name) for name in COSTS]
         hours = None if numbers[0] is None else numbers[0] / 3600
         texts = [_told(hours, ".2f"), *(_told(number, ",.0f") for number in numbers[1:3]), _told(numbers[3], ",.1f")]
-        lines.append([run.path.name, str(run.setting("variant") or ""), *texts])
+        variant = run.setting("variant") or next((row["variant"] for row in run.results if row.get("variant")), "")
+        lines.append([run.path.name, str(variant), *texts])
     return lines
 
 

@@ -44,6 +44,8 @@ def test_a_matrix_holds_the_newest_number_of_each_task_and_class(tmp_path: Path)
         assert tasks.matrix_chart(matrix).width > 100
     with pytest.raises(InputError, match="holds no accuracy by task and class"):
         tasks.class_matrix(run(tmp_path, ROWS[4:]))
+    with pytest.raises(InputError, match="is told no classes"):
+        tasks.class_matrix(run(tmp_path, ROWS), "class_share")
 
 
 def kept(path: Path, number: int, labels: tuple[int, ...], steps: int = 2) -> None:
@@ -58,11 +60,12 @@ def kept(path: Path, number: int, labels: tuple[int, ...], steps: int = 2) -> No
 def test_a_sheet_follows_one_class_through_the_tasks_that_know_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept(tmp_path, 0, (2,))
     kept(tmp_path, 1, (0, 2))
-    shown, drawn = list[tuple[list[str], list[int]]](), tasks.grid.sheet
+    shown, titles, drawn = list[tuple[list[str], list[int]]](), list[str](), tasks.grid.sheet
 
-    def sheet(rows: list[torch.Tensor], captions: list[str], *, theme: Theme) -> Image.Image:
+    def sheet(rows: list[torch.Tensor], captions: list[str], *, title: str, theme: Theme) -> Image.Image:
         shown.append((captions, [int(images[0, 0, 0, 0]) for images in rows]))
-        return drawn(rows, captions, theme=theme)
+        titles.append(title)
+        return drawn(rows, captions, title=title, theme=theme)
 
     monkeypatch.setattr(tasks.grid, "sheet", sheet)
     tasks.evolution_sheet(run(tmp_path))
@@ -70,7 +73,8 @@ def test_a_sheet_follows_one_class_through_the_tasks_that_know_it(tmp_path: Path
     assert shown[-1][1] == [100, 101, 102, 110, 111, 112]
     tasks.evolution_sheet(run(tmp_path), 0, ends=True)
     assert shown[-1] == (["task 2"], [12])
-    with pytest.raises(InputError, match="no images of class 1"):
+    assert titles == [f"Class {told}, always from the same latents" for told in ("2 (c)", "0 (a)")]
+    with pytest.raises(InputError, match=r"no images of class 1 \(b\)"):
         tasks.evolution_sheet(run(tmp_path), 1)
     with pytest.raises(InputError, match="learned no stream"):
         tasks.evolution_sheet(run(tmp_path / "elsewhere"))
@@ -103,6 +107,7 @@ def test_cost_is_that_of_the_runs_end(tmp_path: Path) -> None:
     rows += (row(None, None, 12345.0, "generated_images"), row(None, None, 0.9, training_seconds=0, images=0) | {"variant": "real"})
     (_, line) = tasks.cost_rows([run(tmp_path, rows)])
     assert line == [tmp_path.name, "joint_replay", "1.00", "2,000", "12,345", "-"]
+    assert tasks.cost_rows([Run(tmp_path, {}, (), rows, ())])[1][1] == "joint_replay", "where there is no configuration, its rows say it"
 
 
 def test_an_extension_shows_each_category_before_and_after(tmp_path: Path) -> None:
@@ -112,5 +117,8 @@ def test_an_extension_shows_each_category_before_and_after(tmp_path: Path) -> No
     page = extension_section(run(tmp_path, rows))
     assert "&lt;3&gt;" in page
     assert [page.count(f">{value}<") for value in ("0.900", "0.800", "0.700", "-")] == [1, 1, 1, 5]
-    assert "1,000 samples" in page
+    assert "Judged by judge, 1,000 samples of each" in page
+    protocol = {**about["protocol"], "judge": "trained on replays", "extractor_accuracy": 0.875}
+    own = extension_section(run(tmp_path, tuple({**each, "protocol": protocol} for each in rows)))
+    assert "a classifier trained on replays (87.5% right on others of these)" in own
     assert extension_section(run(tmp_path, ROWS)) == ""

@@ -148,6 +148,11 @@ class ReplayGAN(nn.Module):
         """The classes learned so far, the current task's among them. Reads device memory."""
         return known_classes(self.learned)
 
+    def _told(self, label: int) -> str:
+        """A class's number, and its name where that is another."""
+        name = self.config.name(label)
+        return str(label) if name == str(label) else f"{label} ({name})"
+
     @property
     def current(self) -> Int[Tensor, " m"]:
         """The classes of the newest task."""
@@ -172,7 +177,8 @@ class ReplayGAN(nn.Module):
         if label is None:
             return self._of_any_class(index, seed)
         if label not in self.known:
-            raise InputError(f"label: {label} is not learned; this model knows {', '.join(map(str, self.known)) or 'no class yet'}")
+            known = ", ".join(self._told(each) for each in self.known) or "no class yet"
+            raise InputError(f"label: {self._told(label)} is not learned; this model knows {known}")
         return self.in_turns(index, torch.tensor([label], device=self.device), seed=seed)
 
     def in_turns(self, index: Int[Tensor, " n"], classes: Int[Tensor, " k"], *, seed: int, stream: int = 0) -> Latents:
