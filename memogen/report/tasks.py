@@ -139,7 +139,7 @@ def embedding(groups: Mapping[str, Float[Tensor, "n f"]], *, of: str = "features
 
     first, *others = groups
     measured = any(apart[name] is not None for name in others)
-    below = f"in brackets the Fréchet distance to {first}" if measured else f"no distances: a group has no more images than the {points.shape[1]} features"
+    below = f"in brackets the Fréchet distance to {first}" if measured else f"no distances: too few images for {points.shape[1]} features"
     return charts.drawn(draw, title=f"t-SNE of {of}", x=below, y="", legend=True, theme=theme, scale=1.6)
 
 
