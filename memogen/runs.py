@@ -49,13 +49,14 @@ def train(
     resume: str = "auto",
     budget: str | None = None,
     start: str | Path | None = None,
+    start_tasks: int = 1,
     console: bool = True,
 ) -> Path:
     """Train a recipe, a recipe's name or a config.yaml, score the model against the test split, and write the report. Returns the run folder.
 
     ``data`` names another data set or the folder that holds the images; ``out`` is the run folder (default: one under ``runs/``);
     ``resume``: "auto" continues what the folder holds, "never" starts anew, a path names a checkpoint; ``budget`` is written into the result rows;
-    ``start`` names a run of the same stream of tasks whose first task is taken over.
+    ``start`` names a run of the same stream of tasks whose first ``start_tasks`` are taken over, whatever way it kept the past by.
     Raises InputError for what cannot be used, and :class:`memogen.training.Stopped` when asked to stop (the run can then be continued).
     """
     recipe, images = with_images(with_data(_recipe(recipe_or_config), data))
@@ -63,7 +64,7 @@ def train(
     model = _built(recipe, images)
     folder = Path(out) if out is not None else default_folder(recipe)
     stream = _stream_run(recipe, folder, budget, console)
-    streams.begin(stream, resume=resume, start=None if start is None else Path(start))
+    streams.begin(stream, resume=resume, start=None if start is None else Path(start), start_tasks=start_tasks)
     if not (folder / "config.yaml").exists():
         save_config(recipe, folder)
     if recipe.succession is not None:

@@ -95,8 +95,8 @@ def check_judge(recipe: Recipe, test: ImageData, judge: Classifier | ModuleExtra
         raise InputError(f"scoring.extractor: {judge.name} knows {known} classes, and class {max(labels)} is learned: use a classifier of the data")
 
 
-def begin(run: StreamRun, *, resume: str = "auto", start: Path | None = None) -> None:
-    """Before anything is written: refuse what cannot be, and take over the first task of the run ``start`` where there is one. Raises InputError."""
+def begin(run: StreamRun, *, resume: str = "auto", start: Path | None = None, start_tasks: int = 1) -> None:
+    """Before anything is written: refuse what cannot be, and take over the first tasks of the run ``start`` where there is one. Raises InputError."""
     if run.recipe.succession is not None:
         check_resume(resume)
     if start is None:
@@ -109,7 +109,7 @@ def begin(run: StreamRun, *, resume: str = "auto", start: Path | None = None) ->
         raise InputError("start: succession.keep_optimisers needs the first task's optimisers, which are not taken over: leave one of the two out")
     here = runtime.start(run.recipe.training)
     if here.leads:
-        _take_first(run, start, _first_digest(run))
+        _take_first(run, start, _digests(run, start_tasks))
     here.barrier()
 
 
@@ -150,23 +150,27 @@ def shared_start(run: StreamRun) -> bool:
     """Begin a run with the first task of a run beside it, where one has learned the same; False where none has, or it has begun."""
     if run.succession.tasks.joint or run.succession.keep_optimisers or finished_tasks(run.folder, run.recipe.training.steps):
         return False
-    digest = _first_digest(run)
+    digests = _digests(run, 1)
     for other in sorted(run.folder.parent.glob("*/tasks")):
         try:
-            _take_first(run, other.parent, digest)
+            _take_first(run, other.parent, digests)
         except InputError:
             continue
         return True
     return False
 
 
-def _take_first(run: StreamRun, source: Path, digest: str) -> None:
-    """The first task, whose images ``digest`` names, from another run."""
-    take_over(source, run.folder, [digest], run.recipe.training, settings=dict(run.settings), free=FREE)
+def _take_first(run: StreamRun, source: Path, digests: Sequence[str]) -> None:
+    """The first tasks, whose images ``digests`` name, from another run."""
+    take_over(source, run.folder, digests, run.recipe.training, settings=dict(run.settings), free=FREE)
 
 
-def _first_digest(run: StreamRun) -> str:
-    return _opened(run.load("train"), run.succession.tasks)[0].digest(0)
+def _digests(run: StreamRun, num_tasks: int) -> list[str]:
+    """What names the images of the first tasks. Raises InputError where there are fewer."""
+    stream, _ = _opened(run.load("train"), run.succession.tasks)
+    if num_tasks > len(stream):
+        raise InputError(f"start_tasks is {num_tasks}: the stream has {len(stream)} tasks: take over as many or fewer")
+    return [stream.digest(number) for number in range(num_tasks)]
 
 
 def panel(model: torch.nn.Module) -> tuple[tuple[int, ...], torch.Tensor]:

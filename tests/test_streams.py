@@ -118,6 +118,11 @@ def test_methods_share_their_first_task(run: Path) -> None:
     assert torch.equal(from_pretrained(whole).sample(4), from_pretrained(folder).sample(4)), "sharing changes nothing"
     other, _ = runs.with_images(replace(tuned, training=replace(tuned.training, seed=1)))
     assert not runs.share_first_task(other, run.parent / "other")
+    with_two = runs.train(recipe("fine_tuning"), out=run.parent / "two", start=run, start_tasks=2, console=False)
+    for number in range(2):
+        assert torch.equal(from_pretrained(task_folders(with_two)[number]).sample(4), from_pretrained(task_folders(run)[number]).sample(4))
+    with pytest.raises(InputError, match="start_tasks is 3: the stream has 2 tasks"):
+        runs.train(tuned, out=run.parent / "other", start=run, start_tasks=3, console=False)
     keeping = replace(tuned, succession=replace(tuned.succession, keep_optimisers=True))
     assert not runs.share_first_task(keeping, run.parent / "other")
     with pytest.raises(InputError, match="keep_optimisers"):
@@ -161,6 +166,7 @@ def test_pictures_and_tables_of_a_stream(run: Path, tmp_path: Path, capsys: pyte
     assert "joint_replay_alignment" in capsys.readouterr().out
     page = (run / "report.html").read_text()
     assert "What becomes of the first class" in page
+    assert "150 drawn after each of these tasks" in page and "Not drawn" not in page
     assert "Accuracy by class" in page
     scores = page[page.index("<h2>Scores</h2>") : page.index("<h2>Tasks</h2>")]
     assert "Accuracy, 3 classes" in scores

@@ -10,9 +10,7 @@ from memogen.cli.files import check_picture, choose_data, class_names, class_num
 from memogen.cli.options import UsageError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from memogen.models import ReplayGAN
+    from memogen.report.embedding import Groups
 
 OF_CLASS = (
     "share of a class's images found to be of it, Fréchet distance to its real ones; of a model that is told no classes, each one's share of samples"
@@ -68,7 +66,7 @@ def embedding(
     check_picture(out)
     if tasks and len(run) > 1:
         raise UsageError(f"--tasks {tasks}: {len(run)} runs were named; look at one run after several tasks, or at the ends of several runs")
-    from memogen.report import tasks as drawn
+    from memogen.report import embedding as drawn
 
     name, groups = _groups(run, label, tasks, num, folder, seed)
     first, *_ = groups
@@ -130,51 +128,25 @@ def extend(
         print(f"{in_columns(extending.told(changes), right=1)}\n\n{extending.judged_by(config)}\nmodel: {where / 'model'}")
 
 
-def _groups(runs: tuple[Path, ...], label: str | None, tasks: str, num: int, folder: Path | None, seed: int) -> tuple[str, dict[str, Tensor]]:
+def _groups(runs: tuple[Path, ...], label: str | None, tasks: str, num: int, folder: Path | None, seed: int) -> tuple[str, Groups]:
     """The class's name; and features of its real test images, and of the samples of each model."""
     recipe = recipe_of(str(runs[0]))
     if recipe is None or recipe.scoring.extractor is None:
         raise UsageError(f"{runs[0]}: names no classifier (scoring.extractor in its config.yaml); name a run that was scored")
-    from memogen.data.stream import of_classes
     from memogen.evaluation.features import extractor
-    from memogen.report.features import image_features, sample_features
+    from memogen.report.embedding import after_tasks, class_groups, first_learned, replay_gan
 
-    judge, models = extractor(recipe.scoring.extractor), _models(runs, tasks)
+    judge = extractor(recipe.scoring.extractor)
+    models = after_tasks(runs[0], _numbers(tasks)) if tasks else {path.name: replay_gan(path) for path in runs}
     first = next(iter(models.values()))
     number = class_number(label, class_names(first))
-    wanted = _first_learned(first) if number is None else number
-    drawn = {name: sample_features(model, judge, num, label=wanted, seed=seed) for name, model in models.items()}
-    real = of_classes(choose_data(None, model=str(runs[0]), folder=folder).load("test"), [wanted])
-    return first.config.name(wanted), {"real": image_features(real, judge, num), **drawn}
+    wanted = first_learned(first) if number is None else number
+    test = choose_data(None, model=str(runs[0]), folder=folder).load("test")
+    return first.config.name(wanted), class_groups(models, judge, test, wanted, num, seed=seed)
 
 
-def _first_learned(model: ReplayGAN) -> int:
-    """The class that was learned in the first task; of several the first by number."""
-    return min(model.known, key=lambda label: int(model.learned[label]))
-
-
-def _models(runs: tuple[Path, ...], tasks: str) -> dict[str, ReplayGAN]:
-    """The models by what they are to be called."""
-    from memogen.training.tasks import task_folders
-
-    if not tasks:
-        return {path.name: _knowing(path) for path in runs}
-    folders = task_folders(runs[0])
+def _numbers(tasks: str) -> list[int]:
     try:
-        numbers = [int(word) for word in tasks.split(",")]
+        return [int(word) for word in tasks.split(",")]
     except ValueError as error:
         raise UsageError(f"--tasks {tasks}: not a list of whole numbers; write it as 1,2,4,10") from error
-    if not all(1 <= number <= len(folders) for number in numbers):
-        raise UsageError(f"--tasks {tasks}: {runs[0]} has learned tasks 1 to {len(folders)}")
-    return {f"after task {number}": _knowing(folders[number - 1]) for number in numbers}
-
-
-def _knowing(path: Path) -> ReplayGAN:
-    """A model that was told the classes that it learned."""
-    from memogen.models import ReplayGAN
-    from memogen.pretrained import from_pretrained
-
-    model = from_pretrained(path)
-    if not isinstance(model, ReplayGAN):
-        raise UsageError(f"{path}: a {type(model).__name__} draws no class that it is asked for; name a run of replay_gan")
-    return model

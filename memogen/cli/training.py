@@ -25,7 +25,8 @@ def train(
     ] = None,
     fidelity: Annotated[str | None, "robust trains (the default); paper and code are the literal algorithms of the paper and of its authors"] = None,
     resume: Annotated[str, "auto continues the run found in the folder, never starts anew, or a checkpoint's folder"] = "auto",
-    start: Annotated[Path | None, "a run of the same stream of classes, whose first task is taken over instead of learned again"] = None,
+    start: Annotated[Path | None, "a run of the same stream of classes, whose first tasks are taken over instead of learned again"] = None,
+    start_tasks: Annotated[int, "how many of them", 1] = 1,
     dry_run: Annotated[bool, "print the complete configuration and what would happen, then stop"] = False,
     options: Mapping[str, str],
 ) -> None:
@@ -46,7 +47,7 @@ def train(
     if dry_run:
         print(describe(chosen, data=data, out=out, resume=resume))
         return
-    folder = runs.train(chosen, data=data, out=out, resume=resume, start=start)
+    folder = runs.train(chosen, data=data, out=out, resume=resume, start=start, start_tasks=start_tasks)
     if os.environ.get("RANK", "0") == "0":
         print(f"run folder: {folder}")
         if chosen.succession is not None and chosen.scoring.extractor is not None:

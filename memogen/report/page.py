@@ -39,7 +39,7 @@ def write_report(run: Path, *, data: ImageData | None = None, held_out: ImageDat
         sample_section(found, model, reason),
         extension_section(found) or section("Scores", score_table(_of_the_end(found), _variant(found))),
         curve_section(found),
-        task_section(found),
+        task_section(found, held_out),
         life_section(found),
         reconstruction_section(model, held_out),
         attention_section(model, held_out)

@@ -6,17 +6,25 @@ from collections.abc import Callable
 
 from PIL import Image
 
-from memogen.types import InputError
+from memogen.evaluation.features import extractor
+from memogen.training.tasks import task_folders as finished_folders
+from memogen.types import ImageData, InputError
 
+from .embedding import after_tasks, class_groups, embedding, first_learned
 from .history import Run, task_folders
 from .html import Html, element, escape, paragraph, section, table
 from .sections import picture, themed
 from .tasks import TITLES, class_matrix, cost_rows, evolution_sheet, matrix_chart
 from .theme import CLEAR, Theme
 
+POINTS = 150  # images of a group in the embedding
 
-def task_section(run: Run) -> Html:
-    """What was kept of each class, how the first one's images changed, and the cost; nothing for a run without tasks."""
+
+def task_section(run: Run, held_out: ImageData | None = None) -> Html:
+    """What was kept of each class, how the first one's images changed and where they lie, and the cost; nothing for a run without tasks.
+
+    ``held_out`` are real images, for the embedding.
+    """
     if not task_folders(run.path):
         return Html("")
     charts = [_matrix(run, metric) for metric in TITLES]
@@ -31,7 +39,25 @@ def task_section(run: Run) -> Html:
     head, *lines = cost_rows([run])
     cost = table(head, [[escape(cell) for cell in line] for line in lines])
     title = element("h3", escape(f"What becomes of {who}"))
-    return section("Tasks", element("div", *charts, style="charts"), told, title, course, cost)
+    return section("Tasks", element("div", *charts, style="charts"), told, title, course, _embedding(run, held_out), cost)
+
+
+def _embedding(run: Run, held_out: ImageData | None) -> Html:
+    """The first class after 1, 2, 4, ... tasks and the last one, beside real images of it; nothing for a model that is told no classes."""
+    name, last = run.setting("scoring.extractor"), len(finished_folders(run.path))
+    if held_out is None or not name or not last or str(run.setting("recipe")).startswith("memory_gan/"):
+        return Html("")
+
+    def draw() -> Image.Image:
+        models = after_tasks(run.path, sorted({*(2**power for power in range(last.bit_length())), last}))
+        label = first_learned(next(iter(models.values())))
+        return embedding(class_groups(models, extractor(name), held_out, label, POINTS), of="a classifier's features", theme=CLEAR)
+
+    return picture(
+        draw,
+        "Real and generated images of the first class, by t-SNE",
+        f"At most {POINTS} real test images of the first class, and {POINTS} drawn after each of these tasks.",
+    )
 
 
 def _matrix(run: Run, metric: str) -> Html:

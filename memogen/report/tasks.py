@@ -1,11 +1,11 @@
 """Pictures of a run that learned tasks one after another: what it kept class by class, and how images of fixed latents changed.
 
-After Wu et al. 2018: Figs. 4 (t-SNE), 5 (images of the first tasks after each), 6 (curves by category) and 7 (evolution).
+After Wu et al. 2018: Figs. 5 (images of the first tasks after each), 6 (curves by category) and 7 (evolution).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,6 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from memogen.evaluation.fid import FeatureStatistics, frechet_distance
 from memogen.training.evolution import panels, read_panel
 from memogen.types import InputError
 
@@ -115,46 +114,6 @@ def evolution_sheet(run: Run, label: int | None = None, *, ends: bool = False, t
     return grid.sheet(rows, captions, title=title[0].upper() + title[1:], theme=theme)
 
 
-def embedding(groups: Mapping[str, Float[Tensor, "n f"]], *, of: str = "features", seed: int = 0, theme: Theme = LIGHT) -> Image.Image:
-    """t-SNE of features, a colour for each group; the first one is what the others are compared with, by Fréchet distance in the legend.
-
-    ``of`` says in the title what the features are of.
-    """
-    from sklearn.manifold import TSNE
-
-    points = torch.cat(list(groups.values())).double().numpy()
-    if len(points) < 4:
-        raise InputError(f"embedding: {len(points)} points: give more images")
-    places = TSNE(perplexity=min(30.0, (len(points) - 1) / 3), init="pca", random_state=seed).fit_transform(points)
-    ends = np.cumsum([len(rows) for rows in groups.values()])
-    apart = distances(groups)
-
-    def draw(axes: Axes) -> None:
-        for (name, rows), end, colour in zip(groups.items(), ends, _colours(len(groups)), strict=True):
-            told = name if apart.get(name) is None else f"{name} ({apart[name]:.1f})"
-            part = places[end - len(rows) : end]
-            axes.scatter(part[:, 0], part[:, 1], s=14, color=colour, label=told, linewidths=0, alpha=0.75)
-        axes.set_xticks([])
-        axes.set_yticks([])
-
-    first, *others = groups
-    measured = any(apart[name] is not None for name in others)
-    below = f"in brackets the Fréchet distance to {first}" if measured else f"no distances: too few images for {points.shape[1]} features"
-    return charts.drawn(draw, title=f"t-SNE of {of}", x=below, y="", legend=True, theme=theme, scale=1.6)
-
-
-def distances(groups: Mapping[str, Float[Tensor, "n f"]]) -> dict[str, float | None]:
-    """The Fréchet distance of every group to the first; None for that one, and where there are no more images than features."""
-    statistics = dict[str, FeatureStatistics]()
-    for name, rows in groups.items():
-        statistics[name] = FeatureStatistics(rows.shape[1])
-        statistics[name].update(rows)
-    first, *others = statistics
-    enough = {name: found.count > found.dim for name, found in statistics.items()}
-    found = {name: frechet_distance(statistics[name], statistics[first]) if enough[name] and enough[first] else None for name in others}
-    return {first: None, **found}
-
-
 COSTS = ("training_seconds", "images", "generated_images", "kept_megabytes")
 
 
@@ -187,11 +146,3 @@ def _size(run: Run) -> tuple[int, int]:
     if not isinstance(shape, list) or len(shape) != 3:
         raise InputError(f"{run.path}: its config.yaml names no model.image_shape: name a run folder")
     return int(shape[1]), int(shape[2])
-
-
-def _colours(num: int) -> list[str]:
-    """Grey for what is real, then distinct ones."""
-    from matplotlib import colormaps
-    from matplotlib.colors import to_hex
-
-    return ["#9aa0a6", *(to_hex(colormaps["tab10"](place % 10)) for place in range(num - 1))]

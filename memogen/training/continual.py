@@ -83,7 +83,8 @@ def fit_stream(
     """Trains ``model`` in place on every task of ``stream``, for ``config.steps`` each, and continues a run to the bits it would have had.
 
     A :class:`ToldModel` is told the classes; to another the images come without their labels.
-    The last task that was learned is looked up, not repeated; the counters go on from task to task, so no noise is drawn twice.
+    The last task that was learned is looked up, not repeated; of tasks that were taken over each is, and taught.
+    The counters go on from task to task, so no noise is drawn twice.
     ``resume`` is "auto", or "never" to remove all tasks. Raises what :func:`memogen.training.fit.fit` raises.
     """
     check_resume(resume)
@@ -101,7 +102,7 @@ def fit_stream(
         raise InputError(
             f"{folder}: has learned {finished} tasks, and {len(stream)} are asked for: name another folder, where --start can take over the first"
         )
-    for number in range(max(finished - 1, 0), len(stream)):
+    for number in range(_first_open(folder, finished), len(stream)):
         place, images = task_folder(folder, number), _begun(model, stream.open(number))
         if is_taken(place):
             if succession.keep_optimisers:
@@ -124,6 +125,12 @@ def fit_stream(
             objective.teach(teacher, model if succession.teacher == "live" else _averaged(place, runtime.device))
     assert state is not None, "a stream has a task or more, and no more are finished"
     return state
+
+
+def _first_open(folder: Path, finished: int) -> int:
+    """The task to begin with: the last finished one, whose checkpoint holds the teacher too; but the first where others learned them."""
+    last = max(finished - 1, 0)
+    return 0 if is_taken(task_folder(folder, last)) else last
 
 
 def _begun(model: Any, task: Task) -> ImageData:

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import nn
 
 from memogen.evaluation.fid import FeatureStatistics, frechet_distance
-from memogen.report import tasks
+from memogen.report import embedding, tasks
 from memogen.report.extension_section import EXTENDED, extension_section
 from memogen.report.history import Run
 from memogen.report.task_section import task_section
@@ -95,11 +95,11 @@ def test_distances_are_to_the_first_group_where_there_are_images_enough() -> Non
     statistics = {name: FeatureStatistics(3) for name in groups}
     for name, rows in groups.items():
         statistics[name].update(rows)
-    found = tasks.distances(groups)
+    found = embedding.distances(groups)
     assert found == {"near": frechet_distance(statistics["near"], statistics["real"]), "few": None, "real": None}
-    assert tasks.embedding(groups).width > 400
+    assert embedding.embedding(groups).width > 400
     with pytest.raises(InputError, match="give more images"):
-        tasks.embedding({"real": torch.zeros(3, 3)})
+        embedding.embedding({"real": torch.zeros(3, 3)})
 
 
 def test_cost_is_that_of_the_runs_end(tmp_path: Path) -> None:

@@ -209,6 +209,15 @@ def test_the_first_task_is_shared_by_methods(tmp_path: Path) -> None:
     assert len(task_folders(tmp_path / "shared")) == 4
 
 
+@pytest.mark.parametrize("method", ["ewc", "dgr"])
+def test_several_tasks_taken_over_give_the_bits_of_learning_them(tmp_path: Path, method: str) -> None:
+    """What the teacher gathers over tasks is gathered again."""
+    train(tmp_path / "source", method)
+    digests = [stream_toy.stream().digest(number) for number in range(3)]
+    take_over(tmp_path / "source", tmp_path / "shared", digests, CONFIG, settings={})
+    assert fingerprint(train(tmp_path / "shared", method)) == straight(method)[0]
+
+
 def test_a_source_of_another_kind_is_refused(tmp_path: Path) -> None:
     train(tmp_path / "source", "fine_tuning")
     with pytest.raises(InputError, match=r"training\.seed was 0 and is 1"):
