@@ -30,7 +30,7 @@ from .evaluation.features import Classifier, extractor
 from .evaluation.fid import FeatureStatistics
 from .evaluation.progress import Bar
 from .evaluation.reference import shuffled
-from .evaluation.rows import append_rows, made
+from .evaluation.rows import append_rows, judged, made
 from .evaluation.stream import Source, Watch, image_source, model_source, sample_stream
 from .evaluation.work import Work
 from .models import ReplayGAN, ReplayGANObjective
@@ -227,7 +227,7 @@ class Judged:
     def rows(self, changes: Sequence[Change]) -> list[Row]:
         """Result rows: ``task`` 0 before and 1 after."""
         config = self.config
-        protocol = {"extractor": self.judge.version, "extractor_accuracy": self.judge.accuracy, "num_samples": config.num_samples}
+        protocol = {**judged(self.judge), "num_samples": config.num_samples}
         protocol |= {"judge": OWN_JUDGE if config.extractor is None else "given", "known": "compared with what the model drew before"}
         protocol |= {"new": "compared with held-out images" if self.compared is self.held_out else LEARNED}
         whole: Row = {"recipe": EXTENDED, "variant": config.method, "seed": config.seed, "steps": config.steps, "budget": None, "split": None}

@@ -17,7 +17,7 @@ from .evaluation.extractors import ModuleExtractor
 from .evaluation.features import Classifier
 from .evaluation.forgetting import AccuracyMatrix
 from .evaluation.reference import shuffled
-from .evaluation.rows import made
+from .evaluation.rows import UNSEEN, judged, made
 from .evaluation.stream import device_of, sample_stream
 from .evaluation.work import Work
 from .models import ReplayGAN
@@ -84,7 +84,7 @@ class Stage:
         test = of_classes(self.test, self.labels)
         image = torch.cat([part.cpu() for label in self.labels for part in sample_stream(self.drawn, each, seed=seed, label=label)])
         generated = ImageData(image.numpy(), np.repeat(self.labels, each), test.classes, "generated", "samples")
-        about: Row = {"student": told(STUDENT), "student_seed": seed, "extractor": None, "extractor_accuracy": None, "resize": "none"}
+        about: Row = {"student": told(STUDENT), "student_seed": seed, **UNSEEN}
         rows = [self.row("reverse_accuracy", reverse_accuracy(generated, test, seed=seed), **about)]
         if train is not None:
             real = _some(of_classes(train, self.labels), each * len(self.labels), seed)
@@ -113,9 +113,7 @@ def stage_row(
 ) -> Row:
     """One number of a stage, of no task and no class yet, with what it was measured by; ``about`` joins the protocol."""
     base = {
-        "extractor": judge.version,
-        "extractor_accuracy": judge.accuracy,
-        "resize": judge.resize,
+        **judged(judge),
         "num_samples": scoring.num_samples,
         "seed": scoring.seed,
         "reference": {"data": test.name, "split": test.split, "digest": test.digest},

@@ -20,7 +20,7 @@ from .evaluation.extractors import ModuleExtractor
 from .evaluation.features import Classifier, extractor
 from .evaluation.model_scores import measured
 from .evaluation.progress import Bar
-from .evaluation.rows import append_rows
+from .evaluation.rows import UNSEEN, append_rows
 from .evaluation.stream import device_of
 from .evaluation.work import Work
 from .models import MemoryGAN, MemoryGANObjective, ReplayGAN, ReplayGANConfig, ReplayGANObjective
@@ -233,7 +233,7 @@ class Stages:
         sizes, batch_size = [len(classes) for classes in self.tasks], self.run.recipe.training.batch_size
         found = cost(objective, config, sizes, steps=self.steps, batch_size=batch_size, teacher=objective.teacher(stage.model))
         numbers = {"generated_images": float(found.drawn), "kept_megabytes": found.stored / 1e6}
-        return [stage.row(metric, value, extractor=None, extractor_accuracy=None) for metric, value in numbers.items()]
+        return [stage.row(metric, value, **UNSEEN) for metric, value in numbers.items()]
 
     def _printed(self, row: Row) -> float | None:
         """What the paper prints of this number."""

@@ -19,7 +19,7 @@ from memogen.evaluation.features import Extractor
 from memogen.evaluation.processes import Processes
 from memogen.evaluation.progress import Bar
 from memogen.evaluation.reference import Reference, default_cache, shuffled
-from memogen.evaluation.rows import Interrupted, Row, ScoringError, append_rows, made
+from memogen.evaluation.rows import Interrupted, Row, ScoringError, append_rows, judged, made
 from memogen.evaluation.scores import SCORES, Comparison, Result, Score
 from memogen.evaluation.stream import Source, Watch, device_of, image_source, model_source, sample_stream
 from memogen.evaluation.work import Work, stopping
@@ -214,13 +214,7 @@ class _Job:
         return Comparison(config.num_samples, reference, training, config.seed)
 
     def _row(self, result: Result) -> Row:
-        base = {
-            "extractor": self.extractor.version,
-            "extractor_accuracy": self.extractor.accuracy,
-            "num_samples": self.config.num_samples,
-            "resize": self.extractor.resize,
-            **self.protocol,
-        }
+        base = {**judged(self.extractor), "num_samples": self.config.num_samples, **self.protocol}
         row: Row = {"metric": result.metric, "value": result.value, "spread": result.spread, "protocol": {**base, **result.protocol}}
         where = {"split": self.data.split, "task": None, "class": None, **made(device_of(self.extractor))}
         variant = result.variant or self.variant

@@ -13,11 +13,11 @@ from torch import Tensor
 from memogen.evaluation.accuracy import EPOCHS, STUDENT, check_lesson, check_number, fitting_capacity, label_accuracy, reverse_accuracy, told
 from memogen.evaluation.classifiers import ClassifierRecipe
 from memogen.evaluation.reference import shuffled
+from memogen.evaluation.rows import UNSEEN
 from memogen.evaluation.scores import Result
 from memogen.evaluation.stream import Watch, device_of, image_source, model_source
 from memogen.types import GenerativeModel, ImageData, InputError
 
-UNSEEN: dict[str, object] = {"extractor": None, "extractor_accuracy": None, "resize": "none"}  # students see the images themselves
 VALIDATION = 5000  # images of the training split at most, and never more than a fifth of it
 
 

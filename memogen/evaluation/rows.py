@@ -8,11 +8,15 @@ import platform
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from memogen import __version__
 from memogen.types import InputError
+
+if TYPE_CHECKING:
+    from memogen.evaluation.features import Extractor
 
 Row = dict[str, object]
 
@@ -21,6 +25,15 @@ def made(device: torch.device) -> Row:
     """What every row says of its making: the kind of device, the machine, the day (UTC) and the version."""
     day = datetime.now(UTC).date().isoformat()
     return {"device": device.type, "hardware": hardware(device), "date": day, "version": __version__}
+
+
+UNSEEN: dict[str, Any] = {"extractor": None, "extractor_accuracy": None, "resize": "none"}
+"""What the protocol of a number says that no extractor had part in."""
+
+
+def judged(extractor: Extractor) -> Row:
+    """What the protocol of a number says of the extractor behind it."""
+    return {"extractor": extractor.version, "extractor_accuracy": extractor.accuracy, "resize": extractor.resize}
 
 
 def hardware(device: torch.device) -> str:
