@@ -40,7 +40,11 @@ class Panel:
 
 
 PANELS = (
-    Panel("Losses", (("critic", "critic/loss"), ("generator", "generator/loss")), "adversarial terms of both networks"),
+    Panel(
+        "Losses",
+        (("critic", "critic/loss"), ("critic's distance", "critic/wasserstein"), ("generator", "generator/loss")),
+        "adversarial terms of both networks",
+    ),
     Panel(
         "Judged as real",
         (("D(x), data", "critic/real"), ("D(G), samples", "critic/fake")),
@@ -142,11 +146,25 @@ def line_chart(
 def drawn(
     draw: Callable[[Axes], None], *, title: str, x: str, y: str = "", legend: bool = False, scale: float = 1.0, theme: Theme = LIGHT
 ) -> Image.Image:
-    """A chart that ``draw`` fills, ``scale`` times as large as the others."""
+    """A chart that ``draw`` fills, ``scale`` times as large as the others; a ``legend`` stands beside it, where it hides nothing."""
     figure, axes = _chart(theme, scale)
     draw(axes)
-    _words(axes, theme, title=title, x=x, y=y, legend=legend)
+    _words(axes, theme, title=title, x=x, y=y)
+    if legend:
+        _legend_beside(figure, axes, theme)
     return _picture(figure, theme)
+
+
+def _legend_beside(figure: Figure, axes: Axes, theme: Theme) -> None:
+    """At the right of the axes; the picture grows by its width."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    legend = axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, fontsize=8, labelcolor=web(theme.ink))
+    FigureCanvasAgg(figure).draw()
+    before, (left, bottom, width, height) = figure.get_figwidth(), PLACE
+    after = before + legend.get_window_extent().width / DPI
+    figure.set_figwidth(after)
+    axes.set_position((left * before / after, bottom, width * before / after, height))
 
 
 def panel(metrics: tuple[Row, ...], what: Panel, *, theme: Theme = LIGHT) -> Image.Image | None:

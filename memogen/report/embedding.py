@@ -71,7 +71,10 @@ def distances(groups: Groups) -> dict[str, float | None]:
 
 
 def embedding(groups: Groups, *, of: str = "features", seed: int = 0, theme: Theme = LIGHT) -> Image.Image:
-    """t-SNE of features, a colour for each group, with its Fréchet distance to the first in the legend. ``of`` says in the title what they are of."""
+    """t-SNE of features, a colour for each group, with its Fréchet distance to the first in the legend; the first lies on top.
+
+    ``of`` says in the title what the features are of.
+    """
     from sklearn.manifold import TSNE
 
     points = torch.cat(list(groups.values())).double().numpy()
@@ -79,16 +82,15 @@ def embedding(groups: Groups, *, of: str = "features", seed: int = 0, theme: The
         raise InputError(f"embedding: {len(points)} points: give more images")
     places = TSNE(perplexity=min(30.0, (len(points) - 1) / 3), init="pca", random_state=seed).fit_transform(points)
     parts = np.split(places, np.cumsum([len(rows) for rows in groups.values()])[:-1])
-    apart = distances(groups)
+    apart, (first, *others) = distances(groups), groups
 
     def draw(axes: Axes) -> None:
         for (name, distance), part, colour in zip(apart.items(), parts, _colours(len(parts)), strict=True):
             told = name if distance is None else f"{name} ({distance:.1f})"
-            axes.scatter(part[:, 0], part[:, 1], s=14, color=colour, label=told, linewidths=0, alpha=0.75)
+            axes.scatter(part[:, 0], part[:, 1], s=14, color=colour, label=told, linewidths=0, alpha=0.75, zorder=3 if name == first else 2)
         axes.set_xticks([])
         axes.set_yticks([])
 
-    first, *others = groups
     measured = any(apart[name] is not None for name in others)
     below = f"in brackets the Fréchet distance to {first}" if measured else f"no distances: too few images for {points.shape[1]} features"
     return charts.drawn(draw, title=f"t-SNE of {of}", x=below, y="", legend=True, theme=theme, scale=1.6)

@@ -36,13 +36,18 @@ def themed(draw: Callable[[Theme], Image.Image | None], alt: str, caption: str) 
     return figure(png_address(light), alt, caption, dark=png_address(dark), size=size)
 
 
-def picture(draw: Callable[[], Image.Image], alt: str, caption: str, *, scrolls: bool = False) -> Html:
-    """A picture on a transparent ground; the reason where it cannot be drawn. One with words on it ``scrolls`` on a phone and does not shrink."""
+def picture(draw: Callable[[], Image.Image], alt: str, caption: str, *, scrolls: bool = False, chart: bool = False) -> Html:
+    """A picture on a transparent ground; the reason where it cannot be drawn. One with words on it ``scrolls`` on a phone and does not shrink.
+
+    A ``chart`` is shown as fine as the other charts.
+    """
     try:
         drawn = draw()
     except (InputError, ValueError, RuntimeError, OSError) as error:
         return paragraph(f"Not drawn: {error}", "soft")
-    return figure(png_address(drawn), alt, caption, size=drawn.size, style="pixels wide" if scrolls else "pixels")
+    scale = CHART_WIDTH / (charts.SIZE[0] * charts.DPI) if chart else 1
+    style = "" if chart else "pixels wide" if scrolls else "pixels"
+    return figure(png_address(drawn), alt, caption, size=(round(scale * drawn.width), round(scale * drawn.height)), style=style)
 
 
 def sample_section(run: Run, model: GenerativeModel | None, reason: str) -> Html:

@@ -142,6 +142,16 @@ def test_histogram_edges_rise_and_hold_every_value(values: list[float]) -> None:
     assert all(edges[0] <= value <= edges[-1] + 1e-9 for value in values)
 
 
+def test_a_legend_stands_beside_what_it_explains() -> None:
+    """The picture grows to the right; what is left of that stays as it is."""
+    plain, told = (
+        charts.drawn(lambda axes: axes.scatter([0, 1], [0, 1], label="a group"), title="t", x="x", legend=legend) for legend in (False, True)
+    )
+    assert told.height == plain.height and told.width > plain.width + 50
+    assert np.abs(np.asarray(told)[:, : plain.width - 20].astype(int) - np.asarray(plain)[:, :-20]).mean() < 1
+    assert np.asarray(told)[:, plain.width :].min() < 200, "the words of the legend"
+
+
 def test_charts_of_an_unwritten_memory_and_of_one_class() -> None:
     empty = SavedSlots(torch.zeros(4, 3), torch.zeros(4), torch.zeros(4), torch.zeros(4))
     for draw in (charts.masses, charts.ages, charts.usage):
