@@ -66,8 +66,10 @@ def open_model(folder: Path) -> tuple[GenerativeModel | None, str]:
 
 
 def _of_the_end(run: Run) -> list[Row]:
-    """Rows for the table of scores; the section on tasks shows those of single tasks, and the cost."""
-    return [row for row in run.results if not is_number(row.get("task")) and row.get("metric") not in COSTS]
+    """Rows for the table of scores; the section on tasks shows those of single tasks, and the cost. What two metrics agree on stands there once."""
+    rows = [row for row in run.results if not is_number(row.get("task")) and row.get("metric") not in COSTS]
+    accuracies = {round(row["value"], 6) for row in rows if row.get("metric") == "accuracy" and is_number(row.get("value"))}
+    return [row for row in rows if row.get("metric") != "average_accuracy" or round(row["value"], 6) not in accuracies]
 
 
 def _variant(run: Run) -> str:

@@ -18,6 +18,11 @@ from .tasks import TITLES, class_matrix, cost_rows, evolution_sheet, matrix_char
 from .theme import CLEAR, Theme
 
 POINTS = 150  # images of a group in the embedding
+READINGS = {
+    "accuracy": "Of a class's samples, the share that the classifier takes for it.",
+    "fid": "From a class's samples to its test images; lower is better.",
+    "class_share": "Of all samples, the share that the classifier takes for a class.",
+}
 
 
 def task_section(run: Run, held_out: ImageData | None = None) -> Html:
@@ -37,7 +42,7 @@ def task_section(run: Run, held_out: ImageData | None = None) -> Html:
         scrolls=True,
     )
     head, *lines = cost_rows([run])
-    cost = table(head, [[escape(cell) for cell in line] for line in lines])
+    cost = table(head[2:], [[escape(cell) for cell in line[2:]] for line in lines])  # the page's head names run and variant
     title = element("h3", escape(f"What becomes of {who}"))
     return section("Tasks", element("div", *charts, style="charts"), told, title, course, _embedding(run, held_out), cost)
 
@@ -50,13 +55,16 @@ def _embedding(run: Run, held_out: ImageData | None) -> Html:
 
     def draw() -> Image.Image:
         models = after_tasks(run.path, sorted({*(2**power for power in range(last.bit_length())), last}))
-        label = first_learned(next(iter(models.values())))
-        return embedding(class_groups(models, extractor(name), held_out, label, POINTS), of="a classifier's features", theme=CLEAR)
+        first = next(iter(models.values()))
+        label = first_learned(first)
+        groups = class_groups(models, extractor(name), held_out, label, POINTS)
+        return embedding(groups, of=f"a classifier's features, class {first.config.name(label)}", theme=CLEAR)
 
     return picture(
         draw,
         "Real and generated images of the first class, by t-SNE",
         f"At most {POINTS} real test images of the first class, and {POINTS} drawn after each of these tasks.",
+        chart=True,
     )
 
 
@@ -66,4 +74,4 @@ def _matrix(run: Run, metric: str) -> Html:
     except InputError:
         return Html("")
     draw: Callable[[Theme], Image.Image] = lambda theme: matrix_chart(matrix, theme=theme)  # noqa: E731
-    return themed(draw, f"{TITLES[metric]} after each task", f"{TITLES[metric]}.")
+    return themed(draw, f"{TITLES[metric]} after each task", READINGS[metric])

@@ -9,9 +9,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from memogen.report import charts, sections
 from memogen.report import page as report_page
-from memogen.report import sections
 from memogen.report.history import read_lines, saved_memories, speed
 from memogen.report.page import duration, write_report
 from memogen.report.scores import number, score_lines, score_table
@@ -93,6 +94,23 @@ def test_all_parts_are_there(whole: str) -> None:
 def test_scores_stand_in_order_own_first_real_last(whole: str) -> None:
     order = [whole.index(f"<td>{name}</td>") for name in ("memoryGAN", "without memory", "real images")]
     assert order == sorted(order)
+
+
+def test_an_average_that_the_accuracy_tells_already_stands_there_once(tmp_path: Path) -> None:
+    """Of one class a task they are the same number."""
+    for average, shown in ((0.625, 0), (0.5, 1)):
+        rows = [{"metric": name, "value": value, "variant": "ours"} for name, value in (("accuracy", 0.625), ("average_accuracy", average))]
+        (tmp_path / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        (tmp_path / "config.yaml").write_text("variant: ours\n")
+        text = write_report(tmp_path).read_text(encoding="utf-8")
+        assert text.count("Average accuracy") == 2 * shown, "a tile and a column"
+        assert text.count("0.625") == 2
+
+
+def test_a_chart_is_as_fine_as_the_others_and_images_keep_their_pixels() -> None:
+    chart = sections.picture(lambda: charts.drawn(lambda axes: None, title="t", x="x", scale=2), "a", "b", chart=True)
+    assert f'width="{2 * sections.CHART_WIDTH}"' in chart and "pixels" not in chart
+    assert 'width="7"' in (kept := sections.picture(lambda: Image.new("L", (7, 5)), "a", "b")) and 'class="pixels"' in kept
 
 
 MISSING = {
