@@ -133,8 +133,7 @@ def test_what_is_no_stream_cannot_be_drawn(tmp_path: Path, capsys: pytest.Captur
     capsys.readouterr()
     out = f"--out {tmp_path / 'drawn.png'}"
     refused = {
-        f"stream matrix {run}": "holds no accuracy by task and class",
-        f"stream matrix {run} --metric fid": "fewer features than a class has test images",
+        f"stream matrix {run}": "holds no scores by task and class",
         f"stream matrix {tmp_path / 'nowhere'}": "no such folder",
         f"stream evolution {run} --label two {out}": "no images of class 2 (two) were kept",
         f"stream evolution {run} --label four {out}": "neither a class's number nor one of",

@@ -31,14 +31,14 @@ def _cell(row: Row | None) -> Html:
 def _told(row: Row) -> list[str]:
     protocol = row.get("protocol") or {}
     known, new = protocol.get("known"), protocol.get("new")
-    told = f"{_judge(protocol)}, {protocol.get('num_samples'):,} samples of each. Known categories are {known}, the new one is {new}."
-    return [told, f"Learned by {row.get('variant')}. Before: {row.get('model')}."]
+    compared = f"{protocol.get('num_samples'):,} samples of each category. The known ones are {known}, the new one is {new}."
+    return [f"{_judge(protocol)} {compared}", f"Learned by {row.get('variant')}, from {row.get('model')}."]
 
 
 def _judge(protocol: Row) -> str:
-    """Who judged; one that was trained for it, how well it knows what it was trained on."""
+    """Who judged; of one that was trained for it, on what, and how well it knows that."""
     how, accuracy = protocol.get("judge", "given"), protocol.get("extractor_accuracy")
     if how == "given":
-        return f"Judged by {protocol.get('extractor')}"
-    sure = f" ({accuracy:.1%} right on others of these)" if is_number(accuracy) else ""
-    return f"Judged by a classifier {how}{sure}, which takes the model's word for the known ones"
+        return f"Judged by {protocol.get('extractor')}" + (f", right on {accuracy:.1%} of its test images." if is_number(accuracy) else ".")
+    sure = f" It is right on {accuracy:.1%} of other replays and of held-out images." if is_number(accuracy) else ""
+    return f"Judged by a classifier {how}, which takes the model's word for the known ones: the replays are its own.{sure}"

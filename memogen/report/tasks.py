@@ -19,16 +19,13 @@ from memogen.training.evolution import panels, read_panel
 from memogen.types import InputError
 
 from . import charts, grid
+from .extension_cost import extension_cost
 from .history import Row, Run, is_number, task_folders
 from .theme import LIGHT, Theme
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-NEEDS = {
-    "fid": ", whose extractor has fewer features than a class has test images",
-    "class_share": " and is told no classes (memory_gan); of others see accuracy",
-}
 TITLES = {"accuracy": "Accuracy by class", "fid": "Fréchet distance by class", "class_share": "Share of samples by class"}
 
 
@@ -50,13 +47,29 @@ def class_matrix(run: Run, metric: str = "accuracy") -> Matrix:
         if row.get("metric") == metric and is_number(row.get("task")) and is_number(row.get("class")) and is_number(row.get("value"))
     }
     if not found:
-        raise InputError(f"{run.path}: holds no {metric} by task and class: name a run of a stream of tasks that was scored{NEEDS.get(metric, '')}")
+        raise InputError(f"{run.path}: holds no {_why_not(run, metric)}")
     labels = tuple(dict.fromkeys(label for _, label in sorted(found)))
     values = np.full((max(task for task, _ in found) + 1, len(labels)), np.nan)
     for (task, label), value in found.items():
         values[task, labels.index(label)] = value
-    classes = run.setting("model.classes") or []
-    return Matrix(metric, values, labels, tuple(str(classes[label]) if label < len(classes) else str(label) for label in labels))
+    names = dict(enumerate(run.setting("model.classes") or [])) | {row["class"]: row["class_name"] for row in run.results if row.get("class_name")}
+    return Matrix(metric, values, labels, tuple(str(names.get(label, label)) for label in labels))
+
+
+def _why_not(run: Run, metric: str) -> str:
+    """That a run has no such scores by task and class, for which reason, and what to look at instead."""
+    there = {row.get("metric") for row in run.results if is_number(row.get("task")) and is_number(row.get("class"))}
+    instead = next((name for name in TITLES if name in there), None)
+    if instead is None:
+        return "scores by task and class: name a run of a stream of tasks that was scored"
+    if "class_share" in there:
+        why = "its model is told no class to draw"
+    elif metric == "class_share":
+        why = "its model is told which class to draw"
+    else:
+        few = "a class has too few samples or test images for its extractor's features"
+        why = few if metric == "fid" else "its extractor tells no classes apart"
+    return f"{metric} by task and class, as {why}: see --metric {instead}"
 
 
 def matrix_rows(matrix: Matrix) -> list[list[str]]:
@@ -122,8 +135,14 @@ def cost_rows(runs: Sequence[Run]) -> list[list[str]]:
     lines = [["run", "variant", "hours", "real images", "generated images", "kept MB"]]
     for run in runs:
         numbers = [_newest(run, name) for name in COSTS]
+        if (added := extension_cost(run)) is not None:
+            numbers[2:] = [added.drawn, added.stored / 1e6]
         hours = None if numbers[0] is None else numbers[0] / 3600
-        texts = [_told(hours, ".2f"), *(_told(number, ",.0f") for number in numbers[1:3]), _told(numbers[3], ",.1f")]
+        texts = [
+            _told(hours, ".2f" if hours is None or hours >= 0.1 else ".2g"),
+            *(_told(number, ",.0f") for number in numbers[1:3]),
+            _told(numbers[3], ",.1f"),
+        ]
         variant = run.setting("variant") or next((row["variant"] for row in run.results if row.get("variant")), "")
         lines.append([run.path.name, str(variant), *texts])
     return lines

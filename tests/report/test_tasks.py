@@ -12,13 +12,17 @@ from PIL import Image
 from torch import nn
 
 from memogen.evaluation.fid import FeatureStatistics, frechet_distance
+from memogen.models import ReplayGANConfig
+from memogen.pretrained import save_pretrained
 from memogen.report import embedding, tasks
+from memogen.report.extension_cost import extension_cost
 from memogen.report.extension_section import EXTENDED, extension_section
 from memogen.report.history import Run
 from memogen.report.task_section import task_section
 from memogen.report.theme import Theme
 from memogen.training.evolution import Evolution
 from memogen.types import InputError
+from tests.models.test_replay_gan import built
 
 
 def row(task: int | None, label: int | None, value: float, metric: str = "accuracy", **more: object) -> dict[str, Any]:
@@ -42,10 +46,25 @@ def test_a_matrix_holds_the_newest_number_of_each_task_and_class(tmp_path: Path)
     assert tasks.matrix_rows(distances)[2] == ["2", "3.00", "3.00"]
     for matrix in (found, distances):
         assert tasks.matrix_chart(matrix).width > 100
-    with pytest.raises(InputError, match="holds no accuracy by task and class"):
-        tasks.class_matrix(run(tmp_path, ROWS[4:]))
-    with pytest.raises(InputError, match="is told no classes"):
-        tasks.class_matrix(run(tmp_path, ROWS), "class_share")
+    added = tasks.class_matrix(run(tmp_path, (*ROWS, row(1, 3, 0.5, class_name="a shoe"))))
+    assert added.names == ("c", "a", "a shoe"), "what the configuration does not name, the rows do"
+
+
+@pytest.mark.parametrize(
+    ("kept", "metric", "told"),
+    [
+        ((), "fid", "no scores by task and class: name a run of a stream of tasks that was scored"),
+        (("accuracy",), "fid", "no fid by task and class, as a class has too few samples or test images .*: see --metric accuracy"),
+        (("accuracy", "fid"), "class_share", "as its model is told which class to draw: see --metric accuracy"),
+        (("fid",), "accuracy", "as its extractor tells no classes apart: see --metric fid"),
+        (("class_share",), "accuracy", "as its model is told no class to draw: see --metric class_share"),
+        (("class_share",), "fid", "as its model is told no class to draw: see --metric class_share"),
+    ],
+)
+def test_a_matrix_that_is_not_there_has_a_reason(tmp_path: Path, kept: tuple[str, ...], metric: str, told: str) -> None:
+    rows = (row(None, None, 0.5), *(row(0, 1, 0.5, name) for name in kept))
+    with pytest.raises(InputError, match=told):
+        tasks.class_matrix(run(tmp_path, rows), metric)
 
 
 def kept(path: Path, number: int, labels: tuple[int, ...], steps: int = 2) -> None:
@@ -85,7 +104,8 @@ def test_images_of_no_class_are_shown_as_they_are(tmp_path: Path) -> None:
     assert tasks.evolution_sheet(run(tmp_path)).height > 3 * 3
     page = task_section(run(tmp_path, (row(0, 1, 0.5, "class_share"),), recipe="memory_gan/digits_stream"))
     assert "What becomes of an image" in page
-    assert "Share of samples by class" in page
+    assert "Share of samples by class" in page and "Of all samples, the share" in page
+    assert ">variant<" not in page, "the head of the page names it"
     assert "What becomes of the first class" in task_section(run(tmp_path, ROWS, recipe="replay_gan/digits"))
 
 
@@ -108,17 +128,42 @@ def test_cost_is_that_of_the_runs_end(tmp_path: Path) -> None:
     (_, line) = tasks.cost_rows([run(tmp_path, rows)])
     assert line == [tmp_path.name, "joint_replay", "1.00", "2,000", "12,345", "-"]
     assert tasks.cost_rows([Run(tmp_path, {}, (), rows, ())])[1][1] == "joint_replay", "where there is no configuration, its rows say it"
+    (_, short) = tasks.cost_rows([run(tmp_path, (row(None, None, 0.9, training_seconds=9),))])
+    assert short[2] == "0.0025", "seconds are no hours, and not nothing"
+
+
+@pytest.mark.parametrize(
+    ("method", "images"),
+    [("joint_replay", 2 * (5 * (16 + 30) + 16 + 15)), ("replay_alignment", 2 * (5 * 16 + 16 + 2 * 15))],
+)
+def test_an_extension_costs_what_its_model_and_rows_say(tmp_path: Path, method: str, images: int) -> None:
+    """Two steps at 16 images after three classes, of each of which a batch replays five."""
+    model = built(ReplayGANConfig(image_shape=(1, 8, 8), width=4, noise_dim=4, num_classes=4), ((0,), (1,), (2,), (3,)))
+    about = {"recipe": EXTENDED, "variant": method, "steps": 2, "images": 2 * 5 * 16, "training_seconds": 3600}
+    found = Run(tmp_path, {}, (), (row(1, 3, 0.5, **about),), ())
+    assert tasks.cost_rows([found])[1][3:] == ["160", "-", "-"], "a model that is not there tells nothing"
+    save_pretrained(model, tmp_path / "model")
+    (_, line) = tasks.cost_rows([found])
+    assert line[:5] == [tmp_path.name, method, "1.00", "160", f"{images:,}"]
+    added = extension_cost(found)
+    assert added is not None
+    assert added.stored >= sum(tensor.numel() * tensor.element_size() for tensor in model.generator.parameters()), "the teacher"
 
 
 def test_an_extension_shows_each_category_before_and_after(tmp_path: Path) -> None:
     about = {"recipe": EXTENDED, "model": "deployed", "protocol": {"extractor": "judge", "num_samples": 1000, "known": "old", "new": "held out"}}
     values = {(0, 0): 0.9, (1, 0): 0.8, (1, 3): 0.7}
     rows = tuple(row(task, label, value, class_name=f"<{label}>", **about) for (task, label), value in values.items())
-    page = extension_section(run(tmp_path, rows))
+
+    def judged(**more: object) -> Run:
+        return run(tmp_path, tuple({**each, "protocol": {**each["protocol"], **more}} for each in rows))
+
+    page = extension_section(judged())
     assert "&lt;3&gt;" in page
     assert [page.count(f">{value}<") for value in ("0.900", "0.800", "0.700", "-")] == [1, 1, 1, 5]
-    assert "Judged by judge, 1,000 samples of each" in page
-    protocol = {**about["protocol"], "judge": "trained on replays", "extractor_accuracy": 0.875}
-    own = extension_section(run(tmp_path, tuple({**each, "protocol": protocol} for each in rows)))
-    assert "a classifier trained on replays (87.5% right on others of these)" in own
+    assert "Judged by judge. 1,000 samples of each category. The known ones are old, the new one is held out." in page
+    own = extension_section(judged(judge="trained on replays", extractor_accuracy=0.875))
+    assert "a classifier trained on replays, which takes the model&#x27;s word for the known ones: the replays are its own." in own
+    assert "right on 87.5% of other replays and of held-out images" in own
+    assert "Judged by judge, right on 87.5% of its test images." in extension_section(judged(judge="given", extractor_accuracy=0.875))
     assert extension_section(run(tmp_path, ROWS)) == ""
