@@ -230,7 +230,7 @@ def report(
 
     These are Markdown where the output is no terminal.
     """
-    if (run / "config.yaml").is_file() or (run / "model" / "config.json").is_file():
+    if any((run / part).is_file() for part in ("config.yaml", "metrics.jsonl", "model/config.json")):
         return _run_report(run, out)
     if not run.exists():
         raise UsageError(f"{run}: no such file or folder; name a run folder, a folder of result rows, or a .jsonl file of them")

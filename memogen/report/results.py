@@ -177,8 +177,15 @@ def read_results(path: Path) -> list[Results]:
         tables = [gather(path.resolve().name, [row for file in files for row in read_lines(file)])]
     tables = [table for table in tables if table.lines]
     if not tables:
-        raise InputError(f"{path}: holds no result rows of a whole model: name other results, or a run's folder (a page shows single classes)")
+        raise InputError(f"{path}: {_no_table([row for file in files for row in read_lines(file) if 'metric' in row])}")
     return tables
+
+
+def _no_table(rows: Sequence[Row]) -> str:
+    """Why there is nothing to show, and what to name instead."""
+    if any(row.get("class") is not None for row in rows):
+        return f"holds {len(rows)} result rows, all of single classes: name their run's folder, whose page shows them"
+    return "holds no result rows of a model: name a .jsonl file of results, a folder of them, or a run's folder"
 
 
 def _name(file: Path, root: Path) -> str:

@@ -148,6 +148,14 @@ def test_every_file_is_a_table(tmp_path: Path) -> None:
         read_results(tmp_path / "empty.jsonl")
 
 
+@pytest.mark.parametrize(("more", "told"), [({"class": 3, "task": 1}, "holds 1 result rows, all of single classes"), (None, "holds no result rows")])
+def test_rows_that_make_no_table_are_told_from_none(tmp_path: Path, more: dict[str, object] | None, told: str) -> None:
+    line: dict[str, object] = {"step": 1} if more is None else row("joint_replay", "accuracy", 0.5, **more)
+    (tmp_path / "results.jsonl").write_text(json.dumps(line))
+    with pytest.raises(InputError, match=told):
+        read_results(tmp_path / "results.jsonl")
+
+
 def test_what_lies_in_run_folders_is_told_once(tmp_path: Path) -> None:
     runs = tmp_path / "memory_gan" / "table2" / "smoke"
     for name, seed in (("a", 0), ("b", 1)):
