@@ -7,6 +7,7 @@ replaced in one piece, so a save that breaks off leaves the former file.
 from __future__ import annotations
 
 import json
+import mimetypes
 import os
 import re
 import tempfile
@@ -103,7 +104,7 @@ def read_document(folder: Path) -> Document:
     try:
         mapping = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise InputError(f"{folder}: holds no saved model ({CONFIG}): give a run's folder, or one that save_pretrained wrote") from error
+        raise InputError(f"{folder}: {no_model(folder)}: give a run's folder, or one that save_pretrained wrote") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({_line(error)}): give a folder that save_pretrained wrote") from error
     except ValueError as error:
@@ -115,6 +116,14 @@ def read_document(folder: Path) -> Document:
         return configs.from_dict(Document, mapping)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+
+
+def no_model(folder: Path) -> str:
+    """That no model was saved in a folder, and whether pictures lie there instead."""
+    files = [file for file in folder.glob("*") if file.is_file()] or folder.glob("*/*")  # a run's own sample grids lie below its files
+    pictures = any((mimetypes.guess_type(file.name)[0] or "").startswith("image/") for file in files)
+    there = "is a folder of pictures and holds" if pictures else "holds"
+    return f"{there} no saved model (no {CONFIG}, no {RUN_MODEL}/{CONFIG})"
 
 
 def _document(model: nn.Module) -> Document:
@@ -224,7 +233,7 @@ def _line(error: Exception) -> str:
 
 def model_card(document: Document) -> str:
     """README.md in the hub's form: what the model is and how to draw from it."""
-    rows = "\n".join(f"| `{name}` | {_cell(value)} |" for name, value in document.config.items())
+    rows = "\n".join(f"| `{name}` | {_cell(value, ' x ' if name == 'image_shape' else ', ')} |" for name, value in document.config.items())
     return f"""---
 library_name: memogen
 pipeline_tag: unconditional-image-generation
@@ -248,9 +257,10 @@ images = model.sample(64, seed=0)  # (64, c, h, w) in model.image_range; image i
 """
 
 
-def _cell(value: object) -> str:
+def _cell(value: object, between: str = ", ") -> str:
+    """A value in words; the parts of a list stand ``between`` each other's names or numbers."""
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_cell(part)}" for name, part in value.items())
     if isinstance(value, list):
-        return (", " if any(isinstance(part, str) for part in value) else " x ").join(map(str, value))
+        return between.join(map(str, value))
     return "none" if value is None else str(value)

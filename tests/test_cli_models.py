@@ -166,6 +166,14 @@ def test_result_rows_are_reported(here: Path, capsys: pytest.CaptureFixture[str]
         assert "1.25" in (here / name).read_text()
 
 
+def test_a_run_without_a_configuration_has_a_page_before_its_model_is_there(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As that of an extension in its first minutes."""
+    (here / "begun").mkdir()
+    (here / "begun" / "metrics.jsonl").write_text(json.dumps({"step": 1, "generator/loss": 0.5}) + "\n")
+    assert run("report begun", capsys)[0] == 0
+    assert "no saved model yet" in (here / "begun" / "report.html").read_text()
+
+
 def test_data_are_checked_in_every_part_and_with_a_size(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run("data check digits", capsys)
     assert code == 0 and "train: data: digits" in out and "test: data: digits" in out and "1437 images" in out and "360 images" in out
@@ -178,6 +186,8 @@ def test_data_are_checked_in_every_part_and_with_a_size(here: Path, capsys: pyte
     assert code == 0 and "as trained: 2 images of 8 x 6, 0 left out" in out
     code, out, _ = run("data prepare pictures --size 8x6 --fit crop", capsys)
     assert code == 0 and "2 images of 1 x 8 x 6" in out
+    code, _, err = run("sample pictures", capsys)
+    assert code == 2 and "pictures: is a folder of pictures and holds no saved model" in err
 
 
 @pytest.mark.parametrize(
@@ -187,6 +197,7 @@ def test_data_are_checked_in_every_part_and_with_a_size(here: Path, capsys: pyte
         ("evaluate many.zip --data digits", "many.zip: no such file; give the path of a zip or npz file"),
         ("evaluate many/many.npz --data digits", "many/many.npz: no such file"),
         ("sample many.zip --out x.png", "many.zip: no such file or folder"),
+        ("sample picture.png --out x.png", "picture.png: is a file, and a model is a folder"),
         ("evaluate m --data many.npz", "many.npz: no such data set or path"),
         ("report m/model", "holds neither a run (config.yaml) nor result rows"),
         ("report rows.jsonl", "rows.jsonl: no such file or folder; name a run folder, a folder of result rows"),

@@ -256,6 +256,25 @@ def test_a_run_folder_stands_for_the_model_in_it(saved: Path) -> None:
     assert same(pretrained.from_pretrained(str(saved.parent)).state_dict(), pretrained.from_pretrained(saved).state_dict())
 
 
+@pytest.mark.parametrize(
+    ("files", "pictures"),
+    [
+        (["a.png", "b.JPG"], True),
+        (["cats/a.webp", "dogs/b.png"], True),
+        (["config.yaml", "samples/step-1.png"], False),
+        (["a.txt"], False),
+        ([], False),
+    ],
+)
+def test_a_folder_of_pictures_is_told_from_one_that_lacks_a_model(tmp_path: Path, files: list[str], pictures: bool) -> None:
+    for name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with pytest.raises(InputError, match=r"holds no saved model \(no config\.json, no model/config\.json\)") as caught:
+        pretrained.from_pretrained(tmp_path)
+    assert ("is a folder of pictures" in str(caught.value)) == pictures
+
+
 def test_a_file_is_not_a_model(saved: Path) -> None:
     with pytest.raises(InputError, match="is a file"):
         pretrained.from_pretrained(saved / "config.json")
@@ -330,6 +349,6 @@ def test_card_says_what_the_model_is_and_how_to_draw(saved: Path) -> None:
     assert card.startswith("---\nlibrary_name: memogen\n")
     assert "| `image_shape` | 1 x 4 x 4 |" in card
     assert "num_slots 6" in card
-    named = pretrained.Document("replay_gan", 1, "0", {"classes": ["a shoe", "a hat"]})
-    assert "| `classes` | a shoe, a hat |" in pretrained.model_card(named)
+    named = pretrained.model_card(pretrained.Document("replay_gan", 1, "0", {"classes": ["a shoe", "a hat"], "image_range": [0.0, 1.0]}))
+    assert "| `classes` | a shoe, a hat |" in named and "| `image_range` | 0.0, 1.0 |" in named, "only a shape is a product"
     assert "from_pretrained" in card and "sample(64, seed=0)" in card

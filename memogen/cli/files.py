@@ -30,8 +30,12 @@ def find_model(name: str) -> str:
     for folder in (path / "model", path):
         if (folder / "config.json").is_file():
             return str(folder)
-    if path.exists():
-        raise UsageError(f"{name}: holds no saved model (no config.json, no model/config.json); name a run folder or a saved model's folder")
+    if path.is_dir():
+        from memogen.pretrained import no_model
+
+        raise UsageError(f"{name}: {no_model(path)}; name a run folder or a saved model's folder")
+    if path.is_file():
+        raise UsageError(f"{name}: is a file, and a model is a folder; name a run folder or a saved model's folder")
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and path.parts[0] not in ("runs", ".", "..") and path.suffix not in ARCHIVES:
         return name
     raise UsageError(f"{name}: no such file or folder; name a run folder, a saved model's folder, or a hub id such as owner/name")
