@@ -39,7 +39,8 @@ def check(
     options, parts = image_options(size, fit), [split] if split else splits(data, folder=folder)
     reports = [check_data(data, folder=folder, split=part, options=options) for part in parts]
     for part, report in zip(parts, reports, strict=True):
-        print(f"{part}: {report.text()}" if len(parts) > 1 else report.text())
+        text = report.text(whole=True)
+        print(f"{part}: {text}" if len(parts) > 1 else text)
     return 2 if any(report.problems for report in reports) else 0
 
 

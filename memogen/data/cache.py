@@ -158,7 +158,7 @@ def _write_images(contents: Contents, name: str, part: Path, tally: Tally, progr
         file.flush()
         os.fsync(file.fileno())
     if not tally.kept:
-        raise InputError(f"data: {name}: none of its images can be used: see the reasons above")
+        raise InputError(f"data: {name}: none of its images can be used, for the reasons above: mend or replace them")
     if labels:
         label = np.concatenate(labels)
         np.save(part / "label.npy", label)

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 
-NAMED = 5  # so many file names are kept per reason
+NAMED = 5  # so many file names are shown per reason
 
 
 @dataclass(frozen=True)
 class Finding:
-    """``count`` files share a reason; the first few are named."""
+    """``count`` files share a reason; all that were skipped are named, of others the first few."""
 
     count: int
     files: tuple[str, ...] = ()
 
-    def __str__(self) -> str:
-        more = ", ..." if self.count > len(self.files) else ""
-        return f"{self.count} ({', '.join(self.files)}{more})" if self.files else str(self.count)
+    def text(self, most: int | None = NAMED) -> str:
+        """The count, and at most so many names."""
+        named = self.files[:most]
+        more = ", ..." if self.count > len(named) else ""
+        return f"{self.count} ({', '.join(named)}{more})" if named else str(self.count)
 
 
 @dataclass(frozen=True)
@@ -46,13 +49,14 @@ class DataReport:
         """True when every file was taken as it is."""
         return not (self.skipped or self.changed or self.problems)
 
-    def text(self) -> str:
-        """A few plain lines for a person."""
+    def text(self, *, whole: bool = False) -> str:
+        """A few plain lines for a person; a ``whole`` one names every file that was skipped, the others say how to get it."""
         lost = sum(finding.count for finding in self.skipped.values())
         others = f", {self.ignored.count} other files ignored" if self.ignored.count else ""
         lines = [f"data: {self.place}: {self.kept or 'no'} images read, {lost} skipped{others}"]
-        lines += [f"  skipped, {reason}: {finding}" for reason, finding in sorted(self.skipped.items())]
-        lines += [f"  changed, {reason}: {finding}" for reason, finding in sorted(self.changed.items())]
+        lines += [f"  skipped, {reason}: {finding.text(None if whole else NAMED)}" for reason, finding in sorted(self.skipped.items())]
+        lines += [f"  all of them by name: memogen data check {shlex.quote(self.place)}"] if lost and not whole else []
+        lines += [f"  changed, {reason}: {finding.text()}" for reason, finding in sorted(self.changed.items())]
         lines += [f"  {title}: {_listing(counts)}" for title, counts in self._kinds() if counts]
         if self.trained:
             lines.append(f"  as trained: {self.kept} images of {' x '.join(map(str, self.trained))}, {lost} left out")
@@ -89,21 +93,21 @@ class Tally:
 
     def skip(self, reason: str, name: str) -> None:
         """This file is left out."""
-        self._note("skipped", self._skipped, reason, name)
+        self._note("skipped", self._skipped, reason, name, most=None)
 
     def change(self, reason: str, name: str) -> None:
         """This file is kept, but not as it was."""
-        self._note("changed", self._changed, reason, name)
+        self._note("changed", self._changed, reason, name, most=NAMED)
 
     def change_all(self, reason: str, names: Iterable[str]) -> None:
         """The same change for several files."""
         for name in names:
             self.change(reason, name)
 
-    def _note(self, kind: str, names: dict[str, list[str]], reason: str, name: str) -> None:
+    def _note(self, kind: str, names: dict[str, list[str]], reason: str, name: str, *, most: int | None) -> None:
         self._counts[kind, reason] += 1
         known = names.setdefault(reason, [])
-        if len(known) < NAMED:
+        if most is None or len(known) < most:
             known.append(name)
 
     def report(self, place: str) -> DataReport:

@@ -171,7 +171,7 @@ def common_size(headers: list[Header], options: DataOptions, place: str) -> tupl
     """The one (height, width) of the images. InputError naming the sizes when there is none."""
     sizes = Counter(_size(header, options) for header in headers)
     if not sizes:
-        raise InputError(f"data: {place}: none of its image files can be used: memogen data check {place} gives the reasons")
+        raise InputError(f"data: {place}: none of its image files can be used, for the reasons above: mend or replace them")
     if options.fit != "error" and options.target:
         return options.target
     if len(sizes) > 1 or (options.target and options.target not in sizes):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from memogen.cli import main
 from memogen.data import DataOptions, check, load
 from memogen.data.images import UnusableImage, decode, read_header, shaped
 from memogen.types import InputError
@@ -150,6 +151,22 @@ def test_the_zoo_loads_after_one_report(zoo: Path, tmp_path: Path, capsys: pytes
     np.testing.assert_array_equal(data.image[sorted(KEPT).index("plain.png")].transpose(1, 2, 0), COLOUR)
     load(str(zoo), options=DataOptions(size=(6, 8), fit="resize"), cache=tmp_path / "cache", progress=False)
     assert capsys.readouterr().err == ""  # said once
+
+
+def test_every_broken_file_is_named_by_a_check_and_some_by_a_loading(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = tmp_path / "my pictures"
+    place.mkdir()
+    (place / "whole.png").write_bytes(GOOD)
+    names = [f"broken-{number}.png" for number in range(8)]
+    for name in names:
+        (place / name).write_bytes(b"x")
+    load(str(place), cache=tmp_path / "cache", progress=False)
+    told = capsys.readouterr().err
+    assert "8 (broken-0.png" in told and names[-1] not in told
+    assert f"memogen data check '{place}'" in told
+    assert main(["data", "check", str(place)]) == 0
+    told = capsys.readouterr().out
+    assert all(name in told for name in names) and "memogen data check" not in told
 
 
 def test_check_counts_without_a_cache(zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
