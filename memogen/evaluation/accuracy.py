@@ -89,7 +89,8 @@ def check_lesson(generated: ImageData, test: ImageData, recipe: ClassifierRecipe
     """Refuse images of which some class is missing, or fewer than a student reads at a time."""
     missing = sorted(set(_labels(test).tolist()) - set(_labels(generated).tolist()))
     if missing:
-        raise InputError(f"reverse accuracy: no generated image of class {missing[0]}, which {test.name} has: generate images of every class")
+        name = test.classes[missing[0]] if missing[0] < len(test.classes) else missing[0]
+        raise InputError(f"reverse accuracy: no generated image of class {name}, which {test.name} has: generate images of every class")
     check_number(len(generated), recipe)
 
 

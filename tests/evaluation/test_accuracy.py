@@ -112,4 +112,6 @@ def test_unlabelled_data_and_foreign_classifiers_are_refused(test: ImageData, ti
         score_images(many, many, extractor=extractor, metrics=("accuracy",), progress=False)
     one = ImageData(test.image, np.zeros(len(test), np.int64))
     with pytest.raises(InputError, match="no generated image of class 1"):
-        reverse_accuracy(one, test)
+        reverse_accuracy(one, replace(test, classes=()))
+    with pytest.raises(InputError, match="no generated image of class a hat"):
+        reverse_accuracy(one, replace(test, classes=("a shoe", "a hat")))

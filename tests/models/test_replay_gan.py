@@ -84,6 +84,9 @@ def test_a_class_belongs_to_one_task() -> None:
     model.begin_task(1, (1, 2))  # again, as a resumed task does
     with pytest.raises(InputError, match="class 0: learned in task 0 already"):
         model.begin_task(1, (0,))
+    named = built(replace(TINY, classes=("a shoe", "a hat")))
+    with pytest.raises(InputError, match=r"class 0 \(a shoe\): learned in task 0 already"):
+        named.begin_task(1, (0,))
     with pytest.raises(InputError, match="label slots 0 to 3"):
         model.begin_task(2, (4,))
 

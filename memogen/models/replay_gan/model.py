@@ -133,7 +133,7 @@ class ReplayGAN(nn.Module):
             if not 0 <= label < self.config.num_classes:
                 raise InputError(f"class {label}: the model has label slots 0 to {self.config.num_classes - 1}: give it more with model.num_classes")
             if int(self.learned[label]) not in (-1, number):
-                raise InputError(f"class {label}: learned in task {int(self.learned[label])} already: leave it out of task {number}")
+                raise InputError(f"class {self._told(label)}: learned in task {int(self.learned[label])} already: leave it out of task {number}")
         self.learned[list(classes)] = number
 
     def renew_critic(self, *, seed: int) -> None:
