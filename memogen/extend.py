@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -30,11 +30,12 @@ from .evaluation.features import Classifier, extractor
 from .evaluation.fid import FeatureStatistics
 from .evaluation.progress import Bar
 from .evaluation.reference import shuffled
-from .evaluation.rows import append_rows, judged, made
+from .evaluation.rows import UNSEEN, append_rows, judged, made
 from .evaluation.stream import Source, Watch, image_source, model_source, sample_stream
 from .evaluation.work import Work
 from .models import ReplayGAN, ReplayGANObjective
 from .models.replay_gan import AlignmentConfig, JointConfig
+from .models.replay_gan.cost import images_in_a_step, state_bytes
 from .models.replay_gan.grow import with_class
 from .models.replay_gan.options import SHORT_ALIGNMENT, SHORT_RATE
 from .pretrained import RUN_MODEL, from_pretrained
@@ -136,8 +137,10 @@ def extend(
     after: Any = from_pretrained(out / RUN_MODEL).to(device)
     with Bar(shown=console) as bar:
         changes = judged.changes(after, Work(bar=bar))
+    drawn = config.steps * images_in_a_step(objective, learner.config, 1, len(known.known), config.batch_size)
+    costs = {"generated_images": float(drawn), "kept_megabytes": state_bytes(teacher) / 1e6}
     counted = {"images": state.images_seen, "training_seconds": round(state.seconds, 1), "config": state.fingerprint, **made(device)}
-    _append(out / "results.jsonl", [{**row, **counted, "model": str(model), "command": command_line()} for row in judged.rows(changes)])
+    _append(out / "results.jsonl", [{**row, **counted, "model": str(model), "command": command_line()} for row in judged.rows(changes, costs)])
     write_report(out)
     return changes
 
@@ -224,14 +227,14 @@ class Judged:
         now = judge.scores(after, self.labels, num, seed=seed, work=work)
         return [Change(after.config.name(score.label), then.get(score.label), score) for score in now]
 
-    def rows(self, changes: Sequence[Change]) -> list[Row]:
-        """Result rows: ``task`` 0 before and 1 after."""
+    def rows(self, changes: Sequence[Change], costs: Mapping[str, float]) -> list[Row]:
+        """Result rows: ``task`` 0 before and 1 after; then what it cost."""
         config = self.config
         protocol = {**judged(self.judge), "num_samples": config.num_samples}
         protocol |= {"judge": OWN_JUDGE if config.extractor is None else "given", "known": "compared with what the model drew before"}
         protocol |= {"new": "compared with held-out images" if self.compared is self.held_out else LEARNED}
         whole: Row = {"recipe": EXTENDED, "variant": config.method, "seed": config.seed, "steps": config.steps, "budget": None, "split": None}
-        rows = []
+        rows = [{**whole, "metric": metric, "value": value, "protocol": UNSEEN, "task": None, "class": None} for metric, value in costs.items()]
         for change in changes:
             for task, score in enumerate((change.before, change.after)):
                 address = {"task": task, "class": change.after.label, "class_name": change.name}

@@ -247,6 +247,20 @@ def test_dry_run_prints_a_configuration_that_trains_the_same(tmp_path: Path, cap
     assert yaml.safe_load(run(f"train {path} --dry-run", capsys)[1]) == config
 
 
+@pytest.mark.parametrize(
+    ("words", "amount"),
+    [
+        ("memory_gan/digits --training.steps 17", "17 steps of 64 images, 1,088 in all"),
+        ("replay_gan/mnist", "250 steps of 320 images for each of 10 tasks, 800,000 in all"),
+        ("replay_gan/mnist --variant joint_training_half", "250 steps of 320 images for each of 5 tasks, joined in one, 400,000 in all"),
+        ("replay_gan/folder", "250 steps of 320 images for each task"),
+    ],
+)
+def test_a_dry_run_counts_the_images_that_a_run_reads(words: str, amount: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Rows of such runs say the same: see the columns ``steps`` and ``images`` of ``results/replay_gan/table1.jsonl``."""
+    assert run(f"train {words} --dry-run", capsys)[1].splitlines()[0].endswith(f": {amount}")
+
+
 def test_every_recipe_and_variant_has_a_complete_configuration(capsys: pytest.CaptureFixture[str]) -> None:
     from typing import get_args, get_type_hints
 

@@ -62,12 +62,12 @@ def describe(recipe: Recipe, *, data: str | None, out: Path | None, resume: str)
 
 
 def _amount(recipe: Recipe) -> str:
-    """Steps and real images; every phase of a step reads its own. How many classes there are, only the data know, where the model does not."""
+    """Steps and the real images that they read. How many classes there are, only the data know, where the model does not."""
     import torch
 
     with torch.device("meta"):
         phases = recipe.objective.phases(recipe.model.build())
-    steps, images = recipe.training.steps, sum(phase.repeats for phase in phases) * recipe.training.batch_size
+    steps, images = recipe.training.steps, sum(phase.repeats for phase in phases if phase.reads_data) * recipe.training.batch_size
     each = f"{steps:,} steps of {images:,} images"
     if recipe.succession is None:
         return f"{each}, {steps * images:,} in all"

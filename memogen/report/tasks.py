@@ -19,7 +19,6 @@ from memogen.training.evolution import panels, read_panel
 from memogen.types import InputError
 
 from . import charts, grid
-from .extension_cost import extension_cost
 from .history import Row, Run, is_number, task_folders
 from .theme import LIGHT, Theme
 
@@ -135,8 +134,6 @@ def cost_rows(runs: Sequence[Run]) -> list[list[str]]:
     lines = [["run", "variant", "hours", "real images", "generated images", "kept MB"]]
     for run in runs:
         numbers = [_newest(run, name) for name in COSTS]
-        if (added := extension_cost(run)) is not None:
-            numbers[2:] = [added.drawn, added.stored / 1e6]
         hours = None if numbers[0] is None else numbers[0] / 3600
         texts = [
             _told(hours, ".2f" if hours is None or hours >= 0.1 else ".2g"),

@@ -12,17 +12,13 @@ from PIL import Image
 from torch import nn
 
 from memogen.evaluation.fid import FeatureStatistics, frechet_distance
-from memogen.models import ReplayGANConfig
-from memogen.pretrained import save_pretrained
 from memogen.report import embedding, tasks
-from memogen.report.extension_cost import extension_cost
 from memogen.report.extension_section import EXTENDED, extension_section
 from memogen.report.history import Run
 from memogen.report.task_section import task_section
 from memogen.report.theme import Theme
 from memogen.training.evolution import Evolution
 from memogen.types import InputError
-from tests.models.test_replay_gan import built
 
 
 def row(task: int | None, label: int | None, value: float, metric: str = "accuracy", **more: object) -> dict[str, Any]:
@@ -130,24 +126,6 @@ def test_cost_is_that_of_the_runs_end(tmp_path: Path) -> None:
     assert tasks.cost_rows([Run(tmp_path, {}, (), rows, ())])[1][1] == "joint_replay", "where there is no configuration, its rows say it"
     (_, short) = tasks.cost_rows([run(tmp_path, (row(None, None, 0.9, training_seconds=9),))])
     assert short[2] == "0.0025", "seconds are no hours, and not nothing"
-
-
-@pytest.mark.parametrize(
-    ("method", "images"),
-    [("joint_replay", 2 * (5 * (16 + 30) + 16 + 15)), ("replay_alignment", 2 * (5 * 16 + 16 + 2 * 15))],
-)
-def test_an_extension_costs_what_its_model_and_rows_say(tmp_path: Path, method: str, images: int) -> None:
-    """Two steps at 16 images after three classes, of each of which a batch replays five."""
-    model = built(ReplayGANConfig(image_shape=(1, 8, 8), width=4, noise_dim=4, num_classes=4), ((0,), (1,), (2,), (3,)))
-    about = {"recipe": EXTENDED, "variant": method, "steps": 2, "images": 2 * 5 * 16, "training_seconds": 3600}
-    found = Run(tmp_path, {}, (), (row(1, 3, 0.5, **about),), ())
-    assert tasks.cost_rows([found])[1][3:] == ["160", "-", "-"], "a model that is not there tells nothing"
-    save_pretrained(model, tmp_path / "model")
-    (_, line) = tasks.cost_rows([found])
-    assert line[:5] == [tmp_path.name, method, "1.00", "160", f"{images:,}"]
-    added = extension_cost(found)
-    assert added is not None
-    assert added.stored >= sum(tensor.numel() * tensor.element_size() for tensor in model.generator.parameters()), "the teacher"
 
 
 def test_an_extension_shows_each_category_before_and_after(tmp_path: Path) -> None:
