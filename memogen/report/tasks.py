@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -82,6 +82,8 @@ def matrix_rows(matrix: Matrix) -> list[list[str]]:
 
 def matrix_chart(matrix: Matrix, *, theme: Theme = LIGHT) -> Image.Image:
     """Rows: after each task; columns: classes in the order in which they were learned."""
+    long = max(map(len, matrix.names)) > 2
+    names: dict[str, Any] = {"rotation": 40, "ha": "right", "fontsize": 6} if long else {}
 
     def draw(axes: Axes) -> None:
         bounds = (0.0, 1.0) if matrix.metric == "accuracy" else (0.0, float(np.nanmax(matrix.values)))
@@ -93,11 +95,11 @@ def matrix_chart(matrix: Matrix, *, theme: Theme = LIGHT) -> Image.Image:
                 axes.text(
                     column, task, f"{value:.2f}".lstrip("0") or "0", ha="center", va="center", fontsize=size, color="white" if dark else "black"
                 )
-        axes.set_xticks(range(len(matrix.names)), matrix.names, rotation=0 if max(map(len, matrix.names)) < 3 else 60)
+        axes.set_xticks(range(len(matrix.names)), matrix.names, **names)
         axes.set_yticks(range(len(matrix.values)), [str(task + 1) for task in range(len(matrix.values))])
         axes.grid(False)
 
-    return charts.drawn(draw, title=TITLES.get(matrix.metric, matrix.metric), x="class", y="after task", theme=theme)
+    return charts.drawn(draw, title=TITLES.get(matrix.metric, matrix.metric), x="" if long else "class", y="after task", theme=theme)
 
 
 def evolution_sheet(run: Run, label: int | None = None, *, ends: bool = False, theme: Theme = LIGHT) -> Image.Image:
