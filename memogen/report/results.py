@@ -45,6 +45,9 @@ COLUMNS = {
 }
 """What a table shows where its rows have it, with titles: metrics as :func:`measured` tells them apart. The others stay in the rows."""
 
+COUNTED = ("parameters", "generated_images", "kept_megabytes")
+"""Columns of what is counted, not measured: no seed changes it."""
+
 LEGEND = (
     "± is the standard deviation between seeds or, where there is one seed, between the splits of its samples (of likelihoods and accuracies: the "
     "standard error over test images); in the paper's numbers it is the paper's. Hours are those of training, of all seeds together. Commands are "
@@ -266,7 +269,7 @@ def _cell(recipe: str, variant: str, column: str, rows: Sequence[Row]) -> Cell:
     newest = list({row.get("seed"): row for row in _alike(rows)}.values())
     values = [float(row["value"]) for row in newest]
     split = newest[0].get("spread")
-    spread = statistics.stdev(values) if len(values) > 1 else split if is_number(split) else None
+    spread = None if column in COUNTED else statistics.stdev(values) if len(values) > 1 else split if is_number(split) else None
     printed = newest[0].get("paper")
     claim = claim_of(recipe, variant, column) or (Claim(column, printed, None, "") if is_number(printed) else None)
     return Cell(statistics.fmean(values), spread, claim, len(newest))

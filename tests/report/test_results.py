@@ -87,6 +87,12 @@ def test_a_number_of_fewer_seeds_than_its_line_says_so() -> None:
     assert found.row(found.lines[0])[2:5] == ["2.00 ± 1.00", "0.0040 ± 0.0020 (1 seed)", "0.500 ± 0.000 (2 seeds)"]
 
 
+def test_what_is_counted_has_no_spread() -> None:
+    rows = [row("a", metric, 2.0, seed) for metric in ("kept_megabytes", "fid") for seed in (0, 1)]
+    found = gather("t", rows)
+    assert [found.lines[0].cells[metric].ours() for metric in ("kept_megabytes", "fid")] == ["2.00", "2.00 ± 0.00"]
+
+
 def test_rows_that_name_no_budget_stand_with_those_that_name_one() -> None:
     """Rows of train and of evaluate beside those of reproduce; but not where two budgets are named, and not with other steps."""
     by_reproduce, by_train, by_evaluate = row("a", "fid", 1.0, 0), row("a", "fid", 3.0, 1, budget=None), row("a", "kid", 0.5, 0)
