@@ -110,7 +110,6 @@ def evolution_sheet(run: Run, label: int | None = None, *, ends: bool = False, t
     if not task_folders(run.path):
         raise InputError(f"{run.path}: learned no stream of tasks, so no images were kept on the way: name a run that did")
     height, width = _size(run)
-    classes = run.setting("model.classes") or []
     rows, captions = list[Tensor](), list[str]()
     for number, folder in enumerate(task_folders(run.path)):
         files = panels(folder)
@@ -120,12 +119,17 @@ def evolution_sheet(run: Run, label: int | None = None, *, ends: bool = False, t
             if label in labels or not labels:
                 rows.append(torch.from_numpy(np.ascontiguousarray(images[labels.index(label) if labels else 0])))
                 captions.append(f"task {number + 1}" if ends else f"task {number + 1}, step {step:,}")
-    known = label is not None and label < len(classes) and str(classes[label]) != str(label)
-    name = f"class {label}" + (f" ({classes[label]})" if known and label is not None else "")
     if not rows:
-        raise InputError(f"{run.path}: no images of {name} were kept while it was trained: name another class")
-    title = f"{name}, always from the same latents" if labels else "always from the same latents"
-    return grid.sheet(rows, captions, title=title[0].upper() + title[1:], theme=theme)
+        raise InputError(f"{run.path}: no images of class {_named(run, label)} were kept while it was trained: name another class")
+    who = f"Class {_named(run, label)}, always" if labels else "Always"
+    return grid.sheet(rows, captions, title=f"{who} from the same latents", theme=theme)
+
+
+def _named(run: Run, label: int | None) -> str:
+    """A class's number, and its name where that is another."""
+    classes = run.setting("model.classes") or []
+    name = str(classes[label]) if label is not None and label < len(classes) else str(label)
+    return name if name == str(label) else f"{label} ({name})"
 
 
 COSTS = ("training_seconds", "images", "generated_images", "kept_megabytes")
