@@ -36,6 +36,7 @@ Variant = Literal[
     "ewc",
     "dgr",
     "joint_replay",
+    "joint_replay_mean",
     "replay_alignment",
     "joint_replay_alignment",
 ]
@@ -47,6 +48,7 @@ VARIANTS: dict[Variant, str] = {
     "ewc": "elastic weight consolidation of the generator",
     "dgr": "deep generative replay: an unconditional GAN, and a solver that labels",
     "joint_replay": "joint training with replay (MeRGAN-JTR)",
+    "joint_replay_mean": "the same, where all past classes together weigh like the new ones, as in the authors' code for LSUN",
     "replay_alignment": "replay alignment (MeRGAN-RA)",
     "joint_replay_alignment": "both together, which the paper does not report",
 }
@@ -166,6 +168,8 @@ def _method(variant: Variant, fidelity: Fidelity, setting: _Setting) -> ReplayGA
             return replace(plain, generative_replay=GenerativeReplayConfig(solver=plain.critic))
         case "joint_replay":
             return replace(plain, joint=joint)
+        case "joint_replay_mean":
+            return replace(plain, joint=replace(joint, weights="mean"))
         case "replay_alignment":
             return replace(plain, alignment=alignment)
         case "joint_replay_alignment":
