@@ -99,6 +99,8 @@ def begin(run: StreamRun, *, resume: str = "auto", start: Path | None = None, st
     """Before anything is written: refuse what cannot be, and take over the first tasks of the run ``start`` where there is one. Raises InputError."""
     if run.recipe.succession is not None:
         check_resume(resume)
+    if start is None and start_tasks > 1:
+        raise InputError(f"start_tasks is {start_tasks}: of no run: name it with start")
     if start is None:
         return
     if run.recipe.succession is None or run.succession.tasks.joint:

@@ -97,6 +97,7 @@ def test_what_cannot_be_learned_is_refused_before_anything_is_written(tmp_path: 
         f"{begin} {folder} --start {tmp_path / 'nowhere'}": "there is no such run folder",
         f"{begin} {folder} --start {folder}": "has not learned its first task for 2 steps",
         f"{begin} {folder} --start {folder} --resume never": "with --resume never the first task is learned anew",
+        f"{begin} {folder} --start-tasks 2": "of no run: name it with start",
         f"{begin} {folder} --variant joint_training --start {folder}": "learns no tasks one after another",
         f"{begin} {folder} --resume {folder}": "use auto or never",
         f"{begin} {folder} --variant replay": "variant",
