@@ -124,9 +124,9 @@ def plan(
     """What a table takes, in the order of its rows. Nothing is read or written.
 
     ``table`` is a name of ``memogen.recipes.tables.TABLES``, narrowed to a recipe as in "memory_gan/table2/fashion_mnist", or a Table of your
-    own; ``budget`` "smoke", "short" or "paper"; ``seeds`` the number of seeds (default: the budget's); ``data`` the folder that holds the data
-    sets' files (default: they are downloaded); ``variants`` the rows wanted (default: all); ``extractor`` scores in place of the data sets' own
-    classifiers. Raises InputError.
+    own; ``budget`` "smoke", "short", "paper" or, of a memoryGAN, "long"; ``seeds`` the number of seeds (default: the budget's); ``data`` the
+    folder that holds the data sets' files (default: they are downloaded); ``variants`` the rows wanted (default: all); ``extractor`` scores in
+    place of the data sets' own classifiers. Raises InputError.
     """
     found = find_table(table) if isinstance(table, str) else table
     found = found.of_variants(tuple(variants)) if variants else found

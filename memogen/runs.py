@@ -17,7 +17,7 @@ import yaml
 from torch import nn
 
 from . import configs, data, streams
-from .evaluation import METRICS, ScoreConfig, append_rows, evaluate, score_images
+from .evaluation import METRICS, ScoreConfig, ScoreEvaluator, append_rows, evaluate, score_images
 from .evaluation.checks import check_data
 from .evaluation.features import classifier_names, extractor
 from .evaluation.held_out import HeldOutBounds, observable, part_of
@@ -177,7 +177,19 @@ def _evaluators(recipe: Recipe, model: nn.Module) -> dict[str, Evaluator]:
     elif isinstance(model, LikelihoodModel) and tested:
         images, _ = observable(model, load_data(recipe, split="test"), seed=(recipe.scoring.model or ModelScoring()).binarisation_seed)
         evaluators["held_out"] = HeldOutBounds(part_of(images, WATCHED))
-    return evaluators
+    return evaluators | _score_curves(recipe)
+
+
+def _score_curves(recipe: Recipe) -> dict[str, Evaluator]:
+    """The cheaper scores, while it trains."""
+    scoring = recipe.scoring
+    metrics = tuple(name for name in scoring.judged if name in ("is", "fid"))
+    if not scoring.curve_samples or not metrics:
+        return {}
+    assert scoring.extractor is not None
+    judge = extractor(scoring.extractor, device=choose_device(recipe.training.device))
+    how = ScoreConfig(metrics, scoring.curve_samples, progress=False)
+    return {"scores": ScoreEvaluator(judge, how, load_data(recipe, split="test"))}
 
 
 def write_report(folder: Path, recipe: Recipe | None = None, images: ImageData | None = None) -> Path:

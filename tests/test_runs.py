@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from memogen import demo, runs
+from memogen.evaluation import evaluate
 from memogen.memory.inspect import sorted_prior
 from memogen.models import MemoryConfig
 from memogen.pretrained import from_pretrained
@@ -26,7 +27,7 @@ def tiny(**changes: object) -> Recipe:
         recipe,
         model=replace(recipe.model, width=8, memory=MemoryConfig(64, 16, top_k=16)),
         training=replace(recipe.training, steps=12, batch_size=16, log_every=4, sample_every=6, device="cpu", **changes),
-        scoring=replace(recipe.scoring, metrics=("is", "fid"), num_samples=200, likelihood_every=6),
+        scoring=replace(recipe.scoring, metrics=("is", "fid"), num_samples=200, likelihood_every=6, curve_samples=150),
     )
 
 
@@ -55,6 +56,15 @@ def test_rows_name_everything_that_made_them(run: Path) -> None:
 def test_held_out_likelihood_is_followed(run: Path) -> None:
     logged = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert sum("eval/held_out/log_likelihood" in row for row in logged) == 2
+
+
+def test_the_scores_are_followed_against_held_out_images(run: Path) -> None:
+    """The last look is what `evaluate` says of as many samples of the saved model."""
+    looks = [row for row in read_lines(run / "metrics.jsonl") if "eval/scores/fid" in row]
+    assert [row["step"] for row in looks] == [6, 12]
+    saved, test = from_pretrained(run / "model"), runs.load_data(tiny(), split="test")
+    rows = evaluate(saved, test, extractor="digits", num_samples=150, progress=False)
+    assert {row["metric"]: looks[-1][f"eval/scores/{row['metric']}"] for row in rows} == pytest.approx({row["metric"]: row["value"] for row in rows})
 
 
 def test_the_sorted_prior_is_followed(run: Path) -> None:

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 def reproduce(
     table: Annotated[str | None, "a table such as memory_gan/table2, or one recipe of it: memory_gan/table2/fashion_mnist"] = None,
     *,
-    budget: Annotated[str, "smoke (minutes), short (what results/ holds) or paper (hours on one large GPU)"] = "short",
+    budget: Annotated[
+        str, "smoke (minutes), short (hours on a CPU), long (minutes on a large GPU, where a table has it) or paper (hours there)"
+    ] = "short",
     seeds: Annotated[int | None, "number of seeds; without it as many as the budget says", 1] = None,
     data: Annotated[Path | None, "the folder that holds the data sets' files; without it they are downloaded"] = None,
     out: Annotated[Path, "the folder of the runs and of TABLE.jsonl"] = Path("runs/reproduce"),

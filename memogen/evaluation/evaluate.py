@@ -124,15 +124,18 @@ def score_images(
 
 @dataclass(frozen=True)
 class ScoreEvaluator:
-    """Scores a model while it trains: a ``memogen.types.Evaluator`` that gives {metric: value}."""
+    """Scores a model while it trains: a ``memogen.types.Evaluator`` that gives {metric: value}, against ``held_out`` or else what it trains on."""
 
     extractor: Extractor | str
     config: ScoreConfig = field(default_factory=lambda: ScoreConfig(num_samples=2000, progress=False))
+    held_out: ImageData | None = None
 
     def __call__(self, model: nn.Module, data: ImageData, *, seed: int) -> dict[str, float]:
         if not isinstance(model, GenerativeModel):
             raise InputError(f"scoring: {type(model).__name__} does not draw samples: give a model with sample() and image_range")
-        rows = _Job(data, None, _extractor(self.extractor, data), self.config, {"seed": seed}).rows(model_source(model, seed=seed), model)
+        compared = data if self.held_out is None else self.held_out
+        job = _Job(compared, None, _extractor(self.extractor, compared), self.config, {"seed": seed})
+        rows = job.rows(model_source(model, seed=seed), model)
         return {str(row["metric"]): float(str(row["value"])) for row in rows}
 
 

@@ -370,7 +370,7 @@ class VMFMemory(nn.Module):
         else:
             self.keys.copy_(torch.where(replaced[:, None], query[source.clamp_min(0)].to(self.keys), self.keys))
         self.values.copy_(torch.where(replaced, value[source.clamp_min(0)].to(self.values), self.values))
-        self.mass.masked_fill_(replaced, mean)
+        self.mass.copy_(torch.where(replaced, mean, self.mass))
         self.age.masked_fill_(replaced, 0)
 
     def extra_repr(self) -> str:

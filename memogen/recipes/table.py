@@ -18,7 +18,8 @@ class Budget:
 
     ``hours`` are a forecast, from steps timed on two CPU cores; None: unknown, a matter of hours or days on one large GPU. ``curves`` False leaves
     out what is only looked at (sample grids, likelihoods over training). ``importance_samples`` for each image, where the recipe scores a
-    likelihood. ``learning_rate`` and the weight of ``alignment``, where a Memory Replay GAN's own are not meant for so many steps.
+    likelihood. ``learning_rate`` and the weight of ``alignment``, where a Memory Replay GAN's own are not meant for so many steps. ``cuda_graphs``
+    where a large GPU is meant. A run is looked at and saved ``looks`` times at most, and scored then by ``curve_samples`` samples.
     """
 
     steps: int
@@ -31,16 +32,20 @@ class Budget:
     importance_samples: int | None = None
     learning_rate: float | None = None
     alignment: float | None = None
+    cuda_graphs: bool = False
+    looks: int = 100
+    curve_samples: int = 0
 
     def spent_on(self, recipe: Recipe, *, seed: int) -> Recipe:
-        """The recipe at this budget. Long runs are looked at and saved a hundred times at most."""
-        apart = self.steps // 100
+        """The recipe at this budget."""
+        apart = self.steps // self.looks
         training = replace(
             recipe.training,
             steps=self.steps,
             seed=seed,
             precision=self.precision,
             channels_last=self.channels_last,
+            cuda_graphs=self.cuda_graphs,
             sample_every=max(recipe.training.sample_every, apart) if self.curves else 0,
             checkpoint_every=max(recipe.training.checkpoint_every, apart),
         )
@@ -48,7 +53,7 @@ class Budget:
         asked = recipe.scoring.model
         if asked is not None and self.importance_samples is not None:
             asked = replace(asked, importance_samples=self.importance_samples)
-        scoring = replace(recipe.scoring, num_samples=self.num_samples, likelihood_every=every, model=asked)
+        scoring = replace(recipe.scoring, num_samples=self.num_samples, likelihood_every=every, curve_samples=self.curve_samples, model=asked)
         return replace(recipe, objective=self._paced(recipe.objective), training=training, scoring=scoring)
 
     def _paced(self, objective: Objective) -> Objective:

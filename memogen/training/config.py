@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from memogen.types import InputError
+from memogen.types import InputError, added
 
 Precision = Literal["float32", "bf16", "fp16", "float64"]
 
@@ -17,6 +17,7 @@ class TrainingConfig:
     ``precision`` bf16 and fp16 are autocast over float32 weights; float64 trains everything in double. ``ema_decay`` 0 keeps no averages.
     ``checkpoint_every`` and ``sample_every`` 0 mean at the end only and never. ``keep`` is the number of checkpoints left on disk.
     ``sync_batch_norm`` computes batch statistics over all processes (CUDA only); otherwise each process uses its own share.
+    ``cuda_graphs`` records a step's kernels once and repeats them, which spares the host starting each (one process on CUDA; no effect elsewhere).
     """
 
     steps: int
@@ -32,6 +33,7 @@ class TrainingConfig:
     keep: int = 2
     tensorboard: bool = False
     sync_batch_norm: bool = False
+    cuda_graphs: bool = added(False, before=False)
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "log_every", "keep"):

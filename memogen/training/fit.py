@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from memogen.training.checkpoint import checkpoint_path
 from memogen.training.config import TrainingConfig
 from memogen.training.course import Course
 from memogen.training.ema import start_averages, trainable
+from memogen.training.graphs import Graphs, Scalars
 from memogen.training.log import Display, RunLog, display, open_log
 from memogen.training.optimise import Turn, keeping_gradient_flags, make_turns
 from memogen.training.outputs import Outputs
@@ -22,8 +24,8 @@ from memogen.training.runtime import Runtime, seed_step, start
 from memogen.training.settings import flat_settings
 from memogen.training.state import TrainState, resume_state
 from memogen.training.stopping import Stopped, StopRequest, stop_requests
-from memogen.training.window import NonFiniteLoss
-from memogen.types import Batch, Evaluator, ImageData, Objective
+from memogen.training.window import NonFiniteLoss, terms_of
+from memogen.types import Batch, Evaluator, ImageData, Loss, Objective
 
 
 def fit(
@@ -55,7 +57,7 @@ def fit(
         if course.teacher is not None:
             runtime.place(course.teacher)
         phases = objective.phases(model, teacher=course.teacher)
-        turns = make_turns(model, phases)
+        turns = make_turns(model, phases, recorded=runtime.cuda_graphs)
         state = TrainState(
             modules={"model": model, **course.modules},
             optimisers={turn.phase.name: turn.optimiser for turn in turns},
@@ -75,7 +77,8 @@ def fit(
             batches = Batches(data, config.batch_size, seed=config.seed, rank=runtime.rank, world_size=runtime.world_size, device=runtime.device)
             outputs = Outputs(state, config, runtime, Path(folder), data, log, evaluators or {}, evaluate_every)
             outputs.saved = state.step if source == checkpoint_path(Path(folder), state.step) else -1
-            _Loop(state, config, runtime, turns, batches, outputs, request, course).run(show, log)
+            graphs = Graphs() if runtime.cuda_graphs else None
+            _Loop(state, config, runtime, turns, batches, outputs, request, course, graphs).run(show, log)
     return state
 
 
@@ -89,6 +92,7 @@ class _Loop:
     outputs: Outputs
     request: StopRequest
     course: Course
+    graphs: Graphs | None = None
 
     def run(self, show: Display, log: RunLog) -> None:
         """Step after step until the last one, a request to stop, or a loss that is not finite."""
@@ -130,15 +134,35 @@ class _Loop:
     def _repeat(self, turn: Turn, batch: Batch) -> None:
         """One batch of a phase: loss, backward, merge, optimiser, commit."""
         phase, window, step = turn.phase, self.state.window, self.state.step + 1
-        with self.runtime.autocast():
-            loss = phase.loss(batch)
-        window.add_loss(step, phase.name, loss)
-        if self.runtime.watches_every_step or window.full:
+        if self.graphs is not None:
+            terms, metrics = self.graphs(phase.name, batch, partial(self._unwatched, turn))
+            window.add(step, phase.name, terms, must=True)
+        else:
+            loss = self._loss(turn, batch)
+            window.add_loss(step, phase.name, loss)
+            if self.runtime.watches_every_step:
+                window.look(self.runtime.mean)
+            metrics = self._descend(turn, loss)
+        window.add(step, phase.name, metrics)
+        if window.full:
             window.look(self.runtime.mean)
+
+    def _unwatched(self, turn: Turn, batch: Batch) -> tuple[Scalars, Scalars]:
+        """The same on the device alone, for a recording."""
+        loss = self._loss(turn, batch)
+        return terms_of(loss), self._descend(turn, loss)
+
+    def _loss(self, turn: Turn, batch: Batch) -> Loss:
+        with self.runtime.autocast():
+            return turn.phase.loss(batch)
+
+    def _descend(self, turn: Turn, loss: Loss) -> Scalars:
+        """Down the gradient; gives what the commit reports."""
         turn.descend(loss.total, self.runtime, self.state.scaler)
-        if phase.commit is not None:
-            with torch.no_grad():
-                window.add_metrics(step, phase.name, phase.commit(loss))
+        if turn.phase.commit is None:
+            return {}
+        with torch.no_grad():
+            return turn.phase.commit(loss)
 
     def _show(self) -> None:
         if self.runtime.leads:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from memogen.training.runtime import Runtime
-from memogen.types import OptimiserConfig, Phase
+from memogen.types import InputError, OptimiserConfig, Phase
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Turn:
         for parameter in self.moved:
             parameter.requires_grad_(True)
         if self.phase.optimiser.schedule != "constant":
-            self.optimiser.param_groups[0]["lr"] = learning_rate(self.phase.optimiser, step, steps)
+            self._set_rate(learning_rate(self.phase.optimiser, step, steps))
 
     def count(self, update: int) -> None:
         """What depends on the number of the coming update, from 1.
@@ -40,6 +40,13 @@ class Turn:
         config = self.phase.optimiser
         if config.eps_form == "uncorrected":
             self.optimiser.param_groups[0]["eps"] = config.eps / math.sqrt(1 - config.betas[1] ** update)
+
+    def _set_rate(self, rate: float) -> None:
+        group = self.optimiser.param_groups[0]
+        if isinstance(group["lr"], Tensor):  # a recorded step reads it there
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
 
     def descend(self, total: Tensor, runtime: Runtime, scaler: torch.amp.GradScaler | None) -> None:
         """Backward, merge across processes, clip, move."""
@@ -75,14 +82,17 @@ def clip_gradients(parameters: tuple[nn.Parameter, ...], config: OptimiserConfig
         nn.utils.clip_grad_value_(parameters, config.clip_value)
 
 
-def make_turns(model: nn.Module, phases: tuple[Phase, ...]) -> tuple[Turn, ...]:
-    """An Adam for each phase. Parameters the caller has frozen stay frozen. Raises ValueError for phases that fit cannot serve."""
+def make_turns(model: nn.Module, phases: tuple[Phase, ...], *, recorded: bool = False) -> tuple[Turn, ...]:
+    """An Adam for each phase; one that can be ``recorded`` keeps its rate on the device. Parameters the caller has frozen stay frozen.
+
+    Raises ValueError for phases that fit cannot serve, InputError for an Adam that cannot be recorded.
+    """
     if not any(phase.reads_data for phase in phases):
         raise ValueError("no phase of this objective reads data: images_seen would stand still, and with it the noise")
     if len({phase.name for phase in phases}) < len(phases):
         raise ValueError(f"phases share a name: {', '.join(phase.name for phase in phases)}")
     own = [p for p in model.parameters() if p.requires_grad]
-    return tuple(_make_turn(phase, own) for phase in phases)
+    return tuple(_make_turn(phase, own, recorded) for phase in phases)
 
 
 @contextmanager
@@ -96,17 +106,21 @@ def keeping_gradient_flags(model: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(flag).grad = None
 
 
-def _make_turn(phase: Phase, own: list[nn.Parameter]) -> Turn:
+def _make_turn(phase: Phase, own: list[nn.Parameter], recorded: bool) -> Turn:
     wanted = {id(p) for module in phase.modules for p in module.parameters() if p.requires_grad}
     moved = tuple(p for p in own if id(p) in wanted)
     if not moved or len(moved) < len(wanted):
         raise ValueError(f"phase {phase.name}: its modules must be parts of the model (else they would not be saved) with parameters that may move")
     still = tuple(p for p in own if id(p) not in wanted)
-    return Turn(phase, _adam(phase.optimiser, moved), moved, still)
+    if recorded and phase.optimiser.eps_form == "uncorrected":
+        raise InputError(f'training.cuda_graphs: Adam of phase {phase.name} has another eps at every update (eps_form "uncorrected"): leave it off')
+    return Turn(phase, _adam(phase.optimiser, moved, recorded), moved, still)
 
 
-def _adam(config: OptimiserConfig, parameters: tuple[nn.Parameter, ...]) -> torch.optim.Adam:
-    fused = parameters[0].device.type in ("cpu", "cuda")
+def _adam(config: OptimiserConfig, parameters: tuple[nn.Parameter, ...], recorded: bool) -> torch.optim.Adam:
+    device = parameters[0].device
+    rate = torch.tensor(config.learning_rate, dtype=torch.float32, device=device) if recorded else config.learning_rate
+    fused = device.type in ("cpu", "cuda") or None
     return torch.optim.Adam(
-        parameters, lr=config.learning_rate, betas=config.betas, eps=config.eps, weight_decay=config.weight_decay, fused=fused or None
+        parameters, lr=rate, betas=config.betas, eps=config.eps, weight_decay=config.weight_decay, fused=fused, capturable=recorded
     )

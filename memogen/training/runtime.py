@@ -35,6 +35,7 @@ class Runtime:
     precision: Precision = "float32"
     channels_last: bool = False
     sync_batch_norm: bool = False
+    cuda_graphs: bool = False
 
     @property
     def leads(self) -> bool:
@@ -140,7 +141,8 @@ def start(config: TrainingConfig) -> Runtime:
         dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
         atexit.register(_leave)
     rank = dist.get_rank() if world_size > 1 else 0
-    return Runtime(device, rank, world_size, config.precision, config.channels_last, config.sync_batch_norm)
+    graphs = config.cuda_graphs and device.type == "cuda"
+    return Runtime(device, rank, world_size, config.precision, config.channels_last, config.sync_batch_norm, graphs)
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -182,6 +184,10 @@ def _check(config: TrainingConfig, device: torch.device, world_size: int) -> Non
         raise InputError(f"training.batch_size is {config.batch_size}: {world_size} processes cannot share it: use a multiple of {world_size}")
     if config.sync_batch_norm and device.type != "cuda":
         raise InputError(f"training.sync_batch_norm is true: it works on CUDA alone, and the device is {device.type}: leave it off")
+    if config.cuda_graphs and (world_size > 1 or config.precision == "fp16"):
+        raise InputError(
+            "training.cuda_graphs is true: several processes and fp16's scaler talk to the host in every step: leave it off, or use bf16"
+        )
 
 
 def _leave() -> None:

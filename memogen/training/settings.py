@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 
 from memogen.configs import identity
 from memogen.training.config import TrainingConfig
@@ -12,12 +11,14 @@ from memogen.types import ImageData, InputError, Phase
 
 Settings = dict[str, object]
 
-FREE = frozenset(f"training.{name}" for name in ("steps", "log_every", "sample_every", "checkpoint_every", "keep", "device", "tensorboard"))
+FREE = frozenset(
+    f"training.{name}" for name in ("steps", "log_every", "sample_every", "checkpoint_every", "keep", "device", "tensorboard", "cuda_graphs")
+)
 
 
 def flat_settings(config: TrainingConfig, data: ImageData, phases: tuple[Phase, ...], given: Mapping[str, object]) -> Settings:
     """The caller's flat ``given`` settings and, over them, the loop's own: ``training.*``, ``data.digest``, ``phases.NAME.*``."""
-    own: Settings = {f"training.{name}": value for name, value in asdict(config).items()}
+    own: Settings = {f"training.{name}": value for name, value in identity(config).items()}
     own["data.digest"] = data.digest
     own["data.size"] = len(data)
     for phase in phases:

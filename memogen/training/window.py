@@ -41,12 +41,11 @@ class Window:
 
     def add_loss(self, step: int, phase: str, loss: Loss) -> None:
         """Notes a loss of the 1-based ``step``; its total and terms must be finite."""
-        self.waiting.append(Seen(step, f"{phase}/total", loss.total.detach(), True))
-        self.waiting += [Seen(step, f"{phase}/{name}", value.detach(), True) for name, value in loss.terms.items()]
+        self.add(step, phase, terms_of(loss), must=True)
 
-    def add_metrics(self, step: int, phase: str, metrics: Mapping[str, Tensor]) -> None:
-        """Notes what a commit reports; it may be undefined."""
-        self.waiting += [Seen(step, f"{phase}/{name}", value.detach(), False) for name, value in metrics.items()]
+    def add(self, step: int, phase: str, values: Mapping[str, Tensor], *, must: bool = False) -> None:
+        """Notes scalars of a phase: terms of its loss, which ``must`` be finite, or what a commit reports, which may be undefined."""
+        self.waiting += [Seen(step, f"{phase}/{name}", value.detach(), must) for name, value in values.items()]
 
     @property
     def full(self) -> bool:
@@ -57,7 +56,7 @@ class Window:
         if not self.waiting:
             return
         seen, self.waiting = self.waiting, []
-        values = merge(torch.stack(_alike([one.value for one in seen])).cpu().double()).tolist()
+        values = merge(torch.stack(alike([one.value for one in seen])).cpu().double()).tolist()
         for one, value in zip(seen, values, strict=True):
             if one.must and not math.isfinite(value):
                 raise NonFiniteLoss(one.step, one.name)
@@ -72,7 +71,12 @@ class Window:
         return means
 
 
-def _alike(values: list[Tensor]) -> list[Tensor]:
+def terms_of(loss: Loss) -> dict[str, Tensor]:
+    """The total and the terms, without gradients."""
+    return {"total": loss.total.detach(), **{name: value.detach() for name, value in loss.terms.items()}}
+
+
+def alike(values: list[Tensor]) -> list[Tensor]:
     """Scalars of one device and type, at least float32, so that they can be stacked; no work for those that agree already."""
     device, dtype = values[0].device, torch.promote_types(values[0].dtype, torch.float32)
     return [value.to(device, dtype).reshape(()) for value in values]

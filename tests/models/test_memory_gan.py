@@ -31,6 +31,7 @@ VARIANTS = {
     "averaged": replace(TINY, encoder_decay=0.9),
     "projected": replace(TINY, encoder_decay=0.9, projection=True),
     "linear_head": replace(TINY, encoder_decay=0.9, projection=True, linear_head=True),
+    "query_norm": replace(TINY, encoder_decay=0.9, projection=True, linear_head=True, query_norm=True),
 }
 
 

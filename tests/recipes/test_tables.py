@@ -72,7 +72,7 @@ def test_a_variant_that_the_paper_has_not_gets_a_row_of_every_recipe() -> None:
     assert len(table.rows) == 6
 
 
-@pytest.mark.parametrize("name", ["smoke", "short", "paper"])
+@pytest.mark.parametrize("name", ["smoke", "short", "long", "paper"])
 def test_the_page_shows_the_budgets(name: str) -> None:
     (line,) = (line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith(f"| `{name}` |"))
     cells = dict(zip(("fashion_mnist", "affine_mnist", "cifar10"), line.split(" | ")[1:], strict=False))

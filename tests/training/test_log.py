@@ -82,7 +82,7 @@ def test_the_window_gives_means_over_all_that_was_seen() -> None:
     window = Window()
     for step, value in ((1, 1.0), (2, 2.0), (3, 6.0)):
         window.add_loss(step, "p", Loss(torch.tensor(value), {"half": torch.tensor(value / 2, dtype=torch.float64)}))
-    window.add_metrics(3, "p", {"usage": torch.tensor(7)})
+    window.add(3, "p", {"usage": torch.tensor(7)})
     window.look(lambda values: values)
     assert window.close() == {"p/total": 3.0, "p/half": 1.5, "p/usage": 7.0}
     assert window.close() == {}
@@ -90,7 +90,7 @@ def test_the_window_gives_means_over_all_that_was_seen() -> None:
 
 def test_the_window_names_the_first_bad_step_and_term_but_lets_metrics_be_undefined() -> None:
     window = Window()
-    window.add_metrics(1, "p", {"undefined": torch.tensor(torch.nan)})
+    window.add(1, "p", {"undefined": torch.tensor(torch.nan)})
     window.look(lambda values: values)
     for step, value in ((2, 1.0), (3, torch.nan), (4, torch.inf)):
         window.add_loss(step, "p", Loss(torch.tensor(1.0), {"gap": torch.tensor(value)}))

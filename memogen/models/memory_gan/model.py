@@ -19,7 +19,7 @@ from ...memory.functional import EMPTY, unit
 from ...memory.vmf import check_sizes
 from ...nets import DCGANCritic, DCGANGenerator, ResNetCritic, ResNetGenerator
 from ...nets.modes import evaluating
-from ...nets.norm import NormKind
+from ...nets.norm import LeadingNorm, NormKind
 from ...types import ImageData, InputError, Latents, to_range
 
 _SLOT_STREAM = 1 << 20  # keeps the draw of slots apart from the draw of noise
@@ -78,6 +78,7 @@ class MemoryGANConfig:
     (after Miyato and Koyama 2018, "cGANs with projection discriminator", Eq. 3, with a slot for the class); with a ``match_limit`` s above 0,
     s cos(phi(x), K_c), which no image can drive beyond s.
     ``linear_head``: one more output of the critic is added to the logit, so that D holds the discriminator of the plain GAN.
+    ``query_norm``: batch norm of the query's numbers, so that queries spread around the origin in place of sharing a direction.
     """
 
     image_shape: tuple[int, int, int] = (1, 28, 28)
@@ -92,6 +93,7 @@ class MemoryGANConfig:
     projection: bool = added(False, before=False)
     match_limit: float = added(0.0, before=0.0)
     linear_head: bool = added(False, before=False)
+    query_norm: bool = added(False, before=False)
 
     def __post_init__(self) -> None:
         if self.network not in ("dcgan", "dcgan_pointwise", "resnet"):
@@ -108,6 +110,8 @@ class MemoryGANConfig:
             raise ValueError(f"match_limit is {self.match_limit}; it must be finite, not negative, and 0 without a projection")
         if self.linear_head and not self.memory:
             raise ValueError("linear_head is on; without a memory the critic's only output is one already")
+        if self.query_norm and not self.memory:
+            raise ValueError("query_norm is on; without a memory there are no queries")
 
     @property
     def code_dim(self) -> int:
@@ -119,6 +123,12 @@ class MemoryGANConfig:
         return MemoryGAN(self)
 
     def build_critic(self) -> nn.Module:
+        """The inference network: images to features that hold the query, and phi and the linear output where there are any."""
+        critic = self._build_critic()
+        # departs: nothing in the paper's losses keeps its queries from sharing one direction, which says nothing of an image.
+        return nn.Sequential(critic, LeadingNorm(self.memory.key_dim)) if self.memory and self.query_norm else critic
+
+    def _build_critic(self) -> nn.Module:
         out_dim = self.memory.key_dim * (2 if self.projection else 1) + self.linear_head if self.memory else 1
         if self.network == "resnet":
             return ResNetCritic(self.image_shape, out_dim, width=self.width, norm=self.norm)

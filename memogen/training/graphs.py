@@ -1,0 +1,93 @@
+"""Turns recorded as CUDA graphs. On a large GPU a small network waits for its host, which starts hundreds of kernels a step one by one; a
+recorded turn is started as a whole.
+
+A recording repeats kernels, not Python. What a turn reads anew at every step has to lie on the device: the batch and the learning rate do. A turn
+that fetches a number from the device cannot be recorded, and is refused.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from memogen.training.window import alike
+from memogen.types import Batch, InputError
+
+WARM_UP = 3  # turns taken as usual first: Adam gets its moments, and the libraries choose their algorithms
+
+Scalars = dict[str, Tensor]
+Turning = Callable[[Batch], tuple[Scalars, Scalars]]
+"""One turn on a batch: loss, backward, optimiser, commit. Gives the terms of the loss and what the commit reports."""
+
+
+@dataclass(frozen=True)
+class _Recording:
+    """``batch`` holds the tensors that the kernels read, ``terms`` the row that they write; the first ``num_terms`` of ``names`` are the loss's."""
+
+    graph: torch.cuda.CUDAGraph
+    batch: Batch
+    names: tuple[str, ...]
+    num_terms: int
+    row: Tensor
+
+    def __call__(self, batch: Batch) -> tuple[Scalars, Scalars]:
+        for own, new in zip(_tensors(self.batch), _tensors(batch), strict=True):
+            own.copy_(new)
+        self.graph.replay()
+        values = list(zip(self.names, self.row.clone().unbind(), strict=True))
+        return dict(values[: self.num_terms]), dict(values[self.num_terms :])
+
+
+@dataclass
+class Graphs:
+    """The recordings of a training, one for every phase and repeat: the address of a batch's noise names its stream, which a recording keeps."""
+
+    taken: Counter[tuple[str, int]] = field(default_factory=Counter)
+    recordings: dict[tuple[str, int], _Recording] = field(default_factory=dict)
+
+    def __call__(self, phase: str, batch: Batch, turn: Turning) -> tuple[Scalars, Scalars]:
+        """The turn on this batch. Raises InputError where it cannot be recorded."""
+        key = phase, batch.stream
+        if key not in self.recordings:
+            self.taken[key] += 1
+            if self.taken[key] <= WARM_UP:
+                return _aside(batch, turn)
+            self.recordings[key] = _record(phase, batch, turn)
+        return self.recordings[key](batch)
+
+
+def _aside(batch: Batch, turn: Turning) -> tuple[Scalars, Scalars]:
+    """The turn on a stream beside the main one, as it has to be warmed up."""
+    side, main = torch.cuda.Stream(), torch.cuda.current_stream()
+    side.wait_stream(main)
+    with torch.cuda.stream(side):
+        made = turn(batch)
+    main.wait_stream(side)
+    return made
+
+
+def _record(phase: str, batch: Batch, turn: Turning) -> _Recording:
+    """The turn's kernels, none of which has run yet."""
+    own = replace(batch, index=batch.index.clone(), image=_clone(batch.image), label=_clone(batch.label))
+    graph = torch.cuda.CUDAGraph()
+    try:
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            terms, metrics = turn(own)
+            row = torch.stack(alike([*terms.values(), *metrics.values()]))
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"training.cuda_graphs: phase {phase} cannot be recorded ({reason}): leave it off") from error
+    return _Recording(graph, own, (*terms, *metrics), len(terms), row)
+
+
+def _tensors(batch: Batch) -> list[Tensor]:
+    """The parts of a batch that lie on the device."""
+    return [tensor for tensor in (batch.index, batch.image, batch.label) if tensor is not None]
+
+
+def _clone(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.clone()
