@@ -79,7 +79,8 @@ def _description(planned: Plan) -> str:
 
     open_jobs = planned.open_jobs()
     hours = hours_of(open_jobs)
-    cost = f"about {in_words(hours)} on two CPU cores" if hours is not None else "never measured: hours to days on one large GPU"
+    where = " or ".join(sorted({job.budget.hardware for job in planned.jobs}))
+    cost = f"about {in_words(hours)} on {where}" if hours is not None else "never measured: hours to days on one large GPU"
     lines = [f"{planned.table.name}: {len(open_jobs)} of {len(planned.jobs)} runs are to be done; {cost}"]
     lines += [f"left out: {line}" for line in planned.left_out]
     for job in planned.jobs:

@@ -16,7 +16,7 @@ from .recipe import Claim, Recipe
 class Budget:
     """What one run of a recipe may cost, and how many seeds make a row.
 
-    ``hours`` are a forecast, from steps timed on two CPU cores; None: unknown, a matter of hours or days on one large GPU. ``curves`` False leaves
+    ``hours`` are a forecast, from steps timed on its ``hardware``; None: unknown, a matter of hours or days on one large GPU. ``curves`` False leaves
     out what is only looked at (sample grids, likelihoods over training). ``importance_samples`` for each image, where the recipe scores a
     likelihood. ``learning_rate`` and the weight of ``alignment``, where a Memory Replay GAN's own are not meant for so many steps. ``cuda_graphs``
     where a large GPU is meant. A run is looked at and saved ``looks`` times at most, and scored then by ``curve_samples`` samples.
@@ -35,6 +35,11 @@ class Budget:
     cuda_graphs: bool = False
     looks: int = 100
     curve_samples: int = 0
+
+    @property
+    def hardware(self) -> str:
+        """What its hours were measured on."""
+        return "one large GPU" if self.cuda_graphs else "two CPU cores"
 
     def spent_on(self, recipe: Recipe, *, seed: int) -> Recipe:
         """The recipe at this budget."""

@@ -26,7 +26,7 @@ Turning = Callable[[Batch], tuple[Scalars, Scalars]]
 
 @dataclass(frozen=True)
 class _Recording:
-    """``batch`` holds the tensors that the kernels read, ``terms`` the row that they write; the first ``num_terms`` of ``names`` are the loss's."""
+    """``batch`` holds the tensors that the kernels read, ``row`` the scalars that they write; the first ``num_terms`` of ``names`` are the loss's."""
 
     graph: torch.cuda.CUDAGraph
     batch: Batch
