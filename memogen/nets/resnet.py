@@ -6,6 +6,8 @@ A WGAN-GP network with layer for batch normalisation and ELU for ReLU. At 32x32,
 
 from __future__ import annotations
 
+from typing import Literal
+
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -13,6 +15,8 @@ from torch.nn import functional as F
 from memogen.nets.init import truncated_normal
 from memogen.nets.norm import NormKind, ToRange, norm_layer
 from memogen.nets.same import SameConv2d, Size, pyramid
+
+HeadKind = Literal["mean", "flat"]
 
 
 def shrink(image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c g v"]:
@@ -98,18 +102,27 @@ class UpBlock(nn.Module):
 
 
 class ResNetCritic(nn.Module):
-    """Images (b, c, h, w) to raw features (b, out_dim): halve down to 8x8 or less, two blocks there, conv(out_dim,4,2), mean over space."""
+    """Images (b, c, h, w) to raw features (b, out_dim): halve down to 8x8 or less, two blocks there, then the head.
 
-    def __init__(self, image_shape: tuple[int, int, int], out_dim: int, *, width: int = 128, norm: NormKind = "layer") -> None:
+    ``head`` "mean": conv(out_dim,4,2) and the mean over space. "flat": the means of 2x2 pixels and a linear map of all that is left, which at 8x8 has
+    as many weights and knows what is where.
+    """
+
+    def __init__(
+        self, image_shape: tuple[int, int, int], out_dim: int, *, width: int = 128, norm: NormKind = "layer", head: HeadKind = "mean"
+    ) -> None:
         super().__init__()
-        levels = len(pyramid(image_shape[1:], largest=8, fewest=1)) - 1
+        sizes = pyramid(image_shape[1:], largest=8, fewest=1)
+        levels, (height, across) = len(sizes) - 1, sizes[-1]
         downs = [DownBlock(image_shape[0], width, norm, stem=True), *(DownBlock(width, width, norm) for _ in range(levels - 1))]
         self.body = nn.Sequential(*downs, ResidualBlock(width, norm), ResidualBlock(width, norm))
-        self.head = SameConv2d(width, out_dim, 4, 2)
+        self.flat = head == "flat"
+        self.head = nn.Linear(width * -(-height // 2) * -(-across // 2), out_dim) if self.flat else SameConv2d(width, out_dim, 4, 2)
         truncated_normal(self)
 
     def forward(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b out"]:
-        features: Tensor = self.head(self.body(image)).mean((2, 3))
+        found = self.body(image)
+        features: Tensor = self.head(shrink(found).flatten(1)) if self.flat else self.head(found).mean((2, 3))
         return features
 
 

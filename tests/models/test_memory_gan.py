@@ -275,6 +275,10 @@ def test_projection_needs_a_slot_on_both_sides() -> None:
         replace(TINY, match_limit=4.0)
     with pytest.raises(ValueError, match="linear_head"):
         replace(VARIANTS["no_memory"], linear_head=True)
+    with pytest.raises(ValueError, match="query_norm"):
+        replace(VARIANTS["no_memory"], query_norm=True)
+    with pytest.raises(ValueError, match="head is 'flat'"):
+        replace(TINY, head="flat")
     with pytest.raises(ValueError, match="encoder_decay"):
         replace(TINY, encoder_decay=1.0)
 

@@ -41,11 +41,23 @@ def test_resnet_fits_any_image(shape: tuple[int, int, int], norm: str) -> None:
     image = ResNetGenerator(5, shape, width=2, norm=norm)(torch.randn(3, 5))
     assert image.shape == (3, *shape)
     assert image.min() >= -1 and image.max() <= 1
-    assert ResNetCritic(shape, 7, width=2, norm=norm)(image).shape == (3, 7)
+    for head in ("mean", "flat"):
+        assert ResNetCritic(shape, 7, width=2, norm=norm, head=head)(image).shape == (3, 7)
 
 
 def test_cifar10_memory_gan_has_the_papers_number_of_parameters() -> None:
-    assert size(ResNetCritic((3, 32, 32), 512), ResNetGenerator(512 + 16, (3, 32, 32))) == 4_128_259
+    for head in ("mean", "flat"):
+        assert size(ResNetCritic((3, 32, 32), 512, head=head), ResNetGenerator(512 + 16, (3, 32, 32))) == 4_128_259
+
+
+@pytest.mark.parametrize(("head", "blind"), [("mean", True), ("flat", False)])
+def test_a_flat_head_knows_what_is_where(head: str, blind: bool) -> None:
+    """A mark on the last map, and the same mark two places further on: to a mean over space they are one."""
+    critic = ResNetCritic((3, 32, 32), 16, width=8, head=head)
+    critic.body = nn.Identity()
+    here = torch.zeros(1, 8, 8, 8)
+    here[0, :, 2:4, 2:4] = torch.randn(8, 2, 2)
+    assert torch.allclose(critic(here), critic(torch.roll(here, 2, 3)), atol=1e-6) == blind
 
 
 def test_cifar10_stacks_with_one_logit() -> None:

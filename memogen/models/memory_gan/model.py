@@ -20,6 +20,7 @@ from ...memory.vmf import check_sizes
 from ...nets import DCGANCritic, DCGANGenerator, ResNetCritic, ResNetGenerator
 from ...nets.modes import evaluating
 from ...nets.norm import LeadingNorm, NormKind
+from ...nets.resnet import HeadKind
 from ...types import ImageData, InputError, Latents, to_range
 
 _SLOT_STREAM = 1 << 20  # keeps the draw of slots apart from the draw of noise
@@ -78,6 +79,7 @@ class MemoryGANConfig:
     (after Miyato and Koyama 2018, "cGANs with projection discriminator", Eq. 3, with a slot for the class); with a ``match_limit`` s above 0,
     s cos(phi(x), K_c), which no image can drive beyond s.
     ``linear_head``: one more output of the critic is added to the logit, so that D holds the discriminator of the plain GAN.
+    ``head``: what a "resnet" critic ends in, see :class:`memogen.nets.ResNetCritic`.
     ``query_norm``: batch norm of the query's numbers, so that queries spread around the origin in place of sharing a direction.
     """
 
@@ -94,6 +96,7 @@ class MemoryGANConfig:
     match_limit: float = added(0.0, before=0.0)
     linear_head: bool = added(False, before=False)
     query_norm: bool = added(False, before=False)
+    head: HeadKind = added("mean", before="mean")
 
     def __post_init__(self) -> None:
         if self.network not in ("dcgan", "dcgan_pointwise", "resnet"):
@@ -110,6 +113,8 @@ class MemoryGANConfig:
             raise ValueError(f"match_limit is {self.match_limit}; it must be finite, not negative, and 0 without a projection")
         if self.linear_head and not self.memory:
             raise ValueError("linear_head is on; without a memory the critic's only output is one already")
+        if self.head not in ("mean", "flat") or (self.head == "flat" and self.network != "resnet"):
+            raise ValueError(f"head is {self.head!r}; it must be 'mean', or 'flat' of a 'resnet'")
         if self.query_norm and not self.memory:
             raise ValueError("query_norm is on; without a memory there are no queries")
 
@@ -131,7 +136,7 @@ class MemoryGANConfig:
     def _build_critic(self) -> nn.Module:
         out_dim = self.memory.key_dim * (2 if self.projection else 1) + self.linear_head if self.memory else 1
         if self.network == "resnet":
-            return ResNetCritic(self.image_shape, out_dim, width=self.width, norm=self.norm)
+            return ResNetCritic(self.image_shape, out_dim, width=self.width, norm=self.norm, head=self.head)
         return DCGANCritic(self.image_shape, out_dim, width=self.width, norm=self.norm, pointwise=self.network == "dcgan_pointwise")
 
     def build_generator(self) -> nn.Module:
