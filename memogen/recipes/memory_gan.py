@@ -160,14 +160,14 @@ def _variant(recipe: Recipe, variant: Variant) -> Recipe:
         raise InputError(f"variant: {variant!r} is unknown: choose {', '.join(VARIANTS)}")
     model, objective = _parts(recipe)
     assert model.memory is not None
+    baseline = replace(model.noise, dim=BASELINE_NOISE)
     match variant:
         case "no_em":
             model = replace(model, memory=replace(model.memory, writing=replace(model.memory.writing, rule="kaiser")))
         case "no_mcgn":
-            model = replace(_without_projection(model), conditional=False, noise=replace(model.noise, dim=BASELINE_NOISE))
+            model = replace(_without_projection(model), conditional=False, noise=baseline)
         case "no_memory":
-            model = replace(_without_projection(model), memory=None, linear_head=False, encoder_decay=0.0)
-            model = replace(model, noise=replace(model.noise, dim=BASELINE_NOISE))
+            model = replace(_without_projection(model), memory=None, linear_head=False, encoder_decay=0.0, noise=baseline)
         case "no_projection":
             model = _without_projection(model)
         case "as_printed":
