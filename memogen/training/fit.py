@@ -139,7 +139,7 @@ class _Loop:
             window.add(step, phase.name, terms, must=True)
         else:
             loss = self._loss(turn, batch)
-            window.add_loss(step, phase.name, loss)
+            window.add(step, phase.name, terms_of(loss), must=True)
             if self.runtime.watches_every_step:
                 window.look(self.runtime.mean)
             metrics = self._descend(turn, loss)

@@ -39,12 +39,8 @@ class Window:
     sums: dict[str, list[float]] = field(default_factory=dict)
     waiting: list[Seen] = field(default_factory=list)
 
-    def add_loss(self, step: int, phase: str, loss: Loss) -> None:
-        """Notes a loss of the 1-based ``step``; its total and terms must be finite."""
-        self.add(step, phase, terms_of(loss), must=True)
-
     def add(self, step: int, phase: str, values: Mapping[str, Tensor], *, must: bool = False) -> None:
-        """Notes scalars of a phase: terms of its loss, which ``must`` be finite, or what a commit reports, which may be undefined."""
+        """Notes scalars of a phase in the 1-based ``step``: terms of its loss, which ``must`` be finite, or what a commit reports."""
         self.waiting += [Seen(step, f"{phase}/{name}", value.detach(), must) for name, value in values.items()]
 
     @property

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from memogen.training import NonFiniteLoss, grid
 from memogen.training.log import display, open_log, truncate_metrics
-from memogen.training.window import Window
+from memogen.training.window import Window, terms_of
 from memogen.types import InputError, Loss
 from tests.training.toy import train
 
@@ -81,7 +81,7 @@ def test_on_a_terminal_a_bar_is_drawn(capsys: pytest.CaptureFixture[str], monkey
 def test_the_window_gives_means_over_all_that_was_seen() -> None:
     window = Window()
     for step, value in ((1, 1.0), (2, 2.0), (3, 6.0)):
-        window.add_loss(step, "p", Loss(torch.tensor(value), {"half": torch.tensor(value / 2, dtype=torch.float64)}))
+        window.add(step, "p", terms_of(Loss(torch.tensor(value), {"half": torch.tensor(value / 2, dtype=torch.float64)})), must=True)
     window.add(3, "p", {"usage": torch.tensor(7)})
     window.look(lambda values: values)
     assert window.close() == {"p/total": 3.0, "p/half": 1.5, "p/usage": 7.0}
@@ -93,7 +93,7 @@ def test_the_window_names_the_first_bad_step_and_term_but_lets_metrics_be_undefi
     window.add(1, "p", {"undefined": torch.tensor(torch.nan)})
     window.look(lambda values: values)
     for step, value in ((2, 1.0), (3, torch.nan), (4, torch.inf)):
-        window.add_loss(step, "p", Loss(torch.tensor(1.0), {"gap": torch.tensor(value)}))
+        window.add(step, "p", terms_of(Loss(torch.tensor(1.0), {"gap": torch.tensor(value)})), must=True)
     with pytest.raises(NonFiniteLoss, match="step 3: p/gap is not finite"):
         window.look(lambda values: values)
 
