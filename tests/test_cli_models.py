@@ -96,6 +96,14 @@ def test_usage_and_query_print_numbers(here: Path, capsys: pytest.CaptureFixture
     assert len(out.split("posterior\n")[1].splitlines()) == 4
 
 
+def test_clusters_prints_what_slots_tell(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run("memory clusters m --data digits --num 50", capsys)
+    assert code == 0, err
+    slots, queries = out.split("\n\n")
+    assert slots.splitlines()[0].split() == ["images", "samples"] and "the classifier's features" in slots
+    assert "of 8" in queries.splitlines()[1] and "adjusted mutual information" in queries
+
+
 def test_evaluate_prints_and_appends_rows(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run("evaluate m --data digits --num_samples 300 --metrics is --seed 2 --out rows.jsonl", capsys)
     assert code == 0, err
@@ -209,6 +217,10 @@ def test_data_are_checked_in_every_part_and_with_a_size(here: Path, capsys: pyte
         ("sample plain --slot 0 --out x.png", "slot"),
         ("memory usage plain", "memory"),
         ("memory slots plain --out x.png", "memory"),
+        ("memory clusters plain --data digits", "memory"),
+        ("memory clusters m", "--data"),
+        ("memory clusters m --data digits --num 3", "look at 6"),
+        ("memory clusters m --data digits --extractor mnist", "28x28"),
         ("memory slots m --slots 1,b --out x.png", "1,b"),
         ("memory slots m --slots 77 --out x.png", "77"),
         ("memory posterior m missing.png --out x.png", "missing.png"),

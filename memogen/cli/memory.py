@@ -1,4 +1,4 @@
-"""The commands that look inside a memory: usage, slots, posterior, query, graph, disable; and course and signs, which draw and judge its training.
+"""The commands that look inside a memory: usage, slots, posterior, clusters, query, graph, disable, course (of its training) and signs (of life).
 
 A memory is either a mixture over slots (memoryGAN) or trainable slots that a decoder's layers ask (MEM-VAE): a model says itself which it has.
 """
@@ -90,6 +90,32 @@ def posterior(
     from memogen.report import figures
 
     write_picture(figures.posterior(opened, read_picture(image, opened.config.image_shape), num=num, seed=seed), out)
+
+
+def clusters(
+    model: Model,
+    *,
+    data: Annotated[str | None, OF_DATA] = None,
+    folder: Folder = None,
+    extractor: Annotated[str | None, "whose features are looked at: as of evaluate; without it the classifier of the data, or none"] = None,
+    num: Annotated[int, "number of images, and of samples", 1] = 2000,
+    seed: Annotated[int, "seed of the choice of images and of the samples"] = 0,
+) -> None:
+    """Print what a slot tells of an image: how much of colours, pixels and features lies between slots, and what queries tell of classes."""
+    opened = open_memory_gan(model)
+    from memogen.evaluation import features
+    from memogen.evaluation.progress import Bar
+    from memogen.evaluation.work import Work
+    from memogen.report import clusters as measured
+    from memogen.report.text import in_columns
+    from memogen.training.runtime import choose_device
+
+    images, device = choose_data(data, model=model, folder=folder).load(), choose_device("auto")
+    named = extractor or (images.name if images.name in features.classifier_names() else None)
+    judge = None if named is None else features.extractor(named, device=device, image_shape=images.image_shape)
+    with Bar() as bar:
+        found = measured.clusters(opened.to(device), images, judge=judge, num=num, seed=seed, work=Work(bar=bar))
+    print(f"{in_columns(found.table(), right=1)}\n\n{in_columns(found.queries_table(), right=1)}")
 
 
 def query(

@@ -18,6 +18,7 @@ COMMANDS: dict[str, Callable[..., object]] = {
     "memory usage": memory.usage,
     "memory slots": memory.slots,
     "memory posterior": memory.posterior,
+    "memory clusters": memory.clusters,
     "memory query": memory.query,
     "memory graph": memory.graph,
     "memory disable": memory.disable,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -49,13 +50,16 @@ def prdc(real: Float[Tensor, "r f"], fake: Float[Tensor, "s f"], *, k: int = 5, 
 
 def radii(features: Float[Tensor, "n f"], *, k: int, chunk: int = 1024) -> Float[Tensor, " n"]:
     """The distance of each row to its k-th nearest other row."""
-    found = []
+    return torch.cat([distance.kthvalue(k, dim=1).values for distance in distances_to_others(features, chunk)])
+
+
+def distances_to_others(features: Float[Tensor, "n f"], chunk: int) -> Iterator[Float[Tensor, "c n"]]:
+    """From each row to all rows, ``chunk`` rows at a time; to itself it is infinitely far."""
     for start in range(0, len(features), chunk):
         distance = distances(features[start : start + chunk], features)
         own = torch.arange(len(distance), device=features.device)
         distance[own, own + start] = torch.inf
-        found.append(distance.kthvalue(k, dim=1).values)
-    return torch.cat(found)
+        yield distance
 
 
 def distances(a: Float[Tensor, "p f"], b: Float[Tensor, "q f"]) -> Float[Tensor, "p q"]:
