@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from memogen.models import MemoryConfig, MemoryGANConfig, MemoryGANObjective
-from memogen.training import TrainState, fit, seed
+from memogen.training import TrainState, fit, graphs, seed
 from memogen.training.optimise import make_turns
 from memogen.types import Batch, ImageData, InputError, Loss, OptimiserConfig, Phase
 from tests.training.toy import DATA, ToyConfig, ToyObjective, config, fingerprint, train
@@ -36,6 +36,53 @@ def test_what_talks_to_the_host_in_every_step_is_refused(tmp_path: Path) -> None
     phase = Phase("only", (model,), lambda batch: Loss(torch.zeros(())), optimiser=OptimiserConfig(eps_form="uncorrected"))
     with pytest.raises(InputError, match=r"training\.cuda_graphs: Adam of phase only"):
         make_turns(model, (phase,), recorded=True)
+
+
+class Replayed(torch.cuda.CUDAGraph):
+    """A recording without a GPU: to repeat it is to compute its row anew from the tensors that it holds."""
+
+    def __new__(cls, own: Batch, row: torch.Tensor) -> Replayed:
+        return object.__new__(cls)
+
+    def __init__(self, own: Batch, row: torch.Tensor) -> None:
+        self.own, self.row = own, row
+
+    def replay(self) -> None:
+        self.row.copy_(_numbers(self.own))
+
+
+def _numbers(batch: Batch) -> torch.Tensor:
+    return torch.stack([batch.index.float().sum(), batch.index.float().max()])
+
+
+def test_each_phase_and_stream_is_warmed_up_recorded_once_and_fed_each_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded = []
+
+    def record(phase: str, batch: Batch, turn: object) -> graphs._Recording:
+        recorded.append((phase, batch.stream))
+        own = replace(batch, index=batch.index.clone())
+        row = torch.zeros(2)
+        return graphs._Recording(Replayed(own, row), own, ("sum", "max"), 1, row)
+
+    warmed = []
+
+    def aside(batch: Batch, turn: graphs.Turning) -> tuple[graphs.Scalars, graphs.Scalars]:
+        warmed.append(batch.stream)
+        return turn(batch)
+
+    def turn(batch: Batch) -> tuple[graphs.Scalars, graphs.Scalars]:
+        one, other = _numbers(batch)
+        return {"sum": one}, {"max": other}
+
+    monkeypatch.setattr(graphs, "_record", record)
+    monkeypatch.setattr(graphs, "_aside", aside)
+    taken, made = graphs.Graphs(), []
+    for step in range(6):
+        for stream in (0, 1):
+            batch = Batch(torch.arange(step, step + 4 + stream), stream=stream)
+            made.append((taken("critic", batch, turn), turn(batch)))
+    assert [found == expected for found, expected in made] == [True] * 12, "no later batch reaches into what an earlier one gave"
+    assert warmed == [0, 1] * graphs.WARM_UP and recorded == [("critic", 0), ("critic", 1)]
 
 
 def trained(folder: Path, *, graphs: bool, steps: int = 12) -> TrainState:
