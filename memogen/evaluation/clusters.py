@@ -30,17 +30,18 @@ def variance_between(rows: Float[Tensor, "n f"], cluster: Int[Tensor, " n"]) -> 
 
 
 def effective_rank(rows: Float[Tensor, "n f"]) -> float:
-    """exp of the entropy of p_i = s_i / sum_j s_j, s the singular values of the columns brought to mean 0 and deviation 1.
+    """exp of the entropy of the shares of variance along the principal components, of columns brought to mean 0 and deviation 1.
 
-    Between 1 and the number of columns that vary; nan where none does. Roy and Vetterli 2007, "The effective rank", Definition 1.
+    Between 1 and the number of columns that vary; nan where none does. After Roy and Vetterli 2007, "The effective rank", Definition 1.
     """
+    # departs: they take shares of singular values, which count directions that hold next to no variance.
     rows = rows.double() - rows.double().mean(0)
     deviation = rows.square().mean(0).sqrt()
     varies = deviation > 1e-12
     if not bool(varies.any()):
         return math.nan
-    singular = torch.linalg.svdvals(rows[:, varies] / deviation[varies])
-    share = singular / singular.sum()
+    variance = torch.linalg.svdvals(rows[:, varies] / deviation[varies]).square()
+    share = variance / variance.sum()
     return math.exp(-float(torch.special.xlogy(share, share).sum()))
 
 

@@ -57,8 +57,17 @@ def test_effective_rank_counts_equal_directions_and_is_at_most_the_rank(seed: in
     flat = basis[:, 1:]  # columns of mean 0, equally long, at right angles
     assert effective_rank(3 * flat + 2) == pytest.approx(rank, abs=1e-9)
     mixed = flat @ torch.randn(rank, 8, generator=random).double()
-    assert 1 - 1e-9 <= effective_rank(mixed) <= rank + 1e-5
+    assert 1 - 1e-9 <= effective_rank(mixed) <= rank + 1e-9
     assert effective_rank(torch.cat([flat, torch.full((30, 2), 7.0)], 1)) == pytest.approx(rank, abs=1e-9), "a column that never moves is none"
+
+
+def test_effective_rank_is_that_of_the_correlations() -> None:
+    rows = (
+        torch.randn(50, 6, generator=torch.Generator().manual_seed(0)).double()
+        @ torch.randn(6, 6, generator=torch.Generator().manual_seed(1)).double()
+    )
+    share = np.linalg.eigvalsh(np.corrcoef(rows.numpy().T)) / 6
+    assert effective_rank(rows) == pytest.approx(math.exp(-(share * np.log(share)).sum()), rel=1e-9)
 
 
 def test_effective_rank_of_nothing_is_not_a_number() -> None:
