@@ -111,7 +111,7 @@ def clusters(
     from memogen.training.runtime import choose_device
 
     images, device = choose_data(data, model=model, folder=folder).load(), choose_device("auto")
-    named = extractor or (images.name if images.name in features.classifier_names() else None)
+    named = extractor or (images.name if images.name in features.readers(images.image_shape) else None)
     judge = None if named is None else features.extractor(named, device=device, image_shape=images.image_shape)
     with Bar() as bar:
         found = measured.clusters(opened.to(device), images, judge=judge, num=num, seed=seed, work=Work(bar=bar))

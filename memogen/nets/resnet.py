@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,7 +17,7 @@ from memogen.nets.init import truncated_normal
 from memogen.nets.norm import NormKind, ToRange, norm_layer
 from memogen.nets.same import SameConv2d, Size, pyramid
 
-HeadKind = Literal["mean", "flat"]
+HeadKind = Literal["mean", "flat", "split"]
 
 
 def shrink(image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c g v"]:
@@ -105,7 +106,7 @@ class ResNetCritic(nn.Module):
     """Images (b, c, h, w) to raw features (b, out_dim): halve down to 8x8 or less, two blocks there, then the head.
 
     ``head`` "mean": conv(out_dim,4,2) and the mean over space. "flat": the means of 2x2 pixels and a linear map of all that is left, which at 8x8 has
-    as many weights and knows what is where.
+    as many weights and knows what is where. "split": the same but for the last output, which is the mean's.
     """
 
     def __init__(
@@ -116,14 +117,15 @@ class ResNetCritic(nn.Module):
         levels, (height, across) = len(sizes) - 1, sizes[-1]
         downs = [DownBlock(image_shape[0], width, norm, stem=True), *(DownBlock(width, width, norm) for _ in range(levels - 1))]
         self.body = nn.Sequential(*downs, ResidualBlock(width, norm), ResidualBlock(width, norm))
-        self.flat = head == "flat"
-        self.head = nn.Linear(width * -(-height // 2) * -(-across // 2), out_dim) if self.flat else SameConv2d(width, out_dim, 4, 2)
+        self.pooled, places = head == "mean", width * -(-height // 2) * -(-across // 2)
+        self.head = SameConv2d(width, out_dim, 4, 2) if self.pooled else nn.Linear(places, out_dim - (head == "split"))
+        self.last = SameConv2d(width, 1, 4, 2) if head == "split" else None
         truncated_normal(self)
 
     def forward(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b out"]:
         found = self.body(image)
-        features: Tensor = self.head(shrink(found).flatten(1)) if self.flat else self.head(found).mean((2, 3))
-        return features
+        features: Tensor = self.head(found).mean((2, 3)) if self.pooled else self.head(shrink(found).flatten(1))
+        return features if self.last is None else torch.cat([features, self.last(found).mean((2, 3))], 1)
 
 
 class ResNetGenerator(nn.Module):

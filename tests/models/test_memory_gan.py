@@ -237,6 +237,20 @@ def test_a_linear_head_adds_its_output_and_nothing_else(projection: bool) -> Non
     assert model.critic(model.pixels(batch().image)).shape[1] == feature.shape[1]
 
 
+@pytest.mark.parametrize("projection", [True, False])
+@pytest.mark.parametrize("weight", [0.0, 0.1, 2.0])
+def test_the_memorys_answer_counts_by_its_weight(projection: bool, weight: float) -> None:
+    """The linear output and the match stay as they are, and a query hears of the answer by so much."""
+    model = built(replace(VARIANTS["linear_head"], projection=projection, answer_weight=weight)).eval()
+    whole = built(replace(model.config, answer_weight=1.0)).eval()
+    whole.memory.load_state_dict(model.memory.state_dict())
+    feature = torch.randn(6, 33 if projection else 17, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    answer = whole.memory(whole.query(feature)).logit
+    torch.testing.assert_close(model.logit(feature), whole.logit(feature) + (weight - 1) * answer)
+    one, other = (torch.autograd.grad(each.logit(feature).sum(), feature)[0][:, :16] for each in (model, whole))
+    torch.testing.assert_close(one, weight * other)
+
+
 def test_a_linear_head_is_judged_in_both_phases() -> None:
     """A bias on it moves every logit of both losses by as much."""
     model = built(replace(VARIANTS["linear_head"], norm="none")).train()
@@ -275,6 +289,11 @@ def test_projection_needs_a_slot_on_both_sides() -> None:
         replace(TINY, match_limit=4.0)
     with pytest.raises(ValueError, match="linear_head"):
         replace(VARIANTS["no_memory"], linear_head=True)
+    for weight in (-0.1, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match="answer_weight"):
+            replace(VARIANTS["linear_head"], answer_weight=weight)
+    with pytest.raises(ValueError, match="answer_weight"):
+        replace(TINY, answer_weight=0.5)
     with pytest.raises(ValueError, match="query_norm"):
         replace(VARIANTS["no_memory"], query_norm=True)
     with pytest.raises(ValueError, match="head is 'flat'"):

@@ -41,12 +41,12 @@ def test_resnet_fits_any_image(shape: tuple[int, int, int], norm: str) -> None:
     image = ResNetGenerator(5, shape, width=2, norm=norm)(torch.randn(3, 5))
     assert image.shape == (3, *shape)
     assert image.min() >= -1 and image.max() <= 1
-    for head in ("mean", "flat"):
+    for head in ("mean", "flat", "split"):
         assert ResNetCritic(shape, 7, width=2, norm=norm, head=head)(image).shape == (3, 7)
 
 
 def test_cifar10_memory_gan_has_the_papers_number_of_parameters() -> None:
-    for head in ("mean", "flat"):
+    for head in ("mean", "flat", "split"):
         assert size(ResNetCritic((3, 32, 32), 512, head=head), ResNetGenerator(512 + 16, (3, 32, 32))) == 4_128_259
 
 
@@ -58,6 +58,17 @@ def test_a_flat_head_knows_what_is_where(head: str, blind: bool) -> None:
     here = torch.zeros(1, 8, 8, 8)
     here[0, :, 2:4, 2:4] = torch.randn(8, 2, 2)
     assert torch.allclose(critic(here), critic(torch.roll(here, 2, 3)), atol=1e-6) == blind
+
+
+def test_a_split_head_pools_its_last_output_alone() -> None:
+    """It is the flat head of all outputs but one, and the mean head of that one."""
+    split = ResNetCritic((3, 32, 32), 6, width=8, norm="none", head="split")
+    flat, mean = (ResNetCritic((3, 32, 32), num, width=8, norm="none", head=head) for num, head in ((5, "flat"), (1, "mean")))
+    for whole, part in ((flat, split.head), (mean, split.last)):
+        whole.body.load_state_dict(split.body.state_dict())
+        whole.head.load_state_dict(part.state_dict())
+    image = torch.randn(4, 3, 32, 32)
+    torch.testing.assert_close(split(image), torch.cat([flat(image), mean(image)], 1))
 
 
 def test_cifar10_stacks_with_one_logit() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -78,7 +78,8 @@ class MemoryGANConfig:
     ``projection``: D also judges how an image fits a slot, by a second output phi(x) of the critic: phi(x) . K_c is added to its logit
     (after Miyato and Koyama 2018, "cGANs with projection discriminator", Eq. 3, with a slot for the class); with a ``match_limit`` s above 0,
     s cos(phi(x), K_c), which no image can drive beyond s.
-    ``linear_head``: one more output of the critic is added to the logit, so that D holds the discriminator of the plain GAN.
+    ``linear_head``: one more output of the critic is added to the logit, so that D holds the discriminator of the plain GAN; ``answer_weight``:
+    what the memory's logit is multiplied by beside it, from 0.
     ``head``: what a "resnet" critic ends in, see :class:`memogen.nets.ResNetCritic`.
     ``query_norm``: batch norm of the query's numbers, so that queries spread around the origin in place of sharing a direction.
     """
@@ -95,6 +96,7 @@ class MemoryGANConfig:
     projection: bool = added(False, before=False)
     match_limit: float = added(0.0, before=0.0)
     linear_head: bool = added(False, before=False)
+    answer_weight: float = added(1.0, before=1.0)
     query_norm: bool = added(False, before=False)
     head: HeadKind = added("mean", before="mean")
 
@@ -113,8 +115,10 @@ class MemoryGANConfig:
             raise ValueError(f"match_limit is {self.match_limit}; it must be finite, not negative, and 0 without a projection")
         if self.linear_head and not self.memory:
             raise ValueError("linear_head is on; without a memory the critic's only output is one already")
-        if self.head not in ("mean", "flat") or (self.head == "flat" and self.network != "resnet"):
-            raise ValueError(f"head is {self.head!r}; it must be 'mean', or 'flat' of a 'resnet'")
+        if not 0 <= self.answer_weight < math.inf or (self.answer_weight != 1 and not self.linear_head):
+            raise ValueError(f"answer_weight is {self.answer_weight}; it must be finite, not negative, and 1 without a linear_head")
+        if self.head not in get_args(HeadKind) or (self.head != "mean" and self.network != "resnet"):
+            raise ValueError(f"head is {self.head!r}; it must be 'mean', or 'flat' or 'split' of a 'resnet'")
         if self.query_norm and not self.memory:
             raise ValueError("query_norm is on; without a memory there are no queries")
 
@@ -192,7 +196,7 @@ class MemoryGAN(nn.Module):
     def answer(self, feature: Float[Tensor, "b out"], read: MemoryRead) -> Float[Tensor, " b"]:
         """The memory's logit, and the linear output beside it where there is one."""
         # departs: the paper's D knows of an image what the memory answers; the gradient that passes through the answer is small.
-        return read.logit + feature[:, -1] if self.config.linear_head else read.logit
+        return self.config.answer_weight * read.logit + feature[:, -1] if self.config.linear_head else read.logit
 
     def query(self, feature: Float[Tensor, "b out"]) -> Float[Tensor, "b d"]:
         """The part of the critic's output that the memory is asked with, not normalised."""
