@@ -69,7 +69,7 @@ def test_table_3() -> None:
     assert settings("fashion_mnist") == ((1, 28, 28), 2, 256, 4096, 128, 0.01)
     assert settings("cifar10") == ((3, 32, 32), 16, 512, 16384, 256, 2e-6)
     printed = RECIPES["memory_gan/cifar10"](variant="as_printed").model
-    assert (printed.norm, printed.head, printed.query_norm, printed.linear_head) == ("layer", "mean", False, False)
+    assert (printed.norm, printed.head, printed.query_norm, printed.linear_head, printed.answer_weight) == ("layer", "mean", False, False, 1)
     assert settings("chairs") == settings("celeba") == ((3, 64, 64), 16, 512, 16384, 256, 2e-6)
 
 
