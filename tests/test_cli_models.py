@@ -99,7 +99,8 @@ def test_usage_and_query_print_numbers(here: Path, capsys: pytest.CaptureFixture
 def test_clusters_prints_what_slots_tell(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run("memory clusters m --data digits --num 50", capsys)
     assert code == 0, err
-    slots, queries = out.split("\n\n")
+    about, slots, queries = out.split("\n\n")
+    assert about == "images of digits, test; the classifier digits"
     assert slots.splitlines()[0].split() == ["images", "samples"] and "the classifier's features" in slots
     assert "of 8" in queries.splitlines()[1] and "adjusted mutual information" in queries
 

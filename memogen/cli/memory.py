@@ -115,7 +115,8 @@ def clusters(
     judge = None if named is None else features.extractor(named, device=device, image_shape=images.image_shape)
     with Bar() as bar:
         found = measured.clusters(opened.to(device), images, judge=judge, num=num, seed=seed, work=Work(bar=bar))
-    print(f"{in_columns(found.table(), right=1)}\n\n{in_columns(found.queries_table(), right=1)}")
+    told = "no classifier" if judge is None else f"the classifier {judge.name}"
+    print(f"images of {images.name}, {images.split}; {told}\n\n{in_columns(found.table(), right=1)}\n\n{in_columns(found.queries_table(), right=1)}")
 
 
 def query(

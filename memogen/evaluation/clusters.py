@@ -22,7 +22,7 @@ def variance_between(rows: Float[Tensor, "n f"], cluster: Int[Tensor, " n"]) -> 
     names, place, count = cluster.unique(return_inverse=True, return_counts=True)
     total = (rows - rows.mean(0)).square().sum()
     free = len(rows) - len(names)
-    if free == 0 or not bool(total > 0):
+    if free == 0 or not bool(total > 1e-20 * rows.square().sum()):  # equal rows differ from their mean by rounding
         return math.nan
     mean = torch.zeros(len(names), rows.shape[1], dtype=rows.dtype, device=rows.device).index_add_(0, place, rows) / count[:, None]
     within = (rows - mean[place]).square().sum()
@@ -32,7 +32,8 @@ def variance_between(rows: Float[Tensor, "n f"], cluster: Int[Tensor, " n"]) -> 
 def effective_rank(rows: Float[Tensor, "n f"]) -> float:
     """exp of the entropy of the shares of variance along the principal components, of columns brought to mean 0 and deviation 1.
 
-    Between 1 and the number of columns that vary; nan where none does. After Roy and Vetterli 2007, "The effective rank", Definition 1.
+    Between 1 and the number of columns that vary; nan where none does. It knows nothing of scale: rows that have all but collapsed onto one point
+    may have a high rank around it, so read it beside their mean cosine. After Roy and Vetterli 2007, "The effective rank", Definition 1.
     """
     # departs: they take shares of singular values, which count directions that hold next to no variance.
     rows = rows.double() - rows.double().mean(0)

@@ -47,6 +47,7 @@ def test_between_is_not_a_number_where_nothing_can_be_told() -> None:
     rows = torch.randn(5, 2)
     assert math.isnan(variance_between(rows, torch.arange(5)))
     assert math.isnan(variance_between(rows[:1].expand(5, -1), torch.zeros(5, dtype=torch.long)))
+    assert math.isnan(variance_between(torch.full((360, 1), 0.1 / 3, dtype=torch.float64), torch.arange(360) % 7))
 
 
 @given(seed=st.integers(0, 1000), rank=st.integers(1, 5))
