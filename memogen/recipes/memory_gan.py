@@ -131,7 +131,7 @@ def _residual(name: str, data: str, image_shape: tuple[int, int, int]) -> Recipe
     # departs: under the authors' layer norm all queries of real images came to point one way; batch norm slows that (docs/memory.md, "CIFAR-10").
     # departs: a match without a limit lets the discriminator win before the generator has learned to obey its slots; fewer slots, more noise and a
     # linear output beside the memory's answer come nearer to the plain GAN.
-    # departs: what the memory answers counts a tenth beside the linear output: its gradient paints coarse colours, and without it D learns less.
+    # departs: what the memory answers counts a tenth beside the linear output: fully counted, or not at all, it makes worse images.
     model = replace(
         DEFAULT,
         image_shape=image_shape,

@@ -31,7 +31,7 @@ Views = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Seen:
+class Sorted:
     """Images as they are looked at: the slot that each belongs to, and rows of numbers for each by what they are of."""
 
     slot: Int[Tensor, " n"]
@@ -54,8 +54,8 @@ class Clusters:
     ``queries`` are those of the images, ``label`` their classes where these are known.
     """
 
-    images: Seen
-    samples: Seen | None
+    images: Sorted
+    samples: Sorted | None
     queries: Float[Tensor, "n d"]
     label: Int[Tensor, " n"] | None
 
@@ -117,13 +117,15 @@ def clusters(
     label = None if data.label is None else torch.from_numpy(data.label[rows].astype(np.int64))
     images = _gathered(work, "images", len(rows), image)
     queries = images.pop(QUERY)
-    samples = _seen(_gathered(work, "samples", len(rows), sample)) if model.config.conditional else None
-    return Clusters(_seen(images), samples, queries, label)
+    samples = _sorted(_gathered(work, "samples", len(rows), sample)) if model.config.conditional else None
+    return Clusters(_sorted(images), samples, queries, label)
 
 
 def _gathered(work: Work, name: str, num: int, look: Callable[[int, int], Views]) -> Views:
     """All rows of what ``look`` says of the images start to start + size - 1."""
-    found = [{each: rows.cpu() for each, rows in look(turn.start, turn.num).items()} for turn in work.rounds(name, num, BLOCK)]
+    found = list[Views]()
+    for turn in work.rounds(name, num, BLOCK):
+        found.append({each: work.processes.gather(rows, turn).cpu() for each, rows in look(turn.start, turn.num).items()})
     return {each: torch.cat([part[each] for part in found]) for each in found[0]}
 
 
@@ -138,8 +140,8 @@ def _slots_of(latents: Latents) -> Int[Tensor, " b"]:
     return latents.slot
 
 
-def _seen(views: Views) -> Seen:
-    return Seen(views[SLOT], {name: rows for name, rows in views.items() if name != SLOT})
+def _sorted(views: Views) -> Sorted:
+    return Sorted(views[SLOT], {name: rows for name, rows in views.items() if name != SLOT})
 
 
 def _check(model: MemoryGAN, data: ImageData, num: int) -> None:
