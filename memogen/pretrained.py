@@ -104,7 +104,7 @@ def read_document(folder: Path) -> Document:
     try:
         mapping = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise InputError(f"{folder}: {no_model(folder)}: give a run's folder, or one that save_pretrained wrote") from error
+        raise InputError(f"{folder}: {no_model(folder)}") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({_line(error)}): give a folder that save_pretrained wrote") from error
     except ValueError as error:
@@ -119,11 +119,13 @@ def read_document(folder: Path) -> Document:
 
 
 def no_model(folder: Path) -> str:
-    """That no model was saved in a folder, and whether pictures lie there instead."""
+    """That no model was saved in a folder, whether pictures lie there instead or a training began, and what to give."""
     files = [file for file in folder.glob("*") if file.is_file()] or folder.glob("*/*")  # a run's own sample grids lie below its files
     pictures = any((mimetypes.guess_type(file.name)[0] or "").startswith("image/") for file in files)
     there = "is a folder of pictures and holds" if pictures else "holds"
-    return f"{there} no saved model (no {CONFIG}, no {RUN_MODEL}/{CONFIG})"
+    begun = (folder / "checkpoints").is_dir()
+    mend = "its training was cut off: the same command continues it" if begun else "give a run's folder, or one that save_pretrained wrote"
+    return f"{there} no saved model (no {CONFIG}, no {RUN_MODEL}/{CONFIG}): {mend}"
 
 
 def _document(model: nn.Module) -> Document:

@@ -255,6 +255,9 @@ def test_a_training_from_the_command_line_can_be_repeated(here: Path, capsys: py
     assert (here / "runs/a/model/model.safetensors").read_bytes() == model, "a finished run is left as it is"
     assert run("report runs/a", capsys)[0] == 0
     assert (here / "runs/a/report.html").stat().st_size > 1000
+    assert run("sample m --num 40 --out own", capsys)[0] == 0
+    code, out, err = run("memory clusters runs/a --data own", capsys)
+    assert code == 0 and "images of own" in out, "a folder of pictures is not taken for the run's embedded digits: " + err
     code, _, err = run("train runs/a/config.yaml --out runs/a --model.noise.dim 3", capsys)
     assert code == 2
     assert "noise.dim" in err

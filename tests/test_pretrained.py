@@ -263,16 +263,18 @@ def test_a_run_folder_stands_for_the_model_in_it(saved: Path) -> None:
         (["cats/a.webp", "dogs/b.png"], True),
         (["config.yaml", "samples/step-1.png"], False),
         (["a.txt"], False),
+        (["checkpoints"], False),
         ([], False),
     ],
 )
 def test_a_folder_of_pictures_is_told_from_one_that_lacks_a_model(tmp_path: Path, files: list[str], pictures: bool) -> None:
     for name in files:
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
+        (tmp_path / name).mkdir() if name == "checkpoints" else (tmp_path / name).touch()
     with pytest.raises(InputError, match=r"holds no saved model \(no config\.json, no model/config\.json\)") as caught:
         pretrained.from_pretrained(tmp_path)
     assert ("is a folder of pictures" in str(caught.value)) == pictures
+    assert ("the same command continues it" in str(caught.value)) == ("checkpoints" in files)
 
 
 def test_a_file_is_not_a_model(saved: Path) -> None:

@@ -33,7 +33,7 @@ def find_model(name: str) -> str:
     if path.is_dir():
         from memogen.pretrained import no_model
 
-        raise UsageError(f"{name}: {no_model(path)}; name a run folder or a saved model's folder")
+        raise UsageError(f"{name}: {no_model(path)}")
     if path.is_file():
         raise UsageError(f"{name}: is a file, and a model is a folder; name a run folder or a saved model's folder")
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and path.parts[0] not in ("runs", ".", "..") and path.suffix not in ARCHIVES:
@@ -112,6 +112,7 @@ class DataChoice:
 def choose_data(name: str | None, *, model: str, folder: Path | None = None) -> DataChoice:
     """The data named on the command line, brought to shape as in the run of ``model``; where none is named, the run's own."""
     from memogen.data import DATASETS, DataOptions
+    from memogen.data.layouts import may_hold
 
     recipe = recipe_of(model)
     if recipe is None:
@@ -121,7 +122,8 @@ def choose_data(name: str | None, *, model: str, folder: Path | None = None) -> 
     own = recipe.data
     if name is None or name == own.name:
         return DataChoice(own.name, folder or own.folder, own.options)
-    if name not in DATASETS and folder is None and own.name != "folder" and Path(name).expanduser().exists():
+    place = Path(name).expanduser()
+    if name not in DATASETS and folder is None and own.name != "folder" and place.exists() and may_hold(place, own.name):
         return DataChoice(own.name, name, own.options)
     return DataChoice(name, folder, own.options)
 

@@ -17,6 +17,11 @@ def recognised(folder: Path) -> tuple[str, ...]:
     return tuple(name for name, found in LAYOUTS.items() if folder.is_dir() and found(folder))
 
 
+def may_hold(folder: Path, name: str) -> bool:
+    """Whether the set ``name`` may be what lies there: not where its files are known and none of any published set are there, nor without files."""
+    return name != "digits" and (name not in LAYOUTS or bool(recognised(folder)))
+
+
 def _idx(files: Mapping[str, tuple[Remote, Remote]], folders: Iterable[str], twins: Mapping[str, tuple[Remote, Remote]]) -> Callable[[Path], bool]:
     def found(root: Path) -> bool:
         for split, wanted in files.items():

@@ -178,8 +178,9 @@ def common_size(headers: list[Header], options: DataOptions, place: str) -> tupl
         named = ", ".join(f"{height} x {width} ({count})" for (height, width), count in sizes.most_common(3))
         more = f" and {len(sizes) - 3} more sizes" if len(sizes) > 3 else ""
         size = " x ".join(map(str, options.target)) if options.target else "one size"
-        example = "" if options.target else "size=64 with "
-        mend = f'{example}fit="resize" or fit="crop" (of a run: --data.options.size 64 --data.options.fit crop)'
+        fitting = max(2, min(64, *sizes.most_common(1)[0][0]))  # nothing is gained by enlarging
+        example, option = ("", "") if options.target else (f"size={fitting} with ", f"--data.options.size {fitting} ")
+        mend = f'{example}fit="resize" or fit="crop" (of a run: {option}--data.options.fit crop)'
         raise InputError(f"size: {place}: images are {named}{more}, not {size}: give {mend}")
     return next(iter(sizes))
 

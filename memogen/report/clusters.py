@@ -96,7 +96,7 @@ def clusters(
 ) -> Clusters:
     """Look at ``num`` images, drawn by ``seed`` from ``data``, and at as many samples; ``judge`` adds its features to the views.
 
-    Raises InputError for a model without memory, a memory without real slots, images of another shape and fewer images than have neighbours.
+    Raises InputError for a model without memory, a memory without real slots, images of another shape and fewer labelled images than have neighbours.
     """
     memory, work = memory_of(model), work or Work()
     if not bool((memory.values > 0.5).any()):
@@ -147,5 +147,5 @@ def _sorted(views: Views) -> Sorted:
 def _check(model: MemoryGAN, data: ImageData, num: int) -> None:
     if data.image_shape != model.config.image_shape:
         raise InputError(f"clusters: {data.name}: images are {data.image_shape}, the model's {model.config.image_shape}: name data of its shape")
-    if num <= NEIGHBOURS:
-        raise InputError(f"clusters: {num} images have no {NEIGHBOURS} neighbours each: look at {NEIGHBOURS + 1} or more")
+    if data.label is not None and num <= NEIGHBOURS:
+        raise InputError(f"clusters: {num} images with labels have no {NEIGHBOURS} neighbours each: look at {NEIGHBOURS + 1} or more")

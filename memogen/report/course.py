@@ -20,7 +20,7 @@ def course(run: Run, curve: Curve) -> Image.Image:
     """The curve over training. Raises InputError where the run has not logged it."""
     picture = _CURVES[curve](run)
     if picture is None:
-        raise InputError(f"run {run.path}: its metrics.jsonl has no {curve} to draw: train a memoryGAN with scoring.likelihood_every above 0")
+        raise InputError(f"run {run.path}: its metrics.jsonl has no {curve} to draw: train a memoryGAN {_NEEDED[curve]}")
     return picture
 
 
@@ -44,4 +44,6 @@ def _gradient(run: Run) -> Image.Image | None:
     return charts.panel(run.metrics, GRADIENT)
 
 
+_EVERY = "with scoring.likelihood_every above 0 and not above the steps"
+_NEEDED: dict[Curve, str] = {"likelihood": f"on data with a test split, {_EVERY}", "prior": _EVERY, "gradient": "and name its run"}
 _CURVES: dict[Curve, Callable[[Run], Image.Image | None]] = {"likelihood": _likelihood, "prior": _prior, "gradient": _gradient}

@@ -55,6 +55,10 @@ def test_pictures_and_files_are_of_the_users_own(tmp_path: Path) -> None:
     for place in (tmp_path / "mnist", tmp_path / "frey_rawface.mat.npz", tmp_path / "nowhere"):
         assert layouts.recognised(place) == ()
     assert load(str(tmp_path / "mnist"), progress=False).image_shape == (1, 4, 6)
+    may = [name for name in access.DATASETS if name != "folder" and layouts.may_hold(tmp_path / "mnist", name)]
+    assert may == ["affine-mnist", "lsun", "chairs", "celeba"], "sets that any folder of pictures may be, or that are made from others"
+    write_cifar(tmp_path / "mnist" / "cifar-10-batches-bin")
+    assert layouts.may_hold(tmp_path / "mnist", "cifar10")
 
 
 def test_every_layout_is_of_a_data_set() -> None:

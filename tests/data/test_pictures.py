@@ -229,7 +229,7 @@ def test_mixed_sizes_are_one_line_that_names_the_way_out(tmp_path: Path) -> None
     with pytest.raises(InputError) as caught:
         load(str(folder), cache=tmp_path / "cache", progress=False)
     message = str(caught.value)
-    assert "4 x 4 (2)" in message and "1 more size" in message and 'size=64 with fit="resize" or fit="crop"' in message and "\n" not in message
+    assert "4 x 4 (2)" in message and "1 more size" in message and 'size=4 with fit="resize" or fit="crop"' in message and "\n" not in message
     with pytest.raises(InputError, match='not 8 x 8: give fit="resize"'):
         load(str(folder), options=DataOptions(size=8), cache=tmp_path / "cache", progress=False)
     assert not list((tmp_path / "cache").glob("images/[!.]*"))  # nothing that looks complete

@@ -75,6 +75,7 @@ def test_without_labels_and_without_slots_in_the_generator_there_is_less_to_tell
     found = clusters(toy.model(conditional=False), toy.images())
     assert found.samples is None and found.table()[0] == ["", "images"]
     assert [row[0] for row in found.queries_table()] == ["queries", "effective rank", "mean cosine of two"]
+    assert len(clusters(toy.model(), toy.images(), num=3).images.slot) == 3, "without labels nobody asks for neighbours"
 
 
 def test_a_memory_that_sorts_by_brightness_is_found_out() -> None:
@@ -113,7 +114,7 @@ def _by_brightness() -> MemoryGAN:
 
 @pytest.mark.parametrize(
     ("data", "num", "told"),
-    [(toy.images(channels=3), 40, "of its shape"), (toy.images(40), 5, "look at 6"), (toy.images(4), 40, "4 images")],
+    [(toy.images(channels=3), 40, "of its shape"), (_labelled(), 5, "look at 6"), (_labelled(4), 40, "4 images")],
 )
 def test_what_cannot_be_compared_is_refused(data: ImageData, num: int, told: str) -> None:
     with pytest.raises(InputError, match=told):
