@@ -131,7 +131,7 @@ def _residual(name: str, data: str, image_shape: tuple[int, int, int]) -> Recipe
     # departs: under the authors' layer norm all queries of real images came to point one way; batch norm slows that (docs/memory.md, "CIFAR-10").
     # departs: a match without a limit lets the discriminator win before the generator has learned to obey its slots; fewer slots, more noise and a
     # linear output beside the memory's answer come nearer to the plain GAN.
-    # departs: what the memory answers counts a tenth beside the linear output: fully counted, or not at all, it makes worse images.
+    # departs: what the memory answers counts a tenth beside the linear output; fully counted (and with a flat head) it came with worse images.
     # departs: keys are written by an average of some 100 steps of the critic: after 1,000 steps, one of 1,000 is still a third fresh weights.
     model = replace(
         DEFAULT,
