@@ -1,40 +1,42 @@
-"""``memogen demo``: the embedded digits from nothing to pictures, scores and a report, on a CPU in minutes."""
+"""``memogen demo``: the embedded digits from nothing to pictures, scores and a report, on a CPU in minutes, beside a plain GAN of equal size."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from . import runs
-from .evaluation import append_rows, classifier
+from .evaluation import classifier
 from .pretrained import from_pretrained
 from .recipes import RECIPES, Recipe
 from .report import figures
 
-BASELINE = Path(__file__).parent / "recipes" / "digits_baseline.jsonl"
-"""Scores of the demo's networks without memory at the demo's steps, each row with the command that made it."""
-
-METRICS = {"inception_score": "inception score", "fid": "Fréchet distance", "recall": "recall"}
-VARIANTS = {"real": "real digits", "no_memory": "same nets without memory", "memory_gan": "memoryGAN"}
+STEPS = 2500
+METRICS = {"inception_score": "inception score", "fid": "Fréchet distance", "recall": "recall", "coverage": "coverage"}
+VARIANTS = {"no_memory": "plain GAN of equal size", "memory_gan": "memoryGAN"}
 
 
 def demo(out: str | Path = "runs/demo", *, console: bool = True) -> Path:
-    """Train memoryGAN on the embedded digits, score it, and say where its pictures and report are. Run again, it continues or only shows."""
+    """Train both on the embedded digits for as many steps, score them, and say where pictures and report are.
+
+    Returns the folder of the two runs. Run again, it continues or only shows.
+    """
     torch.set_num_threads(1)  # as fast for nets this small, and rounding, hence the run, no longer depends on the number of cores
     folder = Path(out)
-    if not (folder / "results.jsonl").exists():
-        append_rows(folder / "results.jsonl", runs.read_rows(BASELINE))
-    runs.train(demo_recipe(), out=folder, console=console)
-    pictures = draw(folder)
+    for variant in VARIANTS:
+        runs.train(demo_recipe(variant), out=folder / variant, console=console)
+    pictures = draw(folder / "memory_gan")
     print(summary(folder, pictures))
     return folder
 
 
 def demo_recipe(variant: Any = "memory_gan") -> Recipe:
     """The digits at the demo's budget."""
-    return RECIPES["memory_gan/digits"](variant=variant)
+    recipe = RECIPES["memory_gan/digits"](variant=variant)
+    return replace(recipe, training=replace(recipe.training, steps=STEPS))
 
 
 def draw(folder: Path) -> list[Path]:
@@ -54,31 +56,27 @@ def draw(folder: Path) -> list[Path]:
 
 
 def summary(folder: Path, pictures: list[Path]) -> str:
-    """The scores side by side, and where to look."""
-    rows = runs.read_rows(folder / "results.jsonl")
-    lines = ["", f"{'':<26}" + "".join(f"{title:>18}" for title in METRICS.values())]
-    for variant, title in VARIANTS.items():
-        lines.append(f"{title:<26}" + "".join(f"{_value(rows, variant, metric):>18}" for metric in METRICS))
+    """The scores side by side, what the comparison holds equal, and where to look."""
+    rows = {variant: runs.read_rows(folder / variant / "results.jsonl") for variant in VARIANTS}
+    shown = {"real digits": (rows["memory_gan"], "real"), **{title: (rows[variant], variant) for variant, title in VARIANTS.items()}}
+    lines = ["", f"{'':<26}" + "".join(f"{title:>18}" for title in METRICS.values()) + f"{'processor seconds':>20}"]
+    for title, (found, variant) in shown.items():
+        values = {row["metric"]: row for row in found if row["variant"] == variant}
+        scores = "".join(f"{values[metric]['value']:>18.2f}" if metric in values else f"{'-':>18}" for metric in METRICS)
+        spent = next((row.get("processor_seconds") for row in values.values()), None)
+        lines.append(f"{title:<26}{scores}" + (f"{spent:>20.0f}" if spent else f"{'-':>20}"))
     scorer = classifier("digits")
-    lines += [f"by the classifier {scorer.version}, {scorer.accuracy:.2%} right on held-out digits; training without memory: {_command(rows)}", ""]
-    lines += [f"pictures  {', '.join(str(path) for path in pictures)}", f"report    {folder / 'report.html'}"]
+    sizes = "; ".join(f"{title} {_sizes(rows[variant])}" for variant, title in VARIANTS.items())
+    lines += [f"{STEPS:,} steps each, one seed. Parameters: {sizes}."]
+    lines += [f"Scored by the classifier {scorer.version}, {scorer.accuracy:.2%} right on held-out digits.", ""]
+    lines += [f"pictures  {', '.join(str(path) for path in pictures)}", f"report    {folder / 'memory_gan' / 'report.html'}"]
     return "\n".join(lines)
 
 
-def _value(rows: list[runs.Row], variant: str, metric: str) -> str:
-    """Mean over seeds of the newest rows, with the spread between seeds where there are several; else a model's number says that it is one seed's."""
-    by_seed = {row["seed"]: float(row["value"]) for row in rows if (row["variant"], row["metric"]) == (variant, metric)}
-    if not by_seed:
-        return "-"
-    mean = sum(by_seed.values()) / len(by_seed)
-    spread = (sum((value - mean) ** 2 for value in by_seed.values()) / max(len(by_seed) - 1, 1)) ** 0.5
-    if len(by_seed) > 1:
-        return f"{mean:.2f} +- {spread:.2f}"
-    return f"{mean:.2f}" if variant == "real" else f"{mean:.2f} (1 seed)"
-
-
-def _command(rows: list[runs.Row]) -> str:
-    return next((str(row["command"]) for row in rows if row["variant"] == "no_memory"), "not measured")
+def _sizes(rows: list[runs.Row]) -> str:
+    """The parameters of each network, as a run's rows count them."""
+    counted: dict[str, int] = next((row["parameters"] for row in rows if row.get("parameters")), {})
+    return ", ".join(f"{name} {size:,}" for name, size in counted.items())
 
 
 def _first_test_image() -> Any:

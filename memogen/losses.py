@@ -103,6 +103,17 @@ def slope_penalty(gradient: Float[Tensor, "b c h w"]) -> Float[Tensor, ""]:
     return (torch.linalg.vector_norm(gradient.flatten(1), dim=1) - 1).square().mean()
 
 
+def info_nce(first: Float[Tensor, "b d"], second: Float[Tensor, "b d"], temperature: float) -> Float[Tensor, ""]:
+    """How hard it is to tell which of ``second`` is the other view of each of ``first``, and the reverse, among all 2b unit vectors but itself.
+
+    The mean of -log softmax over cos / ``temperature``; log(2b - 1) where all vectors are alike. Chen et al. 2020, "SimCLR", Eq. 1 (NT-Xent).
+    """
+    both = widen(torch.cat([first, second]))
+    score = both @ both.T / temperature
+    partner = torch.arange(len(both), device=both.device).roll(len(first))
+    return F.cross_entropy(score.fill_diagonal_(-math.inf), partner)
+
+
 def bernoulli_log_prob(logit: Float[Tensor, "s b d"], x: Float[Tensor, "b d"]) -> Float[Tensor, "s b"]:
     """log prod_d p^x (1 - p)^(1 - x) with p = sigmoid(logit)."""
     # departs: the authors clip p to [1e-6, 1 - 1e-6], beyond which nothing is learned; from logits the value is exact everywhere.

@@ -174,6 +174,8 @@ def _scored(recipe: Recipe, extractor: str | None) -> Recipe:
 def _run(job: Job, rows_file: Path, console: bool) -> None:
     """Train and score one job; then its rows join the table's, and with them those of the real images where there are none yet.
 
+    The complete configuration lies beside the rows under its digits.
+
     Methods that learn the same first task learn it once.
     """
     if runs.leads():
@@ -182,6 +184,7 @@ def _run(job: Job, rows_file: Path, console: bool) -> None:
     if not runs.leads():
         return
     known = {_known_by(row) for row in runs.read_rows(rows_file)}
+    runs.keep_config(job.recipe, rows_file.parent / "configs")
     append_rows(rows_file, moved([row for row in job.made() if _known_by(row) not in known], job.folder, rows_file.parent))
 
 

@@ -219,11 +219,20 @@ def load_config(path: Path) -> Recipe:
 
 def save_config(recipe: Recipe, folder: Path) -> None:
     """config.yaml, replaced in one piece."""
-    folder.mkdir(parents=True, exist_ok=True)
+    _write_config(recipe, folder / "config.yaml")
+
+
+def keep_config(recipe: Recipe, folder: Path) -> None:
+    """The configuration that rows name, as ``folder``/DIGITS.yaml, wherever its images lie."""
+    _write_config(replace(recipe, data=replace(recipe.data, folder=None)), folder / f"{config_hash(recipe)}.yaml")
+
+
+def _write_config(recipe: Recipe, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(configs.to_dict(recipe), sort_keys=False)
-    part = folder / f"config.yaml.{os.getpid()}"
-    part.write_text(f"# memogen train {shlex.quote(str(folder / 'config.yaml'))}\n{text}", encoding="utf-8")
-    part.replace(folder / "config.yaml")
+    part = path.with_name(f"{path.name}.{os.getpid()}")
+    part.write_text(f"# memogen train {shlex.quote(str(path))}\n{text}", encoding="utf-8")
+    part.replace(path)
 
 
 def default_folder(recipe: Recipe) -> Path:
@@ -290,10 +299,10 @@ def _score(recipe: Recipe, folder: Path, state: TrainState, budget: str | None, 
         print(f"scoring by {', '.join(names)}, {scoring.num_samples:,} samples or images (--scoring.metrics [] leaves it out)", file=sys.stderr)
     own, real = _measure(recipe, folder / "model", console)
     printed = {claim.metric: claim.value for claim in recipe.claims}
-    counted = {"steps": state.step, "images": state.images_seen, "training_seconds": round(state.seconds, 1)}
-    context = {**_context(recipe, budget), **counted, "command": command_line()}
+    context = {**_context(recipe, budget), **state.counts(), "command": command_line()}
     rows = [{**context, "variant": recipe.variant, **row, "paper": printed.get(measured(str(row["metric"]), row["protocol"]))} for row in own]
-    of_data = [{**context, "steps": 0, "images": 0, "training_seconds": 0, **row, "paper": None} for row in real]
+    untrained = {"steps": 0, "images": 0, "training_seconds": 0, "processor_seconds": 0, "parameters": {}}
+    of_data = [{**context, **untrained, **row, "paper": None} for row in real]
     append_rows(path, kept([*rows, *of_data], folder))
 
 

@@ -216,8 +216,7 @@ class Stages:
                 found = UnlabelledStage(model, judge, test, scoring, number, self.tasks, work).rows()
             else:
                 found = self._rows(Stage(model, judge, test, scoring, work), number, rows)
-        counted = {"steps": state.step, "images": state.images_seen, "training_seconds": round(state.seconds, 1)}
-        append_rows(path, [self._addressed(row, counted) for row in found])
+        append_rows(path, [self._addressed(row, state.counts()) for row in found])
         if self.run.console:
             print(f"task {number + 1} of {len(self.tasks)}: {_told(found)}", file=sys.stderr, flush=True)
 

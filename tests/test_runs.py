@@ -159,19 +159,18 @@ def test_the_hash_of_a_configuration_does_not_depend_on_where_the_images_lie() -
     assert here != runs.config_hash(RECIPES["memory_gan/fashion_mnist"](variant="no_memory"))
 
 
-def test_the_demo_is_the_recipe_its_baseline_was_measured_on() -> None:
-    """Equal steps, the same networks: the kept rows must be the ones that today's recipe without memory would write."""
-    rows = runs.read_rows(demo.BASELINE)
-    recipe = demo.demo_recipe("no_memory")
-    assert {row["variant"] for row in rows} == {"no_memory"}
-    assert {row["steps"] for row in rows} == {recipe.training.steps} == {demo.demo_recipe().training.steps}
-    for seed in {row["seed"] for row in rows}:
-        expected = runs.config_hash(replace(recipe, training=replace(recipe.training, seed=seed)))
-        assert {row["config"] for row in rows if row["seed"] == seed} == {expected}
-
-
-def test_the_summary_shows_all_three_rows_and_where_to_look(run: Path, tmp_path: Path) -> None:
-    (tmp_path / "results.jsonl").write_text(demo.BASELINE.read_text() + (run / "results.jsonl").read_text())
-    text = demo.summary(tmp_path, [tmp_path / "samples.png"])
-    for part in ("real digits", "same nets without memory", "memoryGAN", "samples.png", "report.html", "memogen train memory_gan/digits"):
-        assert part in text
+def test_the_demo_shows_both_arms_of_equal_size_and_where_to_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(demo, "STEPS", 3)
+    folder = demo.demo(tmp_path / "demo", console=False)
+    text = capsys.readouterr().out
+    rows = {variant: runs.read_rows(folder / variant / "results.jsonl") for variant in demo.VARIANTS}
+    for variant, title in demo.VARIANTS.items():
+        (value,) = (row["value"] for row in rows[variant] if row["metric"] == "fid" and row["variant"] == variant)
+        assert any(line.startswith(title) and f"{value:.2f}" in line for line in text.splitlines())
+        assert {row["steps"] for row in rows[variant] if row["variant"] == variant} == {3}
+    sizes = [next(row["parameters"] for row in rows[variant] if row["parameters"]) for variant in demo.VARIANTS]
+    assert all(abs(sizes[0][part] / sizes[1][part] - 1) < 0.03 for part in ("critic", "generator"))
+    for picture in (folder / "memory_gan" / "pictures").glob("*.png"):
+        assert str(picture) in text

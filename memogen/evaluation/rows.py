@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import platform
+import subprocess
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +24,24 @@ Row = dict[str, object]
 
 
 def made(device: torch.device) -> Row:
-    """What every row says of its making: the kind of device, the machine, the day (UTC) and the version."""
+    """What every row says of its making: the kind of device, the machine, the day (UTC), the version and the commit of the program."""
     day = datetime.now(UTC).date().isoformat()
-    return {"device": device.type, "hardware": hardware(device), "date": day, "version": __version__}
+    return {"device": device.type, "hardware": hardware(device), "date": day, "version": __version__, "commit": commit()}
+
+
+@cache
+def commit() -> str | None:
+    """The commit that the program was run from, with a "+" where its files were changed since; None where it is not run from a repository."""
+    folder = Path(__file__).parents[1]
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", "-C", folder, *words], capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", "__init__.py")  # an installed package may lie inside somebody else's repository
+        return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain", "--", ".") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 UNSEEN: dict[str, Any] = {"extractor": None, "extractor_accuracy": None, "resize": "none"}

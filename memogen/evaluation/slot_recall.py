@@ -12,7 +12,7 @@ from torch import Tensor
 from memogen.evaluation.features import Extractor
 from memogen.evaluation.stream import device_of
 from memogen.models import MemoryGAN
-from memogen.types import ImageData, InputError, Latents, to_uint8
+from memogen.types import ImageData, InputError, to_uint8
 
 _BLOCK = 250
 
@@ -51,6 +51,4 @@ def slot_recall(model: MemoryGAN, data: ImageData, extractor: Extractor, *, seed
 
 def _drawn(model: MemoryGAN, slots: Int[Tensor, " b"], index: Int[Tensor, " b"], seed: int) -> Tensor:
     """An image from each of the slots, as uint8."""
-    assert model.memory is not None, "the caller has looked"
-    noise = model.config.noise.draw(index, seed=seed).to(model.dtype)
-    return to_uint8(model.decode(Latents(noise, model.memory.keys[slots], slots)), model.image_range)
+    return to_uint8(model.decode(model.latents_at(index, seed=seed, slot=slots)), model.image_range)

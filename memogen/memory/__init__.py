@@ -1,7 +1,8 @@
 """Memories for anybody's model: torch only, nothing else of memogen is needed."""
 
 from .attention import AttentionMemory, AttentionRead
+from .functional import DrawNumbers
 from .policies import ReadPolicy, WritePolicy
 from .vmf import MemoryRead, MemoryWrite, VMFMemory
 
-__all__ = ["AttentionMemory", "AttentionRead", "MemoryRead", "MemoryWrite", "ReadPolicy", "VMFMemory", "WritePolicy"]
+__all__ = ["AttentionMemory", "AttentionRead", "DrawNumbers", "MemoryRead", "MemoryWrite", "ReadPolicy", "VMFMemory", "WritePolicy"]

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -96,3 +98,37 @@ def _per_class_masks(score: Tensor, real: Tensor, k: int) -> Tensor:
     place = torch.arange(k, device=score.device)
     pick = torch.where(place < real_share, place, k + place - real_share)
     return torch.cat(by_class, 1)[:, pick]
+
+
+class Scores(NamedTuple):
+    """Log joint densities of all slots up to a constant (None where not needed), the slots looked up, and the densities of these."""
+
+    dense: Float[Tensor, "b k"] | None
+    slots: Int[Tensor, "b t"]
+    found: Float[Tensor, "b t"]
+
+
+class Touch(NamedTuple):
+    """The slots that each query updates, how much of it belongs to each, and which of the places count."""
+
+    slots: Int[Tensor, "b t"]
+    weights: Float[Tensor, "b t"]
+    member: Bool[Tensor, "b t"]
+
+    def dense(self, num_slots: int) -> Tensor:
+        """Responsibilities (b, k)."""
+        return self.weights.new_zeros(len(self.slots), num_slots).scatter_(1, self.slots, self.weights)
+
+    def support(self, num_slots: int) -> Tensor:
+        """Which slots each query updates (b, k)."""
+        return torch.zeros(len(self.slots), num_slots, dtype=torch.bool, device=self.slots.device).scatter_(1, self.slots, self.member)
+
+    def best(self) -> Touch:
+        """Each query's first slot only."""
+        first = self.weights.argmax(1, keepdim=True)
+        return Touch(*(part.gather(1, first) for part in self))
+
+    def touched(self, num_slots: int) -> Tensor:
+        """Which slots any query updates (k,)."""
+        touched = torch.zeros(num_slots + 1, dtype=torch.bool, device=self.slots.device)
+        return touched.index_fill_(0, torch.where(self.member, self.slots, num_slots).flatten(), True)[:-1]

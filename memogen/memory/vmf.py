@@ -13,8 +13,11 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
 from . import functional, lookup
-from .functional import EMPTY, EMState
+from .functional import EMPTY, DrawNumbers, EMState
+from .lookup import Scores, Touch
 from .policies import Fidelity, ReadPolicy, WritePolicy
+
+_COSINE_DECAY = 0.99  # of the running mean cosine, per write of its class
 
 
 class MemoryRead(NamedTuple):
@@ -46,40 +49,6 @@ class MemoryWrite(NamedTuple):
     movement: Float[Tensor, ""]
 
 
-class _Scores(NamedTuple):
-    """Log joint densities of all slots up to a constant (None where not needed), the slots looked up, and the densities of these."""
-
-    dense: Float[Tensor, "b k"] | None
-    slots: Int[Tensor, "b t"]
-    found: Float[Tensor, "b t"]
-
-
-class _Touch(NamedTuple):
-    """The slots that each query updates, how much of it belongs to each, and which of the places count."""
-
-    slots: Int[Tensor, "b t"]
-    weights: Float[Tensor, "b t"]
-    member: Bool[Tensor, "b t"]
-
-    def dense(self, num_slots: int) -> Tensor:
-        """Responsibilities (b, k)."""
-        return self.weights.new_zeros(len(self.slots), num_slots).scatter_(1, self.slots, self.weights)
-
-    def support(self, num_slots: int) -> Tensor:
-        """Which slots each query updates (b, k)."""
-        return torch.zeros(len(self.slots), num_slots, dtype=torch.bool, device=self.slots.device).scatter_(1, self.slots, self.member)
-
-    def best(self) -> _Touch:
-        """Each query's first slot only."""
-        first = self.weights.argmax(1, keepdim=True)
-        return _Touch(*(part.gather(1, first) for part in self))
-
-    def touched(self, num_slots: int) -> Tensor:
-        """Which slots any query updates (k,)."""
-        touched = torch.zeros(num_slots + 1, dtype=torch.bool, device=self.slots.device)
-        return touched.index_fill_(0, torch.where(self.member, self.slots, num_slots).flatten(), True)[:-1]
-
-
 def check_sizes(num_slots: int, key_dim: int, *, concentration: float, top_k: int, decay: float, em_steps: int) -> None:
     """ValueError naming the option that no memory can have."""
     for name, count, least in (("num_slots", num_slots, 2), ("key_dim", key_dim, 2), ("top_k", top_k, 1), ("em_steps", em_steps, 1)):
@@ -106,6 +75,7 @@ class VMFMemory(nn.Module):
     values: Tensor
     mass: Tensor
     age: Tensor
+    cosine: Tensor
 
     def __init__(
         self,
@@ -130,6 +100,7 @@ class VMFMemory(nn.Module):
         self.register_buffer("values", (torch.arange(num_slots) < (num_slots + 1) // 2).to(keys.dtype))
         self.register_buffer("mass", torch.full((num_slots,), self.writing.initial_mass))
         self.register_buffer("age", torch.zeros(num_slots))
+        self.register_buffer("cosine", torch.zeros(2, 2))  # by class, fake first: decayed sum over its queries, and their decayed number
 
     # --- reading ---
 
@@ -172,9 +143,11 @@ class VMFMemory(nn.Module):
         """``num`` slots from p(c = i | v = value), proportional to mass, and their keys.
 
         ``uniform`` in [0, 1) decides them by the inverse distribution function, for draws that must not depend on a generator's state.
-        Raises ValueError when no slot has the value.
+        A slot without a key is drawn only where the class has no other. The class must have a slot.
         """
         weight = self.mass.double() * ((self.values > 0.5) == bool(value))
+        written = weight * ~self._unwritten()
+        weight = torch.where(written.sum() > 0, written, weight)
         cumulative = weight.cumsum(0)
         if uniform is None:
             uniform = torch.rand(num, generator=generator, dtype=torch.float64, device=generator.device if generator else self.keys.device)
@@ -182,6 +155,37 @@ class VMFMemory(nn.Module):
         last = torch.where(weight > 0, torch.arange(self.num_slots, device=weight.device), -1).amax()
         slots = torch.minimum(torch.searchsorted(cumulative, point, right=True), last)
         return self.keys[slots], slots
+
+    @torch.no_grad()
+    def draw(
+        self,
+        num: int,
+        *,
+        slot: int | Int[Tensor, " num"] | None = None,
+        value: int = 1,
+        generator: torch.Generator | None = None,
+        numbers: DrawNumbers | None = None,
+    ) -> tuple[Float[Tensor, "num d"], Int[Tensor, " num"]]:
+        """``num`` queries of the mixture p(q | v = value), and their slots: von Mises-Fisher draws around the keys of :meth:`sample`, or of ``slot``,
+        one for all or one for each.
+
+        Their concentration is :meth:`fitted_concentration`. ``numbers`` in place of a generator decides them, for draws addressed by a count.
+        """
+        numbers = numbers or DrawNumbers.random(num, self.key_dim, generator=generator, device=self.keys.device)
+        uniform, normal = (part.to(self.keys.device) for part in numbers)
+        slots = self.sample(num, value=value, uniform=uniform[:, 0])[1] if slot is None else torch.as_tensor(slot, device=uniform.device).expand(num)
+        concentration, proposals = self.fitted_concentration(value), uniform[:, 1:].unflatten(1, (-1, 3))
+        return functional.vmf_draw(self.keys[slots], concentration, proposals, normal), slots
+
+    def fitted_concentration(self, value: int = 1) -> Float[Tensor, ""]:
+        """The concentration at which the slots of a class fit their members, whatever ``concentration`` the memory reads with.
+
+        It follows from the running mean cosine between a query and the most probable slot of its class before the write; without any, since the
+        class is not full yet, it is the memory's own ``concentration``.
+        """
+        total, number = self.cosine[int(value)].unbind()
+        fitted = functional.fit_concentration(total / number.clamp_min(torch.finfo(number.dtype).tiny), self.key_dim)
+        return torch.where(number > 0, fitted, self.concentration)
 
     def _unit(self, query: Tensor) -> Tensor:
         """The query on the sphere, at least float32."""
@@ -247,7 +251,7 @@ class VMFMemory(nn.Module):
         back = torch.argsort(order)
         return done._replace(overwrites=done.overwrites[back], dropped=done.dropped[back])
 
-    def _scores(self, query: Tensor, read: MemoryRead | None, order: Tensor) -> _Scores:
+    def _scores(self, query: Tensor, read: MemoryRead | None, order: Tensor) -> Scores:
         """What the lookup found, in canonical order; ``read`` spares it."""
         if read is not None:
             dense, slots, found = read.dense, read.slots[order], read.score[order]
@@ -255,16 +259,18 @@ class VMFMemory(nn.Module):
             dense, slots, found = self._look_up(query)
             order = torch.arange(len(query), device=query.device)
         if self._answers_from_lookup:
-            return _Scores(None, slots, found)
-        return _Scores(self._score(query, self.log_prior()) if dense is None else dense[order], slots, found)
+            return Scores(None, slots, found)
+        return Scores(self._score(query, self.log_prior()) if dense is None else dense[order], slots, found)
 
     def _write_one_by_one(self, query: Tensor, value: Tensor) -> MemoryWrite:
         each = [self._write_batch(q[None], v[None], self._scores(q[None], None, v)) for q, v in zip(query, value, strict=True)]
         touched, replaced, overwrites, dropped, movement = (torch.stack(part) for part in zip(*each, strict=True))
         return MemoryWrite(touched.any(0), replaced.any(0), overwrites.flatten(), dropped.flatten(), movement.mean())
 
-    def _write_batch(self, query: Tensor, value: Tensor, scores: _Scores) -> MemoryWrite:
-        wrong = self._asks_for_slot(scores, value)
+    def _write_batch(self, query: Tensor, value: Tensor, scores: Scores) -> MemoryWrite:
+        filling = self._filling(value)
+        wrong = self._asks_for_slot(scores, value) | filling
+        self._follow_cosine(query, value, scores, ~filling)
         touch = self._touch(scores, value, ~wrong)
         movement = self._learn(query, touch, touch.touched(self.num_slots))
         used = (touch.best() if self.writing.use == "best" else touch).touched(self.num_slots)
@@ -274,36 +280,46 @@ class VMFMemory(nn.Module):
         self._overwrite(query, value, source)
         return MemoryWrite(used, source >= 0, wrong & ~dropped, dropped, movement)
 
-    def _asks_for_slot(self, scores: _Scores, value: Tensor) -> Tensor:
-        """Which queries overwrite a slot (b,): those whose class has unwritten ones, and those that found "no correct label"."""
-        asks = self._filling(value)
+    def _follow_cosine(self, query: Tensor, value: Tensor, scores: Scores, full: Tensor) -> None:
+        """Add a batch to the running mean cosine of each class, leaving out queries whose class is not ``full`` or that found no key of it."""
+        if scores.dense is None:
+            best, place = scores.found.masked_fill(self.values[scores.slots] != value[:, None], EMPTY).max(1)
+            slots = scores.slots.gather(1, place[:, None])[:, 0]
+        else:
+            best, slots = scores.dense.masked_fill(self.values != value[:, None], EMPTY).max(1)
+        cosine = (query * self.keys[slots]).sum(1)
+        counts = full & (best > EMPTY / 2) & (cosine != 0)
+        member = torch.stack([counts & (value < 0.5), counts & (value > 0.5)]).to(cosine)
+        number = member.sum(1)
+        self.cosine.mul_(torch.where(number > 0, _COSINE_DECAY, 1)[:, None]).add_(torch.stack([(member * cosine).sum(1), number], 1))
+
+    def _asks_for_slot(self, scores: Scores, value: Tensor) -> Tensor:
+        """Which queries found "no correct label" and ask to overwrite a slot (b,)."""
         if self.writing.replace_when == "never":
-            return asks
+            return torch.zeros_like(value, dtype=torch.bool)
         right = self.values[scores.slots] == value[:, None]
         if self.writing.replace_when == "absent":
-            return asks | ~right.any(1)
+            return ~right.any(1)
         best = scores.found.masked_fill(~right, EMPTY).amax(1)
-        return asks | (best < scores.found.masked_fill(right, EMPTY).amax(1))
+        return best < scores.found.masked_fill(right, EMPTY).amax(1)
 
     def _filling(self, value: Tensor) -> Tensor:
-        """Which queries' class still has unwritten slots (b,)."""
+        """Which queries' class still has unwritten slots, which the first queries fill (b,)."""
         if self.writing.initial_keys != "queries":
             return torch.zeros_like(value, dtype=torch.bool)
-        unwritten = self.keys[:, 0] == 0  # a glance at one column; the row decides, and on the CPU it is read only where the glance stopped
-        if self.keys.is_cpu:
-            rows = unwritten.nonzero()[:, 0]
-            unwritten[rows] = (self.keys[rows] == 0).all(1)
-        else:
-            unwritten &= (self.keys == 0).all(1)
-        real = self.values > 0.5
+        unwritten, real = self._unwritten(), self.values > 0.5
         return torch.where(value > 0.5, (unwritten & real).any(), (unwritten & ~real).any())
+
+    def _unwritten(self) -> Tensor:
+        """Which slots have no key yet (k,)."""
+        return self.keys.norm(dim=1) == 0
 
     @property
     def _answers_from_lookup(self) -> bool:
         """Whether S_y is the part of the lookup that has the query's class."""
         return self.reading.lookup == "stratified" and self.writing.label_lookup == "hard" and self.writing.rule == "em"
 
-    def _touch(self, scores: _Scores, value: Tensor, keep: Tensor) -> _Touch:
+    def _touch(self, scores: Scores, value: Tensor, keep: Tensor) -> Touch:
         """S_y and the posterior on it, with nothing for the queries that do not ``keep`` the memory's answer."""
         soft = self.writing.label_lookup == "soft"
         slots, score = scores.slots, scores.found
@@ -317,12 +333,12 @@ class VMFMemory(nn.Module):
             member = member & (self.values[slots] == value[:, None])
         weights = functional.masked_softmax(score, member)
         if self.writing.order == "last":
-            support = _Touch(slots, weights, member).support(self.num_slots)
+            support = Touch(slots, weights, member).support(self.num_slots)
             place = torch.arange(1, len(slots) + 1, device=slots.device)[:, None] * support
             member = member & (place == place.amax(0)).gather(1, slots)
-        return _Touch(slots, weights * member, member)
+        return Touch(slots, weights * member, member)
 
-    def _learn(self, query: Tensor, touch: _Touch, touched: Tensor) -> Tensor:
+    def _learn(self, query: Tensor, touch: Touch, touched: Tensor) -> Tensor:
         """Eq. 5, or Kaiser's rule. Returns the mean movement of a touched key."""
         policy, responsibility = self.writing, touch.dense(self.num_slots)
         rest = self.decay * self.mass + (1 - self.decay) * policy.mass_floor + (policy.histogram == "unit")

@@ -6,9 +6,11 @@ affine-MNIST stack, with a 1x1 convolution after every level and no hidden layer
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from memogen.nets.heads import PooledHead
 from memogen.nets.init import truncated_normal
 from memogen.nets.norm import NormKind, ToRange, norm_layer
 from memogen.nets.same import SameConv2d, SameConvTranspose2d, pyramid
@@ -24,10 +26,10 @@ def _conv(in_channels: int, out_channels: int, kernel: int, stride: int, norm: N
 
 
 class DCGANCritic(nn.Module):
-    """Images (b, c, h, w) to raw features (b, out_dim).
+    """Images (b, c, h, w) to raw features (b, pooled_dim + out_dim).
 
-    28x28: conv(64,4,2) conv(128,4,2) conv(256,4,2) conv(out_dim,4,4) at the default width, normalised from the second level on.
-    ``output_norm`` normalises the features as well, as the authors' grey stacks do.
+    28x28: conv(64,4,2) conv(128,4,2) conv(256,4,2), then the head conv(out_dim,4,4) over the whole map, at the default width; normalised from the
+    second level on. ``pooled_dim``: numbers that come before the head's, a linear map of each channel's mean over space.
     """
 
     def __init__(
@@ -35,10 +37,10 @@ class DCGANCritic(nn.Module):
         image_shape: tuple[int, int, int],
         out_dim: int,
         *,
+        pooled_dim: int = 0,
         width: int = 64,
         norm: NormKind = "batch",
         pointwise: bool = False,
-        output_norm: NormKind = "none",
     ) -> None:
         super().__init__()
         channels, height, breadth = image_shape
@@ -48,14 +50,17 @@ class DCGANCritic(nn.Module):
             wide = width * 2**level
             layers += _conv(wide // 2, wide, 4, 2, norm)
             layers += _conv(wide, wide, 1, 1, norm) if pointwise else []
-        last = width * 2 ** (len(sizes) - 2) * sizes[-1][0] * sizes[-1][1]
-        head = nn.Linear(last, out_dim, bias=output_norm != "batch")  # a convolution over the whole map, several times faster as a matrix product
-        self.body = nn.Sequential(*layers, nn.Flatten(), head, norm_layer(output_norm, out_dim, flat=True))
+        self.body = nn.Sequential(*layers)
+        last = width * 2 ** (len(sizes) - 2)
+        # a convolution over the whole map, several times faster as a matrix product
+        self.head = nn.Sequential(nn.Flatten(), nn.Linear(last * sizes[-1][0] * sizes[-1][1], out_dim))
+        self.pooled = PooledHead(last, pooled_dim) if pooled_dim else None
         truncated_normal(self)
 
     def forward(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b out"]:
-        features: Tensor = self.body(image)
-        return features
+        found = self.body(image)
+        features: Tensor = self.head(found)
+        return features if self.pooled is None else torch.cat([self.pooled(found), features], 1)
 
 
 class DCGANGenerator(nn.Module):

@@ -75,19 +75,6 @@ class FullDataNorm(nn.Module):
         return F.batch_norm(x, mean, variance, weight, bias, self.training, eps=self.eps)
 
 
-class LeadingNorm(nn.Module):
-    """Batch norm, without gain and shift, of the first ``channels`` columns of (b, n); the others pass as they are. Worked in float32 or wider."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.channels = channels
-        self.norm = nn.BatchNorm1d(channels, eps=1e-3, affine=False)
-
-    def forward(self, x: Float[Tensor, "b n"]) -> Float[Tensor, "b n"]:
-        x = x.to(torch.promote_types(x.dtype, torch.float32))
-        return torch.cat([self.norm(x[:, : self.channels]), x[:, self.channels :]], 1)
-
-
 class ToRange(nn.Module):
     """Any number into ``image_range``: tanh for (-1, 1), else a sigmoid stretched over the range."""
 

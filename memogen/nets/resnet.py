@@ -6,18 +6,15 @@ A WGAN-GP network with layer for batch normalisation and ELU for ReLU. At 32x32,
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from memogen.nets.heads import PooledHead
 from memogen.nets.init import truncated_normal
 from memogen.nets.norm import NormKind, ToRange, norm_layer
 from memogen.nets.same import SameConv2d, Size, pyramid
-
-HeadKind = Literal["mean", "flat", "split"]
 
 
 def shrink(image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c g v"]:
@@ -103,29 +100,24 @@ class UpBlock(nn.Module):
 
 
 class ResNetCritic(nn.Module):
-    """Images (b, c, h, w) to raw features (b, out_dim): halve down to 8x8 or less, two blocks there, then the head.
+    """Images (b, c, h, w) to raw features (b, pooled_dim + out_dim): halve to 8x8 or less, two blocks, then conv(out_dim,4,2) and its mean.
 
-    ``head`` "mean": conv(out_dim,4,2) and the mean over space. "flat": the means of 2x2 pixels and a linear map of all that is left, which at 8x8 has
-    as many weights and knows what is where. "split": the same but for the last output, which is the mean's.
+    ``pooled_dim``: numbers that come before the head's, a linear map of each channel's mean over space.
     """
 
-    def __init__(
-        self, image_shape: tuple[int, int, int], out_dim: int, *, width: int = 128, norm: NormKind = "layer", head: HeadKind = "mean"
-    ) -> None:
+    def __init__(self, image_shape: tuple[int, int, int], out_dim: int, *, pooled_dim: int = 0, width: int = 128, norm: NormKind = "layer") -> None:
         super().__init__()
-        sizes = pyramid(image_shape[1:], largest=8, fewest=1)
-        levels, (height, across) = len(sizes) - 1, sizes[-1]
+        levels = len(pyramid(image_shape[1:], largest=8, fewest=1)) - 1
         downs = [DownBlock(image_shape[0], width, norm, stem=True), *(DownBlock(width, width, norm) for _ in range(levels - 1))]
         self.body = nn.Sequential(*downs, ResidualBlock(width, norm), ResidualBlock(width, norm))
-        self.pooled, places = head == "mean", width * -(-height // 2) * -(-across // 2)
-        self.head = SameConv2d(width, out_dim, 4, 2) if self.pooled else nn.Linear(places, out_dim - (head == "split"))
-        self.last = SameConv2d(width, 1, 4, 2) if head == "split" else None
+        self.head = SameConv2d(width, out_dim, 4, 2)
+        self.pooled = PooledHead(width, pooled_dim) if pooled_dim else None
         truncated_normal(self)
 
     def forward(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b out"]:
         found = self.body(image)
-        features: Tensor = self.head(found).mean((2, 3)) if self.pooled else self.head(shrink(found).flatten(1))
-        return features if self.last is None else torch.cat([features, self.last(found).mean((2, 3))], 1)
+        features: Tensor = self.head(found).mean((2, 3))
+        return features if self.pooled is None else torch.cat([self.pooled(found), features], 1)
 
 
 class ResNetGenerator(nn.Module):

@@ -9,8 +9,10 @@ _FAMILIES: dict[str, tuple[Callable[..., Recipe], ...]] = {
     "memory_gan": (
         memory_gan.digits,
         memory_gan.fashion_mnist,
+        memory_gan.fashion_mnist_small,
         memory_gan.affine_mnist,
         memory_gan.cifar10,
+        memory_gan.cifar10_small,
         memory_gan.chairs,
         memory_gan.celeba,
         memory_gan.folder,

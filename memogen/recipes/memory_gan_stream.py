@@ -19,7 +19,7 @@ Variant = Literal["slot_replay", "fine_tuning", "plain_replay"]
 VARIANTS: dict[Variant, str] = {
     "slot_replay": "a frozen copy replays the slots of its memory",
     "fine_tuning": "nothing is replayed",
-    "plain_replay": "the same networks without memory; a frozen copy replays",
+    "plain_replay": "a plain GAN of equal size; a frozen copy replays",
 }
 
 

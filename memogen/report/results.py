@@ -26,6 +26,8 @@ COLUMNS = {
     "kid": "KID",
     "precision": "precision",
     "recall": "recall",
+    "density": "density",
+    "coverage": "coverage",
     "accuracy": "accuracy",
     **{f"accuracy {count}": f"accuracy, {count} classes" for count in range(1, 101)},
     "reverse_accuracy": "reverse accuracy",
@@ -50,8 +52,8 @@ COUNTED = ("parameters", "generated_images", "kept_megabytes")
 
 LEGEND = (
     "± is the standard deviation between seeds or, where there is one seed, between the splits of its samples (of likelihoods and accuracies: the "
-    "standard error over test images); in the paper's numbers it is the paper's. Hours are those of training, of all seeds together. Commands are "
-    "shown without their seeds and the folder of the run."
+    "standard error over test images); in the paper's numbers it is the paper's. Networks are given with their trainable parameters. Processor "
+    "seconds are those of training one run, hours those of all seeds together. Commands are shown without their seeds and the folder of the run."
 )
 
 
@@ -88,6 +90,8 @@ class Line:
     cells: Mapping[str, Cell]
     seeds: int = 0
     hours: float = 0.0
+    parameters: str = ""
+    processor: float | None = None
     command: str = ""
     extractor: str = ""
 
@@ -98,12 +102,14 @@ class Line:
 
     @property
     def cost(self) -> list[str]:
-        """Budget, seeds, steps and hours."""
+        """Trainable parameters, budget, seeds, steps, processor seconds of a run, and hours of all."""
         if not self.seeds or self.variant == "real":  # images of any origin have no seeds, nor has a model without its run
-            return ["-"] * 4
+            return ["-"] * 6
         if not self.steps:
-            return [self.budget or "-", str(self.seeds), "-", "-"]
-        return [self.budget or "-", str(self.seeds), f"{self.steps:,}", f"{self.hours:.2f}" if self.hours >= 0.01 else "<0.01"]
+            return [self.parameters or "-", self.budget or "-", str(self.seeds), "-", "-", "-"]
+        spent = "-" if self.processor is None else f"{self.processor:,.0f}"
+        hours = f"{self.hours:.2f}" if self.hours >= 0.01 else "<0.01"
+        return [self.parameters or "-", self.budget or "-", str(self.seeds), f"{self.steps:,}", spent, hours]
 
     @property
     def shown_command(self) -> str:
@@ -136,7 +142,7 @@ class Results:
         """The titles of :meth:`row`."""
         scored = ["scored by"] if self._mixed else []
         titles = [title for metric in self.metrics for title in self._titles(metric)]
-        return ["recipe", "variant", *scored, *titles, "budget", "seeds", "iterations", "hours"]
+        return ["recipe", "variant", *scored, *titles, "networks", "budget", "seeds", "iterations", "processor s", "hours"]
 
     @property
     def commands(self) -> list[str]:
@@ -260,8 +266,16 @@ def _line(address: tuple[str, str, str, int], extractor: str, rows: Sequence[Row
     cells = {column: _cell(recipe, variant, column, [row for row in rows if _column(row) == column]) for column in set(map(_column, rows))}
     by_seed = {row["seed"]: row for row in rows if row.get("seed") is not None}
     hours = sum(row.get("training_seconds") or 0 for row in by_seed.values()) / 3600
+    spent = [float(row["processor_seconds"]) for row in by_seed.values() if is_number(row.get("processor_seconds"))]
+    processor = statistics.fmean(spent) if len(spent) == len(by_seed) and spent else None
     command = training_command(str(row.get("command") or "") for row in rows)
-    return Line(recipe, variant, budget, steps, cells, len(by_seed), hours, command, extractor)
+    return Line(recipe, variant, budget, steps, cells, len(by_seed), hours, _networks(rows), processor, command, extractor)
+
+
+def _networks(rows: Sequence[Row]) -> str:
+    """Each network with its trainable parameters; empty where the rows are of a time that did not count them."""
+    counted: Mapping[str, int] = next((row["parameters"] for row in rows if isinstance(row.get("parameters"), Mapping)), {})
+    return ", ".join(f"{name} {size:,}" for name, size in counted.items())
 
 
 def _cell(recipe: str, variant: str, column: str, rows: Sequence[Row]) -> Cell:

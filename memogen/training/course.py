@@ -48,6 +48,7 @@ class Course:
         if self.former is None:
             return
         state.images_seen, state.seconds = self.former.images_seen, self.former.seconds
+        state.processor_seconds = self.former.processor_seconds
         if self.keep_optimisers:
             for turn in turns:
                 turn.optimiser.state.update(self.former.optimisers[turn.phase.name].state)

@@ -97,6 +97,7 @@ class _Loop:
     def run(self, show: Display, log: RunLog) -> None:
         """Step after step until the last one, a request to stop, or a loss that is not finite."""
         state, before, begun = self.state, self.state.seconds, time.monotonic()
+        worked, began_to_work = state.processor_seconds, time.process_time()
         images_before = state.images_seen
         self.state.modules["model"].train()
         if state.step == self.course.begun:
@@ -105,7 +106,7 @@ class _Loop:
             while state.step < self.config.steps:
                 self._step()
                 elapsed = time.monotonic() - begun
-                state.seconds = before + elapsed
+                state.seconds, state.processor_seconds = before + elapsed, worked + time.process_time() - began_to_work
                 self._show()
                 show(state.step, (state.images_seen - images_before) / max(elapsed, 1e-9))
                 self.outputs.after_step()

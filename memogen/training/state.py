@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,10 @@ _FORMAT = 1
 
 @dataclass
 class TrainState:
-    """``modules`` are saved whole, by name; ``optimisers`` by phase name; ``window`` holds the terms seen since the last line of metrics."""
+    """``modules`` are saved whole, by name; ``optimisers`` by phase name; ``window`` holds the terms seen since the last line of metrics.
+
+    ``seconds`` are by the clock, ``processor_seconds`` those of this process's processors, nan where an older checkpoint left them out.
+    """
 
     modules: dict[str, nn.Module]
     optimisers: dict[str, torch.optim.Adam]
@@ -35,6 +39,7 @@ class TrainState:
     step: int = 0
     images_seen: int = 0
     seconds: float = 0.0
+    processor_seconds: float = 0.0
     window: Window = field(default_factory=Window)
 
     @property
@@ -42,13 +47,21 @@ class TrainState:
         """A hash of the settings: names a run's configuration in results."""
         return hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()[:16]
 
+    def counts(self) -> dict[str, object]:
+        """What a result row says of the training behind it: how long, on which data, and the trainable parameters of each network of the model."""
+        networks = {name: sum(p.numel() for p in part.parameters() if p.requires_grad) for name, part in self.modules["model"].named_children()}
+        processor = None if math.isnan(self.processor_seconds) else round(self.processor_seconds, 1)
+        counted = {"steps": self.step, "images": self.images_seen, "training_seconds": round(self.seconds, 1), "processor_seconds": processor}
+        return {**counted, "data": self.settings.get("data.digest"), "parameters": {name: size for name, size in networks.items() if size}}
+
     def save(self, folder: Path, keep: int = 2) -> Path:
         """Writes checkpoints/step-XXXXXXXX of the run ``folder``, then removes all but the newest ``keep``. Reads device memory."""
         path = checkpoint_path(folder, self.step)
         files: dict[str, Mapping[str, Tensor]] = {name: module.state_dict() for name, module in self.modules.items()}
         files["optimisers"] = self._optimiser_tensors()
         files["averages"] = self.averages.values if self.averages else {}
-        counters = {"step": self.step, "images_seen": self.images_seen, "seconds": self.seconds, "window": self.window.sums}
+        seconds = {"seconds": self.seconds, "processor_seconds": self.processor_seconds}
+        counters = {"step": self.step, "images_seen": self.images_seen, **seconds, "window": self.window.sums}
         scaler = self.scaler.state_dict() if self.scaler else None
         write_checkpoint(path, files, {"format": _FORMAT, **counters, "scaler": scaler, "settings": self.settings})
         remove(checkpoints(folder)[:-keep])
@@ -68,6 +81,7 @@ class TrainState:
         if self.scaler and saved["scaler"]:
             self.scaler.load_state_dict(saved["scaler"])
         self.step, self.images_seen, self.seconds = saved["step"], saved["images_seen"], saved["seconds"]
+        self.processor_seconds = saved.get("processor_seconds", math.nan)  # unknown in checkpoints of version 0.1
         self.window = Window(saved["window"])
 
     def _optimiser_tensors(self) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -81,7 +82,8 @@ def take_up(place: Path, model: nn.Module, config: TrainingConfig) -> TrainState
     files, saved = read_checkpoint(checkpoint)
     start(config).place(model)
     model.load_state_dict(files["model"])
-    return TrainState({"model": model}, {}, None, None, saved["settings"], saved["step"], saved["images_seen"], saved["seconds"])
+    spent = saved["seconds"], saved.get("processor_seconds", math.nan)
+    return TrainState({"model": model}, {}, None, None, saved["settings"], saved["step"], saved["images_seen"], *spent)
 
 
 def publish(place: Path, folder: Path) -> None:

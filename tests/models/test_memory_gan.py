@@ -10,29 +10,36 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
+from memogen.augment import AugmentConfig
 from memogen.data import load
+from memogen.losses import info_nce
 from memogen.memory import ReadPolicy, WritePolicy
+from memogen.memory.functional import mean_cosine
 from memogen.models import MemoryConfig, MemoryGANConfig, MemoryGANObjective, NoiseConfig
-from memogen.models.memory_gan import MemoryGAN
+from memogen.models.memory_gan import ContrastConfig, MemoryGAN
 from memogen.training import TrainingConfig, fit, latest
 from memogen.types import Batch, GenerativeModel, ImageData, InputError, to_range
 
 TINY = MemoryGANConfig(image_shape=(1, 8, 8), width=8, noise=NoiseConfig(3), memory=MemoryConfig(48, 16, top_k=12))
+PRINTED = replace(TINY, head="printed", condition="key")
 VARIANTS = {
     "memory_gan": TINY,
     "no_em": replace(TINY, memory=replace(TINY.memory, writing=WritePolicy(rule="kaiser"))),
-    "no_mcgn": replace(TINY, conditional=False),
+    "no_mcgn": replace(TINY, condition="none"),
     "no_memory": replace(TINY, memory=None),
-    "averaged": replace(TINY, encoder_decay=0.9),
-    "projected": replace(TINY, encoder_decay=0.9, projection=True),
-    "linear_head": replace(TINY, encoder_decay=0.9, projection=True, linear_head=True),
-    "query_norm": replace(TINY, encoder_decay=0.9, projection=True, linear_head=True, query_norm=True),
+    "no_memory_contrast": replace(TINY, memory=None, query_dim=16),
+    "own_key": replace(TINY, condition="key"),
+    "as_printed": PRINTED,
 }
+SILENT = ContrastConfig(weight=0.0)
+
+
+def objective_of(variant: str, **options: object) -> MemoryGANObjective:
+    """With contrast where the variant has queries."""
+    return MemoryGANObjective(contrast=ContrastConfig() if VARIANTS[variant].query_length else SILENT, **options)
 
 
 @pytest.fixture(scope="module")
@@ -79,11 +86,19 @@ def test_looking_changes_nothing(variant: str) -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
-def test_a_fixed_slot_gives_its_key_to_every_image() -> None:
-    model = built()
+def test_a_fixed_slot_gives_its_key_to_every_image_or_draws_around_it() -> None:
+    model = built(PRINTED)
     latents = model.latents(4, slot=7)
     assert torch.equal(latents.key, model.memory.keys[7].expand(4, -1))
     assert latents.slot.tolist() == [7] * 4
+    model = built()
+    latents = model.latents(2000, slot=7)
+    assert latents.slot.tolist() == [7] * 2000
+    torch.testing.assert_close(latents.key.norm(dim=1), torch.ones(2000))
+    kappa = model.memory.fitted_concentration()
+    expected = float(mean_cosine(kappa, 16))
+    assert float((latents.key @ model.memory.keys[7]).mean()) == pytest.approx(expected, abs=4 / 2000**0.5)
+    assert float(F.cosine_similarity(latents.key.mean(0), model.memory.keys[7], dim=0)) > 0.95
     with pytest.raises(InputError, match="slot: 99"):
         model.latents(4, slot=99)
     with pytest.raises(InputError, match="not conditioned"):
@@ -102,8 +117,8 @@ def test_noise_laws() -> None:
 
 def test_losses_are_equations_7_and_8() -> None:
     """Re-derived from the parts: real and fake pass the critic apart, D by Eq. 4, I by Eq. 6, lambda on the cosine."""
-    config = replace(TINY, norm="none", memory=replace(TINY.memory, reading=ReadPolicy(lookup="joint", clip=1e-3, prior="joint")))
-    model, objective = built(config).train(), MemoryGANObjective(adversarial="saturating", information=0.3)
+    config = replace(PRINTED, norm="none", memory=replace(TINY.memory, reading=ReadPolicy(lookup="joint", clip=1e-3, prior="joint")))
+    model, objective = built(config).train(), MemoryGANObjective(adversarial="saturating", information=0.3, contrast=SILENT)
     critic, generator = objective.phases(model)
     one = batch()
     latents = model.latents_at(one.index, seed=one.seed, stream=0)
@@ -120,7 +135,7 @@ def test_losses_are_equations_7_and_8() -> None:
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_loss_trains_every_variant(kind: str, variant: str) -> None:
     model = built(VARIANTS[variant]).train()
-    for phase, part in zip(MemoryGANObjective(adversarial=kind).phases(model), (model.critic, model.generator), strict=True):
+    for phase, part in zip(objective_of(variant, adversarial=kind).phases(model), (model.critic, model.generator), strict=True):
         loss = phase.loss(batch())
         gradient = torch.autograd.grad(loss.total, [p for p in part.parameters() if p.requires_grad], allow_unused=True)
         size = sum(float(g.square().sum()) for g in gradient if g is not None)
@@ -176,130 +191,92 @@ def test_running_statistics_of_the_critic_describe_real_images_only() -> None:
     assert norm.momentum == 0.1
 
 
-def test_the_encoder_is_the_average_of_the_critic() -> None:
-    """After n steps of a critic that has jumped by one, each weight has come 1 - d^n of the way; buffers and gradients stay out of it."""
-    model = built(VARIANTS["averaged"])
-    start = [parameter.detach().clone() for parameter in model.encoder.parameters()]
-    with torch.no_grad():
-        for parameter in model.critic.parameters():
-            parameter.add_(1.0)
-    for _ in range(3):
-        model.follow_critic()
-    for before, after in zip(start, model.encoder.parameters(), strict=True):
-        torch.testing.assert_close(after, before + 1 - 0.9**3)
-        assert not after.requires_grad
-
-
-def test_the_encoder_writes_the_keys_and_encodes() -> None:
-    model = built(VARIANTS["averaged"], written=False).train()
-    with torch.no_grad():
-        for parameter in model.encoder.parameters():
-            parameter.add_(0.3 * torch.randn_like(parameter))
-    critic, _ = MemoryGANObjective().phases(model)
-    assert critic.modules == (model.critic,)
-    real = to_range(batch().image, model.image_range)
-    with torch.no_grad():
-        query = F.normalize(model.encoder(real))
-    critic.commit(critic.loss(batch()))
-    written = model.memory.keys[(model.memory.values > 0.5) & (model.memory.keys != 0).any(1)]
-    assert len(written) == len(query)
-    torch.testing.assert_close((query @ written.T).amax(1), torch.ones(len(query)))
-    assert not torch.allclose(model.encode(batch().image), F.normalize(model.critic.eval()(real)))
-
-
-def test_projection_adds_the_match_of_image_and_slot() -> None:
-    """A fake is matched with the slot it was drawn from, a real image with the real slot that a search over all slots finds most probable."""
-    model = built(replace(VARIANTS["projected"], norm="none")).train()
-    critic, generator = MemoryGANObjective(information=0.0).phases(model)
+def test_projection_adds_the_match_of_image_and_condition() -> None:
+    """D = linear output + the memory's answer + phi . condition: of a fake the query that it was drawn from, of a real image its own, held fixed."""
+    model = built(replace(TINY, norm="none")).train()
+    critic, generator = MemoryGANObjective(information=0.0, contrast=SILENT).phases(model)
     one, memory = batch(), model.memory
     latents = model.latents_at(one.index, seed=one.seed, stream=0)
     feature = [model.critic(image) for image in (to_range(one.image, model.image_range), model.generate(latents))]
-    posterior = memory.posterior(feature[0][:, :16]) * memory.values
-    keys = memory.keys[posterior.argmax(1)], latents.key
-    real, fake = (memory(f[:, :16]).logit + (f[:, 16:] * key).sum(1) for f, key in zip(feature, keys, strict=True))
-    torch.testing.assert_close(critic.loss(one).total, F.softplus(-real).mean() + F.softplus(fake).mean())
+    assert feature[0].shape[1] == 2 * 16 + 1
+    conditions = F.normalize(feature[0][:, :16]).detach(), latents.key
+    real, fake = (f[:, -1] + memory(f[:, :16]).logit + (f[:, 16:32] * key).sum(1) for f, key in zip(feature, conditions, strict=True))
+    expected = F.softplus(-real).mean() + F.softplus(fake).mean()
+    loss = critic.loss(one).total
+    torch.testing.assert_close(loss, expected)
+    parameters = list(model.critic.parameters())
+    for found, wanted in zip(torch.autograd.grad(loss, parameters), torch.autograd.grad(expected, parameters), strict=True):
+        torch.testing.assert_close(found, wanted)
     torch.testing.assert_close(generator.loss(one).total, F.softplus(-fake).mean())
     torch.testing.assert_close(model.score(one.image), real)
 
 
-@pytest.mark.parametrize("projection", [True, False])
-def test_a_linear_head_adds_its_output_and_nothing_else(projection: bool) -> None:
-    """Held at zero it leaves D that of the same critic without it; its own weights get the plain GAN's gradient, 1 for each image's logit."""
-    model = built(replace(VARIANTS["linear_head"], projection=projection)).eval()
-    feature = torch.randn(6, 33 if projection else 17, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    plain = built(replace(model.config, linear_head=False)).eval()
-    plain.memory.load_state_dict(model.memory.state_dict())
-    torch.testing.assert_close(model.logit(feature), plain.logit(feature[:, :-1]) + feature[:, -1])
-    (gradient,) = torch.autograd.grad(model.logit(feature).sum(), feature)
-    torch.testing.assert_close(gradient[:, -1], torch.ones(6))
-    (without,) = torch.autograd.grad(plain.logit(feature[:, :-1]).sum(), feature)
-    torch.testing.assert_close(gradient[:, :-1], without[:, :-1])
-    assert model.critic(model.pixels(batch().image)).shape[1] == feature.shape[1]
+def test_with_the_key_as_condition_a_real_image_is_judged_with_the_key_of_its_own_slot() -> None:
+    """That of the real slot that a search over all slots finds most probable."""
+    model = built(replace(VARIANTS["own_key"], norm="none")).eval()
+    feature = model.critic(to_range(batch().image, model.image_range))
+    posterior = model.memory.posterior(feature[:, :16]) * model.memory.values
+    key = model.memory.keys[posterior.argmax(1)]
+    torch.testing.assert_close(model.score(batch().image), feature[:, -1] + model.memory(feature[:, :16]).logit + (feature[:, 16:32] * key).sum(1))
 
 
-@pytest.mark.parametrize("projection", [True, False])
-@pytest.mark.parametrize("weight", [0.0, 0.1, 2.0])
-def test_the_memorys_answer_counts_by_its_weight(projection: bool, weight: float) -> None:
-    """The linear output and the match stay as they are, and a query hears of the answer by so much."""
-    model = built(replace(VARIANTS["linear_head"], projection=projection, answer_weight=weight)).eval()
-    whole = built(replace(model.config, answer_weight=1.0)).eval()
-    whole.memory.load_state_dict(model.memory.state_dict())
-    feature = torch.randn(6, 33 if projection else 17, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    answer = whole.memory(whole.query(feature)).logit
-    torch.testing.assert_close(model.logit(feature), whole.logit(feature) + (weight - 1) * answer)
-    one, other = (torch.autograd.grad(each.logit(feature).sum(), feature)[0][:, :16] for each in (model, whole))
-    torch.testing.assert_close(one, weight * other)
+@pytest.mark.parametrize("views", [1, 2])
+def test_contrast_is_info_nce_of_views_of_the_same_real_images(views: int) -> None:
+    """It is added by its weight, reaches the query's part of the critic and no other output, and leaves the running statistics alone."""
+    model = built(replace(TINY, norm="none")).train()
+    objectives = [MemoryGANObjective(contrast=ContrastConfig(weight=weight, views=views, temperature=0.3)) for weight in (0.0, 0.5, 1.5)]
+    losses = [objective.phases(model)[0].loss(batch()) for objective in objectives]
+    silent, half, more = (loss.total for loss in losses)
+    torch.testing.assert_close(more - silent, 3 * (half - silent), rtol=1e-4, atol=1e-5)
+    contrast = losses[1].terms["contrast"]
+    torch.testing.assert_close(half - silent, 0.5 * contrast, rtol=1e-4, atol=1e-5)
+    assert 0 < float(contrast) < 2 * math.log(2 * 16 - 1)
+    (gradient,) = torch.autograd.grad((half - silent), [model.critic.pooled.weight])
+    assert float(gradient[:16].abs().max()) > 0
+    assert float(gradient[16:].abs().max()) < 1e-6
 
 
-def test_a_linear_head_is_judged_in_both_phases() -> None:
-    """A bias on it moves every logit of both losses by as much."""
-    model = built(replace(VARIANTS["linear_head"], norm="none")).train()
-    critic, generator = MemoryGANObjective(adversarial="reverse_kl", information=0.0).phases(model)
-    before = generator.loss(batch()).total
-    real = critic.loss(batch()).terms["real"]
-    last = [part for part in model.critic.modules() if getattr(part, "bias", None) is not None][-1]
-    with torch.no_grad():
-        last.bias[-1] += 2
-    assert critic.loss(batch()).terms["real"] > real
-    torch.testing.assert_close(generator.loss(batch()).total, before - 2)
+def test_views_of_no_strength_leave_contrast_to_telling_images_apart() -> None:
+    """With one view that is the image itself, every image's partner is at cosine one."""
+    model = built(replace(TINY, norm="none")).train()
+    still = AugmentConfig(rotation=0.0, scale=0.0, shift=0.0, brightness=0.0, cutout=0.0)
+    contrast = MemoryGANObjective(contrast=ContrastConfig(views=1, augment=still)).phases(model)[0].loss(batch()).terms["contrast"]
+    query = model.encode(batch().image)
+    torch.testing.assert_close(contrast, info_nce(query, query, 0.2), rtol=1e-4, atol=1e-4)
 
 
-@settings(deadline=None, max_examples=20)
-@given(limit=st.floats(0.1, 20), scale=st.floats(1e-3, 1e3), seed=st.integers(0, 99))
-def test_a_limited_match_is_a_cosine(limit: float, scale: float, seed: int) -> None:
-    """It knows the direction of phi alone, and no image exceeds the limit."""
-    model = replace(VARIANTS["projected"], match_limit=limit).build()
-    random = torch.Generator().manual_seed(seed)
-    feature, key = torch.randn(8, 32, generator=random), F.normalize(torch.randn(8, 16, generator=random))
-    match = model.match(feature, key)
-    torch.testing.assert_close(match, limit * F.cosine_similarity(feature[:, 16:], key))
-    torch.testing.assert_close(model.match(scale * feature, key), match, rtol=1e-4, atol=1e-4)
-    own = torch.cat([feature[:, :16], key], 1)
-    torch.testing.assert_close(model.match(own, key), torch.full((8,), limit))
+def test_running_statistics_see_no_views() -> None:
+    one, other = built().train(), built().train()
+    MemoryGANObjective().phases(one)[0].loss(batch())
+    MemoryGANObjective(contrast=SILENT).phases(other)[0].loss(batch())
+    for name, value in one.critic.named_buffers():
+        if "num_batches" not in name:
+            assert torch.equal(value, other.critic.get_buffer(name)), name
 
 
-def test_projection_needs_a_slot_on_both_sides() -> None:
-    for config in (VARIANTS["no_mcgn"], VARIANTS["no_memory"]):
-        with pytest.raises(ValueError, match="projection is on"):
-            replace(config, projection=True)
-    for limit in (-1.0, float("inf"), float("nan")):
-        with pytest.raises(ValueError, match="match_limit"):
-            replace(VARIANTS["projected"], match_limit=limit)
-    with pytest.raises(ValueError, match="match_limit"):
-        replace(TINY, match_limit=4.0)
-    with pytest.raises(ValueError, match="linear_head"):
-        replace(VARIANTS["no_memory"], linear_head=True)
+@pytest.mark.parametrize("network", ["dcgan", "dcgan_pointwise", "resnet"])
+@pytest.mark.parametrize("query_dim", [0, 32])
+def test_arms_of_equal_size(network: str, query_dim: int) -> None:
+    """Both networks within 3 % of the arm with memory, at the widths that are used."""
+    shape = (3, 32, 32) if network == "resnet" else (1, 28, 28)
+    full = MemoryGANConfig(shape, network, width=64, memory=MemoryConfig(64, 32, top_k=8), noise=NoiseConfig(8))
+    plain = replace(full, memory=None, noise=NoiseConfig(32), query_dim=query_dim).sized_like(full)
+    for one, other in ((plain.build_generator(), full.build_generator()), (plain.build_critic(), full.build_critic())):
+        sizes = [sum(parameter.numel() for parameter in net.parameters()) for net in (one, other)]
+        assert abs(sizes[0] / sizes[1] - 1) < 0.03
+    assert full.sized_like(full) == replace(full, critic_width=64)
+
+
+def test_configurations_that_contradict_themselves_are_refused() -> None:
+    with pytest.raises(ValueError, match="query_dim"):
+        replace(TINY, query_dim=16)
     for weight in (-0.1, float("inf"), float("nan")):
-        with pytest.raises(ValueError, match="answer_weight"):
-            replace(VARIANTS["linear_head"], answer_weight=weight)
-    with pytest.raises(ValueError, match="answer_weight"):
-        replace(TINY, answer_weight=0.5)
-    with pytest.raises(ValueError, match="query_norm"):
-        replace(VARIANTS["no_memory"], query_norm=True)
-    with pytest.raises(ValueError, match="head is 'flat'"):
-        replace(TINY, head="flat")
-    with pytest.raises(ValueError, match="encoder_decay"):
-        replace(TINY, encoder_decay=1.0)
+        with pytest.raises(ValueError, match="weight"):
+            ContrastConfig(weight=weight)
+    with pytest.raises(ValueError, match="temperature"):
+        ContrastConfig(temperature=0.0)
+    with pytest.raises(InputError, match=r"objective\.contrast\.weight"):
+        MemoryGANObjective().phases(built(VARIANTS["no_memory"]))
 
 
 def test_calibration_replaces_the_batch_statistics() -> None:
@@ -314,14 +291,14 @@ def test_calibration_replaces_the_batch_statistics() -> None:
     assert norm.momentum == 0.1
 
 
-@pytest.mark.parametrize("variant", ["memory_gan", "projected"])
+@pytest.mark.parametrize("variant", ["memory_gan", "no_memory_contrast", "as_printed"])
 def test_stop_and_resume_give_the_same_bits(variant: str, digits: ImageData, tmp_path: Path) -> None:
     """Stop at step 17 of 40, resume, and compare every tensor with the run that never stopped."""
 
     def run(folder: Path, steps: int) -> None:
         torch.manual_seed(3)
         config = TrainingConfig(steps=steps, batch_size=16, checkpoint_every=100, sample_every=0, log_every=5, device="cpu")
-        fit(VARIANTS[variant].build(), MemoryGANObjective(), digits, config, folder, console=False)
+        fit(VARIANTS[variant].build(), objective_of(variant), digits, config, folder, console=False)
 
     run(tmp_path / "straight", 40)
     run(tmp_path / "broken", 17)
@@ -337,8 +314,8 @@ def life_signs(digits: ImageData, folder: Path, fidelity: str) -> tuple[float, f
     policies = {"reading": ReadPolicy.preset(fidelity), "writing": WritePolicy.preset(fidelity)}
     memory = MemoryConfig(1024, 32, top_k=32, concentration=1.0 if fidelity == "paper" else 20.0, **policies)
     torch.manual_seed(0)
-    model = MemoryGANConfig(image_shape=(1, 8, 8), width=8, noise=NoiseConfig(3), memory=memory).build()
-    objective = MemoryGANObjective(adversarial="saturating" if fidelity == "paper" else "non_saturating")
+    model = replace(PRINTED, memory=memory).build()
+    objective = MemoryGANObjective(adversarial="saturating" if fidelity == "paper" else "non_saturating", contrast=SILENT)
     fit(model, objective, digits, TrainingConfig(steps=80, sample_every=0, log_every=20, device="cpu"), folder, console=False)
     query = model.encode(torch.tensor(digits.image[:200])).requires_grad_()
     (gradient,) = torch.autograd.grad(model.memory(query).logit.sum(), query)

@@ -19,12 +19,12 @@ from memogen.models.memory_gan.replay import PAST, Past, SlotTeacher, past_of
 from memogen.training import Onlooker, Stopped, SuccessionConfig, TrainingConfig, TrainState, fit_stream
 from memogen.training.continual import ToldModel
 from memogen.types import Batch, ImageData, InputError
-from tests.models.test_memory_gan import TINY, VARIANTS, batch, built
+from tests.models.test_memory_gan import SILENT, TINY, VARIANTS, batch, built
 from tests.models.waiting import Waits
 from tests.training.toy import fingerprint
 
-KINDS = ["memory_gan", "no_memory", "no_mcgn", "projected"]
-OBJECTIVE = MemoryGANObjective(replay=True)
+KINDS = ["memory_gan", "no_memory", "no_mcgn", "as_printed"]
+OBJECTIVE = MemoryGANObjective(replay=True, contrast=SILENT)
 SMALL = built()
 
 
@@ -98,7 +98,9 @@ def test_what_knows_nothing_adds_nothing() -> None:
     teacher = OBJECTIVE.teacher(model)
     assert past_of(teacher) is None
     assert past_of(None) is None
-    plain, waiting = (MemoryGANObjective(replay=replay).phases(model, teacher=given)[0] for replay, given in ((False, None), (True, teacher)))
+    plain, waiting = (
+        MemoryGANObjective(replay=replay, contrast=SILENT).phases(model, teacher=given)[0] for replay, given in ((False, None), (True, teacher))
+    )
     assert torch.equal(plain.loss(batch()).total, waiting.loss(batch()).total)
 
 
@@ -108,7 +110,7 @@ def test_the_critics_loss_on_replays_is_that_on_the_same_images_as_data() -> Non
     teacher, one = taught(model, tasks=2), batch()
     mixed = Past(teacher, 2).mixed(model.pixels(one.image), one)
     critic, generator = OBJECTIVE.phases(model, teacher=teacher)
-    plain, same = MemoryGANObjective().phases(model)
+    plain, same = MemoryGANObjective(contrast=SILENT).phases(model)
     torch.testing.assert_close(critic.loss(one).total, plain.loss(replace(one, image=mixed)).total)
     torch.testing.assert_close(generator.loss(one).total, same.loss(one).total)
 
@@ -117,7 +119,7 @@ def test_the_critics_loss_on_replays_is_that_on_the_same_images_as_data() -> Non
 def test_replaying_never_waits_for_the_device(kind: str) -> None:
     model = built(VARIANTS[kind]).train()
     critic, _ = OBJECTIVE.phases(model, teacher=taught(model))
-    plain, _ = MemoryGANObjective().phases(model)
+    plain, _ = MemoryGANObjective(contrast=SILENT).phases(model)
     noted = []
     for phase in (critic, plain):
         with Waits() as waits:
@@ -139,7 +141,7 @@ def stream_of_shades() -> object:
 def train(folder: Path, *, onlooker: Onlooker | None = None, seen: list[Batch] | None = None, **succession: object) -> TrainState:
     torch.manual_seed(0)
     model, config = (
-        VARIANTS["projected"].build(),
+        VARIANTS["memory_gan"].build(),
         TrainingConfig(STEPS, batch_size=8, ema_decay=0.9, checkpoint_every=1, sample_every=0, device="cpu"),
     )
     objective = OBJECTIVE if seen is None else Watched(seen)

@@ -28,7 +28,7 @@ def layers(net: nn.Module, *kinds: type[nn.Module]) -> list[tuple[int, ...]]:
 @given(shape=SHAPES, norm=NORMS, pointwise=st.booleans())
 def test_dcgan_fits_any_image(shape: tuple[int, int, int], norm: str, pointwise: bool) -> None:
     generator = DCGANGenerator(5, shape, width=2, norm=norm, pointwise=pointwise)
-    critic = DCGANCritic(shape, 7, width=2, norm=norm, pointwise=pointwise, output_norm=norm)
+    critic = DCGANCritic(shape, 7, width=2, norm=norm, pointwise=pointwise)
     image = generator(torch.randn(3, 5))
     assert image.shape == (3, *shape)
     assert image.min() >= 0 and image.max() <= 1
@@ -41,34 +41,22 @@ def test_resnet_fits_any_image(shape: tuple[int, int, int], norm: str) -> None:
     image = ResNetGenerator(5, shape, width=2, norm=norm)(torch.randn(3, 5))
     assert image.shape == (3, *shape)
     assert image.min() >= -1 and image.max() <= 1
-    for head in ("mean", "flat", "split"):
-        assert ResNetCritic(shape, 7, width=2, norm=norm, head=head)(image).shape == (3, 7)
+    assert ResNetCritic(shape, 1, pooled_dim=6, width=2, norm=norm)(image).shape == (3, 7)
 
 
 def test_cifar10_memory_gan_has_the_papers_number_of_parameters() -> None:
-    for head in ("mean", "flat", "split"):
-        assert size(ResNetCritic((3, 32, 32), 512, head=head), ResNetGenerator(512 + 16, (3, 32, 32))) == 4_128_259
+    assert size(ResNetCritic((3, 32, 32), 512), ResNetGenerator(512 + 16, (3, 32, 32))) == 4_128_259
 
 
-@pytest.mark.parametrize(("head", "blind"), [("mean", True), ("flat", False)])
-def test_a_flat_head_knows_what_is_where(head: str, blind: bool) -> None:
-    """A mark on the last map, and the same mark two places further on: to a mean over space they are one."""
-    critic = ResNetCritic((3, 32, 32), 16, width=8, head=head)
-    critic.body = nn.Identity()
-    here = torch.zeros(1, 8, 8, 8)
-    here[0, :, 2:4, 2:4] = torch.randn(8, 2, 2)
-    assert torch.allclose(critic(here), critic(torch.roll(here, 2, 3)), atol=1e-6) == blind
-
-
-def test_a_split_head_pools_its_last_output_alone() -> None:
-    """It is the flat head of all outputs but one, and the mean head of that one."""
-    split = ResNetCritic((3, 32, 32), 6, width=8, norm="none", head="split")
-    flat, mean = (ResNetCritic((3, 32, 32), num, width=8, norm="none", head=head) for num, head in ((5, "flat"), (1, "mean")))
-    for whole, part in ((flat, split.head), (mean, split.last)):
-        whole.body.load_state_dict(split.body.state_dict())
-        whole.head.load_state_dict(part.state_dict())
+@pytest.mark.parametrize("make", [DCGANCritic, ResNetCritic])
+def test_pooled_numbers_come_first_and_are_of_means_over_space(make: type[nn.Module]) -> None:
+    """They know what is on the last map and not where; the head's numbers after them are those of the critic without."""
+    critic, plain = make((3, 32, 32), 2, pooled_dim=5, width=8, norm="none"), make((3, 32, 32), 2, width=8, norm="none")
+    plain.load_state_dict({name: value for name, value in critic.state_dict().items() if not name.startswith("pooled")})
     image = torch.randn(4, 3, 32, 32)
-    torch.testing.assert_close(split(image), torch.cat([flat(image), mean(image)], 1))
+    out, maps = critic(image), critic.body(image)
+    torch.testing.assert_close(out[:, 5:], plain(image))
+    torch.testing.assert_close(out[:, :5], maps.mean((2, 3)) @ critic.pooled.weight.T + critic.pooled.bias)
 
 
 def test_cifar10_stacks_with_one_logit() -> None:

@@ -49,12 +49,26 @@ def test_variants_are_the_rows_of_table_2() -> None:
     full = rows["memory_gan"].model
     assert rows["no_memory"].model.memory is None
     assert rows["no_em"].model == replace(full, memory=replace(full.memory, writing=replace(full.memory.writing, rule="kaiser")))
-    assert rows["no_mcgn"].model == replace(full, conditional=False, projection=False, noise=replace(full.noise, dim=32))
-    assert rows["no_projection"].model == replace(full, projection=False)
-    assert rows["as_printed"].model == replace(full, projection=False, encoder_decay=0.0, noise=replace(full.noise, dim=2))
+    assert rows["no_mcgn"].model == replace(full, condition="none", noise=replace(full.noise, dim=32))
+    assert rows["as_printed"].model == replace(full, head="printed", condition="key", noise=replace(full.noise, dim=2))
+    assert rows["no_memory_as_printed"].model == replace(rows["as_printed"].model, memory=None, noise=replace(full.noise, dim=32))
     assert RECIPES["memory_gan/cifar10"](variant="no_memory").model.norm == RECIPES["memory_gan/cifar10"]().model.norm, "the same networks"
+    contrasted = {variant for variant, row in rows.items() if row.objective.contrast.weight}
+    assert contrasted == {"memory_gan", "no_em", "no_mcgn", "no_memory_contrast"}
     printed = {variant: row.claims[0].value for variant, row in rows.items() if row.claims}
-    assert printed == {"memory_gan": 6.39, "no_em": 6.05, "no_mcgn": 6.02, "no_memory": 5.82}
+    assert printed == {"memory_gan": 6.39, "no_em": 6.05, "no_mcgn": 6.02, "no_memory": 5.82, "as_printed": 6.39, "no_memory_as_printed": 5.82}
+
+
+@pytest.mark.parametrize("name", GANS)
+@pytest.mark.parametrize("variant", ["no_memory", "no_memory_contrast"])
+def test_arms_without_memory_are_as_large(name: str, variant: str) -> None:
+    if variant not in get_args(get_type_hints(RECIPES[name])["variant"]):
+        pytest.skip("another list of variants")
+    one, full = RECIPES[name](variant=variant), RECIPES[name]()
+    for build in ("build_generator", "build_critic"):
+        sizes = [sum(parameter.numel() for parameter in getattr(recipe.model, build)().parameters()) for recipe in (one, full)]
+        assert abs(sizes[0] / sizes[1] - 1) < 0.03, (build, sizes)
+    assert replace(one.training, seed=0) == full.training and one.data == full.data
 
 
 def test_table_3() -> None:
@@ -69,7 +83,7 @@ def test_table_3() -> None:
     assert settings("fashion_mnist") == ((1, 28, 28), 2, 256, 4096, 128, 0.01)
     assert settings("cifar10") == ((3, 32, 32), 16, 512, 16384, 256, 2e-6)
     printed = RECIPES["memory_gan/cifar10"](variant="as_printed").model
-    assert (printed.norm, printed.head, printed.query_norm, printed.linear_head, printed.answer_weight) == ("layer", "mean", False, False, 1)
+    assert (printed.norm, printed.head, printed.condition) == ("layer", "printed", "key")
     assert settings("chairs") == settings("celeba") == ((3, 64, 64), 16, 512, 16384, 256, 2e-6)
 
 
@@ -77,7 +91,7 @@ def test_table_3() -> None:
 def test_literal_fidelities(name: str) -> None:
     paper, code = (RECIPES[name](fidelity=fidelity) for fidelity in ("paper", "code"))
     assert paper.model.memory.concentration == code.model.memory.concentration == 1
-    assert not paper.model.projection and not code.model.encoder_decay
+    assert (paper.model.head, paper.model.condition, paper.objective.contrast.weight) == ("printed", "key", 0)
     assert paper.model.memory.writing.histogram == "fraction"
     assert (paper.model.noise.law, code.model.noise.law) == ("normal", "uniform")
     assert code.model.memory.writing.histogram == "unit"

@@ -88,9 +88,7 @@ def test_each_phase_and_stream_is_warmed_up_recorded_once_and_fed_each_batch(mon
 def trained(folder: Path, *, graphs: bool, steps: int = 12) -> TrainState:
     """A memoryGAN on the GPU in double precision, so that the order of a summation does not show."""
     seed(0)
-    model = MemoryGANConfig(
-        (3, 16, 16), "resnet", 8, encoder_decay=0.9, projection=True, match_limit=0.5, linear_head=True, memory=MemoryConfig(64, 16, top_k=16)
-    )
+    model = MemoryGANConfig((3, 16, 16), "resnet", 8, memory=MemoryConfig(64, 16, top_k=16))
     adam = OptimiserConfig(schedule="linear")
     options = config(device="cuda", precision="float64", steps=steps, cuda_graphs=graphs, sample_every=5)
     return fit(model.build(), MemoryGANObjective(critic=adam, generator=adam), IMAGES, options, folder, console=False)

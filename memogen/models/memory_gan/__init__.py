@@ -4,6 +4,6 @@ Kim, Kim and Kim, "Memorization Precedes Generation: Learning Unsupervised GANs 
 """
 
 from .model import MemoryConfig, MemoryGAN, MemoryGANConfig, NoiseConfig
-from .objective import MemoryGANObjective
+from .objective import ContrastConfig, MemoryGANObjective
 
-__all__ = ["MemoryConfig", "MemoryGAN", "MemoryGANConfig", "MemoryGANObjective", "NoiseConfig"]
+__all__ = ["ContrastConfig", "MemoryConfig", "MemoryGAN", "MemoryGANConfig", "MemoryGANObjective", "NoiseConfig"]

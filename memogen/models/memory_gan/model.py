@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from copy import deepcopy
-from dataclasses import dataclass, field
+from bisect import bisect_left
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 import torch
@@ -12,16 +12,16 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from ... import noise
-from ...configs import added
 from ...losses import widen
 from ...memory import MemoryRead, ReadPolicy, VMFMemory, WritePolicy
-from ...memory.functional import EMPTY, unit
+from ...memory.functional import DRAW_UNIFORMS, EMPTY, DrawNumbers, unit
 from ...memory.vmf import check_sizes
 from ...nets import DCGANCritic, DCGANGenerator, ResNetCritic, ResNetGenerator
 from ...nets.modes import evaluating
-from ...nets.norm import LeadingNorm, NormKind
-from ...nets.resnet import HeadKind
+from ...nets.norm import NormKind
 from ...types import ImageData, InputError, Latents, to_range
+
+Condition = Literal["draw", "key", "none"]
 
 _SLOT_STREAM = 1 << 20  # keeps the draw of slots apart from the draw of noise
 
@@ -71,91 +71,110 @@ class NoiseConfig:
 
 @dataclass(frozen=True)
 class MemoryGANConfig:
-    """A memoryGAN. ``memory`` None is "- Memory" of Table 2, the plain GAN; ``conditional`` False is "- MCGN", memory in the discriminator only.
+    """A memoryGAN; ``memory`` None is a plain GAN.
 
-    ``network``: "dcgan", "dcgan_pointwise" (the affine-MNIST stack) or "resnet"; ``width``: channels of its narrowest layer.
-    ``encoder_decay`` d in [0, 1): keys are written by an average of the critic, d average + (1 - d) critic a step; 0: by the critic itself.
-    ``projection``: D also judges how an image fits a slot, by a second output phi(x) of the critic: phi(x) . K_c is added to its logit
-    (after Miyato and Koyama 2018, "cGANs with projection discriminator", Eq. 3, with a slot for the class); with a ``match_limit`` s above 0,
-    s cos(phi(x), K_c), which no image can drive beyond s.
-    ``linear_head``: one more output of the critic is added to the logit, so that D holds the discriminator of the plain GAN; ``answer_weight``:
-    what the memory's logit is multiplied by beside it, from 0.
-    ``head``: what a "resnet" critic ends in, see :class:`memogen.nets.ResNetCritic`.
-    ``query_norm``: batch norm of the query's numbers, so that queries spread around the origin in place of sharing a direction.
+    ``network``: "dcgan", "dcgan_pointwise" (the affine-MNIST stack) or "resnet"; ``width``: channels of its narrowest layer, and ``critic_width``
+    those of the critic where they differ.
+    ``condition``, what the generator is given beside the noise: "draw", a query q ~ p(q | c) drawn around the key of its slot c; "key", the key K_c
+    itself, as in the paper; "none", nothing (the ablation "- MCGN").
+    ``head``: "printed" is the paper's critic, whose head gives the query alone, so that D is the memory's answer. "pooled" takes the query from the
+    means over space, and the head's one number is added to the memory's answer; with a condition, so is the projection phi(x) . condition, by
+    which D judges whether image and condition belong together (after Miyato and Koyama 2018, "cGANs with projection discriminator", Eq. 3).
+    ``query_dim``: length of the queries of a critic without memory, for contrast to train; 0 for none.
     """
 
     image_shape: tuple[int, int, int] = (1, 28, 28)
     network: Literal["dcgan", "dcgan_pointwise", "resnet"] = "dcgan"
     width: int = 64
+    critic_width: int | None = None
     norm: NormKind = "batch"
     noise: NoiseConfig = field(default_factory=NoiseConfig)
     memory: MemoryConfig | None = field(default_factory=MemoryConfig)
-    conditional: bool = True
+    condition: Condition = "draw"
+    head: Literal["pooled", "printed"] = "pooled"
+    query_dim: int = 0
     image_range: tuple[float, float] = (0.0, 1.0)
-    encoder_decay: float = added(0.0, before=0.0)
-    projection: bool = added(False, before=False)
-    match_limit: float = added(0.0, before=0.0)
-    linear_head: bool = added(False, before=False)
-    answer_weight: float = added(1.0, before=1.0)
-    query_norm: bool = added(False, before=False)
-    head: HeadKind = added("mean", before="mean")
 
     def __post_init__(self) -> None:
         if self.network not in ("dcgan", "dcgan_pointwise", "resnet"):
             raise ValueError(f"network is {self.network!r}; it must be 'dcgan', 'dcgan_pointwise' or 'resnet'")
         if len(self.image_shape) != 3 or min(self.image_shape) < 1:
             raise ValueError(f"image_shape is {self.image_shape}; it must be (channels, height, width)")
-        if self.width < 1 or self.noise.dim < 1:
-            raise ValueError(f"width {self.width} and noise.dim {self.noise.dim} must be positive")
-        if not 0 <= self.encoder_decay < 1:
-            raise ValueError(f"encoder_decay is {self.encoder_decay}; it must lie in [0, 1)")
-        if self.projection and not (self.memory and self.conditional):
-            raise ValueError("projection is on; it needs a memory and a generator conditioned on it")
-        if not 0 <= self.match_limit < math.inf or (self.match_limit and not self.projection):
-            raise ValueError(f"match_limit is {self.match_limit}; it must be finite, not negative, and 0 without a projection")
-        if self.linear_head and not self.memory:
-            raise ValueError("linear_head is on; without a memory the critic's only output is one already")
-        if not 0 <= self.answer_weight < math.inf or (self.answer_weight != 1 and not self.linear_head):
-            raise ValueError(f"answer_weight is {self.answer_weight}; it must be finite, not negative, and 1 without a linear_head")
-        if self.head not in get_args(HeadKind) or (self.head != "mean" and self.network != "resnet"):
-            raise ValueError(f"head is {self.head!r}; it must be 'mean', or 'flat' or 'split' of a 'resnet'")
-        if self.query_norm and not self.memory:
-            raise ValueError("query_norm is on; without a memory there are no queries")
+        if min(self.width, self.noise.dim) < 1 or (self.critic_width is not None and self.critic_width < 1):
+            raise ValueError(f"width {self.width}, critic_width {self.critic_width} and noise.dim {self.noise.dim} must be positive")
+        if self.condition not in get_args(Condition):
+            raise ValueError(f"condition is {self.condition!r}; it must be 'draw', 'key' or 'none'")
+        if self.head not in ("pooled", "printed"):
+            raise ValueError(f"head is {self.head!r}; it must be 'pooled' or 'printed'")
+        if self.query_dim < 0 or (self.query_dim and self.memory):
+            raise ValueError(f"query_dim is {self.query_dim}; it must not be negative, and 0 with a memory, whose key_dim says how long queries are")
+
+    @property
+    def conditional(self) -> bool:
+        """Whether the generator is told a slot."""
+        return self.memory is not None and self.condition != "none"
+
+    @property
+    def projects(self) -> bool:
+        """Whether D judges image and condition together."""
+        return self.conditional and self.head == "pooled"
+
+    @property
+    def query_length(self) -> int:
+        """Numbers of a query; 0 where there is none."""
+        return self.memory.key_dim if self.memory else self.query_dim
 
     @property
     def code_dim(self) -> int:
-        """Length of the generator's input [K_c, z]."""
-        return self.noise.dim + (self.memory.key_dim if self.memory and self.conditional else 0)
+        """Length of the generator's input [condition, z]."""
+        return self.noise.dim + (self.query_length if self.conditional else 0)
 
     def build(self) -> MemoryGAN:
         """The model with fresh weights from torch's global generator."""
         return MemoryGAN(self)
 
     def build_critic(self) -> nn.Module:
-        """The inference network: images to features that hold the query, and phi and the linear output where there are any."""
-        critic = self._build_critic()
-        # departs: nothing in the paper's losses keeps its queries from sharing one direction, which says nothing of an image.
-        return nn.Sequential(critic, LeadingNorm(self.memory.key_dim)) if self.memory and self.query_norm else critic
-
-    def _build_critic(self) -> nn.Module:
-        out_dim = self.memory.key_dim * (2 if self.projection else 1) + self.linear_head if self.memory else 1
+        """Images to features (b, out): the query and phi, where there are any, then the head's number; or the query alone."""
+        if self.memory and self.head == "printed":
+            pooled, out = 0, self.query_length
+        else:
+            # departs: the paper's head is a convolution over the whole map for every number of the query and holds most of its parameters.
+            pooled, out = self.query_length * (2 if self.projects else 1), 1
+        width = self.critic_width or self.width
         if self.network == "resnet":
-            return ResNetCritic(self.image_shape, out_dim, width=self.width, norm=self.norm, head=self.head)
-        return DCGANCritic(self.image_shape, out_dim, width=self.width, norm=self.norm, pointwise=self.network == "dcgan_pointwise")
+            return ResNetCritic(self.image_shape, out, pooled_dim=pooled, width=width, norm=self.norm)
+        return DCGANCritic(self.image_shape, out, pooled_dim=pooled, width=width, norm=self.norm, pointwise=self.network == "dcgan_pointwise")
 
     def build_generator(self) -> nn.Module:
+        """[condition, z] (b, code_dim) to images in ``image_range``."""
         shape, image_range = self.image_shape, self.image_range
         if self.network == "resnet":
             return ResNetGenerator(self.code_dim, shape, width=self.width, norm=self.norm, image_range=image_range)
         pointwise = self.network == "dcgan_pointwise"
         return DCGANGenerator(self.code_dim, shape, width=self.width, norm=self.norm, pointwise=pointwise, image_range=image_range)
 
+    def sized_like(self, other: MemoryGANConfig) -> MemoryGANConfig:
+        """This model with the widths at which generator and critic have as many trainable parameters as those of ``other``, or the nearest number."""
+        wanted = [_parameters(build) for build in (other.build_generator, other.build_critic)]
+        width = _nearest_width(lambda width: _parameters(replace(self, width=width).build_generator), wanted[0])
+        critic = _nearest_width(lambda width: _parameters(replace(self, critic_width=width).build_critic), wanted[1])
+        return replace(self, width=width, critic_width=critic)
+
+
+def _parameters(build: Callable[[], nn.Module]) -> int:
+    """How many trainable numbers a network has; none is made."""
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in build().parameters())
+
+
+def _nearest_width(parameters: Callable[[int], int], wanted: int) -> int:
+    """The width with the number of parameters nearest to ``wanted``, which grow with it."""
+    above = bisect_left(range(1, 1 << 12), wanted, key=parameters) + 1
+    return min((max(above - 1, 1), above), key=lambda width: abs(parameters(width) - wanted))
+
 
 class MemoryGAN(nn.Module):
-    """Inference network ``critic``, ``memory`` and ``generator``. Its methods evaluate: they use running statistics and change nothing.
-
-    ``encoder`` is the averaged critic that writes the keys, or None where the critic writes them itself.
-    """
+    """Inference network ``critic``, ``memory`` and ``generator``. Its methods evaluate: they use running statistics and change nothing."""
 
     averaged_parts = ("generator",)
 
@@ -166,74 +185,76 @@ class MemoryGAN(nn.Module):
         self.critic = config.build_critic()
         self.generator = config.build_generator()
         self.memory = config.memory.build() if config.memory else None
-        # departs: the paper's critic writes its own queries; it turns while it learns, and the generator's input would turn with it.
-        self.encoder = deepcopy(self.critic).requires_grad_(False) if self.memory and config.encoder_decay else None
 
     @torch.no_grad()
     def encode(self, image: UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]) -> Float[Tensor, "b d"]:
-        """Unit queries q = mu(x) of images, uint8 or floats in ``image_range``; without a memory, the normalised logit is of no use and refused."""
-        if self.memory is None:
+        """Unit queries q = mu(x) of images, uint8 or floats in ``image_range``. Raises InputError for a model whose critic gives none."""
+        if not self.config.query_length:
             raise InputError("model: it has no memory, so images have no queries: use a model trained with one")
-        network = self.critic if self.encoder is None else self.encoder
-        with evaluating(network):
-            return unit(self.query(widen(network(self.pixels(image)))))
+        with evaluating(self.critic):
+            return unit(self.query(widen(self.critic(self.pixels(image)))))
 
     @torch.no_grad()
     def score(self, image: UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
-        """The logit of D(x); with a projection, of x and the real slot that it fits best."""
+        """The logit of D(x), each image judged with the condition that it would have as a real one."""
         with evaluating(self.critic):
-            return self.logit(self.critic(self.pixels(image)))
+            feature = widen(self.critic(self.pixels(image)))
+        read = self.memory(self.query(feature)) if self.memory is not None else None
+        condition = self.own_condition(feature, read) if read is not None and self.config.projects else None
+        return self.logit(feature, read, condition)
 
-    def logit(self, feature: Float[Tensor, "b out"]) -> Float[Tensor, " b"]:
-        """The logit of D from the critic's output: the memory's answer, or the one number itself."""
-        feature = widen(feature)
-        if self.memory is None:
-            return feature[:, 0]
-        read = self.memory(self.query(feature))
-        logit = self.answer(feature, read)
-        return logit + self.match(feature, self.own_key(read)) if self.config.projection else logit
-
-    def answer(self, feature: Float[Tensor, "b out"], read: MemoryRead) -> Float[Tensor, " b"]:
-        """The memory's logit, and the linear output beside it where there is one."""
-        # departs: the paper's D knows of an image what the memory answers; the gradient that passes through the answer is small.
-        return self.config.answer_weight * read.logit + feature[:, -1] if self.config.linear_head else read.logit
+    def logit(self, feature: Float[Tensor, "b out"], read: MemoryRead | None, condition: Float[Tensor, "b d"] | None = None) -> Float[Tensor, " b"]:
+        """The logit of D: the memory's answer to the features' query, the head's number and the projection on ``condition``, those there are."""
+        if read is not None and self.config.head == "printed":
+            return read.logit
+        logit = feature[:, -1]
+        # departs: the paper's D knows of an image what the memory answers; the gradient that passes through the answer alone is small.
+        logit = logit if read is None else logit + read.logit
+        return logit if condition is None else logit + self.match(feature, condition)
 
     def query(self, feature: Float[Tensor, "b out"]) -> Float[Tensor, "b d"]:
         """The part of the critic's output that the memory is asked with, not normalised."""
-        return feature[:, : self.memory.key_dim] if self.memory else feature
+        return feature[:, : self.config.query_length]
 
-    def match(self, feature: Float[Tensor, "b out"], key: Float[Tensor, "b d"]) -> Float[Tensor, " b"]:
-        """phi(x) . K, or its limited form: how an image fits a slot."""
-        phi = feature[:, key.shape[1] : 2 * key.shape[1]]
-        phi = self.config.match_limit * unit(phi) if self.config.match_limit else phi
-        return torch.linalg.vecdot(phi, key.to(feature))
+    def match(self, feature: Float[Tensor, "b out"], condition: Float[Tensor, "b d"]) -> Float[Tensor, " b"]:
+        """phi(x) . condition: how an image fits what it is said to be made from."""
+        length = condition.shape[1]
+        return torch.linalg.vecdot(feature[:, length : 2 * length], condition.to(feature))
 
-    def own_key(self, read: MemoryRead) -> Float[Tensor, "b d"]:
-        """The key of each query's most probable real slot."""
+    def own_condition(self, feature: Float[Tensor, "b out"], read: MemoryRead) -> Float[Tensor, "b d"]:
+        """What a real image is judged with, without gradient: its own query, or the key of its most probable real slot."""
         assert self.memory is not None
+        if self.config.condition == "draw":
+            return unit(self.query(feature).detach())
         score = read.score.masked_fill(self.memory.values[read.slots] < 0.5, EMPTY)
         return self.memory.keys[read.slots.gather(1, score.argmax(1, keepdim=True))[:, 0]]
 
     def latents(self, num: int, *, label: int | None = None, slot: int | None = None, seed: int = 0, start: int = 0) -> Latents:
-        """(z, c) of the images ``start`` .. ``start + num - 1`` of the stream ``seed``; ``slot`` fixes c."""
+        """(z, condition, slot) of the images ``start`` .. ``start + num - 1`` of the stream ``seed``; ``slot`` fixes the slot."""
         if label is not None:
             raise InputError("label: a memoryGAN learns without labels; ask for a slot instead")
         return self.latents_at(torch.arange(start, start + num, device=self.device), seed=seed, slot=slot)
 
-    def latents_at(self, index: Int[Tensor, " b"], *, seed: int, stream: int = 0, slot: int | None = None) -> Latents:
-        """(z, c) addressed by (seed, stream, index): c ~ p(c | v = 1)."""
+    def latents_at(self, index: Int[Tensor, " b"], *, seed: int, stream: int = 0, slot: int | Int[Tensor, " b"] | None = None) -> Latents:
+        """(z, condition, slot) addressed by (seed, stream, index): c ~ p(c | v = 1), or ``slot``, one for all or one for each; and a query drawn
+        around K_c, or K_c itself. Raises InputError.
+        """
         z = self.config.noise.draw(index, seed=seed, stream=stream).to(self.dtype)
         if self.memory is None or not self.config.conditional:
             if slot is not None:
                 raise InputError("slot: the generator of this model is not conditioned on a memory slot")
             return Latents(z)
-        if slot is None:
-            uniform = noise.uniform(index, 1, seed=seed, stream=stream + _SLOT_STREAM, dtype=torch.float64)[:, 0]
-            key, slots = self.memory.sample(len(index), uniform=uniform)
-            return Latents(z, key, slots)
-        if not 0 <= slot < self.memory.num_slots:
+        if isinstance(slot, int) and not 0 <= slot < self.memory.num_slots:
             raise InputError(f"slot: {slot} is not in the memory, which holds slots 0 to {self.memory.num_slots - 1}")
-        slots = torch.full_like(index, slot)
+        stream, dim = stream + _SLOT_STREAM, self.memory.key_dim
+        if self.config.condition == "draw":
+            # departs: the paper feeds the key, one point for all that a slot holds; a draw from the density around it also tells what varies there.
+            uniform = noise.uniform(index, DRAW_UNIFORMS, seed=seed, stream=stream, dtype=torch.float64)
+            normal = noise.normal(index, dim, seed=seed, stream=stream, first=DRAW_UNIFORMS)
+            return Latents(z, *self.memory.draw(len(index), slot=slot, numbers=DrawNumbers(uniform, normal)))
+        if slot is None:
+            return Latents(z, *self.memory.sample(len(index), uniform=noise.uniform(index, 1, seed=seed, stream=stream, dtype=torch.float64)[:, 0]))
+        slots = torch.as_tensor(slot, device=index.device).expand(len(index))
         return Latents(z, self.memory.keys[slots], slots)
 
     @torch.no_grad()
@@ -250,12 +271,6 @@ class MemoryGAN(nn.Module):
         """The generator as it is, in training or evaluation, with gradients."""
         code = latents.noise if latents.key is None else torch.cat([latents.key.to(self.dtype), latents.noise], 1)
         return self.generator(code)
-
-    @torch.no_grad()
-    def follow_critic(self) -> None:
-        """One step of the average that writes keys."""
-        if self.encoder is not None:
-            torch._foreach_lerp_(list(self.encoder.parameters()), list(self.critic.parameters()), 1 - self.config.encoder_decay)
 
     @torch.no_grad()
     def calibrate(self, data: ImageData | None = None, *, seed: int = 0, batches: int = 16, batch_size: int = 64) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,13 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...configs import added
-from ...losses import AdversarialKind, critic_loss, generator_loss, widen
+from ...augment import AugmentConfig, augment
+from ...losses import AdversarialKind, critic_loss, generator_loss, info_nce, widen
 from ...memory import MemoryRead, VMFMemory
 from ...memory.functional import unit
-from ...types import Batch, Latents, Loss, OptimiserConfig, Phase
+from ...types import Batch, InputError, Latents, Loss, OptimiserConfig, Phase
 from .model import MemoryGAN
 from .replay import Past, SlotTeacher, past_of
+
+_VIEWS = 1 << 21  # keeps the views of real images apart from the noise of fakes
 
 
 @contextmanager
@@ -35,28 +38,51 @@ def _frozen_statistics(module: nn.Module) -> Iterator[None]:
 
 
 class _Judged(NamedTuple):
-    """What a phase hands to its commit: ``written`` are the queries to learn, the critic's own or the averaged encoder's."""
+    """What a phase hands to its commit: the queries to learn, which of them are real, and what the memory answered."""
 
     query: Tensor
     value: Tensor
     read: MemoryRead
-    written: Tensor
+
+
+@dataclass(frozen=True)
+class ContrastConfig:
+    """What keeps the queries' sphere in order: views of one image are drawn together and those of others apart (SimCLR, Chen et al. 2020).
+
+    ``weight`` of the term, 0 for none; ``temperature`` of its softmax. ``views``: 2 augmented ones of each real image, in a pass of their own, or 1
+    that is held against the image itself. Among several processes each contrasts the images of its own share.
+    """
+
+    weight: float = 1.0
+    temperature: float = 0.2
+    views: Literal[1, 2] = 2
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight < math.inf:
+            raise ValueError(f"weight is {self.weight}; it must be finite and not negative")
+        if not 0 < self.temperature < math.inf:
+            raise ValueError(f"temperature is {self.temperature}; it must be positive and finite")
+        if self.views not in (1, 2):
+            raise ValueError(f"views is {self.views}; it must be 1 or 2")
 
 
 @dataclass(frozen=True)
 class MemoryGANObjective:
     """Eqs. 7 and 8, with the memory written after each critic step (Algorithm 1).
 
-    ``information``: lambda on the mutual-information term, the cosine of K_c and mu(G(z, K_c)), or with ``information_form`` "squared" the authors'
-    mean squared error between the key and the unnormalised query. ``write_in_generator_step``: fake queries of the generator step are written too,
-    as the authors' code does. ``replay``: on a stream of tasks, images of a frozen copy take the place of the earlier tasks' (:mod:`.replay`).
+    ``information``: lambda on the mutual-information term, the cosine of the condition and mu(G(z, condition)), or with ``information_form``
+    "squared" the authors' mean squared error between the condition and the unnormalised query. ``contrast`` trains the queries of real images.
+    ``write_in_generator_step``: fake queries of the generator step are written too, as the authors' code does. ``replay``: on a stream of tasks,
+    images of a frozen copy take the place of the earlier tasks' (:mod:`.replay`).
     """
 
     adversarial: AdversarialKind = "non_saturating"
     information: float = 0.01
     information_form: Literal["cosine", "squared"] = "cosine"
+    contrast: ContrastConfig = field(default_factory=ContrastConfig)
     write_in_generator_step: bool = False
-    replay: bool = added(False, before=False)
+    replay: bool = False
     critic: OptimiserConfig = field(default_factory=OptimiserConfig)
     generator: OptimiserConfig = field(default_factory=OptimiserConfig)
 
@@ -75,7 +101,9 @@ class MemoryGANObjective:
         teacher.follow(model)
 
     def phases(self, model: MemoryGAN, *, teacher: nn.Module | None = None) -> tuple[Phase, ...]:
-        """The critic's turn, then the generator's; a ``teacher`` that has learned something replays it to the critic."""
+        """The critic's turn, then the generator's; a ``teacher`` that has learned something replays it to the critic. Raises InputError."""
+        if self.contrast.weight and not model.config.query_length:
+            raise InputError("objective.contrast.weight: a critic without queries has nothing to contrast: set it to 0, or model.query_dim")
         steps = _Steps(self, model, past_of(teacher))
         critic = Phase("critic", (model.critic,), steps.critic, steps.write, optimiser=self.critic)
         late = steps.write if self.write_in_generator_step else None
@@ -91,7 +119,7 @@ class _Steps:
     past: Past | None = None
 
     def critic(self, batch: Batch) -> Loss:
-        """L_D (Eq. 7). Real and fake images pass the critic apart, so batch norm never mixes them."""
+        """L_D (Eq. 7). Real, fake and augmented images pass the critic apart, so batch norm never mixes them."""
         model = self.model
         assert batch.image is not None, "the critic phase reads data"
         latents = model.latents_at(batch.index, seed=batch.seed, stream=batch.stream)
@@ -99,21 +127,23 @@ class _Steps:
             fake = model.generate(latents)
         real = model.pixels(batch.image)
         real = real if self.past is None else self.past.mixed(real, batch)
-        real_feature = model.critic(real)
+        real_feature = widen(model.critic(real))
         with _frozen_statistics(model.critic):
             # departs: running statistics describe real images only, so that queries of held-out images fall where the real keys are.
-            fake_feature = model.critic(fake)
-        feature = widen(torch.cat([real_feature, fake_feature]))
-        logit, carry, terms = self._judge(feature, latents, num_real=len(real_feature))
-        carry = self._encoded(carry, fake, real)
+            fake_feature = widen(model.critic(fake))
+        logit, carry, terms = self._judge(torch.cat([real_feature, fake_feature]), latents, num_real=len(real_feature))
         real_logit, fake_logit = logit.split([len(real_feature), len(fake_feature)])
         loss = critic_loss(real_logit, fake_logit, self.objective.adversarial)
-        information = self._information(latents, feature[len(real_feature) :])
+        information = self._information(latents, fake_feature)
         terms |= {"loss": loss, "real": torch.sigmoid(real_logit).mean(), "fake": torch.sigmoid(fake_logit).mean(), "information": information}
-        return Loss(_watched(loss + self.objective.information * information), {name: term.detach() for name, term in terms.items()}, carry)
+        total = loss + self.objective.information * information
+        if self.objective.contrast.weight:
+            terms["contrast"] = self._contrast(real, real_feature, batch)
+            total = total + self.objective.contrast.weight * terms["contrast"]
+        return Loss(_watched(total), {name: term.detach() for name, term in terms.items()}, carry)
 
     def generator(self, batch: Batch) -> Loss:
-        """L_G (Eq. 8) on fresh (z, c)."""
+        """L_G (Eq. 8) on fresh latents."""
         model = self.model
         latents = model.latents_at(batch.index, seed=batch.seed, stream=batch.stream)
         fake = model.generate(latents)
@@ -122,8 +152,6 @@ class _Steps:
         logit, carry, _ = self._judge(feature, latents, num_real=0)
         loss, information = generator_loss(logit, self.objective.adversarial), self._information(latents, feature)
         terms = {"loss": loss.detach(), "information": information.detach()}
-        if self.objective.write_in_generator_step:
-            carry = self._encoded(carry, fake)
         return Loss(_watched(loss + self.objective.information * information), terms, carry)
 
     def write(self, loss: Loss) -> dict[str, Tensor]:
@@ -132,9 +160,7 @@ class _Steps:
         memory = self.model.memory
         if memory is None or not isinstance(judged, _Judged):
             return {}
-        own = judged.written is judged.query
-        done = memory.write(judged.written, judged.value, judged.read if own and len(judged.value) else None)
-        self.model.follow_critic()
+        done = memory.write(judged.query, judged.value, judged.read if len(judged.value) else None)
         gradient, scale = judged.query.grad, loss.total.grad
         share = {} if gradient is None or scale is None else {"query_gradient": gradient.norm(dim=1).mean() / scale}
         return share | write_terms(memory, judged.read, done.overwrites, done.dropped, done.movement, judged.value)
@@ -143,7 +169,7 @@ class _Steps:
         """The logits, what a write needs, and what is worth a line; the images after the ``num_real`` first are fakes made from ``latents``."""
         model, memory = self.model, self.model.memory
         if memory is None:
-            return feature[:, 0], None, {}
+            return model.logit(feature, None), None, {}
         query = model.query(feature)
         if query.requires_grad:
             query.retain_grad()
@@ -151,24 +177,25 @@ class _Steps:
         value = (torch.arange(len(query), device=query.device) < num_real).to(query.dtype)
         real = memory.values[read.slots] > 0.5
         terms = {"one_class": (real.all(1) | ~real.any(1)).float().mean()}
-        judged = _Judged(query, value, read, written=query)
-        if not model.config.projection or latents.key is None:
-            return model.answer(feature, read), judged, terms
-        # departs: the paper's D never asks whether a fake fits the slot it was drawn from; asked, it teaches the generator what each slot holds.
-        match = model.match(feature, torch.cat([model.own_key(read)[:num_real], latents.key]))
-        terms |= {"match_real": (match * value).sum() / max(num_real, 1), "match_fake": match[num_real:].mean()}
-        return model.answer(feature, read) + match, judged, terms
+        judged = _Judged(query, value, read)
+        if not model.config.projects or latents.key is None:
+            return model.logit(feature, read), judged, terms
+        # departs: the paper's D never asks whether an image and its cluster belong together; asked, it teaches the generator what each slot holds.
+        condition = torch.cat([model.own_condition(feature, read)[:num_real], latents.key.to(feature.dtype)])
+        return model.logit(feature, read, condition), judged, terms
 
-    @torch.no_grad()
-    def _encoded(self, judged: _Judged | None, fake: Tensor, real: Tensor | None = None) -> _Judged | None:
-        """With the queries to write as the averaged encoder sees the images; like the critic, it keeps fakes out of its running statistics."""
-        encoder = self.model.encoder
-        if judged is None or encoder is None:
-            return judged
-        features = [] if real is None else [encoder(real)]
-        with _frozen_statistics(encoder):
-            features.append(encoder(fake))
-        return judged._replace(written=self.model.query(widen(torch.cat(features))))
+    def _contrast(self, real: Tensor, feature: Tensor, batch: Batch) -> Tensor:
+        """InfoNCE between two views of each real image, which leave the running statistics alone."""
+        # departs: nothing in the paper's losses keeps what tells images apart in the queries; real against fake removes it.
+        contrast, model = self.objective.contrast, self.model
+        views = [
+            augment(real, batch.index, seed=batch.seed, stream=batch.stream + _VIEWS + view, config=contrast.augment, image_range=model.image_range)
+            for view in range(contrast.views)
+        ]
+        with _frozen_statistics(model.critic):
+            query = unit(model.query(widen(model.critic(torch.cat(views)))))
+        first, second = query.chunk(2) if contrast.views == 2 else (unit(model.query(feature)), query)
+        return info_nce(first, second, contrast.temperature)
 
     def _information(self, latents: Latents, feature: Tensor) -> Tensor:
         """I of Eq. 6 up to kappa, which lambda absorbs."""

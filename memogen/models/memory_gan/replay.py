@@ -27,7 +27,7 @@ class SlotTeacher(nn.Module):
     def __init__(self, model: MemoryGAN) -> None:
         super().__init__()
         self.model = deepcopy(model)
-        self.model.critic, self.model.encoder = nn.Identity(), None  # neither draws
+        self.model.critic = nn.Identity()  # it draws nothing
         self.register_buffer("tasks", torch.zeros((), dtype=torch.long))
         self.requires_grad_(False)
 

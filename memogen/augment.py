@@ -1,0 +1,132 @@
+"""Random views of images: small turns, scalings, shifts, flips and crops, brightness and colour, and a square cut out.
+
+Batched, on the images' device, and differentiable in the image, so that they serve contrastive learning (Chen et al. 2020, "SimCLR") and a
+discriminator's real and generated images alike (Zhao et al. 2020, "DiffAugment"). Each view is a function of its image and of counted numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from . import noise
+
+_NUMBERS = 13  # uniform numbers of an image; one more for each channel of a coloured one
+_ASPECT = math.log(4 / 3)  # the sides of a crop stand between 3:4 and 4:3
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """How strong each part is; 0 (of ``crop``: 1) leaves it out, and all left out give the image back.
+
+    ``rotation``: up to so many radians either way. ``scale``: shows 1 - scale .. 1 + scale of the side. ``shift``: up to this share of the side, in
+    whole pixels and at least one. ``flip``: left and right change places in every second view. ``crop``: the smallest share of the area that a
+    random resized crop keeps. ``brightness``: contrast against the lowest value times 1 - brightness .. 1 + brightness; ``gain``: the same for
+    each channel by itself, and ``saturation``: for the distance from grey, both of images with several channels only. ``cutout``: the side of
+    the square set to the lowest value, as a share of the image's.
+    """
+
+    rotation: float = 0.2
+    scale: float = 0.15
+    shift: float = 0.1
+    flip: bool = False
+    crop: float = 1.0
+    brightness: float = 0.4
+    gain: float = 0.2
+    saturation: float = 0.8
+    cutout: float = 0.25
+
+    def __post_init__(self) -> None:
+        for name, strength, most in (
+            ("rotation", self.rotation, math.pi),
+            ("shift", self.shift, 1),
+            ("brightness", self.brightness, 1),
+            ("gain", self.gain, 1),
+            ("saturation", self.saturation, 1),
+            ("cutout", self.cutout, 1),
+        ):
+            if not 0 <= strength <= most:
+                raise ValueError(f"{name} is {strength}; it must lie in [0, {most:g}]")
+        if not 0 <= self.scale < 1:
+            raise ValueError(f"scale is {self.scale}; it must lie in [0, 1)")
+        if not 0 < self.crop <= 1:
+            raise ValueError(f"crop is {self.crop}; it must lie in (0, 1]")
+
+    @property
+    def moves(self) -> bool:
+        """Whether pixels change places."""
+        return bool(self.rotation or self.scale or self.shift or self.flip or self.crop < 1)
+
+
+DIGITS = AugmentConfig()
+"""For pictures that a mirror makes into others: digits and letters."""
+CLOTHES = AugmentConfig(flip=True)
+"""For grey pictures of things."""
+COLOUR = AugmentConfig(flip=True, crop=0.3)
+"""For photographs, whose crops show parts of one thing."""
+
+
+def augment(
+    image: Float[Tensor, "b c h w"],
+    index: Int[Tensor, " b"],
+    *,
+    seed: int,
+    stream: int,
+    config: AugmentConfig = DIGITS,
+    image_range: tuple[float, float] = (0.0, 1.0),
+) -> Float[Tensor, "b c h w"]:
+    """One view of each image, in ``image_range``; what is not seen has the lowest value.
+
+    The view of an image depends on (seed, stream, its index) alone, whatever the batch. It is bilinear in the pixels before it is clamped.
+    """
+    low, high = image_range
+    colours = image.shape[1] if image.shape[1] > 1 else 0
+    number = 2 * noise.uniform(index, _NUMBERS + colours, seed=seed, stream=stream, dtype=torch.float32) - 1
+    view = image.to(torch.promote_types(image.dtype, torch.float32)) - low
+    if config.moves:
+        grid = F.affine_grid(_affine(number, config, view.shape[-2:]).to(view.dtype), list(view.shape), align_corners=False)
+        view = F.grid_sample(view, grid, align_corners=False)
+    gain = 1 + config.brightness * number[:, 5, None]
+    if colours:
+        gain = gain * (1 + config.gain * number[:, _NUMBERS:])
+        grey = view.mean(1, keepdim=True)
+        view = grey + (view - grey) * (1 + config.saturation * number[:, 12, None, None, None])
+    view = view * gain[:, :, None, None]
+    if config.cutout:
+        rows, columns = (_window(number[:, 6 + axis], view.shape[2 + axis], config.cutout) for axis in (0, 1))
+        hole = rows[:, None, :, None] & columns[:, None, None]
+        view = view.masked_fill(hole, 0)
+    return (view.clamp(0, high - low) + low).to(image.dtype)
+
+
+def _affine(number: Float[Tensor, "b n"], config: AugmentConfig, size: torch.Size) -> Float[Tensor, "b 2 3"]:
+    """Where each view looks: from its own coordinates in [-1, 1] to those of the image, the crop first, then the turn and the shift."""
+    height, width = size
+    angle, zoom = config.rotation * number[:, 0], 1 + config.scale * number[:, 1]
+    cos, sin = zoom * angle.cos(), zoom * angle.sin()
+    far = [2 * max(1, int(config.shift * side)) / side if config.shift else 0.0 for side in (width, height)]
+    right, down = far[0] * number[:, 2], far[1] * number[:, 3]
+    one, two, three, four = cos, sin * (-height / width), sin * (width / height), cos
+    if config.crop < 1:
+        area, aspect = 0.5 + 0.5 * config.crop + (0.5 - 0.5 * config.crop) * number[:, 8], torch.exp(0.5 * _ASPECT * number[:, 9])
+        across, along = ((area.sqrt() * part).clamp_max(1) for part in (aspect, 1 / aspect))
+        x, y = (1 - across) * number[:, 10], (1 - along) * number[:, 11]
+        right, down = right + one * x + two * y, down + three * x + four * y
+        one, two, three, four = one * across, two * along, three * across, four * along
+    if config.flip:
+        side = torch.where(number[:, 4] < 0, -1.0, 1.0)
+        one, three = one * side, three * side
+    return torch.stack([one, two, right, three, four, down], 1).view(-1, 2, 3)
+
+
+def _window(number: Float[Tensor, " b"], length: int, share: float) -> Bool[Tensor, "b length"]:
+    """A run of int(share length) pixels, at each place inside with equal chance."""
+    size = int(share * length)
+    start = torch.floor((0.5 * number + 0.5) * (length - size + 1))
+    middle = start + 0.5 * (size - 1)
+    return (torch.arange(length, device=number.device) - middle[:, None]).abs() < 0.5 * size
