@@ -11,6 +11,7 @@ from typing import get_args, get_type_hints
 
 from . import runs
 from .configs import suggest
+from .data import DATASETS
 from .evaluation import append_rows
 from .evaluation.features import classifier_names
 from .evaluation.model_scores import measured
@@ -154,8 +155,8 @@ def _recipe(row: TableRow) -> Recipe:
 
 
 def _at_home(recipe: Recipe, data: str | Path | None) -> Recipe:
-    """The recipe with its images in that folder."""
-    if data is None:
+    """The recipe with its images in that folder, where they are not embedded."""
+    if data is None or DATASETS[recipe.data.name].embedded:
         return recipe
     folder = Path(data).expanduser()
     if not folder.exists():

@@ -47,12 +47,13 @@ class Request:
 
 @dataclass(frozen=True)
 class DataSet:
-    """A row of the table: its function, its splits, one line for a listing, and whether memogen can get the files itself."""
+    """A row of the table: its function, its splits, one line for a listing, whether memogen can get the files itself, and whether it holds them."""
 
     source: Callable[[Request], Source]
     splits: tuple[str, ...]
     about: str
     obtainable: bool = True
+    embedded: bool = False
 
 
 def _array_source(asked: Request, files: list[Path], classes: tuple[str, ...], read: Callable[[], Chunk]) -> Source:
@@ -313,7 +314,7 @@ def _celeba_part(entry: Entry, parts: dict[str, int]) -> int:
 
 
 DATASETS: dict[str, DataSet] = {
-    "digits": DataSet(digits, ("train", "test"), "8x8 grey digits, 1,437 + 360, embedded"),
+    "digits": DataSet(digits, ("train", "test"), "8x8 grey digits, 1,437 + 360, embedded", embedded=True),
     "mnist": DataSet(mnist, ("train", "test"), "28x28 grey digits, 60,000 + 10,000"),
     "fashion-mnist": DataSet(fashion_mnist, ("train", "test"), "28x28 grey clothing, 60,000 + 10,000"),
     "affine-mnist": DataSet(affine_mnist, ("train", "test"), "40x40 grey digits, turned and moved, 60,000 + 10,000, made from MNIST"),
