@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from statistics import fmean, stdev
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -14,7 +15,7 @@ from memogen.evaluation.fid import FeatureStatistics, check_count, frechet_dista
 from memogen.evaluation.inception_score import InceptionScore
 from memogen.evaluation.kid import check_pairs, kernel_distance
 from memogen.evaluation.mifid import THRESHOLD, MemorisationDistance, penalised
-from memogen.evaluation.prdc import check_counts, prdc
+from memogen.evaluation.prdc import Prdc, check_counts, prdc
 from memogen.evaluation.reference import Reference, shuffled
 from memogen.evaluation.stream import Seen, image_source
 from memogen.types import InputError
@@ -128,7 +129,10 @@ class Frechet:
 
 
 class Neighbourhoods:
-    """Precision, recall, density and coverage of the first samples against as many real images."""
+    """Precision, recall, density and coverage of samples against as many real images: means over blocks of samples, each as large as the reference.
+
+    Unequal numbers would say more of the numbers than of the images: samples that are many cover everything.
+    """
 
     def __init__(self, asked: Comparison) -> None:
         self.needed, self.real = min(asked.num_samples, PAIR_IMAGES), asked.reference.features(PAIR_IMAGES)
@@ -143,10 +147,12 @@ class Neighbourhoods:
         self.fake.add(seen.features)
 
     def results(self) -> list[Result]:
-        found = prdc(self.real, self.fake.rows, k=PRDC_NEIGHBOURS)
-        protocol = {"reference": self.reference, "neighbours": PRDC_NEIGHBOURS, "num_samples": len(self.fake.rows)}
-        shares = {"precision": found.precision, "recall": found.recall, "density": found.density, "coverage": found.coverage}
-        return [Result(name, value, None, protocol) for name, value in shares.items()]
+        size = min(len(self.real), len(self.fake.rows))
+        blocks = self.fake.rows[: len(self.fake.rows) // size * size].split(size)
+        found = [prdc(self.real, block, k=PRDC_NEIGHBOURS) for block in blocks]
+        protocol = {"reference": self.reference, "neighbours": PRDC_NEIGHBOURS, "num_samples": size * len(blocks), "block": size}
+        shares = {field.name: [getattr(each, field.name) for each in found] for field in fields(Prdc)}
+        return [Result(name, fmean(values), stdev(values) if len(values) > 1 else None, protocol) for name, values in shares.items()]
 
 
 class Kernel:

@@ -220,11 +220,10 @@ def test_with_the_key_as_condition_a_real_image_is_judged_with_the_key_of_its_ow
     torch.testing.assert_close(model.score(batch().image), feature[:, -1] + model.memory(feature[:, :16]).logit + (feature[:, 16:32] * key).sum(1))
 
 
-@pytest.mark.parametrize("views", [1, 2])
-def test_contrast_is_info_nce_of_views_of_the_same_real_images(views: int) -> None:
+def test_contrast_is_info_nce_of_views_of_the_same_real_images() -> None:
     """It is added by its weight, reaches the query's part of the critic and no other output, and leaves the running statistics alone."""
     model = built(replace(TINY, norm="none")).train()
-    objectives = [MemoryGANObjective(contrast=ContrastConfig(weight=weight, views=views, temperature=0.3)) for weight in (0.0, 0.5, 1.5)]
+    objectives = [MemoryGANObjective(contrast=ContrastConfig(weight=weight, temperature=0.3)) for weight in (0.0, 0.5, 1.5)]
     losses = [objective.phases(model)[0].loss(batch()) for objective in objectives]
     silent, half, more = (loss.total for loss in losses)
     torch.testing.assert_close(more - silent, 3 * (half - silent), rtol=1e-4, atol=1e-5)
@@ -237,10 +236,10 @@ def test_contrast_is_info_nce_of_views_of_the_same_real_images(views: int) -> No
 
 
 def test_views_of_no_strength_leave_contrast_to_telling_images_apart() -> None:
-    """With one view that is the image itself, every image's partner is at cosine one."""
+    """Every image's partner is at cosine one."""
     model = built(replace(TINY, norm="none")).train()
     still = AugmentConfig(rotation=0.0, scale=0.0, shift=0.0, brightness=0.0, cutout=0.0)
-    contrast = MemoryGANObjective(contrast=ContrastConfig(views=1, augment=still)).phases(model)[0].loss(batch()).terms["contrast"]
+    contrast = MemoryGANObjective(contrast=ContrastConfig(augment=still)).phases(model)[0].loss(batch()).terms["contrast"]
     query = model.encode(batch().image)
     torch.testing.assert_close(contrast, info_nce(query, query, 0.2), rtol=1e-4, atol=1e-4)
 
