@@ -1,4 +1,4 @@
-"""Tables of results as Markdown, and as text for a terminal. README's tables are made here."""
+"""Tables of results as Markdown, and as text for a terminal. The tables of docs/results.md are made here."""
 
 from __future__ import annotations
 

@@ -177,9 +177,11 @@ class Results:
 def read_results(path: Path) -> list[Results]:
     """A table for every .jsonl file of rows in a folder and below, in the order of their names, or for the one file. Raises InputError.
 
-    What lies inside run folders is left out; a folder that holds nothing but runs is one table of them all.
+    What lies inside run folders, or below in a folder "archive", is left out; a folder that holds nothing but runs is one table of them all.
     """
-    files = sorted(path.rglob("*.jsonl")) if path.is_dir() else [path]
+    files = [path]
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*.jsonl") if "archive" not in file.relative_to(path).parts)
     own = [file for file in files if not (file.parent / "config.yaml").is_file()]
     tables = [gather(_name(file, path), read_lines(file)) for file in own]
     if not any(table.lines for table in tables):

@@ -1,4 +1,4 @@
-"""Result rows as tables: means and spreads, the printed numbers, Markdown, text, HTML, and README's copy."""
+"""Result rows as tables: means and spreads, the printed numbers, Markdown, text, HTML, and the documents' copy."""
 
 from __future__ import annotations
 
@@ -293,7 +293,7 @@ def test_only_what_stands_between_the_marks_is_written_anew(tmp_path: Path) -> N
     assert (tmp_path / "new" / "page.md").read_text() == results_text([small()]) + "\n"
 
 
-def test_readme_shows_the_results_of_the_repository() -> None:
-    """``memogen report results --out README.md`` mends it."""
+def test_the_documents_show_the_results_of_the_repository() -> None:
+    """``memogen report results --out docs/results.md`` mends it."""
     shown = f"{BEGIN}\n{results_text(read_results(ROOT / 'results'))}\n{END}"
-    assert shown in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert shown in (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
