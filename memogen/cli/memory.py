@@ -17,11 +17,9 @@ from memogen.cli.options import UsageError
 from memogen.cli.pictures import Model
 
 if TYPE_CHECKING:
-    from memogen.cli.files import DataChoice
     from memogen.evaluation.life_signs import LifeSign
     from memogen.evaluation.slot_knowledge import SlotNames
     from memogen.models import MemoryGAN
-    from memogen.types import ImageData
 
 OF_DATA = "images, best with labels: a data set's name, or a folder; without it the run's own"
 Picture = Annotated[Path, "a picture file; it is brought to the model's size and colours"]
@@ -233,36 +231,36 @@ def signs(
 
 
 def _what_slots_know(run: Path) -> LifeSign | None:
-    """Asked with the labelled images of the run; None where it has none, or no saved model."""
-    if not (run / "model" / "config.json").is_file() or recipe_of(str(run)) is None:
-        return None
+    """Asked with the labelled images of the run; None where there are none, or no saved model."""
     from memogen.evaluation.life_signs import knowing
     from memogen.evaluation.slot_knowledge import placed
+    from memogen.types import InputError
 
-    opened, choice = open_memory_gan(str(run)), choose_data(None, model=str(run))
-    if choice.held_out() != "test" or (found := _loaded(choice, "train")) is None or found.label is None:
+    if not (run / "model" / "config.json").is_file():
         return None
-    return knowing(placed(opened, found), placed(opened, choice.load()))
+    try:
+        opened, choice = open_memory_gan(str(run)), choose_data(None, model=str(run))
+        known, asked = choice.load("train"), choice.load()
+        return knowing(placed(opened, known), placed(opened, asked)) if asked.split == "test" and asked.label is not None else None
+    except InputError as error:
+        print(f"memogen: {run}: nobody asked what its slots know ({error})", file=sys.stderr)
+        return None
 
 
 def _names(opened: MemoryGAN, model: str, data: str | None, folder: Path | None) -> SlotNames | None:
     """What the slots hold, by labelled training images; None where there are none, and for ``data`` "none"."""
-    if opened.memory is None or data == "none" or (data is None and recipe_of(model) is None):
-        return None
     from memogen.evaluation.slot_knowledge import name_slots, placed
-
-    found = _loaded(choose_data(data, model=model, folder=folder), "train")
-    return None if found is None or found.label is None else name_slots(placed(opened, found), opened.memory.num_slots)
-
-
-def _loaded(choice: DataChoice, split: str) -> ImageData | None:
-    """The images, or None and a line that says why there are none: what is drawn or printed goes without them."""
     from memogen.types import InputError
 
     try:
-        return choice.load(split)
+        if opened.memory is None or data == "none" or (data is None and recipe_of(model) is None):
+            return None
+        known = choose_data(data, model=model, folder=folder).load("train")
+        return name_slots(placed(opened, known), opened.memory.num_slots) if known.label is not None else None
     except InputError as error:
-        print(f"memogen: goes without the data's classes ({error})", file=sys.stderr)
+        if data is not None:
+            raise
+        print(f"memogen: slots go without names ({error})", file=sys.stderr)
         return None
 
 

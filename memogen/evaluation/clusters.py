@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from memogen.evaluation.prdc import distances
@@ -56,12 +56,12 @@ class Estimate:
     error: float
 
 
-def share(right: Bool[Tensor, " n"]) -> Estimate:
-    """How many of the images are right, as a share."""
+def share(right: Shaped[Tensor, " n"]) -> Estimate:
+    """How many of the images are right, as a share; an image may be right in part, as a number in [0, 1]."""
     return _mean(right.double())
 
 
-def share_difference(right: Bool[Tensor, " n"], beside: Bool[Tensor, " n"]) -> Estimate:
+def share_difference(right: Shaped[Tensor, " n"], beside: Shaped[Tensor, " n"]) -> Estimate:
     """How much larger the share of the first is than that of the second on the same images, with the standard error of the paired difference."""
     return _mean(right.double() - beside.double())
 

@@ -6,8 +6,10 @@ pixels with as many clusters, than random images as keys in the queries of an un
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from statistics import fmean
 
 import numpy as np
 import torch
@@ -35,6 +37,8 @@ from memogen.types import ImageData, InputError
 BLOCK = 250  # images encoded at once
 IMAGES = 10_000  # of a split that are looked at, at most
 NEIGHBOURS = 5
+STARTS = 10  # of what starts at random, where that is cheap
+PRODUCTS = 1_000_000_000  # of numbers, that all starts but one may take in a round over the training images
 
 
 @dataclass(frozen=True)
@@ -132,17 +136,37 @@ def name_slots(known: Placed, num_slots: int) -> SlotNames:
 
 @dataclass(frozen=True)
 class Sorting:
-    """What one way to sort images knows of their classes: whether each test image is ``right``, in how many ``clusters`` training images lie."""
+    """One way to sort images into clusters, started at random once or several times: the clusters of the training images, ``known``, and of the test
+    images, ``asked``, a row for each start; and their classes.
+    """
 
     name: str
-    clusters: int
-    right: Bool[Tensor, " m"]
-    agreement: Estimate
+    known: Int[Tensor, "s n"]
+    asked: Int[Tensor, "s m"]
+    label: Int[Tensor, " n"]
+    asked_label: Int[Tensor, " m"]
+
+    @property
+    def clusters(self) -> int:
+        """How many hold training images, at the first start."""
+        return len(self.known[0].unique())
+
+    @cached_property
+    def right(self) -> Float[Tensor, " m"]:
+        """At which share of the starts the majority class of its cluster is a test image's own."""
+        starts = zip(self.known, self.asked, strict=True)
+        return torch.stack([told_by_cluster(known, self.label, asked, self.asked_label) for known, asked in starts]).double().mean(0)
 
     @property
     def told(self) -> Estimate:
         """How often the majority class of its cluster is a test image's own."""
         return share(self.right)
+
+    @property
+    def agreement(self) -> Estimate:
+        """Adjusted mutual information of clusters and classes of the test images, the mean over starts."""
+        each = [agreement_estimate(asked, self.asked_label) for asked in self.asked]
+        return Estimate(fmean(found.value for found in each), fmean(found.error for found in each))
 
 
 @dataclass(frozen=True)
@@ -153,17 +177,10 @@ class Knowledge:
     neighbours: Mapping[str, Bool[Tensor, " m"]] = field(default_factory=dict)
 
 
-SLOTS = "the memory's slots"
-PIXELS = "k-means on pixels"
-UNTRAINED = "an untrained critic's queries, random images as keys"
-RANDOM = "the queries, random images as keys"
-MEANS = "k-means on the queries"
-
-
 def slots_beside_pixels(known: Placed, asked: Placed, *, seed: int = 0) -> tuple[Sorting, Sorting]:
     """The memory's slots, and k-means on pixels with as many clusters as slots hold training images. Raises InputError without labels."""
-    used = len(known.slot.unique())
-    return _sorting(SLOTS, known.slot, asked.slot, known, asked), _sorting(PIXELS, *kmeans(known.pixels, asked.pixels, used, seed=seed), known, asked)
+    slots = Sorting("the memory's slots", known.slot[None], asked.slot[None], known.label, asked.label)
+    return slots, _by_kmeans("k-means on pixels", known.pixels, asked.pixels, slots, seed)
 
 
 def knowledge(model: MemoryGAN, known: Placed, asked: Placed, *, seed: int = 0, fresh_seed: int = 0, work: Work | None = None) -> Knowledge:
@@ -171,8 +188,6 @@ def knowledge(model: MemoryGAN, known: Placed, asked: Placed, *, seed: int = 0, 
 
     ``seed`` chooses the random keys and starts k-means, ``fresh_seed`` is that of the untrained critic's weights. Raises InputError without labels.
     """
-    used = len(known.slot.unique())
-    keys = torch.from_numpy(shuffled(len(known.query), seed)[:used])
     fresh = untrained(model, fresh_seed)
     first, last = (queries(fresh, part.images, work=work) for part in (known, asked))
     slots, pixels = slots_beside_pixels(known, asked, seed=seed)
@@ -181,9 +196,9 @@ def knowledge(model: MemoryGAN, known: Placed, asked: Placed, *, seed: int = 0, 
         (
             slots,
             pixels,
-            _sorting(UNTRAINED, _nearest(first, first[keys]), _nearest(last, first[keys]), known, asked),
-            _sorting(RANDOM, _nearest(known.query, known.query[keys]), _nearest(asked.query, known.query[keys]), known, asked),
-            _sorting(MEANS, *kmeans(known.query, asked.query, used, seed=seed), known, asked),
+            _by_random_keys("an untrained critic's queries, random images as keys", first, last, slots, seed),
+            _by_random_keys("the queries, random images as keys", known.query, asked.query, slots, seed),
+            _by_kmeans("k-means on the queries", known.query, asked.query, slots, seed),
         ),
         {name: told_by_neighbours(bank, known.label, query, asked.label, k=NEIGHBOURS) for name, (bank, query) in rows.items()},
     )
@@ -201,11 +216,22 @@ def untrained(model: MemoryGAN, seed: int) -> MemoryGAN:
         return model.config.build().to(model.device)
 
 
-def _sorting(name: str, known_in: Tensor, asked_in: Tensor, known: Placed, asked: Placed) -> Sorting:
-    right = told_by_cluster(known_in, known.label, asked_in, asked.label)
-    return Sorting(name, len(known_in.unique()), right, agreement_estimate(asked_in, asked.label))
+def _by_kmeans(name: str, rows: Float[Tensor, "n f"], asked: Float[Tensor, "m f"], slots: Sorting, seed: int) -> Sorting:
+    return _started(name, lambda start: kmeans(rows, asked, slots.clusters, seed=seed + start), slots, rows)
 
 
-def _nearest(rows: Float[Tensor, "n d"], keys: Float[Tensor, "k d"]) -> Int[Tensor, " n"]:
-    """The key with the largest cosine to each unit row."""
-    return (rows.double() @ keys.double().T).argmax(1)
+def _by_random_keys(name: str, rows: Float[Tensor, "n d"], asked: Float[Tensor, "m d"], slots: Sorting, seed: int) -> Sorting:
+    """To the key with the largest cosine; keys are random ``rows``."""
+
+    def sort(start: int) -> tuple[Tensor, Tensor]:
+        keys = rows[torch.from_numpy(shuffled(len(rows), seed + start)[: slots.clusters])].double().T
+        return (rows.double() @ keys).argmax(1), (asked.double() @ keys).argmax(1)
+
+    return _started(name, sort, slots, rows)
+
+
+def _started(name: str, sort: Callable[[int], tuple[Tensor, Tensor]], slots: Sorting, rows: Tensor) -> Sorting:
+    """Several starts where images are few: there the luck of one start counts for as much as the choice of test images."""
+    starts = min(STARTS, 1 + PRODUCTS // (rows.numel() * slots.clusters))
+    known, asked = zip(*map(sort, range(starts)), strict=True)
+    return Sorting(name, torch.stack(known), torch.stack(asked), slots.label, slots.asked_label)

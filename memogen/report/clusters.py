@@ -29,14 +29,14 @@ def about(known: Placed, asked: Placed) -> str:
 
 
 def knowledge_table(found: Knowledge) -> list[list[str]]:
-    """A line for the memory's slots and for each mark: clusters, how often they tell the class, the slots' lead over it, mutual information."""
-    slots, *_ = found.sortings
-    leads = ["", *(estimate(lead(slots, mark), signed=True) for mark in found.sortings[1:])]
+    """A line for the memory's slots and for each mark: clusters, starts, how often they tell the class, the slots' lead, mutual information."""
+    slots, *marks = found.sortings
+    rest = [["", ""], *([f"{len(mark.known)}", estimate(lead(slots, mark), signed=True)] for mark in marks)]
     lines = (
-        [each.name, f"{each.clusters:,}", estimate(each.told), ahead, estimate(each.agreement)]
-        for each, ahead in zip(found.sortings, leads, strict=True)
+        [each.name, f"{each.clusters:,}", starts, estimate(each.told), ahead, estimate(each.agreement)]
+        for each, (starts, ahead) in zip(found.sortings, rest, strict=True)
     )
-    return [["sorted by", "clusters", "tell the class", "slots lead by", "adjusted mutual information"], *lines]
+    return [["sorted by", "clusters", "starts", "tell the class", "slots lead by", "adjusted mutual information"], *lines]
 
 
 def neighbours_table(found: Knowledge) -> list[list[str]]:

@@ -118,7 +118,7 @@ def test_a_share_and_its_lead_have_the_errors_of_their_means() -> None:
 
 
 def test_the_majority_of_a_cluster_worked_by_hand() -> None:
-    """Cluster 0 holds classes 1, 1, 0; cluster 1 nothing; cluster 2 one image of each of two classes, of which the first counts; cluster 3 class 2."""
+    """Cluster 0 holds classes 1, 1, 0; 1 nothing; 2 one image of each of two classes, of which the first counts; 3 class 2."""
     cluster, label = torch.tensor([0, 2, 0, 0, 2, 3]), torch.tensor([1, 2, 1, 0, 0, 2])
     found, part = majority(cluster, label, 4)
     assert found.tolist() == [1, -1, 0, 2]

@@ -64,7 +64,7 @@ class _Brightness(torch.nn.Module):
 def _by_brightness() -> MemoryGAN:
     model = toy.model()
     assert model.memory is not None
-    model.critic, model.encoder = _Brightness(), None
+    model.critic = _Brightness()
     model.memory.values.zero_()
     for level in range(4):
         model.memory.keys[level] = torch.tensor([np.cos(level), np.sin(level), *[0.0] * 6])

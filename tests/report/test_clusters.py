@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from memogen.evaluation.clusters import Estimate, effective_rank, variance_between
+from memogen.evaluation.clusters import agreement, effective_rank, variance_between
 from memogen.evaluation.slot_contents import image_contents, sample_contents
 from memogen.evaluation.slot_knowledge import Knowledge, Sorting, placed
 from memogen.report.clusters import about, contents_table, knowledge_table, neighbours_table, spread
@@ -26,10 +26,16 @@ def test_contents_stand_beside_each_other() -> None:
 
 
 def test_every_mark_says_how_far_the_slots_lead() -> None:
-    slots, mark = Sorting("slots", 1200, RIGHT, Estimate(0.5, 0.01)), Sorting("mark", 7, ~RIGHT, Estimate(-0.25, 0.02))
+    """Slots tell three of four, the mark one, and at its second start two."""
+    label, asked_label = torch.tensor([0, 1]), torch.tensor([0, 0, 1, 0])
+    slots = Sorting("slots", torch.tensor([[4, 5]]), torch.tensor([[4, 4, 5, 5]]), label, asked_label)
+    mark = Sorting("mark", torch.tensor([[0, 1], [0, 1]]), torch.tensor([[1, 1, 1, 1], [0, 1, 1, 1]]), label, asked_label)
     _, first, second = knowledge_table(Knowledge((slots, mark)))
-    assert first == ["slots", "1,200", "0.750 ± 0.250", "", "0.500 ± 0.010"]
-    assert second == ["mark", "7", "0.250 ± 0.250", "+0.500 ± 0.500", "-0.250 ± 0.020"]
+    assert first[:-1] == ["slots", "2", "", "0.750 ± 0.250", ""]
+    apart = (torch.tensor([1, 1, 1, 0]) - torch.tensor([0.5, 0, 1, 0])).std() / 2
+    assert second[1:4] == ["2", "2", "0.375 ± 0.239"] and second[4] == f"+0.375 ± {apart:.3f}"
+    assert first[-1].startswith(f"{agreement(slots.asked[0], asked_label):.3f}")
+    assert second[-1].startswith(f"{(agreement(mark.asked[0], asked_label) + agreement(mark.asked[1], asked_label)) / 2:.3f}")
     assert neighbours_table(Knowledge((slots,), {"pixels": RIGHT}))[1] == ["pixels", "0.750 ± 0.250"]
 
 
