@@ -10,9 +10,11 @@ import torch
 
 from . import runs
 from .evaluation import classifier
+from .evaluation.slot_knowledge import name_slots, placed
 from .pretrained import from_pretrained
 from .recipes import RECIPES, Recipe
 from .report import figures
+from .report.wall import slot_wall
 
 STEPS = 2500
 METRICS = {"inception_score": "inception score", "fid": "Fréchet distance", "recall": "recall", "coverage": "coverage"}
@@ -42,11 +44,13 @@ def demo_recipe(variant: Any = "memory_gan") -> Recipe:
 def draw(folder: Path) -> list[Path]:
     """The pictures of the finished model, under ``pictures/`` of the run folder."""
     model: Any = from_pretrained(folder / "model")
+    names = name_slots(placed(model, runs.load_data(demo_recipe())), model.memory.num_slots)
     drawn = {
         "samples": figures.sample_grid(model, 64),
-        "slots": figures.slot_sheet(model),
+        "slots": figures.slot_sheet(model, names=names),
+        "wall": slot_wall(model, names),
         "interpolation": figures.interpolation(model),
-        "posterior": figures.posterior(model, _first_test_image()),
+        "posterior": figures.posterior(model, _first_test_image(), names=names),
     }
     (folder / "pictures").mkdir(exist_ok=True)
     paths = [folder / "pictures" / f"{name}.png" for name in drawn]

@@ -99,10 +99,28 @@ def test_usage_and_query_print_numbers(here: Path, capsys: pytest.CaptureFixture
 def test_clusters_prints_what_slots_tell(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run("memory clusters m --data digits --num 50", capsys)
     assert code == 0, err
-    about, slots, queries = out.split("\n\n")
+    asked, sorted_by, nearest, about, contents, queries = out.split("\n\n")
+    assert "50 of 1,437 training images" in asked and "50 of 360 test images" in asked and "seed 0" in asked
+    assert len(sorted_by.splitlines()) == 6 and len(nearest.splitlines()) == 4
     assert about == "images of digits, test; the classifier digits"
-    assert slots.splitlines()[0].split() == ["images", "samples"] and "the classifier's features" in slots
-    assert "of 8" in queries.splitlines()[1] and "adjusted mutual information" in queries
+    assert contents.splitlines()[0].split() == ["images", "samples"] and "the classifier's features" in contents
+    assert "of 8" in queries
+
+
+def test_clusters_goes_without_what_labels_tell(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez(here / "bare.npz", np.random.default_rng(0).integers(0, 256, (30, 8, 8), dtype=np.uint8))
+    code, out, err = run("memory clusters m --data bare.npz", capsys)
+    assert code == 0, err
+    assert "bare has no labels" in out and "tell the class" not in out and "variance of pixels between slots" in out
+
+
+def test_slots_are_named_by_the_data_that_are_given(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A name is drawn into the picture, and nowhere else."""
+    for words in ("memory slots m --slots 0,5", "memory posterior m picture.png"):
+        for data in ("digits", "none"):
+            assert run(f"{words} --data {data} --out {data}.png", capsys)[0] == 0
+        named, bare = (Image.open(here / f"{data}.png") for data in ("digits", "none"))
+        assert named.tobytes() != bare.tobytes()
 
 
 def test_evaluate_prints_and_appends_rows(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -220,7 +238,7 @@ def test_data_are_checked_in_every_part_and_with_a_size(here: Path, capsys: pyte
         ("memory slots plain --out x.png", "memory"),
         ("memory clusters plain --data digits", "memory"),
         ("memory clusters m", "--data"),
-        ("memory clusters m --data digits --num 3", "look at 6"),
+        ("memory clusters m --data digits --num 3", "3 images cannot be 5 neighbours"),
         ("memory clusters m --data digits --extractor mnist", "28x28"),
         ("memory slots m --slots 1,b --out x.png", "1,b"),
         ("memory slots m --slots 77 --out x.png", "77"),

@@ -6,14 +6,20 @@ A memory is either a mixture over slots (memoryGAN) or trainable slots that a de
 from __future__ import annotations
 
 import dataclasses
+import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from memogen.cli.attention import draw_graph, draw_slots, need_attentive, open_attentive, print_addresses, print_preferences
 from memogen.cli.data import Folder
-from memogen.cli.files import check_picture, choose_data, open_memory_gan, read_picture, write_picture
+from memogen.cli.files import check_picture, choose_data, open_memory_gan, read_picture, recipe_of, write_picture
 from memogen.cli.options import UsageError
 from memogen.cli.pictures import Model
+
+if TYPE_CHECKING:
+    from memogen.evaluation.life_signs import LifeSign
+    from memogen.evaluation.slot_knowledge import SlotNames
+    from memogen.models import MemoryGAN
 
 OF_DATA = "images, best with labels: a data set's name, or a folder; without it the run's own"
 Picture = Annotated[Path, "a picture file; it is brought to the model's size and colours"]
@@ -58,12 +64,15 @@ def slots(
     num: Annotated[int | None, "number of slots, where none are named: 10; of a MEM-VAE, for each class, 3", 1] = None,
     seed: Annotated[int, "seed of the noise"] = 0,
     layer: Annotated[int, "of a MEM-VAE: the layer, counted from the data"] = 0,
-    data: Annotated[str | None, f"of a MEM-VAE: {OF_DATA}; the slots that each class wants most (Fig. 7), or none: all slots"] = None,
+    data: Annotated[
+        str | None,
+        f"{OF_DATA}; their classes name the slots, or, of a MEM-VAE, want the slots that are drawn (Fig. 7); none: no names, and all slots",
+    ] = None,
     folder: Folder = None,
     stretched: Annotated[bool, "of a MEM-VAE: bring every picture from black to white"] = False,
     out: Annotated[Path, "the picture"] = Path("slots.png"),
 ) -> None:
-    """Draw a row of images for each of some memory slots; of a MEM-VAE, what slots look like by themselves."""
+    """Draw a row of images for each of some memory slots, named by what they hold; of a MEM-VAE, what slots look like by themselves."""
     check_picture(out)
     chosen = _slot_numbers(slots)
     if (attentive := open_attentive(model)) is not None:
@@ -73,7 +82,8 @@ def slots(
     opened = open_memory_gan(model)
     from memogen.report import figures
 
-    write_picture(figures.slot_sheet(opened, chosen, num_slots=num, seed=seed), out)
+    names = _names(opened, model, data, folder)
+    write_picture(figures.slot_sheet(opened, chosen, names=names, num_slots=num, seed=seed), out)
 
 
 def posterior(
@@ -82,6 +92,8 @@ def posterior(
     *,
     num: Annotated[int, "number of slots", 1] = 9,
     seed: Annotated[int, "seed of the noise under the bars"] = 0,
+    data: Annotated[str | None, f"{OF_DATA}; their classes name the slots; none: no names"] = None,
+    folder: Folder = None,
     out: Annotated[Path, "the picture"] = Path("posterior.png"),
 ) -> None:
     """Draw which memory slots an image belongs to, each with an image of its own."""
@@ -89,7 +101,8 @@ def posterior(
     opened = open_memory_gan(model)
     from memogen.report import figures
 
-    write_picture(figures.posterior(opened, read_picture(image, opened.config.image_shape), num=num, seed=seed), out)
+    names = _names(opened, model, data, folder)
+    write_picture(figures.posterior(opened, read_picture(image, opened.config.image_shape), names=names, num=num, seed=seed), out)
 
 
 def clusters(
@@ -98,25 +111,40 @@ def clusters(
     data: Annotated[str | None, OF_DATA] = None,
     folder: Folder = None,
     extractor: Annotated[str | None, "whose features are looked at: as of evaluate; without it the classifier of the data, or none"] = None,
-    num: Annotated[int, "number of images, and of samples", 1] = 2000,
-    seed: Annotated[int, "seed of the choice of images and of the samples"] = 0,
+    num: Annotated[int, "number of training images, and of test images, at most", 1] = 10_000,
+    seed: Annotated[int, "seed of the random keys, of k-means and of the samples"] = 0,
 ) -> None:
-    """Print what a slot tells of an image: how much of colours, pixels and features lies between slots, and what queries tell of classes."""
-    opened = open_memory_gan(model)
-    from memogen.evaluation import features
+    """Print what a slot tells of an image: its class, beside k-means on pixels and an untrained critic, and its colours, pixels and features."""
+    opened, choice = open_memory_gan(model), choose_data(data, model=model, folder=folder)
+    from memogen.evaluation import features, slot_contents, slot_knowledge
     from memogen.evaluation.progress import Bar
     from memogen.evaluation.work import Work
-    from memogen.report import clusters as measured
+    from memogen.report import clusters as tables
     from memogen.report.text import in_columns
     from memogen.training.runtime import choose_device
 
-    images, device = choose_data(data, model=model, folder=folder).load(), choose_device("auto")
+    images, device = choice.load(), choose_device("auto")
     named = extractor or (images.name if images.name in features.readers(images.image_shape) else None)
     judge = None if named is None else features.extractor(named, device=device, image_shape=images.image_shape)
+    trained = choice.load("train") if images.label is not None and images.split == "test" else None
+    recipe, opened = recipe_of(model), opened.to(device)
+    fresh_seed = recipe.training.seed if recipe else 0
     with Bar() as bar:
-        found = measured.clusters(opened.to(device), images, judge=judge, num=num, seed=seed, work=Work(bar=bar))
+        work = Work(bar=bar)
+        asked = slot_knowledge.placed(opened, images, num=num, work=work)
+        shown = min(num, slot_contents.IMAGES, len(images))
+        own = slot_contents.image_contents(asked, judge=judge, num=shown, work=work)
+        drawn = slot_contents.sample_contents(opened, judge=judge, num=shown, seed=seed, work=work)
+        known = trained and slot_knowledge.placed(opened, trained, num=num, work=work)
+        found = known and slot_knowledge.knowledge(opened, known, asked, seed=seed, fresh_seed=fresh_seed, work=work)
+    if known and found:
+        print(tables.about(known, asked), f"The untrained critic has the weights of seed {fresh_seed}.\n")
+        print(f"{in_columns(tables.knowledge_table(found), right=1)}\n\n{in_columns(tables.neighbours_table(found), right=1)}\n")
+    else:
+        lacking = "labels" if images.label is None else "training and test images apart"
+        print(f"{images.name} has no {lacking}, so what slots tell of classes is left out.\n")
     told = "no classifier" if judge is None else f"the classifier {judge.name}"
-    print(f"images of {images.name}, {images.split}; {told}\n\n{in_columns(found.table(), right=1)}\n\n{in_columns(found.queries_table(), right=1)}")
+    print(f"images of {images.name}, {images.split}; {told}\n\n{in_columns(tables.contents_table(own, drawn), right=1)}\n\n{tables.spread(asked)}")
 
 
 def query(
@@ -192,11 +220,48 @@ def signs(
     *run: Annotated[Path, "run folders; several stand side by side"],
     markdown: Annotated[bool, "print the table as Markdown"] = False,
 ) -> None:
-    """Print the life signs of a run's memory: its last tenth against its middle, and the limits that a living memory keeps."""
-    from memogen.report.life_signs import signs_table
+    """Print the life signs of a run's memory: its last tenth against its middle, the limits that a living memory keeps, and what its slots know."""
+    from memogen.report.history import read_run
+    from memogen.report.life_signs import run_signs, signs_table
     from memogen.report.text import in_columns, in_markdown
 
-    print((in_markdown if markdown else in_columns)(signs_table(run)))
+    for path in run:
+        run_signs(read_run(path))  # a run without verdict is refused before the others' slots are looked at
+    print((in_markdown if markdown else in_columns)(signs_table(run, [_what_slots_know(path) for path in run])))
+
+
+def _what_slots_know(run: Path) -> LifeSign | None:
+    """Asked with the labelled images of the run; None where there are none, or no saved model."""
+    from memogen.evaluation.life_signs import knowing
+    from memogen.evaluation.slot_knowledge import placed
+    from memogen.types import InputError
+
+    if not (run / "model" / "config.json").is_file():
+        return None
+    try:
+        opened, choice = open_memory_gan(str(run)), choose_data(None, model=str(run))
+        known, asked = choice.load("train"), choice.load()
+        return knowing(placed(opened, known), placed(opened, asked)) if asked.split == "test" and asked.label is not None else None
+    except InputError as error:
+        print(f"memogen: {run}: nobody asked what its slots know ({error})", file=sys.stderr)
+        return None
+
+
+def _names(opened: MemoryGAN, model: str, data: str | None, folder: Path | None) -> SlotNames | None:
+    """What the slots hold, by labelled training images; None where there are none, and for ``data`` "none"."""
+    from memogen.evaluation.slot_knowledge import name_slots, placed
+    from memogen.types import InputError
+
+    try:
+        if opened.memory is None or data == "none" or (data is None and recipe_of(model) is None):
+            return None
+        known = choose_data(data, model=model, folder=folder).load("train")
+        return name_slots(placed(opened, known), opened.memory.num_slots) if known.label is not None else None
+    except InputError as error:
+        if data is not None:
+            raise
+        print(f"memogen: slots go without names ({error})", file=sys.stderr)
+        return None
 
 
 def _numbers(value: object) -> str:

@@ -1,6 +1,7 @@
 """Whether a memory lives, judged from the metrics that its training logged: a dead memory trains without complaint.
 
-Every sign compares the last tenth of the run with its middle third. An evaluation that comes more rarely than that is judged by its newest value.
+These signs compare the last tenth of the run with its middle third. An evaluation that comes more rarely than that is judged by its newest value.
+One more asks the finished memory whether its slots tell classes apart (:func:`knowing`): a memory can live and sort by what nobody needs.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from memogen.evaluation.slot_knowledge import Placed, lead, slots_beside_pixels
 from memogen.types import InputError
 
 HELD_OUT = "eval/held_out/"
@@ -29,12 +31,12 @@ class LifeSign:
     """A number over training that must stay on one side of a limit.
 
     ``earlier`` is its mean over the middle third of the run, ``last`` over the last tenth (medians for the gradient); nan where one of them was
-    not finite. ``rule`` says the limit in words.
+    not finite. Of what is asked of the finished memory alone, ``earlier`` is None. ``rule`` says the limit in words.
     """
 
     name: str
     rule: str
-    earlier: float
+    earlier: float | None
     last: float
     bound: Literal["at least", "at most"]
     limit: float
@@ -61,6 +63,19 @@ def life_signs(lines: Sequence[Mapping[str, object]], *, real_slots: int) -> tup
         _not_rising(course, "real queries that overwrite", "critic/replaced_real", OVERWRITING),
         _bounded(course, "movement of a key", "critic/movement", "at least", STILL, f"at least {STILL:g}"),
     )
+
+
+def knowing(known: Placed, asked: Placed) -> LifeSign | None:
+    """Slots tell the class of test images, ``asked``, no worse than as many clusters by k-means on pixels, which take no training.
+
+    ``known`` are training images that say which class a slot holds. None where one of the two has no labels.
+    """
+    if known.images.label is None or asked.images.label is None:
+        return None
+    slots, pixels = slots_beside_pixels(known, asked)
+    rule = "at least what k-means on pixels tells with as many clusters, less two standard errors of the difference"
+    limit = pixels.told.value - 2 * lead(slots, pixels).error
+    return LifeSign("test images whose slot tells the class", rule, None, slots.told.value, "at least", limit)
 
 
 @dataclass(frozen=True)

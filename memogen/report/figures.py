@@ -16,7 +16,9 @@ from PIL import Image
 from torch import Tensor
 
 from memogen.evaluation.copies import Embedding, Measure, nearest_images, pixels
+from memogen.evaluation.slot_knowledge import SlotNames
 from memogen.memory.inspect import SlotRow, prior, slot_posterior, spread_slots
+from memogen.memory.vmf import VMFMemory
 from memogen.models import MemoryGAN
 from memogen.types import GenerativeModel, ImageData, InputError, as_bytes
 
@@ -24,6 +26,7 @@ from . import grid
 from .drawing import Model, draw_samples, memory_of
 from .interpolation import Where, round_trip, square
 from .theme import LIGHT, Theme
+from .wall import by_meaning
 
 
 def sample_grid(
@@ -44,18 +47,26 @@ def sample_grid(
 
 
 def slot_sheet(
-    model: Model, slots: Sequence[int] | None = None, *, num_slots: int = 10, num_noises: int = 8, seed: int = 0, theme: Theme = LIGHT
+    model: Model,
+    slots: Sequence[int] | None = None,
+    *,
+    names: SlotNames | None = None,
+    num_slots: int = 10,
+    num_noises: int = 8,
+    seed: int = 0,
+    theme: Theme = LIGHT,
 ) -> Image.Image:
     """Each row one slot, each column one noise: does the slot fix what is drawn, and the noise how?
 
-    Without ``slots``, ``num_slots`` real ones from the heaviest to the lightest. Captions: number, mass, age in writes, share of the prior.
+    Without ``slots``, ``num_slots`` real ones evenly spaced from the heaviest to the lightest, in their order by meaning. Captions: number, name of
+    ``names``, mass, age in writes, share of the prior.
     """
     memory = memory_of(model)
-    rows = spread_slots(memory, num_slots) if slots is None else tuple(_row(model, slot) for slot in slots)
+    rows = _by_meaning(spread_slots(memory, num_slots), memory, names) if slots is None else tuple(_row(model, slot) for slot in slots)
     if not rows:
         raise InputError("slot sheet: the memory holds no real slot: train the model first")
     images = [draw_samples(model, num_noises, seed=seed, slot=row.slot) for row in rows]
-    return grid.sheet(images, [_caption(row) for row in rows], theme=theme)
+    return grid.sheet(images, [_caption(row, names) for row in rows], theme=theme)
 
 
 def interpolation(model: Model, *, where: Where = "keys", slot: int | None = None, side: int = 8, seed: int = 0, theme: Theme = LIGHT) -> Image.Image:
@@ -73,15 +84,18 @@ def interpolation_frames(model: Model, *, where: Where = "keys", slot: int | Non
 
 
 @torch.no_grad()
-def posterior(model: Model, image: UInt8[Tensor, "c h w"], *, num: int = 9, seed: int = 0, theme: Theme = LIGHT) -> Image.Image:
-    """p(c | image) of the ``num`` best real slots as bars, each over an image drawn from its slot (Fig. 3b); the same noise throughout."""
+def posterior(
+    model: Model, image: UInt8[Tensor, "c h w"], *, names: SlotNames | None = None, num: int = 9, seed: int = 0, theme: Theme = LIGHT
+) -> Image.Image:
+    """p(c | image) of the ``num`` best real slots as bars, each over an image drawn from its slot and its name (Fig. 3b); one noise for all."""
     memory = memory_of(model)
     found = slot_posterior(memory, model.encode(image[None].to(memory.keys.device)), num)
     if not found.slots:
         raise InputError("posterior: the memory holds no real slot: train the model first")
     images = torch.cat([draw_samples(model, 1, seed=seed, slot=slot) for slot in found.slots])
     notes = (f"other real slots {found.other_real:.1%}", f"fake slots {found.fake:.1%}")
-    return grid.bars(images, found.probability, [f"slot {slot}" for slot in found.slots], lead=image, notes=notes, theme=theme)
+    captions = [f"slot {slot}\n{names[slot]}" if names else f"slot {slot}" for slot in found.slots]
+    return grid.bars(images, found.probability, captions, lead=image, notes=notes, theme=theme)
 
 
 def neighbours(model: GenerativeModel, data: ImageData, *, num: int = 8, nearest: int = 7, seed: int = 0, theme: Theme = LIGHT) -> Image.Image:
@@ -112,6 +126,13 @@ def _row(model: Model, slot: int) -> SlotRow:
     return SlotRow(slot, value, float(memory.mass[slot]), int(memory.age[slot]), float(prior(memory, value=value)[slot]))
 
 
-def _caption(row: SlotRow) -> str:
+def _by_meaning(rows: Sequence[SlotRow], memory: VMFMemory, names: SlotNames | None) -> tuple[SlotRow, ...]:
+    slots = torch.tensor([row.slot for row in rows], dtype=torch.long)
+    label = torch.zeros_like(slots) if names is None else names.label[slots]
+    return tuple(rows[place] for place in by_meaning(memory.keys.cpu()[slots], label).tolist())
+
+
+def _caption(row: SlotRow, names: SlotNames | None) -> str:
     kind = "" if row.value else " (fake)"
-    return f"slot {row.slot}{kind}   mass {row.mass:.3g}   age {row.age}   prior {row.prior:.2%}"
+    name = f"   {names[row.slot]}" if names and names[row.slot] else ""
+    return f"slot {row.slot}{kind}{name}   mass {row.mass:.3g}   age {row.age}   prior {row.prior:.2%}"

@@ -47,8 +47,8 @@ def text(picture: Image.Image, at: tuple[float, float], words: str, ink: Colour,
 
 
 def text_width(words: str, size: int = 12) -> int:
-    """Pixels that :func:`text` needs."""
-    return round(ImageFont.load_default(size).getlength(words)) + 1
+    """Pixels that :func:`text` needs, of several lines for the longest."""
+    return round(max(ImageFont.load_default(size).getlength(line) for line in words.split("\n"))) + 1
 
 
 def frame(picture: Image.Image, box: tuple[int, int, int, int], colour: Colour, width: int = 3) -> None:
@@ -72,7 +72,7 @@ def grid(images: UInt8[Tensor, "b c h w"], columns: int, *, framed: Sequence[int
 
 
 def sheet(
-    rows: Sequence[UInt8[Tensor, "b c h w"]], captions: Sequence[str], *, title: str = "", lead: bool = False, theme: Theme = LIGHT
+    rows: Sequence[UInt8[Tensor, "_ c h w"]], captions: Sequence[str], *, title: str = "", lead: bool = False, theme: Theme = LIGHT
 ) -> Image.Image:
     """Rows of images with a caption over each; ``lead`` sets the first image of every row apart in a red frame. Vectors are folded.
 
@@ -112,12 +112,16 @@ def bars(
     notes: Sequence[str] = (),
     theme: Theme = LIGHT,
 ) -> Image.Image:
-    """A bar for each share with its image and caption under it; at the left the ``lead`` image, twice as large in a red frame, over ``notes``."""
+    """A bar for each share with its image and caption under it; at the left the ``lead`` image, twice as large in a red frame, over ``notes``.
+
+    A caption may have several lines.
+    """
     scale = scale_for(*images.shape[-2:])
     width, height = images.shape[-1] * scale, images.shape[-2] * scale
     pitch = max(width, *(text_width(words) for words in captions)) + 8
     floor, left = BAR + CAPTION, max(2 * width, *(text_width(words) for words in notes), 0) + 24
-    picture = blank(left + len(images) * pitch, max(floor + 6 + height + CAPTION + 4, CAPTION * (len(notes) + 1) + 2 * height + 4), theme)
+    below = CAPTION * max((words.count("\n") + 1 for words in captions), default=1)
+    picture = blank(left + len(images) * pitch, max(floor + 6 + height + below + 4, CAPTION * (len(notes) + 1) + 2 * height + 4), theme)
     picture.paste(tile(lead, 2 * scale), (0, CAPTION))
     frame(picture, (0, CAPTION, 2 * width, CAPTION + 2 * height), RED)
     for line, words in enumerate(notes, start=1):

@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from memogen.memory.vmf import VMFMemory
+from memogen.memory.functional import unit
+from memogen.memory.inspect import best_slots
 from memogen.types import InputError, Latents
 
 from .drawing import Model, draw
@@ -46,10 +47,16 @@ def loop_weights(frames: int) -> Float[Tensor, "frames 4"]:
     return torch.cat([(1 - share) * stay[i] + share * stay[(i + 1) % 4] for i in range(4)])
 
 
-@torch.no_grad()
-def best_slots(memory: VMFMemory, key: Float[Tensor, "b d"]) -> Int[Tensor, " b"]:
-    """argmax_c p(c | key) over the real slots, the only ones the generator is ever given."""
-    return memory.posterior(key).masked_fill(memory.values < 0.5, -1.0).argmax(-1)
+def slerp(start: Float[Tensor, "b d"], end: Float[Tensor, "b d"], share: Float[Tensor, " b"]) -> Float[Tensor, "b d"]:
+    """The point at ``share`` of the shorter great circle between unit vectors, walked at even speed (Shoemake 1985, Eq. 1); opposite ones have none.
+
+    sin((1 - t) a) / sin(a) start + sin(t a) / sin(a) end, with a the angle between the two.
+    """
+    angle = 2 * torch.atan2((end - start).norm(dim=1), (end + start).norm(dim=1))  # exact where an inverse cosine is not
+    flat = angle.sin() < 1e-6
+    safe = torch.where(flat, torch.ones_like(angle), angle)
+    near, far = (torch.where(flat, part, (part * safe).sin() / safe.sin()) for part in (1 - share, share))
+    return unit(near[:, None] * start + far[:, None] * end)
 
 
 def corner_latents(model: Model, *, where: Where, slot: int | None, seed: int) -> tuple[Latents, Where]:
@@ -66,22 +73,29 @@ def corner_latents(model: Model, *, where: Where, slot: int | None, seed: int) -
 
 
 def between(model: Model, corners: Latents, weights: Float[Tensor, "points 4"], where: Where) -> Latents:
-    """The latents at the weighted points. The noise is mixed as it is; in "keys" so are the keys, and each point takes the slot with the highest
-    posterior at its mixed key. A label, and in "noise" the slot, stay those of the nearest corner."""
+    """The latents at the points of the square whose bilinear weights are given. Noise is mixed as it is; keys move on the sphere, along the upper and
+    the lower side and then from one to the other, and in "keys" each point is given to the real slot with the highest posterior at its key. A label,
+    and in "noise" the slot, stay those of the nearest corner."""
     weights = weights.to(corners.noise)
     nearest = weights.argmax(-1)
     noise = weights @ corners.noise
     slot = None if corners.slot is None else corners.slot[nearest]
-    key = None if corners.key is None else corners.key[nearest]
+    key = None if corners.key is None else _on_sphere(corners.key, weights.to(corners.key))
     if where == "keys":
-        assert model.memory is not None and corners.key is not None
-        slot = best_slots(model.memory, weights.to(corners.key) @ corners.key)
-        key = model.memory.keys[slot]
+        assert model.memory is not None and key is not None
+        slot = best_slots(model.memory, key)
     return Latents(noise, key, slot, None if corners.label is None else corners.label[nearest])
 
 
+def _on_sphere(corners: Float[Tensor, "4 d"], weights: Float[Tensor, "points 4"]) -> Float[Tensor, "points d"]:
+    """Where :func:`slerp` leads, first to the right and then down."""
+    top_left, top_right, bottom_left, bottom_right = (key.expand(len(weights), -1) for key in corners)
+    right, down = weights[:, [1, 3]].sum(1), weights[:, [2, 3]].sum(1)
+    return slerp(slerp(top_left, top_right, right), slerp(bottom_left, bottom_right, right), down)
+
+
 def _with_corners(points: Latents, corners: Latents, at: tuple[int, ...]) -> Latents:
-    """Put the drawn latents back at the corners: there the mixed key may lie closer to a heavier slot than to its own."""
+    """Put the drawn latents back at the corners: a key may lie closer to a heavier slot than to its own."""
 
     def put(mixed: Tensor | None, drawn: Tensor | None) -> Tensor | None:
         if mixed is None or drawn is None:

@@ -10,6 +10,8 @@ import yaml
 
 from memogen import pretrained
 from memogen.evaluation.imputation import Reconstructs
+from memogen.evaluation.life_signs import LifeSign, knowing
+from memogen.evaluation.slot_knowledge import SlotNames, name_slots, placed
 from memogen.models import MemoryGAN, ReplayGAN
 from memogen.types import GenerativeModel, ImageData, InputError
 
@@ -33,6 +35,7 @@ def write_report(run: Path, *, data: ImageData | None = None, held_out: ImageDat
     found = read_run(run)
     model, reason = open_model(run / "model")
     inside = model if isinstance(model, MemoryGAN) else None
+    names, of_slots = _asked_with(inside, data, held_out)
     reason_inside = f"A {type(model).__name__} has no such memory." if model is not None else reason
     parts = [
         *_head(found),
@@ -40,11 +43,11 @@ def write_report(run: Path, *, data: ImageData | None = None, held_out: ImageDat
         extension_section(found) or section("Scores", score_table(_of_the_end(found), _variant(found))),
         curve_section(found),
         task_section(found, held_out),
-        life_section(found),
+        life_section(found, of_slots),
         reconstruction_section(model, held_out),
         attention_section(model, held_out)
         if isinstance(model, ShowsSlots)
-        else memory_section(found, inside, reason_inside, data)
+        else memory_section(found, inside, reason_inside, data, names)
         if inside or not (isinstance(model, ReplayGAN) or task_folders(run))
         else Html(""),
         neighbour_section(model, reason, data, held_out),
@@ -63,6 +66,17 @@ def open_model(folder: Path) -> tuple[GenerativeModel | None, str]:
     except (InputError, OSError, RuntimeError) as error:
         return None, f"The saved model cannot be read: {error}"
     return (model, "") if isinstance(model, GenerativeModel) else (None, f"A {type(model).__name__} draws no images.")
+
+
+def _asked_with(model: MemoryGAN | None, data: ImageData | None, held_out: ImageData | None) -> tuple[SlotNames | None, LifeSign | None]:
+    """Names of the memory's slots, and whether they know classes, as far as labelled images are there to ask with."""
+    if model is None or model.memory is None or data is None or data.label is None:
+        return None, None
+    try:
+        known = placed(model, data)
+        return name_slots(known, model.memory.num_slots), knowing(known, placed(model, held_out)) if held_out is not None else None
+    except InputError:  # a memory that holds nothing yet, or images of another shape
+        return None, None
 
 
 def _of_the_end(run: Run) -> list[Row]:

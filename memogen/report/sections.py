@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from memogen.evaluation.copy_check import copy_check
+from memogen.evaluation.slot_knowledge import SlotNames
 from memogen.memory.inspect import Slots, top_slots, usage
 from memogen.models import MemoryGAN
 from memogen.types import GenerativeModel, ImageData, InputError
@@ -20,6 +21,7 @@ from .history import RANK, Run, priors_logged, saved_memories, series
 from .html import Html, element, escape, figure, file_address, join, paragraph, png_address, section, table
 from .scores import number
 from .theme import CLEAR, DARK, LIGHT, Theme
+from .wall import slot_wall
 
 STRIP = 6  # sample grids shown of a run's course
 COMPARED = 10_000  # training images searched for nearest ones: enough to see copying, within a minute on a CPU
@@ -120,8 +122,8 @@ def _evaluation(run: Run, key: str) -> Html:
     return themed(lambda theme: charts.line_chart(name, [("", steps, values)], theme=theme), f"{name} over training", "Scored while training.")
 
 
-def memory_section(run: Run, model: Model | None, reason: str, data: ImageData | None) -> Html:
-    """What the memory holds; for a model without one, the walk through its noise."""
+def memory_section(run: Run, model: Model | None, reason: str, data: ImageData | None, names: SlotNames | None = None) -> Html:
+    """What the memory holds, its slots under their ``names``; for a model without one, the walk through its noise."""
     if model is None:
         saved = saved_memories(run.path)
         return section("Memory", paragraph(reason, "soft"), *([_state(run, saved[-1][1])] if saved else []))
@@ -130,8 +132,8 @@ def memory_section(run: Run, model: Model | None, reason: str, data: ImageData |
         told = paragraph("This model has no memory: the baseline. Below, its noise between four drawn corners.")
         square = picture(lambda: figures.interpolation(model, theme=CLEAR), "Interpolation in noise", f"{walk}, interpolated in noise.")
         return section("Latent space", told, square)
-    caption = f"{walk}: keys and noise are mixed, and each point is drawn from the slot with the highest posterior at its mixed key."
-    inside = "Noise between four corners inside one slot: what a slot leaves to the noise."
+    caption = f"{walk}: along great circles of the sphere of keys, and straight in noise."
+    inside = "The same inside one slot: what a slot leaves open."
     return section(
         "Memory",
         _state(run, model.memory),
@@ -139,11 +141,16 @@ def memory_section(run: Run, model: Model | None, reason: str, data: ImageData |
         element(
             "div",
             picture(
-                lambda: figures.slot_sheet(model, theme=CLEAR), "Images of ten slots", "Real slots from the heaviest to the lightest.", scrolls=True
+                lambda: figures.slot_sheet(model, names=names, theme=CLEAR),
+                "Images of ten slots",
+                "Ten real slots, evenly spaced from the heaviest to the lightest; slots that are alike stand side by side.",
+                scrolls=True,
             ),
             _heaviest(model.memory),
             style="pair",
         ),
+        element("h3", escape("Slots by meaning")),
+        picture(lambda: slot_wall(model, names, theme=CLEAR), "A wall of slots", _wall_caption(names), scrolls=True),
         element("h3", escape("Between slots, and inside one")),
         element(
             "div",
@@ -152,8 +159,13 @@ def memory_section(run: Run, model: Model | None, reason: str, data: ImageData |
             style="pair",
         ),
         element("h3", escape("Which slots an image belongs to")),
-        _posterior(model, data),
+        _posterior(model, data, names),
     )
+
+
+def _wall_caption(names: SlotNames | None) -> str:
+    wall = "One image from the key of each of the heaviest real slots, with the same noise, in an order in which keys that are alike are neighbours"
+    return f"{wall}. A row holds slots whose training images are most of one class, which training was never told." if names else f"{wall}."
 
 
 def _state(run: Run, memory: Slots) -> Html:
@@ -188,12 +200,12 @@ def _spread(run: Run, memory: Slots) -> Html:
     return themed(lambda theme: charts.priors(states, theme=theme), "Sorted prior of the real slots", caption)
 
 
-def _posterior(model: Model, data: ImageData | None) -> Html:
+def _posterior(model: Model, data: ImageData | None, names: SlotNames | None) -> Html:
     """Fig. 3b for an image of the data, or one of the model's own."""
 
     def draw() -> Image.Image:
         image = torch.from_numpy(data.image[0].copy()) if data is not None else draw_samples(model, 1)[0]
-        return figures.posterior(model, image, theme=CLEAR)
+        return figures.posterior(model, image, names=names, theme=CLEAR)
 
     source = f"the first image of {data.name}, {data.split}" if data is not None else "a sample of the model"
     caption = f"p(c | x) for {source} (red), the best real slots first; under each bar an image drawn from that slot."

@@ -11,7 +11,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memogen.evaluation.clusters import agreement, effective_rank, neighbour_accuracy, variance_between
+from memogen.evaluation.clusters import (
+    agreement,
+    agreement_estimate,
+    effective_rank,
+    kmeans,
+    majority,
+    share,
+    share_difference,
+    told_by_cluster,
+    told_by_neighbours,
+    variance_between,
+)
 from memogen.types import InputError
 
 
@@ -79,19 +90,46 @@ def test_effective_rank_of_nothing_is_not_a_number() -> None:
 @settings(max_examples=25, deadline=None)
 def test_neighbours_vote_and_the_nearest_decides_a_draw(seed: int, k: int, chunk: int) -> None:
     random = np.random.default_rng(seed)
-    rows, label = random.normal(size=(17, 2)), random.integers(0, 3, 17)
-    right = 0
-    for i in range(17):
-        others = sorted((j for j in range(17) if j != i), key=lambda j: ((rows[i] - rows[j]) ** 2).sum())[:k]
-        votes = Counter(int(label[j]) for j in others)
-        winner = next(int(label[j]) for j in others if votes[int(label[j])] == max(votes.values()))
-        right += winner == label[i]
-    assert neighbour_accuracy(torch.from_numpy(rows), torch.from_numpy(label), k=k, chunk=chunk) == right / 17
+    rows, label, asked, asked_label = random.normal(size=(17, 2)), random.integers(0, 3, 17), random.normal(size=(11, 2)), random.integers(0, 3, 11)
+    right = []
+    for query, own in zip(asked, asked_label, strict=True):
+        near = sorted(range(17), key=lambda j: ((query - rows[j]) ** 2).sum())[:k]
+        votes = Counter(int(label[j]) for j in near)
+        right.append(next(int(label[j]) for j in near if votes[int(label[j])] == max(votes.values())) == own)
+    found = told_by_neighbours(*map(torch.from_numpy, (rows, label, asked, asked_label)), k=k, chunk=chunk)
+    assert found.tolist() == right
 
 
 def test_neighbours_need_to_be_there() -> None:
-    with pytest.raises(InputError, match="at least 6"):
-        neighbour_accuracy(torch.randn(5, 2), torch.zeros(5, dtype=torch.long))
+    with pytest.raises(InputError, match="at least 5"):
+        told_by_neighbours(torch.randn(4, 2), torch.zeros(4, dtype=torch.long), torch.randn(3, 2), torch.zeros(3, dtype=torch.long))
+
+
+def test_a_share_and_its_lead_have_the_errors_of_their_means() -> None:
+    """3 of 4 right: p (1 - p) / (n - 1) is the squared error. The lead is paired: images that both get right or wrong tell nothing."""
+    right, beside = torch.tensor([True, True, True, False]), torch.tensor([True, False, True, False])
+    for found, value, square in (
+        (share(right), 0.75, 0.75 * 0.25 / 3),
+        (share_difference(right, beside), 0.25, (3 * 0.25**2 + 0.75**2) / 3 / 4),
+        (share_difference(right, right), 0, 0),
+    ):
+        assert (found.value, found.error) == (value, pytest.approx(math.sqrt(square)))
+    assert math.isnan(share(right[:1]).error)
+
+
+def test_the_majority_of_a_cluster_worked_by_hand() -> None:
+    """Cluster 0 holds classes 1, 1, 0; 1 nothing; 2 one image of each of two classes, of which the first counts; 3 class 2."""
+    cluster, label = torch.tensor([0, 2, 0, 0, 2, 3]), torch.tensor([1, 2, 1, 0, 0, 2])
+    found, part = majority(cluster, label, 4)
+    assert found.tolist() == [1, -1, 0, 2]
+    assert part[[0, 2, 3]].tolist() == pytest.approx([2 / 3, 1 / 2, 1]) and math.isnan(part[1])
+
+
+def test_a_cluster_tells_its_majority_and_an_empty_one_tells_nothing() -> None:
+    cluster, label = torch.tensor([0, 0, 0, 2]), torch.tensor([1, 1, 0, 0])
+    asked = torch.tensor([0, 0, 1, 2, 2, 5])
+    asked_label = torch.tensor([1, 0, 0, 0, 1, 0])
+    assert told_by_cluster(cluster, label, asked, asked_label).tolist() == [True, False, False, True, False, False]
 
 
 def test_agreement_is_one_for_the_same_partition_and_none_for_a_drawn_one() -> None:
@@ -99,3 +137,30 @@ def test_agreement_is_one_for_the_same_partition_and_none_for_a_drawn_one() -> N
     assert agreement(label * 3 + 1, label) == pytest.approx(1)
     drawn = torch.randint(0, 200, (600,), generator=torch.Generator().manual_seed(0))
     assert abs(agreement(drawn, label)) < 0.03
+
+
+def test_agreement_worked_by_hand() -> None:
+    """Two halves that cross: no mutual information, where chance expects log(2) / 3 of it; over the mean entropy log(2), -1/2 when adjusted."""
+    assert agreement(torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 0, 1])) == pytest.approx(-1 / 2)
+
+
+def test_the_error_of_agreement_is_its_spread_over_samples() -> None:
+    random, found = np.random.default_rng(0), []
+    for _ in range(15):
+        label = random.integers(0, 4, 400)
+        cluster = np.where(random.random(400) < 0.7, label, random.integers(0, 4, 400))
+        found.append(agreement_estimate(torch.from_numpy(cluster), torch.from_numpy(label)))
+    spread = np.std([each.value for each in found], ddof=1)
+    assert 0.5 < np.mean([each.error for each in found]) / spread < 2, "15 samples know their spread to a factor of 1.5"
+
+
+def test_kmeans_finds_what_lies_apart_and_sorts_others_by_it() -> None:
+    middle = 10 * torch.eye(3)
+    label, asked_label = torch.arange(30) % 3, torch.arange(12) % 3
+    random = torch.Generator().manual_seed(0)
+    rows, asked = middle[label] + torch.randn(30, 3, generator=random), middle[asked_label] + torch.randn(12, 3, generator=random)
+    cluster, fallen = kmeans(rows, asked, 3, seed=1)
+    assert agreement(cluster, label) == pytest.approx(1) and told_by_cluster(cluster, label, fallen, asked_label).all()
+    assert torch.equal(cluster, kmeans(rows, asked, 3, seed=1)[0])
+    with pytest.raises(InputError, match="as many images"):
+        kmeans(rows[:2], asked, 3)

@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from PIL import Image
 
-from memogen.memory.inspect import SavedSlots
+from memogen.evaluation.slot_knowledge import slot_names
+from memogen.memory.inspect import SavedSlots, spread_slots
 from memogen.models import MemoryGAN
 from memogen.report import charts, figures, grid
 from memogen.report.theme import CLEAR, LIGHT, RED
+from memogen.report.wall import by_meaning
 from memogen.types import InputError, to_uint8
 from tests.report import toy
 
@@ -78,6 +80,18 @@ def test_slot_sheet_has_one_noise_for_each_column() -> None:
             shown = np.asarray(picture.crop((left, top, left + 56, top + 56)))[::7, ::7, 0]
             assert np.array_equal(shown, images[column, 0].numpy())
     assert torch.equal(model.latents(3, slot=5, seed=2).noise, model.latents(3, slot=9, seed=2).noise)
+
+
+def test_slots_that_nobody_named_stand_by_meaning() -> None:
+    """The sheet without a choice is the sheet of the same slots chosen in the order by meaning: of the names' classes, and by likeness."""
+    model = toy.model()
+    assert model.memory is not None
+    slots = torch.tensor([row.slot for row in spread_slots(model.memory, 8)])
+    names = slot_names(slots, torch.arange(8) % 2, ("a", "b"), 64)
+    for called, label in ((None, torch.zeros(8, dtype=torch.long)), (names, torch.arange(8) % 2)):
+        ordered = slots[by_meaning(model.memory.keys[slots], label)].tolist()
+        drawn = figures.slot_sheet(model, names=called, num_slots=8, num_noises=2)
+        assert drawn.tobytes() == figures.slot_sheet(model, ordered, names=called, num_noises=2).tobytes()
 
 
 def test_corners_are_framed_and_the_rest_is_not() -> None:

@@ -1,12 +1,15 @@
-"""The walk through latent space: corners, slots by the highest posterior, closed round trips."""
+"""The walk through latent space: corners, great circles, slots by the highest posterior, closed round trips."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from memogen.memory.functional import unit
 from memogen.report.drawing import draw
-from memogen.report.interpolation import best_slots, between, corner_weights, loop_weights, round_trip, square
+from memogen.report.interpolation import between, corner_weights, loop_weights, round_trip, slerp, square
 from memogen.types import InputError, Latents, to_uint8
 from tests.report import toy
 
@@ -27,7 +30,41 @@ def test_corners_are_the_drawn_latents_bit_for_bit(memory: bool, where: str) -> 
         assert torch.equal(found.latents.slot[at], drawn.slot)
 
 
-def test_every_point_takes_the_slot_with_the_highest_posterior() -> None:
+@given(seed=st.integers(0, 1000), dim=st.integers(2, 9))
+@settings(max_examples=30, deadline=None)
+def test_a_great_circle_is_walked_at_even_speed(seed: int, dim: int) -> None:
+    start, end = unit(torch.randn(2, dim, generator=torch.Generator().manual_seed(seed)).double())
+    share = torch.linspace(0, 1, 12, dtype=torch.float64)
+    walk = slerp(start.expand(12, -1), end.expand(12, -1), share)
+    torch.testing.assert_close(walk.norm(dim=1), torch.ones(12).double())
+    torch.testing.assert_close(walk[[0, -1]], torch.stack([start, end]))
+    angle = float(torch.arccos((start @ end).clamp(-1, 1)))
+    torch.testing.assert_close(torch.arccos((walk @ start).clamp(-1, 1)), share * angle, atol=1e-6, rtol=1e-6)
+
+
+def test_next_to_each_other_nothing_is_lost() -> None:
+    key = unit(torch.randn(1, 8))
+    near = unit(key + 1e-6 * torch.randn(1, 8))
+    torch.testing.assert_close(slerp(key, key, torch.tensor([0.3])), key)
+    torch.testing.assert_close(slerp(key, near, torch.tensor([0.5])), unit(key + near))
+
+
+def test_nothing_leaps_between_keys_nor_inside_a_slot() -> None:
+    """The longest step between neighbours shrinks with the side of the square, on the sphere and in what is drawn."""
+    model = toy.model()
+    for where in ("keys", "noise"):
+        longest = []
+        for side in (5, 33):
+            found = square(model, where=where, side=side, seed=5)  # type: ignore[arg-type]
+            assert found.latents.key is not None
+            torch.testing.assert_close(found.latents.key.norm(dim=1), torch.ones(side**2))
+            image = model.decode(found.latents).flatten(1)
+            rows = torch.cat([4 * found.latents.key, image], 1).view(side, side, -1)
+            longest.append(max(float(rows.diff(dim=axis).norm(dim=-1).max()) for axis in (0, 1)))
+        assert longest[1] < longest[0] / 3
+
+
+def test_every_point_is_given_to_the_slot_with_the_highest_posterior() -> None:
     model = toy.model()
     memory, side = model.memory, 6
     assert memory is not None
@@ -39,23 +76,12 @@ def test_every_point_takes_the_slot_with_the_highest_posterior() -> None:
             point = row * side + column
             if point in found.corners:
                 continue
-            down, right = row / (side - 1), column / (side - 1)
-            shares = [(1 - down) * (1 - right), (1 - down) * right, down * (1 - right), down * right]
-            query = sum(share * key for share, key in zip(shares, drawn.key, strict=True))
-            query = query / query.norm()
+            query = found.latents.key[point]
             scores = [float(memory.concentration * memory.keys[c] @ query + log_prior[c]) for c in range(memory.num_slots) if memory.values[c] > 0]
             chosen = int(found.latents.slot[point])
             assert float(memory.values[chosen]) == 1
             assert float(memory.concentration * memory.keys[chosen] @ query + log_prior[chosen]) == pytest.approx(max(scores), abs=1e-4)
-            assert torch.equal(found.latents.key[point], memory.keys[chosen])
     assert len(set(found.latents.slot.tolist())) > 1
-
-
-def test_a_fake_slot_is_never_chosen() -> None:
-    memory = toy.model().memory
-    assert memory is not None
-    fake = memory.keys[memory.values < 0.5]
-    assert bool((memory.values[best_slots(memory, fake)] > 0.5).all())
 
 
 def test_weights_are_shares_and_name_the_corners() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from memogen import cli
-from memogen.evaluation.life_signs import life_signs
+from memogen.evaluation.life_signs import LifeSign, life_signs
 from memogen.memory import MemoryRead, MemoryWrite, VMFMemory
 from memogen.models import MemoryConfig, MemoryGAN, MemoryGANConfig, MemoryGANObjective, NoiseConfig
 from memogen.report.history import read_run
@@ -60,7 +61,13 @@ class Restless(VMFMemory):
 
 def alive() -> MemoryGAN:
     config = MemoryGANConfig(
-        image_shape=toy.SHAPE, width=4, norm="none", noise=NoiseConfig(3), memory=MemoryConfig(32, 8, top_k=16), image_range=(-1.0, 1.0)
+        image_shape=toy.SHAPE,
+        width=4,
+        norm="none",
+        noise=NoiseConfig(3),
+        memory=MemoryConfig(32, 8, top_k=16),
+        head="printed",
+        image_range=(-1.0, 1.0),
     )
     torch.manual_seed(0)
     model = config.build()
@@ -157,6 +164,17 @@ def test_one_run_is_told_in_full_and_several_side_by_side(tmp_path: Path) -> Non
     assert first[2:] == ["900 to 900", "7 to 7, dead"]
     assert [row[0] for row in rest if row[3].endswith("dead")] == ["real queries that overwrite"]
     assert all(not row[2].endswith("dead") for row in rest)
+
+
+def test_what_slots_know_stands_last_and_only_where_it_was_asked(tmp_path: Path) -> None:
+    paths = [folder(tmp_path / name) for name in ("one", "two")]
+    knows = LifeSign("test images whose slot tells the class", "as much as pixels", None, 0.75, "at least", 0.5)
+    assert signs_table(paths[:1], [knows])[-1] == [knows.name, "-", "0.750", "at least 0.500", "yes"]
+    last = signs_table(paths, [replace(knows, limit=0.875), None])[-1]
+    assert last == [knows.name, "as much as pixels", "0.750, dead", "-"]
+    assert len(signs_table(paths, [None, None])) == len(signs_table(paths)) == len(NAMES) + 1
+    page = life_section(read_run(paths[0]), replace(knows, limit=0.875))
+    assert f"Dead by: {knows.name}." in page and "asked of the saved model" in page
 
 
 def test_small_numbers_and_limits_are_seen(tmp_path: Path) -> None:

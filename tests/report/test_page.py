@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -17,6 +19,7 @@ from memogen.report.history import read_lines, saved_memories, speed
 from memogen.report.page import duration, write_report
 from memogen.report.scores import number, score_lines, score_table
 from memogen.types import GenerativeModel, InputError
+from tests.evaluation.courses import course
 from tests.report import toy
 
 VOID = {"meta", "link", "img", "source", "br"}
@@ -89,6 +92,17 @@ def test_all_parts_are_there(whole: str) -> None:
     assert "Not drawn" not in text
     assert "memogen sample" in text
     assert "among all 40 images of toys" in text
+
+
+def test_labelled_images_name_the_slots_and_ask_what_they_know(tmp_path: Path) -> None:
+    folder, data = toy.run_folder(tmp_path / "run"), toy.images()
+    labelled = replace(data, label=np.arange(40) % 3, classes=("a", "b", "c"))
+    course_of_a_living_run = [line | {"critic/real_slots": 0.5} for line in course()]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in course_of_a_living_run))
+    with_labels, without = (write_report(folder, data=one, held_out=one).read_text() for one in (labelled, data))
+    for words in ("which training was never told", "test images whose slot tells the class"):
+        assert words in with_labels and words not in without
+    assert "Slots by meaning" in without and "Not drawn" not in without
 
 
 def test_scores_stand_in_order_own_first_real_last(whole: str) -> None:

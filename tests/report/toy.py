@@ -27,7 +27,7 @@ def model(*, memory: bool = True, conditional: bool = True, channels: int = 1) -
         norm="none",
         noise=NoiseConfig(dim=3),
         memory=MemoryConfig(num_slots=64, key_dim=8, top_k=16) if memory else None,
-        conditional=conditional,
+        condition="draw" if conditional else "none",
     )
     torch.manual_seed(0)
     built = config.build().eval()
