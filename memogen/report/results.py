@@ -102,14 +102,17 @@ class Line:
 
     @property
     def cost(self) -> list[str]:
-        """Trainable parameters, budget, seeds, steps, processor seconds of a run, and hours of all."""
+        """Budget, seeds, steps and hours."""
         if not self.seeds or self.variant == "real":  # images of any origin have no seeds, nor has a model without its run
-            return ["-"] * 6
+            return ["-"] * 4
         if not self.steps:
-            return [self.parameters or "-", self.budget or "-", str(self.seeds), "-", "-", "-"]
-        spent = "-" if self.processor is None else f"{self.processor:,.0f}"
-        hours = f"{self.hours:.2f}" if self.hours >= 0.01 else "<0.01"
-        return [self.parameters or "-", self.budget or "-", str(self.seeds), f"{self.steps:,}", spent, hours]
+            return [self.budget or "-", str(self.seeds), "-", "-"]
+        return [self.budget or "-", str(self.seeds), f"{self.steps:,}", f"{self.hours:.2f}" if self.hours >= 0.01 else "<0.01"]
+
+    @property
+    def size(self) -> list[str]:
+        """The networks' trainable parameters, and the processor seconds of a run."""
+        return [self.parameters or "-", "-" if not self.processor else f"{self.processor:,.0f}"]
 
     @property
     def shown_command(self) -> str:
@@ -142,7 +145,8 @@ class Results:
         """The titles of :meth:`row`."""
         scored = ["scored by"] if self._mixed else []
         titles = [title for metric in self.metrics for title in self._titles(metric)]
-        return ["recipe", "variant", *scored, *titles, "networks", "budget", "seeds", "iterations", "processor s", "hours"]
+        sized = ["networks", "processor s"] if self._sized else []
+        return ["recipe", "variant", *scored, *titles, *sized, "budget", "seeds", "iterations", "hours"]
 
     @property
     def commands(self) -> list[str]:
@@ -153,13 +157,18 @@ class Results:
         """One line as texts; a metric has a second column, before ours, where the paper printed one of its numbers."""
         cells = [text for metric in self.metrics for text in self._texts(metric, line)]
         scored = [line.extractor or "-"] if self._mixed else []
-        return [*line.about, *scored, *cells, *line.cost]
+        return [*line.about, *scored, *cells, *(line.size if self._sized else []), *line.cost]
 
     @property
     def _mixed(self) -> bool:
         """Whether lines of one recipe were scored by different extractors, so that they cannot be compared."""
         pairs = {(line.recipe, line.extractor) for line in self.lines if line.extractor}
         return len(pairs) > len({recipe for recipe, _ in pairs})
+
+    @property
+    def _sized(self) -> bool:
+        """Whether any line tells the size of its networks; rows of version 0.1 do not."""
+        return any(line.parameters for line in self.lines)
 
     def _claimed(self, metric: str) -> bool:
         return any(metric in line.cells and line.cells[metric].claim for line in self.lines)
