@@ -25,8 +25,7 @@ from .data.stream import of_classes
 from .evaluation.accuracy import STUDENT
 from .evaluation.by_class import ClassJudge, ClassScore
 from .evaluation.classifiers import accuracy, train_classifier
-from .evaluation.extractors import ModuleExtractor
-from .evaluation.features import Classifier, extractor
+from .evaluation.features import Classifier, NetworkExtractor, extractor
 from .evaluation.fid import FeatureStatistics
 from .evaluation.progress import Bar
 from .evaluation.reference import shuffled
@@ -183,7 +182,7 @@ class Judged:
     held_out: ImageData
 
     @cached_property
-    def judge(self) -> Classifier | ModuleExtractor:
+    def judge(self) -> NetworkExtractor:
         """The one that was asked for, or one trained on what the model draws of the classes that it knows and on the new images.
 
         Its accuracy is that on other such replays and on held-out images: it takes the model's word for what the known classes look like.

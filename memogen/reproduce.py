@@ -13,7 +13,7 @@ from . import runs
 from .configs import suggest
 from .data import DATASETS
 from .evaluation import append_rows
-from .evaluation.features import classifier_names
+from .evaluation.features import own_extractor
 from .evaluation.model_scores import measured
 from .evaluation.paired import moved
 from .recipes import RECIPES, Recipe
@@ -168,7 +168,7 @@ def _scored(recipe: Recipe, extractor: str | None) -> Recipe:
     """The recipe scored by that extractor; else by its own, or the classifier of its data where one ships. Nothing where no metric needs one."""
     if set(recipe.scoring.metrics) <= set(recipe.scoring.asked):
         return recipe
-    own = recipe.scoring.extractor or (recipe.data.name if recipe.data.name in classifier_names() else None)
+    own = recipe.scoring.extractor or own_extractor(recipe.data.name)
     return replace(recipe, scoring=replace(recipe.scoring, extractor=extractor or own))
 
 

@@ -19,7 +19,7 @@ from torch import nn
 from . import configs, data, streams
 from .evaluation import METRICS, ScoreConfig, ScoreEvaluator, append_rows, evaluate, score_images
 from .evaluation.checks import check_data
-from .evaluation.features import classifier_names, extractor
+from .evaluation.features import extractor, own_extractor
 from .evaluation.held_out import HeldOutBounds, observable, part_of
 from .evaluation.labels import labels_for
 from .evaluation.model_scores import MODEL_SCORES, ModelScoring, check_model, measured, score_model
@@ -276,7 +276,7 @@ def with_data(recipe: Recipe, given: str | Path | None) -> Recipe:
 
 
 def _scoring_for(recipe: Recipe, name: str) -> ScoringConfig:
-    return replace(recipe.scoring, extractor=name if name in classifier_names() else None)
+    return replace(recipe.scoring, extractor=own_extractor(name))
 
 
 def _flat(mapping: Mapping[str, Any], prefix: str = "") -> list[tuple[str, object]]:

@@ -13,8 +13,7 @@ import torch
 from .data.stream import of_classes
 from .evaluation.accuracy import STUDENT, reverse_accuracy, told
 from .evaluation.by_class import ClassJudge, ClassScore, class_references, mean_score, real_accuracy
-from .evaluation.extractors import ModuleExtractor
-from .evaluation.features import Classifier
+from .evaluation.features import NetworkExtractor
 from .evaluation.forgetting import AccuracyMatrix
 from .evaluation.reference import shuffled
 from .evaluation.rows import UNSEEN, judged, made
@@ -33,7 +32,7 @@ class Stage:
     """``model`` after a task, judged by ``judge`` against the real ``test`` images; ``scoring`` says how many samples of a class, and how drawn."""
 
     model: ReplayGAN
-    judge: Classifier | ModuleExtractor
+    judge: NetworkExtractor
     test: ImageData
     scoring: ScoringConfig
     work: Work = field(default_factory=Work)
@@ -104,7 +103,7 @@ class Stage:
 
 
 def stage_row(
-    judge: Classifier | ModuleExtractor,
+    judge: NetworkExtractor,
     test: ImageData,
     scoring: ScoringConfig,
     metric: str,

@@ -16,8 +16,7 @@ import numpy as np
 import torch
 
 from .data.stream import StreamConfig, TaskStream, check_stream, num_classes, of_classes, task_stream
-from .evaluation.extractors import ModuleExtractor
-from .evaluation.features import Classifier, extractor
+from .evaluation.features import NetworkExtractor, extractor
 from .evaluation.model_scores import measured
 from .evaluation.progress import Bar
 from .evaluation.rows import UNSEEN, append_rows
@@ -86,7 +85,7 @@ def with_classes(recipe: Recipe, images: ImageData) -> Recipe:
     return replace(recipe, model=replace(recipe.model, num_classes=max(count, recipe.model.num_classes), classes=images.classes[:count]))
 
 
-def check_judge(recipe: Recipe, test: ImageData, judge: Classifier | ModuleExtractor) -> None:
+def check_judge(recipe: Recipe, test: ImageData, judge: NetworkExtractor) -> None:
     """Refuse before the training a class without test images or unknown to the judge. Raises InputError."""
     assert recipe.succession is not None, "the caller has looked"
     labels = list(chain.from_iterable(recipe.succession.tasks.tasks(num_classes(test))))

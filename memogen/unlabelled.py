@@ -12,8 +12,7 @@ import torch
 from .data.stream import of_classes
 from .evaluation import evaluate, score_images
 from .evaluation.class_shares import class_shares
-from .evaluation.extractors import ModuleExtractor
-from .evaluation.features import Classifier
+from .evaluation.features import NetworkExtractor
 from .evaluation.slot_recall import slot_recall
 from .evaluation.stream import device_of
 from .evaluation.work import Work
@@ -31,7 +30,7 @@ class UnlabelledStage:
     """``model`` after task ``number`` of ``tasks``, judged by ``judge`` against the real ``test`` images of all classes that came so far."""
 
     model: MemoryGAN
-    judge: Classifier | ModuleExtractor
+    judge: NetworkExtractor
     test: ImageData
     scoring: ScoringConfig
     number: int

@@ -173,7 +173,7 @@ def _judge(extractor: str | None, compared: ImageData, device: torch.device) -> 
     """The named extractor, or the classifier of the data."""
     from memogen.evaluation import features
 
-    if extractor is None and compared.name not in features.classifier_names():
+    if extractor is None and features.own_extractor(compared.name) is None:
         names, kind = " or ".join(features.readers(compared.image_shape)) or "a file of weights", features.in_words(compared.image_shape)
         raise UsageError(f"--extractor: no classifier of {compared.name} ships with memogen; for its {kind} images give {names}")
     return features.extractor(extractor or compared.name, device=device, image_shape=compared.image_shape)

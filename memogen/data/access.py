@@ -10,6 +10,7 @@ from memogen.data.cache import cache_root, cached
 from memogen.data.datasets import DATASETS, Request, own_place
 from memogen.data.findings import DataReport, Tally
 from memogen.data.layouts import recognised
+from memogen.data.long_tail import long_tailed
 from memogen.data.options import DataOptions
 from memogen.data.pictures import by_split, find_pictures
 from memogen.data.readers import npz_splits
@@ -30,8 +31,9 @@ def load(
 
     ``folder`` holds the published files; without it they are downloaded. ``cache`` overrides $MEMOGEN_CACHE. InputError says what is missing where.
     """
-    asked = _request(name, folder, split, options, cache, progress)
-    return cached(DATASETS[asked.name].source(asked), asked.root, progress=progress)
+    asked = _request(name, folder, split, replace(options, long_tail=1.0), cache, progress)
+    whole = cached(DATASETS[asked.name].source(asked), asked.root, progress=progress)
+    return long_tailed(whole, options.long_tail) if split == "train" else whole
 
 
 def prepare(name: str, *, folder: str | Path | None = None, options: DataOptions | None = None, progress: bool = True) -> tuple[ImageData, ...]:

@@ -20,6 +20,7 @@ from memogen.data.options import DataOptions
 from memogen.data.pictures import Entry, Pictures, by_split, find_pictures, label_entries, picture_contents
 from memogen.data.readers import read_cifar, read_frames, read_house_numbers, read_idx_pair, read_letters, read_npz
 from memogen.data.source import Chunk, Contents, Source, array_contents, stamps_of
+from memogen.data.stacked import COUNTS, PLACES, stacked
 from memogen.types import InputError
 
 DIGITS = tuple("0123456789")
@@ -69,23 +70,37 @@ def _array_source(asked: Request, files: list[Path], classes: tuple[str, ...], r
 
 def digits(asked: Request) -> Source:
     """scikit-learn's embedded 8 x 8 digits, 1,437 to train and 360 to test, split by class and always alike; 0..16 becomes 0..255."""
+    _refuse_folder(asked)
+    return _array_source(asked, [], DIGITS, lambda: _read_digits(asked.split))
 
-    if asked.folder is not None:
-        raise InputError(
-            f"digits: {asked.folder}: these digits come with memogen and are in no folder: leave it out, or load it as images of your own"
-        )
+
+def stacked_digits(asked: Request) -> Source:
+    """Three of the embedded digits in three channels, 1,000 combinations; those of the test split are stacked of the digits' own test split."""
+    _refuse_folder(asked)
 
     def read() -> Chunk:
-        from sklearn.datasets import load_digits
-        from sklearn.model_selection import train_test_split
+        image, label = _read_digits(asked.split)
+        return stacked(image, label, COUNTS[asked.split], stream=list(COUNTS).index(asked.split))
 
-        raw = load_digits()
-        parts = train_test_split(np.arange(len(raw.target)), test_size=360, stratify=raw.target, random_state=0)
-        rows = np.sort(parts[("train", "test").index(asked.split)])
-        image = np.rint(raw.images[rows] * (255 / 16)).astype(np.uint8)
-        return image[:, None], raw.target[rows].astype(np.int64)
+    return _array_source(asked, [], tuple(f"{number:03d}" for number in range(10**PLACES)), read)
 
-    return _array_source(asked, [], DIGITS, read)
+
+def _read_digits(split: str) -> tuple[np.ndarray, np.ndarray]:
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    raw = load_digits()
+    parts = train_test_split(np.arange(len(raw.target)), test_size=360, stratify=raw.target, random_state=0)
+    rows = np.sort(parts[("train", "test").index(split)])
+    image = np.rint(raw.images[rows] * (255 / 16)).astype(np.uint8)
+    return image[:, None], raw.target[rows].astype(np.int64)
+
+
+def _refuse_folder(asked: Request) -> None:
+    if asked.folder is not None:
+        raise InputError(
+            f"{asked.name}: {asked.folder}: these digits come with memogen and are in no folder: leave it out, or load it as images of your own"
+        )
 
 
 def mnist(asked: Request) -> Source:
@@ -315,6 +330,9 @@ def _celeba_part(entry: Entry, parts: dict[str, int]) -> int:
 
 DATASETS: dict[str, DataSet] = {
     "digits": DataSet(digits, ("train", "test"), "8x8 grey digits, 1,437 + 360, embedded", embedded=True),
+    "stacked-digits": DataSet(
+        stacked_digits, ("train", "test"), "8x8, a digit in each of three channels, 50,000 + 10,000, made of the digits", embedded=True
+    ),
     "mnist": DataSet(mnist, ("train", "test"), "28x28 grey digits, 60,000 + 10,000"),
     "fashion-mnist": DataSet(fashion_mnist, ("train", "test"), "28x28 grey clothing, 60,000 + 10,000"),
     "affine-mnist": DataSet(affine_mnist, ("train", "test"), "40x40 grey digits, turned and moved, 60,000 + 10,000, made from MNIST"),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from memogen.data import published
+from memogen.data.datasets import DATASETS
 from memogen.data.download import Remote, matches
 
 
@@ -19,7 +20,7 @@ def recognised(folder: Path) -> tuple[str, ...]:
 
 def may_hold(folder: Path, name: str) -> bool:
     """Whether the set ``name`` may be what lies there: not where its files are known and none of any published set are there, nor without files."""
-    return name != "digits" and (name not in LAYOUTS or bool(recognised(folder)))
+    return not DATASETS[name].embedded and (name not in LAYOUTS or bool(recognised(folder)))
 
 
 def _idx(files: Mapping[str, tuple[Remote, Remote]], folders: Iterable[str], twins: Mapping[str, tuple[Remote, Remote]]) -> Callable[[Path], bool]:

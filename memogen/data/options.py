@@ -17,7 +17,8 @@ class DataOptions:
     ``fit`` says what happens to an image of another size: "error" refuses it, "resize" scales it (the aspect ratio may change), "crop" scales it
     until it covers ``size`` and cuts out the middle. ``channels`` "auto" gives 3 as soon as one image has colour.
     ``centre`` cuts a square of that many pixels out of the middle of every image first; 0 leaves it out. ``split_seed`` draws the test images of
-    a set that was published without a split of its own.
+    a set that was published without a split of its own. ``long_tail``: class k of the training split keeps this share, to the power of k, of its
+    images; 1 keeps all.
     """
 
     size: int | tuple[int, int] | None = None
@@ -26,6 +27,7 @@ class DataOptions:
     filter: Literal["nearest", "box", "bilinear", "bicubic", "lanczos"] = "lanczos"
     centre: int = 0
     split_seed: int = added(0, before=0)
+    long_tail: float = added(1.0, before=1.0)
 
     def __post_init__(self) -> None:
         if self.target and (len(self.target) != 2 or min(self.target) < 2):
@@ -40,6 +42,8 @@ class DataOptions:
             raise InputError(f"filter: {self.filter!r}: choose nearest, box, bilinear, bicubic or lanczos")
         if self.centre < 0:
             raise InputError(f"centre: {self.centre}: give a number of pixels, or 0 for none")
+        if not 0 < self.long_tail <= 1:
+            raise InputError(f"long_tail: {self.long_tail}: give a share above 0, for instance 0.6, or 1 to keep all images")
 
     @property
     def target(self) -> tuple[int, int] | None:

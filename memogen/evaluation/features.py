@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from memogen.evaluation.extractors import ModuleExtractor
 from memogen.evaluation.inception_weights import INCEPTION, inception_v3
 from memogen.evaluation.network import SmallResNet
+from memogen.evaluation.stacked import STACKED, StackedClassifier
 from memogen.types import InputError
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -138,32 +139,49 @@ class Classifier(nn.Module):
             raise InputError(f"classifier {self.name}: images are {tuple(image.shape[1:])}: give (c, h, w) = {self.card.image_shape}")
 
 
-def extractor(
-    name: str | Path, *, device: torch.device | str = "cpu", image_shape: tuple[int, int, int] | None = None
-) -> Classifier | ModuleExtractor:
-    """The extractor of that name: a shipped classifier or "inception-v3"; or of that file: a classifier's or Inception's weights.
+NetworkExtractor = Classifier | ModuleExtractor | StackedClassifier
+"""What :func:`extractor` gives: one that lives on a device."""
+
+
+def extractor(name: str | Path, *, device: torch.device | str = "cpu", image_shape: tuple[int, int, int] | None = None) -> NetworkExtractor:
+    """The extractor of that name: a shipped classifier, "stacked-digits" or "inception-v3"; or of that file: a classifier's or Inception's weights.
 
     Another name, a file of something else, or a classifier that reads no images of ``image_shape`` is an InputError that names what would do.
     See :func:`~memogen.evaluation.inception_weights.inception_v3`.
     """
-    path, ships = Path(name).expanduser(), str(name) in classifier_names()
+    path, ships = Path(name).expanduser(), own_extractor(str(name)) is not None
     if str(name) == INCEPTION:
         return inception_v3().to(device)
     if not ships and not path.is_file():
         raise InputError(f"extractor {str(name)!r}: neither a name nor a file of weights: {_remedy(str(name), image_shape)}")
     if not ships and not (path.suffix == ".safetensors" and "classifier" in _metadata(path)):
         return inception_v3(path).to(device)
-    found = classifier(str(name)) if ships else Classifier.read(path)
-    if image_shape is not None and found.card.image_shape != image_shape:
-        reads, given = in_words(found.card.image_shape), in_words(image_shape)
+    found = _stacked() if str(name) == STACKED else classifier(str(name)) if ships else Classifier.read(path)
+    if image_shape is not None and _reads(found) != image_shape:
+        reads, given = in_words(_reads(found)), in_words(image_shape)
         raise InputError(f"extractor {str(name)!r}: it reads {reads} images, these are {given}: {_remedy('', image_shape)}")
     return found.to(device)
 
 
+def own_extractor(data: str) -> str | None:
+    """The name of the extractor that ships for a data set; None where none does."""
+    return data if data in (*classifier_names(), STACKED) else None
+
+
+def _stacked() -> StackedClassifier:
+    return StackedClassifier(classifier("digits"))
+
+
+def _reads(found: Classifier | StackedClassifier) -> tuple[int, int, int]:
+    """The shape of the images that it reads."""
+    return found.card.image_shape if isinstance(found, Classifier) else (found.places, *found.one.card.image_shape[1:])
+
+
 def readers(image_shape: tuple[int, int, int] | None = None) -> dict[str, str]:
     """The extractors with a name that read images of a shape (c, h, w), or of any, and what each of them reads."""
-    cards = {name: _card(WEIGHTS / f"{name}-v1.safetensors") for name in classifier_names()}
-    found = {name: in_words(card.image_shape) for name, card in cards.items() if image_shape in (None, card.image_shape)}
+    shapes = {name: _card(WEIGHTS / f"{name}-v1.safetensors").image_shape for name in classifier_names()}
+    shapes[STACKED] = _reads(_stacked())
+    found = {name: in_words(shape) for name, shape in shapes.items() if image_shape in (None, shape)}
     return found | ({INCEPTION: "any size, grey or colour"} if image_shape is None or image_shape[0] in (1, 3) else {})
 
 

@@ -9,7 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from memogen.evaluation.features import WEIGHTS, Classifier, Extractor, classifier, classifier_names, extractor, readers, save_classifier
+from memogen.evaluation.features import (
+    WEIGHTS,
+    Classifier,
+    Extractor,
+    classifier,
+    classifier_names,
+    extractor,
+    own_extractor,
+    readers,
+    save_classifier,
+)
 from memogen.types import InputError
 
 PROMISED = {"digits": 0.98, "mnist": 0.993, "fashion-mnist": 0.925, "affine-mnist": 0.995, "cifar10": 0.895}
@@ -106,5 +116,6 @@ def test_a_name_is_answered_with_what_reads_the_images() -> None:
 
 def test_every_extractor_reads_what_it_is_listed_for() -> None:
     listed = readers()
-    assert set(listed) == {*classifier_names(), "inception-v3"}
+    assert set(listed) == {*classifier_names(), "stacked-digits", "inception-v3"}
+    assert own_extractor("stacked-digits") == "stacked-digits" and own_extractor("digits") == "digits" and own_extractor("chairs") is None
     assert [name for name in classifier_names() if name in readers((1, 28, 28))] == [name for name, kind in listed.items() if kind == "28x28 grey"]
