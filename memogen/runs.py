@@ -117,6 +117,7 @@ def check_scoring(recipe: Recipe) -> None:
         raise InputError(f"scoring: {recipe.data.name} has {', '.join(known)} and no test split to compare with: {mend}")
     test, train_split = (load_data(recipe, split=split) for split in ("test", "train"))
     if scoring.asked:
+        _check_kept(recipe)
         check_model(recipe.model.build(), test, metrics=scoring.asked, how=scoring.model or ModelScoring(), train=train_split)
     if scoring.judged:
         assert scoring.extractor is not None
@@ -125,6 +126,15 @@ def check_scoring(recipe: Recipe) -> None:
             streams.check_judge(recipe, test, judge)
         ScoreConfig(scoring.judged, scoring.num_samples)
         check_data(scoring.judged, test, train_split, extractor=judge, num_samples=scoring.num_samples)
+
+
+def _check_kept(recipe: Recipe) -> None:
+    """Refuse a training that keeps too few checkpoints for a metric that judges them."""
+    training = recipe.training
+    made = -(-training.steps // training.checkpoint_every) if training.checkpoint_every else 1
+    if "critic" in recipe.scoring.asked and min(made, training.keep) < 2:
+        mend = "make training.checkpoint_every smaller, and training.keep 2 or more"
+        raise InputError(f"metric critic: it judges fakes of earlier checkpoints, and {min(made, training.keep)} is kept: {mend}")
 
 
 def _built(recipe: Recipe, images: ImageData) -> nn.Module:
@@ -317,7 +327,7 @@ def _measure(recipe: Recipe, saved: Path, console: bool) -> tuple[list[Row], lis
     test, train_split = (load_data(recipe, split=split) for split in ("test", "train"))
     model: Any = from_pretrained(saved).to(device)
     shared: Row = {"num_samples": scoring.num_samples, "seed": scoring.seed, "progress": console, "train": train_split}
-    own = score_model(model, test, metrics=scoring.asked, how=scoring.model or ModelScoring(), **shared) if scoring.asked else []
+    own = score_model(model, test, metrics=scoring.asked, how=scoring.model or ModelScoring(), run=saved.parent, **shared) if scoring.asked else []
     if not scoring.judged:
         return own, []
     assert scoring.extractor is not None

@@ -161,6 +161,11 @@ class Latents:
     slot: Int[Tensor, " b"] | None = None
     label: Int[Tensor, " b"] | None = None
 
+    def take(self, rows: slice | Int[Tensor, " n"]) -> Latents:
+        """Those of some images."""
+        parts = {name: getattr(self, name) for name in ("noise", "key", "slot", "label")}
+        return dataclasses.replace(self, **{name: part[rows] for name, part in parts.items() if part is not None})
+
 
 @runtime_checkable
 class GenerativeModel(Protocol):

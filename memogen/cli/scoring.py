@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 
 METRICS = (
     "comma-separated: is (inception score), fid (Fréchet distance), kid, prdc (precision, recall, density, coverage), mifid, copies (nearer to "
-    "training images than held-out ones?), accuracy, reverse_accuracy, fitting_capacity; of a model that has them: nll (log-likelihood), imputation, "
-    "svm (a linear machine on its features), slots (which classes ask for which), parameters. Without it is,fid, or nll of a model with a likelihood"
+    "training images than held-out ones?), modes (classes reached), rare (the rarest classes of the training images), paths (images between two "
+    "samples that fall off the data), accuracy, reverse_accuracy, fitting_capacity; of a model that has them: nll (log-likelihood), imputation, "
+    "svm (a linear machine on its features), slots (which classes ask for which), critic (does it know fakes of earlier checkpoints?), "
+    "parameters. Without it is,fid, or nll of a model with a likelihood"
 )
 
 ORDER = (
@@ -75,7 +77,8 @@ def evaluate(
 
     how = _how(model, importance_samples, masks)
     with launched() as processes:
-        task = _Scoring(subject, compared, train, how, num_samples, seed, processes, order)
+        run = None if recipe_of(model) is None else Path(model).expanduser()
+        task = _Scoring(subject, compared, train, how, num_samples, seed, processes, order, run)
         try:
             rows = task.rows(names, extractor, given=holds_samples(model))
         except (Interrupted, ScoringError) as stopped:
@@ -137,11 +140,12 @@ class _Scoring:
     seed: int
     processes: Processes
     order: str
+    run: Path | None = None
 
     def rows(self, metrics: Sequence[str], extractor: str | None, *, given: bool) -> list[Row]:
         """By an extractor first, since what asks the model itself may take long. On a wish to stop, Interrupted with what there is."""
         from memogen import evaluation
-        from memogen.evaluation.model_scores import MODEL_SCORES, check_model, score_model
+        from memogen.evaluation.model_scores import MODEL_SCORES, check_model, check_run, score_model
         from memogen.training.runtime import choose_device
         from memogen.types import ImageData
 
@@ -153,6 +157,7 @@ class _Scoring:
         subject = self.subject if images else self.subject.to(device)
         if asked:
             check_model(subject, self.compared, metrics=asked, how=self.how, train=self.train)
+            check_run(asked, self.run)
         shared: dict[str, Any] = {"num_samples": self.num_samples, "seed": self.seed, "train": self.train, "processes": self.processes}
         rows: list[Row] = []
         if judged:
@@ -163,7 +168,7 @@ class _Scoring:
             else:
                 rows += evaluation.evaluate(subject, self.compared, **options)
         try:
-            return rows + (score_model(subject, self.compared, metrics=asked, how=self.how, **shared) if asked else [])
+            return rows + (score_model(subject, self.compared, metrics=asked, how=self.how, run=self.run, **shared) if asked else [])
         except (evaluation.Interrupted, evaluation.ScoringError) as stopped:
             stopped.rows[:0] = rows
             raise

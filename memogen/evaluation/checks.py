@@ -8,7 +8,7 @@ import numpy as np
 
 from memogen.evaluation.features import Extractor
 from memogen.evaluation.reference import Reference
-from memogen.evaluation.scores import SCORES, Comparison
+from memogen.evaluation.scores import READS_PROBABILITIES, SCORES, Comparison
 from memogen.evaluation.stream import Seen, Source, Watch, device_of, image_source
 from memogen.types import ImageData
 
@@ -33,7 +33,7 @@ def check_data(names: Sequence[str], data: ImageData, train: ImageData, *, extra
     reference, training = (Reference(part, extractor, device=device_of(extractor)) for part in (data, train))
     asked = Comparison(num_samples, reference, training)
     shared = [name for name in names if name in SCORES]
-    check(shared, asked, Watch(extractor, 1, probabilities="is" in shared), image_source(data, np.arange(1)))
+    check(shared, asked, Watch(extractor, 1, probabilities=any(name in READS_PROBABILITIES for name in shared)), image_source(data, np.arange(1)))
 
 
 def _scarce(name: str, asked: Comparison, first: Seen) -> str:

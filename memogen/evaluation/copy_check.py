@@ -6,6 +6,7 @@ samples of an honest model lie about as far from the training images as held-out
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -43,6 +44,20 @@ class CopyCheck:
     def share(self, percentile: float = 1) -> float:
         """The share of samples nearer to a training image than that percentile of held-out images: percentile / 100 for fresh real images."""
         return float((self.samples < self.threshold(percentile)).double().mean())
+
+    def held_out_share(self, percentile: float = 1) -> float:
+        """The share of held-out images below the same threshold: percentile / 100, but for ties and rounding."""
+        return float((self.held_out < self.threshold(percentile)).double().mean())
+
+    def error(self, percentile: float = 1) -> float:
+        """The standard error of :meth:`share` less :meth:`held_out_share` where both sets are alike, from the share of both together."""
+        below = torch.cat([self.samples, self.held_out]) < self.threshold(percentile)
+        p = float(below.double().mean())
+        return math.sqrt(p * (1 - p) * (1 / len(self.samples) + 1 / len(self.held_out)))
+
+    def copies_more(self, percentile: float = 1) -> bool:
+        """Whether samples lie so near to training images more often than held-out images do, by more than two standard errors."""
+        return self.share(percentile) - self.held_out_share(percentile) > 2 * self.error(percentile)
 
     def quantiles(self) -> dict[str, dict[str, float]]:
         """The distances at :data:`PERCENTILES`, by percentile, of both sets."""

@@ -16,11 +16,12 @@ from torch import nn
 from memogen.evaluation import features
 from memogen.evaluation.checks import check
 from memogen.evaluation.features import Extractor
+from memogen.evaluation.paths import check_walks, off_data
 from memogen.evaluation.processes import Processes
 from memogen.evaluation.progress import Bar
 from memogen.evaluation.reference import Reference, default_cache, shuffled
 from memogen.evaluation.rows import Interrupted, Row, ScoringError, append_rows, judged, made
-from memogen.evaluation.scores import SCORES, Comparison, Result, Score
+from memogen.evaluation.scores import READS_PROBABILITIES, SCORES, Comparison, Result, Score
 from memogen.evaluation.stream import Source, Watch, device_of, image_source, model_source, sample_stream
 from memogen.evaluation.work import Work, stopping
 from memogen.types import GenerativeModel, ImageData, InputError
@@ -39,7 +40,7 @@ __all__ = [
 ]
 
 LABELLED = ("accuracy", "reverse_accuracy", "fitting_capacity")
-METRICS = (*SCORES, *LABELLED)
+METRICS = (*SCORES, "paths", *LABELLED)
 Order = Literal["drawn", "given"]
 
 
@@ -168,12 +169,21 @@ class _Job:
         shared, by_label = ([name for name in self.config.metrics if name in known] for known in (SCORES, LABELLED))
         watch, asked = self._watch(work), self._comparison(work)
         notes = check(shared, asked, watch, source) if shared else []
+        walks = self._walks(subject, watch)
         labelled = self._labelled(by_label, subject, watch)
         for note in notes if self.config.progress and self.config.processes.leads else []:
             print(f"note: {note}", file=sys.stderr)
         if shared:
             yield from self._streamed([SCORES[name](asked) for name in shared], watch, source)
+        yield from walks
         yield from labelled
+
+    def _walks(self, subject: GenerativeModel | ImageData, watch: Watch) -> Iterator[Result]:
+        """Checked at once, walked later."""
+        if "paths" not in self.config.metrics:
+            return iter(())
+        check_walks(subject, self.data)
+        return off_data(subject, self.data, watch, num_samples=self.config.num_samples, seed=self.config.seed)
 
     def _labelled(self, names: list[str], subject: GenerativeModel | ImageData, watch: Watch) -> Iterator[Result]:
         """Checked at once, computed one after another."""
@@ -206,7 +216,7 @@ class _Job:
             raise KeyboardInterrupt(stopped)
 
     def _watch(self, work: Work) -> Watch:
-        return Watch(self.extractor, self.config.batch_size, work, probabilities="is" in self.config.metrics)
+        return Watch(self.extractor, self.config.batch_size, work, probabilities=any(name in READS_PROBABILITIES for name in self.config.metrics))
 
     def _comparison(self, work: Work) -> Comparison:
         config, device = self.config, device_of(self.extractor)

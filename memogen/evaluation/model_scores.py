@@ -1,6 +1,7 @@
 """Scores that ask the model itself about held-out images: no samples are drawn, and no extractor judges.
 
-Likelihood, imputation error, accuracy of a linear machine on its features, preferences for memory slots, number of parameters.
+Likelihood, imputation error, accuracy of a linear machine on its features, preferences for memory slots, what a discriminator remembers, number of
+parameters.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,6 +22,7 @@ from memogen.evaluation.labels import labels_for
 from memogen.evaluation.likelihood import Likelihood, LikelihoodInterrupted, log_likelihood
 from memogen.evaluation.linear_svm import PENALTY, HasFeatures, check_features, svm_accuracy
 from memogen.evaluation.paired import KEY, PerImage
+from memogen.evaluation.past_fakes import FAKES, earlier, judge_past, kept
 from memogen.evaluation.preferences import AddressesSlots, slot_preferences
 from memogen.evaluation.processes import Processes
 from memogen.evaluation.progress import Bar
@@ -27,6 +30,7 @@ from memogen.evaluation.rows import Interrupted, Row, ScoringError, made
 from memogen.evaluation.scores import Result
 from memogen.evaluation.stream import device_of
 from memogen.evaluation.work import Work, stopping
+from memogen.models import MemoryGAN
 from memogen.types import ImageData, InputError, LikelihoodModel
 
 RANKS = 3  # most wanted slots of a class that a row tells (Li et al. 2016, Table 4)
@@ -61,6 +65,7 @@ class _Asked:
     num_samples: int
     seed: int
     work: Work = field(default_factory=Work)
+    run: Path | None = None
 
 
 def score_model(
@@ -74,20 +79,22 @@ def score_model(
     seed: int = 0,
     progress: bool = True,
     processes: Processes | None = None,
+    run: Path | None = None,
 ) -> list[Row]:
     """One row per number, as :func:`~memogen.evaluation.evaluate.evaluate` gives them, for ``metrics`` of :data:`MODEL_SCORES`.
 
     Likelihoods and imputations are of ``num_samples`` images, which are drawn once and for all where the data have more. A row of a likelihood
     holds a :class:`~memogen.evaluation.paired.PerImage`; :func:`~memogen.evaluation.paired.kept` makes the rows ready for a file. Several
-    ``processes``, all of which call this, share the images and get the same rows.
+    ``processes``, all of which call this, share the images and get the same rows. ``run`` is the folder of the model's training, for "critic".
     Raises InputError, and on Ctrl-C or SIGTERM :class:`~memogen.evaluation.rows.Interrupted` with the rows of what was computed.
     """
     check_model(model, data, metrics=metrics, how=how, train=train)
+    check_run(metrics, run)
     joined = processes or Processes()
     began, rows, bar = time.perf_counter(), list[Row](), Bar(shown=progress and joined.rank == 0)
     try:
         with stopping() as stop, bar:
-            asked = _Asked(model, data, train, how, num_samples, seed, Work(joined, bar, stop))
+            asked = _Asked(model, data, train, how, num_samples, seed, Work(joined, bar, stop), run)
             for name in metrics:
                 for result, per_image in MODEL_SCORES[name].results(asked):
                     rows.append({**_row(asked, result, per_image), "seconds": time.perf_counter() - began})
@@ -106,6 +113,14 @@ def check_model(
         if name not in MODEL_SCORES:
             raise InputError(f"metric {name!r}: unknown: choose from {', '.join(MODEL_SCORES)}")
         MODEL_SCORES[name].check(_Asked(model, data, train, how, 1, 0))
+
+
+def check_run(metrics: Sequence[str], run: Path | None) -> None:
+    """Refuses what one of the metrics lacks of the model's run folder, once there is one. Raises InputError."""
+    if "critic" in metrics:
+        if run is None:
+            raise InputError("metric critic: it judges fakes of a run's checkpoints: name the run's folder, or leave critic out")
+        kept(run)
 
 
 Found = Iterator[tuple[Result, PerImage | None]]
@@ -218,6 +233,26 @@ def _parameters(asked: _Asked) -> Found:
     yield Result("parameters", sum(parameter.numel() for parameter in asked.model.parameters()), None, {"num_samples": 0}), None
 
 
+def _check_critic(asked: _Asked) -> None:
+    if not isinstance(asked.model, MemoryGAN):
+        raise _unable(asked, "critic", "has no discriminator that was kept")
+    if not len(asked.data):
+        raise InputError(f"metric critic: {asked.data.name} has no images in split {asked.data.split}: give another")
+
+
+def _critic(asked: _Asked) -> Found:
+    """What the last discriminator says of fakes of earlier checkpoints, and of held-out real images."""
+    assert isinstance(asked.model, MemoryGAN) and asked.run is not None
+    found = judge_past(asked.model, asked.run, asked.data, seed=asked.seed, work=asked.work)
+    by_step, real = found.accuracies, found.real_accuracy
+    protocol = {"by_step": by_step, "present": by_step[max(by_step)], "num_samples": FAKES, "held_out": len(found.real)}
+    yield Result("critic_past_fakes", earlier(by_step), None, protocol), None
+    yield Result("critic_held_out", real, None, {"num_samples": len(found.real)}), None
+    yield Result("critic_balanced", (earlier(by_step) + real) / 2, None, protocol), None
+    for name, values in (("critic_ranked", found.ranked), ("critic_forgetting", found.forgetting)):
+        yield Result(name, earlier(values), None, {**protocol, "by_step": values, "present": values[max(values)]}), None
+
+
 def _check_nothing(asked: _Asked) -> None:
     pass
 
@@ -236,6 +271,7 @@ MODEL_SCORES: dict[str, _Score] = {
     "imputation": _Score(_check_imputation, _imputations),
     "svm": _Score(_check_machine, _machines),
     "slots": _Score(_check_slots, _slots),
+    "critic": _Score(_check_critic, _critic),
     "parameters": _Score(_check_nothing, _parameters),
 }
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from memogen.types import InputError
@@ -46,6 +46,29 @@ def prdc(real: Float[Tensor, "r f"], fake: Float[Tensor, "s f"], *, k: int = 5, 
         density=float(balls_around.mean() / k),
         coverage=float(torch.cat(covered).double().mean()),
     )
+
+
+@dataclass(frozen=True)
+class Manifold:
+    """The union of the balls around ``rows`` that reach each one's k-th nearest other row (Kynkäänniemi et al. 2019, Eq. 1)."""
+
+    rows: Float[Tensor, "n f"]
+    radius: Float[Tensor, " n"]
+
+    @classmethod
+    def of(cls, rows: Float[Tensor, "n f"], *, k: int = 5, chunk: int = 1024) -> Manifold:
+        """Distances are taken in float64, ``chunk`` rows at a time. Raises InputError for fewer than k + 1 rows."""
+        check_counts(len(rows), len(rows), k)
+        return cls(rows.double(), radii(rows.double(), k=k, chunk=chunk))
+
+    def holds(self, points: Float[Tensor, "p f"], *, chunk: int = 1024) -> Bool[Tensor, " p"]:
+        """Which points lie inside some ball. Of real rows and generated points the mean is the precision, the other way round the recall."""
+        return torch.cat([(distances(part, self.rows) <= self.radius).any(1) for part in points.double().split(chunk)])
+
+    def covered(self, points: Float[Tensor, "p f"], *, chunk: int = 1024) -> Bool[Tensor, " n"]:
+        """Which balls hold some of the points (Naeem et al. 2020, Eq. 5)."""
+        parts = zip(self.rows.split(chunk), self.radius.split(chunk), strict=True)
+        return torch.cat([(distances(rows, points.double()) <= radius[:, None]).any(1) for rows, radius in parts])
 
 
 def radii(features: Float[Tensor, "n f"], *, k: int, chunk: int = 1024) -> Float[Tensor, " n"]:

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, fields
 from statistics import fmean, stdev
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
-from jaxtyping import Shaped
+from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from memogen.evaluation.copy_check import CopyCheck, check_alike, distance_check, pixel_check
@@ -15,7 +16,9 @@ from memogen.evaluation.fid import FeatureStatistics, check_count, frechet_dista
 from memogen.evaluation.inception_score import InceptionScore
 from memogen.evaluation.kid import check_pairs, kernel_distance
 from memogen.evaluation.mifid import THRESHOLD, MemorisationDistance, penalised
+from memogen.evaluation.modes import count_modes, mode_counts
 from memogen.evaluation.prdc import Prdc, check_counts, prdc
+from memogen.evaluation.rare import rare_distance, rarest, reach, share_of
 from memogen.evaluation.reference import Reference, shuffled
 from memogen.evaluation.stream import Seen, image_source
 from memogen.types import InputError
@@ -177,6 +180,74 @@ class Kernel:
         return [Result("kid", found.mean, found.spread if found.subsets > 1 else None, protocol)]
 
 
+class ModeCount:
+    """The number of classes that the samples reach, and the divergence of their shares from those of the reference."""
+
+    def __init__(self, asked: Comparison) -> None:
+        self.needed, self.found = asked.num_samples, np.zeros(0, np.int64)
+        self.reference = asked.reference
+
+    @staticmethod
+    def check(asked: Comparison, first: Seen) -> None:
+        assert first.probabilities is not None, "the stream was told that a score reads them"
+        mode_counts(asked.reference.data, first.probabilities.shape[1])
+
+    def update(self, seen: Seen) -> None:
+        assert seen.probabilities is not None, "the stream was told that a score reads them"
+        counts = torch.bincount(seen.probabilities.argmax(1), minlength=seen.probabilities.shape[1]).cpu().numpy()
+        self.found = counts if not len(self.found) else self.found + counts
+
+    def results(self) -> list[Result]:
+        found = count_modes(self.found, mode_counts(self.reference.data, len(self.found)))
+        protocol = {"reference": self.reference.protocol, "modes": len(self.found)}
+        return [Result("modes_reached", found.reached, None, protocol), Result("mode_divergence", found.divergence, None, protocol)]
+
+
+class RareSamples:
+    """Of the rarest classes of the training data: their share among the samples, recall, coverage, and Fréchet distance."""
+
+    def __init__(self, asked: Comparison) -> None:
+        self.needed, self.rare = asked.num_samples, rarest(asked.trained_on("rare").data)
+        self.data, self.reference = asked.reference.data, asked.reference.protocol
+        self.real = asked.reference.features()
+        self.order = shuffled(len(self.data), 0)  # of the features
+        self.fake, self.belief = Kept(self.needed), Kept(self.needed)
+
+    @staticmethod
+    def check(asked: Comparison, first: Seen) -> None:
+        assert first.probabilities is not None, "the stream was told that a score reads them"
+        rare, label = rarest(asked.trained_on("rare").data), asked.reference.data.label
+        if label is None or not set(rare.classes) <= set(label.tolist()) or max(rare.counts) >= first.probabilities.shape[1]:
+            raise InputError(f"metric rare: {asked.reference.called} lack labels of the rarest classes, or the extractor does not know them all")
+        check_count(asked.num_samples, first.features.shape[1], "samples")
+        check_count(int(np.isin(label, rare.classes).sum()), first.features.shape[1], "images of the rarest classes")
+
+    def update(self, seen: Seen) -> None:
+        assert seen.probabilities is not None, "the stream was told that a score reads them"
+        self.fake.add(seen.features)
+        self.belief.add(seen.probabilities)
+
+    def results(self) -> list[Result]:
+        rare, label = self.rare, self._labels()
+        near = reach(self.real[:PAIR_IMAGES], label[:PAIR_IMAGES], self.fake.rows[:PAIR_IMAGES], k=PRDC_NEIGHBOURS)
+        recall, coverage = near.over(rare.classes)
+        belief = self.belief.rows[:, list(rare.classes)].sum(1)
+        distance, chosen = rare_distance(self.real, label, self.fake.rows, belief, rare)
+        protocol: dict[str, object] = {"reference": self.reference, "classes": rare.classes, "training_counts": rare.counts}
+        neighbours = {**protocol, "neighbours": PRDC_NEIGHBOURS, "num_samples": near.num_samples, "block": near.block}
+        return [
+            Result("rare_share", share_of(self.belief.rows, rare.classes) / rare.share, None, {**protocol, "training_share": rare.share}),
+            Result("rare_recall", recall, None, {**neighbours, "by_class": near.recall}),
+            Result("rare_coverage", coverage, None, {**neighbours, "by_class": near.coverage}),
+            Result("rare_fid", distance, None, {**protocol, "chosen": chosen}),
+        ]
+
+    def _labels(self) -> Int[np.ndarray, " n"]:
+        """Of the features, in their order."""
+        assert self.data.label is not None, "the check has looked"
+        return np.asarray(self.data.label)[self.order]
+
+
 class Memorisation:
     """The Fréchet distance to the training images, divided by how far samples are from the nearest of them."""
 
@@ -235,9 +306,11 @@ class Copies:
             "percentile": COPY_PERCENTILE,
             "threshold": found.threshold(COPY_PERCENTILE),
             "share_below_5_percent": found.share(5),
+            "held_out_share": found.held_out_share(COPY_PERCENTILE),
+            "more_than_held_out": found.copies_more(COPY_PERCENTILE),
             "quantiles": found.quantiles(),
         }
-        return Result(f"copies_{space}", found.share(COPY_PERCENTILE), None, protocol)
+        return Result(f"copies_{space}", found.share(COPY_PERCENTILE), found.error(COPY_PERCENTILE), protocol)
 
 
 def splits_for(num_samples: int) -> int:
@@ -258,4 +331,9 @@ SCORES: dict[str, Kind] = {
     "kid": Kernel,
     "mifid": Memorisation,
     "copies": Copies,
+    "modes": ModeCount,
+    "rare": RareSamples,
 }
+
+READS_PROBABILITIES = ("is", "modes", "rare")
+"""The scores that the stream must show class probabilities to."""

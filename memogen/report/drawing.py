@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
 from typing import Protocol
 
 import torch
@@ -30,16 +29,11 @@ def memory_of(model: Model) -> VMFMemory:
     return model.memory
 
 
-def _rows(latents: Latents, start: int, stop: int) -> Latents:
-    parts = {field.name: getattr(latents, field.name) for field in fields(latents)}
-    return replace(latents, **{name: part[start:stop] for name, part in parts.items() if part is not None})
-
-
 @torch.no_grad()
 def draw(model: GenerativeModel, latents: Latents) -> UInt8[Tensor, "b c h w"]:
     """Decode latents block by block."""
     num = len(latents.noise)
-    blocks = [model.decode(_rows(latents, start, start + BLOCK)) for start in range(0, num, BLOCK)]
+    blocks = [model.decode(latents.take(slice(start, start + BLOCK))) for start in range(0, num, BLOCK)]
     return torch.cat([to_uint8(block, model.image_range) for block in blocks])
 
 

@@ -122,4 +122,4 @@ def test_every_metric_is_checked() -> None:
     from memogen.evaluation.labelled import CHECKS, RESULTS
     from memogen.evaluation.scores import SCORES
 
-    assert set(CHECKS) == set(RESULTS) and {*SCORES, *CHECKS} == set(METRICS)
+    assert set(CHECKS) == set(RESULTS) and {*SCORES, *CHECKS, "paths"} == set(METRICS)

@@ -46,6 +46,15 @@ def test_fresh_images_fall_below_a_percentile_as_often_as_it_says() -> None:
     assert abs(copy_check(half, HELD_OUT, TRAINING).share(1) - 0.5) < 0.02
 
 
+def test_a_model_copies_more_than_held_out_images_or_it_does_not() -> None:
+    assert not copy_check(torch.from_numpy(FRESH.image), HELD_OUT, TRAINING).copies_more(5)
+    some = torch.from_numpy(np.concatenate([TRAINING.image[:30], FRESH.image[:270]]))
+    found = copy_check(some, HELD_OUT, TRAINING)
+    assert found.copies_more() and found.share() == pytest.approx(0.11, abs=0.01) and found.held_out_share() == pytest.approx(0.01, abs=0.003)
+    p = (33 + 3) / 600
+    assert found.error() == pytest.approx((p * (1 - p) * 2 / 300) ** 0.5, rel=0.05)
+
+
 def test_histograms_hold_every_image_once_over_the_same_bins() -> None:
     check = copy_check(torch.from_numpy(FRESH.image), HELD_OUT, TRAINING)
     histogram = check.histogram(12)

@@ -77,7 +77,8 @@ def test_every_row_says_all_that_its_number_depends_on(generator: ToyGenerator, 
     train = replace(tiny, image=255 - tiny.image, split="train", digest="tiny-2")
     names = ("is", "fid", "prdc", "kid", "mifid", "copies")
     rows = evaluate(generator, tiny, extractor=extractor, metrics=names, num_samples=400, seed=9, train=train)
-    neighbours, copies = {"reference", "neighbours"}, {"reference", "training", "percentile", "threshold", "share_below_5_percent", "quantiles"}
+    neighbours, shares = {"reference", "neighbours"}, {"share_below_5_percent", "held_out_share", "more_than_held_out"}
+    copies = {"reference", "training", "percentile", "threshold", "quantiles", *shares}
     own: dict[str, set[str]] = {
         "inception_score": {"splits"},
         "fid": {"reference"},
