@@ -156,12 +156,12 @@ def _recipe(row: TableRow) -> Recipe:
 
 def _at_home(recipe: Recipe, data: str | Path | None) -> Recipe:
     """The recipe with its images in that folder, where they are not embedded."""
-    if data is None or DATASETS[recipe.data.name].embedded:
+    if data is None:
         return recipe
     folder = Path(data).expanduser()
     if not folder.exists():
         raise InputError(f"data: {data}: there is no such folder: name the one that holds the data sets' files, or leave it out to download them")
-    return replace(recipe, data=replace(recipe.data, folder=str(folder.resolve())))
+    return recipe if DATASETS[recipe.data.name].embedded else replace(recipe, data=replace(recipe.data, folder=str(folder.resolve())))
 
 
 def _scored(recipe: Recipe, extractor: str | None) -> Recipe:

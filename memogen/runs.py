@@ -342,7 +342,7 @@ def _yardstick(metrics: Sequence[str], test: ImageData, train: ImageData, shared
     The inception score compares with nothing and is that of the test images: the classifier has learned the others by heart. Scores that compare
     with the training images themselves have no yardstick here.
     """
-    compared = [name for name in metrics if name in ("fid", "kid", "prdc")]
+    compared = [name for name in metrics if name in ("fid", "kid", "prdc", "modes")]
     rows = score_images(test, test, metrics=["is"], **shared) if "is" in metrics else []
     return rows + (score_images(train, test, metrics=compared, **shared) if compared else [])
 

@@ -58,7 +58,8 @@ def _show(planned: Plan) -> None:
     from memogen.report.markdown import terminal_table
 
     if os.environ.get("RANK", "0") == "0":
-        print(f"{terminal_table(planned.results())}\n\nrows  {planned.rows_file}\npage  {planned.rows_file.with_suffix('.html')}")
+        print(*(terminal_table(part) for part in planned.results().parts), sep="\n\n")
+        print(f"\nrows  {planned.rows_file}\npage  {planned.rows_file.with_suffix('.html')}")
 
 
 def _listing() -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from . import mem_vae, memory_gan, memory_gan_stream, replay_gan
+from . import mem_vae, memory_gan, memory_gan_claims, memory_gan_stream, replay_gan
 from .recipe import Claim, DataConfig, Recipe, ScoringConfig, read_recipe, shaped
 
 _FAMILIES: dict[str, tuple[Callable[..., Recipe], ...]] = {
@@ -16,6 +16,9 @@ _FAMILIES: dict[str, tuple[Callable[..., Recipe], ...]] = {
         memory_gan.chairs,
         memory_gan.celeba,
         memory_gan.folder,
+        memory_gan_claims.digits_long_tail,
+        memory_gan_claims.fashion_mnist_small_long_tail,
+        memory_gan_claims.stacked_digits,
         memory_gan_stream.digits_stream,
     ),
     "mem_vae": (mem_vae.digits, mem_vae.mnist, mem_vae.ocr_letters, mem_vae.frey_faces, mem_vae.folder),

@@ -170,6 +170,11 @@ def _residual(name: str, data: str, image_shape: tuple[int, int, int]) -> Recipe
     )
 
 
+def arm(recipe: Recipe, variant: Variant, fidelity: Fidelity) -> Recipe:
+    """A recipe of everything, in one of the fidelities and variants."""
+    return _variant(_fidelity(recipe, fidelity), variant)
+
+
 def _variant(recipe: Recipe, variant: Variant) -> Recipe:
     """A row of Table 2, with the number printed for it, or an arm to compare with."""
     if variant not in VARIANTS:

@@ -19,7 +19,8 @@ class Budget:
     ``hours`` are a forecast, from steps timed on its ``hardware``; None: unknown, a matter of hours or days on one large GPU. ``curves`` False leaves
     out what is only looked at (sample grids, likelihoods over training). ``importance_samples`` for each image, where the recipe scores a
     likelihood. ``learning_rate`` and the weight of ``alignment``, where a Memory Replay GAN's own are not meant for so many steps. ``cuda_graphs``
-    where a large GPU is meant. A run is looked at and saved ``looks`` times at most, and scored then by ``curve_samples`` samples.
+    where a large GPU is meant. A run is looked at and saved ``looks`` times at most, and scored then by ``curve_samples`` samples; with
+    ``checkpoints`` it is saved so many times and keeps them all.
     """
 
     steps: int
@@ -35,6 +36,7 @@ class Budget:
     cuda_graphs: bool = False
     looks: int = 100
     curve_samples: int = 0
+    checkpoints: int = 0
 
     @property
     def hardware(self) -> str:
@@ -52,7 +54,8 @@ class Budget:
             channels_last=self.channels_last,
             cuda_graphs=self.cuda_graphs,
             sample_every=max(recipe.training.sample_every, apart) if self.curves else 0,
-            checkpoint_every=max(recipe.training.checkpoint_every, apart),
+            checkpoint_every=max(1, self.steps // self.checkpoints) if self.checkpoints else max(recipe.training.checkpoint_every, apart),
+            keep=self.checkpoints or recipe.training.keep,
         )
         every = max(recipe.scoring.likelihood_every, apart) if self.curves else 0
         asked = recipe.scoring.model
@@ -81,8 +84,8 @@ class TableRow:
 class Table:
     """A table of a paper. ``budgets`` holds every recipe's budgets by name; ``note`` says what stands between our numbers and the printed ones.
 
-    The budgets of a variant that costs more or less stand under RECIPE/VARIANT. ``metrics`` are scored in place of the recipe's own. Tables of
-    one set of models name the same ``runs``, so that none is trained twice; without it a table has its own.
+    The budgets of a variant that costs more or less stand under RECIPE/VARIANT. ``metrics`` are scored in place of the recipe's own, or those of
+    single recipes by name. Tables of one set of models name the same ``runs``, so that none is trained twice; without it a table has its own.
     """
 
     name: str
@@ -90,7 +93,7 @@ class Table:
     rows: tuple[TableRow, ...]
     budgets: Mapping[str, Mapping[str, Budget]]
     note: str = ""
-    metrics: tuple[str, ...] = ()
+    metrics: tuple[str, ...] | Mapping[str, tuple[str, ...]] = ()
     runs: str = ""
 
     def budget(self, recipe: str, name: str, variant: str = "") -> Budget:
@@ -102,7 +105,8 @@ class Table:
 
     def scored(self, recipe: Recipe) -> Recipe:
         """The recipe with this table's metrics."""
-        return replace(recipe, scoring=replace(recipe.scoring, metrics=self.metrics)) if self.metrics else recipe
+        metrics = self.metrics if isinstance(self.metrics, tuple) else self.metrics.get(recipe.recipe, ())
+        return replace(recipe, scoring=replace(recipe.scoring, metrics=metrics)) if metrics else recipe
 
     @property
     def recipes(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from ..configs import suggest
 from ..types import InputError
 from . import memory_gan
 from .mem_vae_tables import mem_vae_tables
+from .memory_gan_claims import claims_table
 from .memory_gan_stream import stream_table
 from .recipe import Claim
 from .replay_gan_tables import replay_gan_tables
@@ -104,5 +105,7 @@ def _equal_size() -> Table:
     return Table("memory_gan/equal_size", "What memory and contrast are worth at equal size", rows, budgets, note)
 
 
-TABLES = {table.name: table for table in (_equal_size(), _table_1(), _table_2(), *mem_vae_tables(), *replay_gan_tables(), stream_table())}
+TABLES = {
+    table.name: table for table in (_equal_size(), claims_table(), _table_1(), _table_2(), *mem_vae_tables(), *replay_gan_tables(), stream_table())
+}
 """Every table by the name the command line knows."""

@@ -18,7 +18,7 @@ WIDTH = 120  # of sentences in a terminal
 
 def results_text(tables: Sequence[Results]) -> str:
     """The tables one after another, each under its name, and what the numbers mean."""
-    return "\n\n".join([*(_titled(table) for table in tables), LEGEND])
+    return "\n\n".join([*(_titled(part) for table in tables for part in table.parts), LEGEND])
 
 
 def results_table(table: Results) -> str:
@@ -41,7 +41,7 @@ def terminal_table(table: Results) -> str:
 
 def terminal_text(tables: Sequence[Results]) -> str:
     """What :func:`results_text` says, for a terminal: under each table the commands of its lines."""
-    return "\n\n".join([*(_for_terminal(table) for table in tables), "\n".join(wrap(LEGEND, WIDTH))])
+    return "\n\n".join([*(_for_terminal(part) for table in tables for part in table.parts), "\n".join(wrap(LEGEND, WIDTH))])
 
 
 def _for_terminal(table: Results) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from memogen.evaluation.model_scores import measured
@@ -39,6 +39,24 @@ COLUMNS = {
     "svm_accuracy": "SVM accuracy",
     **{f"slot_preference {rank}": f"preference {rank}" for rank in (1, 2, 3)},
     "parameters": "parameters",
+    "copies_pixels": "copies by pixels",
+    "copies_features": "copies by features",
+    "modes_reached": "modes",
+    "mode_divergence": "divergence of modes",
+    "rare_share": "rare share",
+    "rare_recall": "rare recall",
+    "rare_coverage": "rare coverage",
+    "rare_fid": "rare distance",
+    "path_ends": "samples off the data",
+    "path_z": "off on lines in z",
+    "path_keys": "off between conditions",
+    "path_snapped": "off through slots",
+    "path_within": "off within a slot",
+    "critic_past_fakes": "D knows past fakes",
+    "critic_held_out": "D knows real images",
+    "critic_balanced": "D balanced",
+    "critic_ranked": "D ranks past fakes",
+    "critic_forgetting": "D forgets",
     "class_divergence": "divergence of classes",
     "slot_recall": "slots recalled",
     "slot_recognition": "slots recognised",
@@ -46,6 +64,8 @@ COLUMNS = {
     "kept_megabytes": "MB kept",
 }
 """What a table shows where its rows have it, with titles: metrics as :func:`measured` tells them apart. The others stay in the rows."""
+
+WIDE = 20  # columns of metrics
 
 COUNTED = ("parameters", "generated_images", "kept_megabytes")
 """Columns of what is counted, not measured: no seed changes it."""
@@ -139,6 +159,16 @@ class Results:
     def metrics(self) -> list[str]:
         """Those of the lines, in the order of :data:`COLUMNS`."""
         return [metric for metric in COLUMNS if any(metric in line.cells for line in self.lines)]
+
+    @property
+    def parts(self) -> tuple[Results, ...]:
+        """The table itself; where it is too wide to be read, one for each recipe, the last with the notes of all."""
+        recipes = list(dict.fromkeys(line.recipe for line in self.lines))
+        if len(self.metrics) <= WIDE or len(recipes) < 2:
+            return (self,)
+        single = [replace(self, lines=tuple(line for line in self.lines if line.recipe == recipe), note="", scored=()) for recipe in recipes]
+        named = [replace(part, name=f"{self.name}/{recipe.rpartition('/')[2]}") for part, recipe in zip(single, recipes, strict=True)]
+        return *named[:-1], replace(named[-1], note=self.note, scored=self.scored)
 
     @property
     def head(self) -> list[str]:

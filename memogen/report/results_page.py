@@ -18,7 +18,7 @@ def write(tables: Sequence[Results], path: Path) -> Path:
 def results_page(tables: Sequence[Results]) -> Html:
     """All tables under one another, each with what stands between it and the paper."""
     head = element("h1", escape("Results")), paragraph(LEGEND, "soft")
-    return page("Results of memogen", *head, *(_section(each) for each in tables), style="broad")
+    return page("Results of memogen", *head, *(_section(part) for each in tables for part in each.parts), style="broad")
 
 
 def _section(results: Results) -> Html:

@@ -16,7 +16,7 @@ from memogen.recipes.tables import TABLES
 from memogen.report import results_page
 from memogen.report.commands import shortened
 from memogen.report.markdown import BEGIN, END, results_table, results_text, terminal_table, terminal_text, write_results
-from memogen.report.results import LEGEND, Line, Results, gather, read_results
+from memogen.report.results import COLUMNS, LEGEND, Line, Results, gather, read_results
 from memogen.types import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -297,3 +297,14 @@ def test_the_documents_show_the_results_of_the_repository() -> None:
     """``memogen report results --out docs/results.md`` mends it."""
     shown = f"{BEGIN}\n{results_text(read_results(ROOT / 'results'))}\n{END}"
     assert shown in (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+
+
+def test_a_table_too_wide_to_read_is_one_for_each_recipe() -> None:
+    first = [row("memory_gan", metric, 0.5, recipe="memory_gan/digits") for metric in [*COLUMNS][:12]]
+    second = [row("memory_gan", metric, 0.5, recipe="memory_gan/cifar10") for metric in [*COLUMNS][100:112]]
+    wide = gather("some/table", [*first, *second])
+    parts = wide.parts
+    assert {part.name for part in parts} == {"some/table/digits", "some/table/cifar10"} and [len(part.metrics) for part in parts] == [12, 12]
+    assert [part.notes for part in parts] == [[], wide.notes] and sum(len(part.lines) for part in parts) == 2
+    assert results_text([wide]).count("### some/table/") == 2
+    assert gather("some/table", first).parts == (gather("some/table", first),)
