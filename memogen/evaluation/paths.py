@@ -84,7 +84,7 @@ def check_walks(subject: GenerativeModel | ImageData, data: ImageData) -> None:
 def off_data(subject: GenerativeModel | ImageData, data: ImageData, watch: Watch, *, num_samples: int, seed: int = 0) -> Iterator[Result]:
     """The share off the data of each kind of :data:`WAYS` that the model has, of the inner points of the ways: of ``num_samples``, 5,000 at most.
 
-    The protocol tells the share of ways that leave the data among those with both ends on it, None where no way has.
+    Beside it, as "_left", the share of ways that leave the data among those with both ends on it, where there are any.
     """
     assert not isinstance(subject, ImageData), "the check has looked"
     reference = Reference(data, watch.extractor, None, device_of(watch.extractor), watch.work)
@@ -99,9 +99,10 @@ def off_data(subject: GenerativeModel | ImageData, data: ImageData, watch: Watch
             continue
         off = off.view(num, len(PLACES))
         inner, open_ways = off[:, 1:-1], ~(off[:, 0] | off[:, -1])
-        left = float(inner.any(1)[open_ways].double().mean()) if bool(open_ways.any()) else None
-        along |= {"at": PLACES[1:-1], "ways_that_leave": left, "of_ways": int(open_ways.sum()), "num_samples": inner.numel()}
+        along |= {"at": PLACES[1:-1], "num_samples": inner.numel()}
         yield Result(name, float(inner.double().mean()), None, along)
+        if bool(open_ways.any()):
+            yield Result(f"{name}_left", float(inner.any(1)[open_ways].double().mean()), None, {**along, "of_ways": int(open_ways.sum())})
 
 
 def _decoded(model: GenerativeModel, latents: Latents) -> Source:

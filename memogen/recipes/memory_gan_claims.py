@@ -68,17 +68,17 @@ def claims_table() -> Table:
     sets = ("digits", "digits_long_tail", "stacked_digits", "fashion_mnist_small", "fashion_mnist_small_long_tail")
     rows = tuple(TableRow(f"memory_gan/{name}", arm, None) for name in sets for arm in ARMS)
     budgets = {
-        "memory_gan/digits": _budgets(images=1437, steps=5000, hours=0.1),
-        "memory_gan/digits_long_tail": _budgets(images=1437, steps=5000, hours=0.1),
-        "memory_gan/stacked_digits": _budgets(images=50_000, steps=4000, hours=0.12),
-        "memory_gan/fashion_mnist_small": _half(_budgets(images=60_000, steps=1500, hours=0.15)),
-        "memory_gan/fashion_mnist_small_long_tail": _half(_budgets(images=60_000, steps=1500, hours=0.15)),
+        "memory_gan/digits": _budgets(images=1437, steps=5000, hours=0.06),
+        "memory_gan/digits_long_tail": _budgets(images=1437, steps=5000, hours=0.06),
+        "memory_gan/stacked_digits": _budgets(images=50_000, steps=4000, hours=0.06),
+        "memory_gan/fashion_mnist_small": _half(_budgets(images=60_000, steps=1500, hours=0.11)),
+        "memory_gan/fashion_mnist_small_long_tail": _half(_budgets(images=60_000, steps=1500, hours=0.11)),
     }
     note = (
-        "Networks without memory are as wide as it takes to have as many parameters as those with it. Off the data: the share of images outside the "
-        "balls around test images that precision is taken by, of samples, and of images between two samples. Past fakes: the last discriminator "
-        "judges fakes of earlier checkpoints, and held-out real images beside, as one that calls everything fake would look perfect. Rare: the three "
-        "rarest classes of the training images; their share among the samples is 1 where it is the true one."
+        "Networks without memory are as wide as it takes to have as many parameters as those with it. Off the data: outside the balls around test "
+        "images that precision is taken by; of samples, of images between two samples, and of ways between two samples on the data which leave it. "
+        "D: the last discriminator judges fakes of earlier checkpoints, and held-out real images beside, as one that calls all fake would look "
+        "perfect. Rare: the three rarest classes of the training images; their share among the samples is 1 where it is the true one."
     )
     metrics = {f"memory_gan/{name}": PLAIN for name in ("digits", "fashion_mnist_small")}
     return Table("memory_gan/claims", "Claims of the paper at equal size", rows, budgets, note, metrics)
