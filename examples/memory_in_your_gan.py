@@ -22,7 +22,7 @@ def train(steps: int = 1000, batch_size: int = 64, *, seed: int = 0) -> tuple[VM
     memory = VMFMemory(num_slots=256, key_dim=16, top_k=64, concentration=5.0)  # 1: the memory
 
     def draw() -> torch.Tensor:
-        keys, _ = memory.sample(batch_size)  # 2: the generator's condition is a slot that stands for real data
+        keys, _ = memory.draw(batch_size)  # 2: the generator is given a query drawn around a slot of real data
         return generator(torch.cat([keys, torch.randn(batch_size, 2)], 1))
 
     label = torch.arange(2 * batch_size) < batch_size
@@ -45,7 +45,7 @@ def train(steps: int = 1000, batch_size: int = 64, *, seed: int = 0) -> tuple[VM
 
 def look(memory: VMFMemory, generator: nn.Module, centres: torch.Tensor, num: int = 1000) -> tuple[float, list[int]]:
     """The mean distance of ``num`` samples to their nearest centre, and how many samples each centre got."""
-    keys, _ = memory.sample(num)
+    keys, _ = memory.draw(num)
     with torch.no_grad():
         distance = torch.cdist(generator(torch.cat([keys, torch.randn(num, 2)], 1)), centres)
     return distance.amin(1).mean().item(), torch.bincount(distance.argmin(1), minlength=8).tolist()
