@@ -105,8 +105,8 @@ def _equal_size() -> Table:
     arms = ("memory_gan", "no_contrast", "no_memory_contrast", "no_memory")
     rows = tuple(TableRow(f"memory_gan/{name}", arm, None) for name in data for arm in arms)
     note = (
-        "Networks without memory are as wide as it takes to have as many parameters as those with it; data and scoring are equal, and so are steps or, "
-        "with the budget equal_time, processor seconds."
+        "Networks without memory are as wide as it takes to have as many parameters as those with it; data and scoring are equal, and so are steps, "
+        "or processor seconds with the budget equal_time."
     )
     return Table("memory_gan/equal_size", "What memory and contrast are worth at equal size", rows, budgets, note)
 
