@@ -12,7 +12,9 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import shlex
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -21,7 +23,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from memogen import __version__
+from memogen.evaluation.rows import made
 from memogen.memory import VMFMemory
 from memogen.memory.functional import unit
 from memogen.models import MemoryGAN
@@ -222,7 +224,8 @@ def rows(cost: Cost, runtime: Runtime, *, batch_size: int, rounds: int, clock: s
         "machine": platform.machine(),
         "ratio_quartiles": cost.spread,
     }
-    shared = {"recipe": cost.recipe, "seed": 0, "protocol": protocol, "device": str(runtime.device), "version": __version__}
+    shared = {"recipe": cost.recipe, "seed": 0, "protocol": protocol, **made(runtime.device)}
+    command = shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
     values = [
         ("memory_gan", "step_seconds", cost.with_memory),
         ("no_memory", "step_seconds", cost.without),
@@ -232,7 +235,7 @@ def rows(cost: Cost, runtime: Runtime, *, batch_size: int, rounds: int, clock: s
     ]
     for variant, metric, value in values:
         paper = PAPER_RATIO.get(cost.recipe) if metric == "step_ratio" else None
-        yield {**shared, "variant": variant, "metric": metric, "value": value, "paper": paper, "command": "python -m benchmarks"}
+        yield {**shared, "variant": variant, "metric": metric, "value": value, "paper": paper, "command": command}
 
 
 def append(path: Path, lines: Iterator[Mapping[str, object]]) -> None:
