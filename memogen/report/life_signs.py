@@ -57,7 +57,7 @@ def _line(sign: LifeSign) -> list[str]:
 def _cell(sign: LifeSign) -> str:
     """From the middle third to the last tenth."""
     course = _text(sign.last) if sign.earlier is None else f"{_text(sign.earlier)} to {_text(sign.last)}"
-    return course if sign.alive else f"{course}, dead"
+    return course if sign.alive else f"{course}, fails"
 
 
 def _text(value: float | None) -> str:
@@ -76,10 +76,10 @@ def life_section(run: Run, of_slots: LifeSign | None = None) -> Html:
         signs = run_signs(run, of_slots)
     except InputError as error:
         return section("Life signs", paragraph(f"No verdict: {error}", "soft"), element("div", gradient, style="charts"))
-    dead = [sign.name for sign in signs if not sign.alive]
-    verdict = f"Dead by: {', '.join(dead)}." if dead else "The memory is alive by all signs."
+    failing = [sign.name for sign in signs if not sign.alive]
+    verdict = f"Signs that fail: {', '.join(failing)}." if failing else "The memory is alive by all signs."
     rows = [[escape(text) for text in [*_line(sign), sign.rule]] for sign in signs]
-    head = ["Sign", "Middle third", "Last tenth", "Limit", "Alive", "Must be"]
+    head = ["Sign", "Middle third", "Last tenth", "Limit", "Kept", "Must be"]
     told = "Means over the middle third and the last tenth of the run, of the gradient medians; what slots tell is asked of the saved model."
     listed = table(head, rows, told if of_slots else told.partition(";")[0] + ".", style="words")
     return section("Life signs", paragraph(verdict), listed, element("div", gradient, style="charts"))

@@ -161,9 +161,9 @@ def test_one_run_is_told_in_full_and_several_side_by_side(tmp_path: Path) -> Non
     assert signs_table([ill])[1] == ["distinct best slots of held-out images", "7", "7", "at least 8", "no"]
     head, first, *rest = signs_table([well, ill])
     assert head == ["sign", "must be", "well", "ill"] and len(rest) == len(NAMES) - 1
-    assert first[2:] == ["900 to 900", "7 to 7, dead"]
-    assert [row[0] for row in rest if row[3].endswith("dead")] == ["real queries that overwrite"]
-    assert all(not row[2].endswith("dead") for row in rest)
+    assert first[2:] == ["900 to 900", "7 to 7, fails"]
+    assert [row[0] for row in rest if row[3].endswith("fails")] == ["real queries that overwrite"]
+    assert all(not row[2].endswith("fails") for row in rest)
 
 
 def test_what_slots_know_stands_last_and_only_where_it_was_asked(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_what_slots_know_stands_last_and_only_where_it_was_asked(tmp_path: Path)
     knows = LifeSign("test images whose slot tells the class", "as much as pixels", None, 0.75, "at least", 0.5)
     assert signs_table(paths[:1], [knows])[-1] == [knows.name, "-", "0.750", "at least 0.500", "yes"]
     last = signs_table(paths, [replace(knows, limit=0.875), None])[-1]
-    assert last == [knows.name, "as much as pixels", "0.750, dead", "-"]
+    assert last == [knows.name, "as much as pixels", "0.750, fails", "-"]
     assert len(signs_table(paths, [None, None])) == len(signs_table(paths)) == len(NAMES) + 1
     page = life_section(read_run(paths[0]), replace(knows, limit=0.875))
     assert f"Dead by: {knows.name}." in page and "asked of the saved model" in page
