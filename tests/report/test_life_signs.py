@@ -174,7 +174,7 @@ def test_what_slots_know_stands_last_and_only_where_it_was_asked(tmp_path: Path)
     assert last == [knows.name, "as much as pixels", "0.750, fails", "-"]
     assert len(signs_table(paths, [None, None])) == len(signs_table(paths)) == len(NAMES) + 1
     page = life_section(read_run(paths[0]), replace(knows, limit=0.875))
-    assert f"Dead by: {knows.name}." in page and "asked of the saved model" in page
+    assert f"Signs that fail: {knows.name}." in page and "asked of the saved model" in page
 
 
 def test_small_numbers_and_limits_are_seen(tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_the_command_prints_the_table(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_the_page_gives_the_verdict_beside_the_gradient(tmp_path: Path) -> None:
     well, ill = (life_section(read_run(path)) for path in (folder(tmp_path / "well"), dying(tmp_path / "ill")))
     assert "alive by all signs" in well and "Gradient that reaches a query over training" in well
-    assert "Dead by: distinct best slots of held-out images, real queries that overwrite." in ill
+    assert "Signs that fail: distinct best slots of held-out images, real queries that overwrite." in ill
 
 
 def test_without_the_metrics_there_is_no_verdict_and_without_memory_no_section(tmp_path: Path) -> None:
