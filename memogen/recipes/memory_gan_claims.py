@@ -20,7 +20,8 @@ from .table import Budget, Table, TableRow
 ARMS: tuple[Variant, ...] = ("memory_gan", "no_memory_contrast", "no_memory")
 TAIL = 0.6  # class k keeps 0.6^k of its images
 PLAIN = ("is", "fid", "prdc", "copies", "paths", "critic")
-TAILED = ("prdc", "copies", "rare", "paths", "critic")  # test images are as many of each class, so that distances to all of them say little
+TAILED = ("prdc", "rare", "paths", "critic")
+"""Test images are as many of each class: Fréchet distances to all of them say little, and they lie farther from the training images than samples."""
 CHECKPOINTS = 5  # whose fakes the last discriminator judges
 
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from memogen.recipes import RECIPES
 from memogen.recipes.tables import TABLES, Budget, claim_of, find_table
@@ -99,7 +98,8 @@ def test_the_claims_are_scored_by_what_each_set_is_for() -> None:
     table = TABLES["memory_gan/claims"]
     assert {row.variant for row in table.rows} == {"memory_gan", "no_memory", "no_memory_contrast"}
     scored = {name: set(table.scored(RECIPES[name]()).scoring.metrics) for name in table.recipes}
-    assert all({"prdc", "copies", "paths", "critic"} <= metrics for metrics in scored.values())
+    assert all({"prdc", "paths", "critic"} <= metrics for metrics in scored.values())
+    assert {name for name, metrics in scored.items() if "copies" in metrics} == {name for name in scored if not name.endswith("long_tail")}
     assert {name for name, metrics in scored.items() if "rare" in metrics} == {name for name in scored if name.endswith("long_tail")}
     assert {name for name, metrics in scored.items() if "modes" in metrics} == {"memory_gan/stacked_digits"}
     assert {name for name, metrics in scored.items() if "is" in metrics} == {"memory_gan/digits", "memory_gan/fashion_mnist_small"}
@@ -108,14 +108,3 @@ def test_the_claims_are_scored_by_what_each_set_is_for() -> None:
         for budget in ("smoke", "short"):
             training = table.budget(name, budget).spent_on(table.scored(RECIPES[name]()), seed=0).training
             assert training.keep == training.steps // training.checkpoint_every == 5, "fakes of four earlier checkpoints"
-
-
-@pytest.mark.parametrize("variant", ["no_memory", "no_memory_contrast"])
-def test_stacked_digits_are_drawn_by_arms_of_equal_size(variant: str) -> None:
-    sizes = []
-    for name in ("memory_gan", variant):
-        with torch.device("meta"):
-            model = RECIPES["memory_gan/stacked_digits"](variant=name).model.build()
-        sizes.append([sum(parameter.numel() for parameter in part.parameters()) for part in (model.critic, model.generator)])
-    for own, other in zip(*sizes, strict=True):
-        assert own == pytest.approx(other, rel=0.03)
