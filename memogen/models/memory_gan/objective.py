@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...augment import AugmentConfig, augment
 from ...losses import AdversarialKind, critic_loss, generator_loss, info_nce, widen
 from ...memory import MemoryRead, VMFMemory
-from ...memory.functional import unit
+from ...memory.functional import gather_processes, unit
 from ...types import Batch, InputError, Latents, Loss, OptimiserConfig, Phase
 from .model import MemoryGAN
 from .replay import Past, SlotTeacher, past_of
@@ -50,7 +51,7 @@ class ContrastConfig:
     """What keeps the queries' sphere in order: views of one image are drawn together and those of others apart (SimCLR, Chen et al. 2020).
 
     ``weight`` of the term, 0 for none; ``temperature`` of its softmax. The views are two augmented ones of each real image, in a pass of their own:
-    with the image itself for one of them, digits lost a point of inception score. Among several processes each contrasts the images of its share.
+    with the image itself for one of them, digits lost a point of inception score.
     """
 
     weight: float = 1.0
@@ -191,7 +192,10 @@ class _Steps:
         ]
         with _frozen_statistics(model.critic):
             first, second = unit(model.query(widen(model.critic(torch.cat(views))))).chunk(2)
-        return info_nce(first, second, contrast.temperature)
+        joint = _of_all_processes(first)
+        loss = info_nce(joint, _of_all_processes(second), contrast.temperature)
+        # Each process differentiates its own rows of the joint loss; merging takes the mean of gradients, where this one needs their sum.
+        return loss + (len(joint) // len(first) - 1) * (loss - loss.detach())
 
     def _information(self, latents: Latents, feature: Tensor) -> Tensor:
         """I of Eq. 6 up to kappa, which lambda absorbs."""
@@ -201,6 +205,15 @@ class _Steps:
         if self.objective.information_form == "squared":
             return F.mse_loss(self.model.query(feature), key)
         return -(unit(self.model.query(feature)) * key).sum(1).mean()
+
+
+def _of_all_processes(rows: Float[Tensor, "b d"]) -> Float[Tensor, "joint d"]:
+    """The rows of all processes in rank order; a gradient reaches those of this one."""
+    joint = gather_processes(rows.detach())
+    if len(joint) == len(rows):
+        return rows
+    start = torch.distributed.get_rank() * len(rows)
+    return torch.cat([joint[:start], rows, joint[start + len(rows) :]])
 
 
 def _watched(total: Tensor) -> Tensor:
