@@ -22,7 +22,7 @@ from memogen.evaluation.prdc import Manifold, check_counts
 from memogen.evaluation.reference import Reference
 from memogen.evaluation.scores import PAIR_IMAGES, PRDC_NEIGHBOURS, Result
 from memogen.evaluation.stream import Source, Watch, device_of
-from memogen.memory.functional import unit
+from memogen.memory.functional import slerp
 from memogen.memory.inspect import best_slots
 from memogen.models import MemoryGAN
 from memogen.types import GenerativeModel, ImageData, InputError, Latents, to_uint8
@@ -46,13 +46,8 @@ def line(a: Float[Tensor, "p d"], b: Float[Tensor, "p d"], at: Float[Tensor, " t
 
 
 def geodesic(a: Float[Tensor, "p d"], b: Float[Tensor, "p d"], at: Float[Tensor, " t"]) -> Float[Tensor, "pt d"]:
-    """Points of the great circles between unit vectors, at equal speed, way after way: (sin((1 - t) w) a + sin(t w) b) / sin w, w their angle."""
-    angle = 2 * torch.atan2((a - b).norm(dim=1), (a + b).norm(dim=1))[:, None, None]  # precise near 0 and near pi, where acos is not
-    at = at.to(a)[:, None]
-    straight = angle.sin() < 1e-6
-    safe = torch.where(straight, 1.0, angle)
-    weights = [torch.where(straight, flat, (flat * safe).sin() / safe.sin()) for flat in (1 - at, at)]
-    return unit((weights[0] * a[:, None] + weights[1] * b[:, None]).flatten(0, 1))
+    """Points of the great circles between unit vectors, at equal speed, way after way."""
+    return slerp(a.repeat_interleave(len(at), 0), b.repeat_interleave(len(at), 0), at.to(a).repeat(len(a)))
 
 
 def ways(model: GenerativeModel, num: int, *, seed: int = 0) -> dict[str, Latents]:

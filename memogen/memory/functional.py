@@ -78,6 +78,18 @@ def unit(x: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows d"]:
     return x / x.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny ** 0.5)
 
 
+def slerp(start: Float[Tensor, "b d"], end: Float[Tensor, "b d"], share: Float[Tensor, " b"]) -> Float[Tensor, "b d"]:
+    """The point at ``share`` of the shorter great circle between unit vectors, walked at even speed (Shoemake 1985, Eq. 1); opposite ones have none.
+
+    sin((1 - t) a) / sin(a) start + sin(t a) / sin(a) end, with a the angle between the two.
+    """
+    angle = 2 * torch.atan2((end - start).norm(dim=1), (end + start).norm(dim=1))  # exact where an inverse cosine is not
+    flat = angle.sin() < 1e-6
+    safe = torch.where(flat, torch.ones_like(angle), angle)
+    near, far = (torch.where(flat, part, (part * safe).sin() / safe.sin()) for part in (1 - share, share))
+    return unit(near[:, None] * start + far[:, None] * end)
+
+
 def log_prior(mass: Float[Tensor, " k"], values: Float[Tensor, " k"], *, smoothing: float = 1e-8, prior: Prior = "joint") -> Float[Tensor, " k"]:
     """log p(c): "joint" is (h + beta) / sum(h + beta) of Eq. 1; "class" gives each class one half of it; "flat" ignores the mass within a class."""
     tiny = torch.finfo(mass.dtype).tiny

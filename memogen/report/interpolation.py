@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from memogen.memory.functional import unit
+from memogen.memory.functional import slerp
 from memogen.memory.inspect import best_slots
 from memogen.types import InputError, Latents
 
@@ -45,18 +45,6 @@ def loop_weights(frames: int) -> Float[Tensor, "frames 4"]:
     share = torch.arange(side)[:, None] / side
     stay = torch.eye(4)[[0, 1, 3, 2]]  # around the square, not across it
     return torch.cat([(1 - share) * stay[i] + share * stay[(i + 1) % 4] for i in range(4)])
-
-
-def slerp(start: Float[Tensor, "b d"], end: Float[Tensor, "b d"], share: Float[Tensor, " b"]) -> Float[Tensor, "b d"]:
-    """The point at ``share`` of the shorter great circle between unit vectors, walked at even speed (Shoemake 1985, Eq. 1); opposite ones have none.
-
-    sin((1 - t) a) / sin(a) start + sin(t a) / sin(a) end, with a the angle between the two.
-    """
-    angle = 2 * torch.atan2((end - start).norm(dim=1), (end + start).norm(dim=1))  # exact where an inverse cosine is not
-    flat = angle.sin() < 1e-6
-    safe = torch.where(flat, torch.ones_like(angle), angle)
-    near, far = (torch.where(flat, part, (part * safe).sin() / safe.sin()) for part in (1 - share, share))
-    return unit(near[:, None] * start + far[:, None] * end)
 
 
 def corner_latents(model: Model, *, where: Where, slot: int | None, seed: int) -> tuple[Latents, Where]:

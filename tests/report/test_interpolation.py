@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memogen.memory.functional import unit
+from memogen.memory.functional import slerp, unit
 from memogen.report.drawing import draw
-from memogen.report.interpolation import between, corner_weights, loop_weights, round_trip, slerp, square
+from memogen.report.interpolation import between, corner_weights, loop_weights, round_trip, square
 from memogen.types import InputError, Latents, to_uint8
 from tests.report import toy
 
