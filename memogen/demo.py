@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from . import runs
+from .data import load as load_data
 from .evaluation import classifier
 from .evaluation.slot_knowledge import name_slots, placed
 from .pretrained import from_pretrained
@@ -44,7 +45,7 @@ def demo_recipe(variant: Any = "memory_gan") -> Recipe:
 def draw(folder: Path) -> list[Path]:
     """The pictures of the finished model, under ``pictures/`` of the run folder."""
     model: Any = from_pretrained(folder / "model")
-    names = name_slots(placed(model, runs.load_data(demo_recipe())), model.memory.num_slots)
+    names = name_slots(placed(model, load_data("digits")), model.memory.num_slots)
     drawn = {
         "samples": figures.sample_grid(model, 64),
         "slots": figures.slot_sheet(model, names=names),
@@ -84,4 +85,4 @@ def _sizes(rows: list[runs.Row]) -> str:
 
 
 def _first_test_image() -> Any:
-    return torch.tensor(runs.load_data(demo_recipe(), split="test").image[0])
+    return torch.tensor(load_data("digits", split="test").image[0])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
@@ -188,10 +188,55 @@ class LikelihoodModel(Protocol):
     def log_weights(self, image: Pixels, *, num_samples: int) -> Float[Tensor, "s b"]: ...
 
 
+@runtime_checkable
+class SlotModel(GenerativeModel, Protocol):
+    """A generative model with a mixture memory, which tells what its slots hold: ``encode`` gives the queries of images.
+
+    ``memory`` is a :class:`memogen.memory.VMFMemory`, or None in a model of the family that has none.
+    """
+
+    memory: Any
+
+    def encode(self, image: Pixels) -> Float[Tensor, "b d"]: ...
+    def latents_at(self, index: Int[Tensor, " b"], *, seed: int, stream: int = 0, slot: int | Int[Tensor, " b"] | None = None) -> Latents: ...
+
+
+@runtime_checkable
+class ClassModel(GenerativeModel, Protocol):
+    """A generative model that is told which class to draw and knows those that it has learned. ``drawing_by`` "batch" gives it back normalising by
+    the batch, where its paper's rows are drawn so, and "stored" as it is.
+    """
+
+    @property
+    def known(self) -> tuple[int, ...]: ...
+    def drawing_by(self, statistics: Literal["stored", "batch"]) -> GenerativeModel: ...
+
+
+@runtime_checkable
+class PanelModel(Protocol):
+    """A model that says by which images its training is watched: (the class of each row, or nothing; the same images at every call)."""
+
+    def panel(self, columns: int) -> tuple[tuple[int, ...], UInt8[Tensor, "rows columns c h w"]]: ...
+
+
+@runtime_checkable
+class LabelledConfig(Protocol):
+    """The configuration of a model that is told classes: ``with_classes`` makes room for ``count`` of them, the first ones called by ``names``."""
+
+    def with_classes(self, count: int, names: tuple[str, ...]) -> Any: ...
+
+
 class Objective(Protocol):
     """What a paper adds to a model to train it: a list of phases."""
 
     def phases(self, model: Any, *, teacher: nn.Module | None = None) -> tuple[Phase, ...]: ...
+
+
+@runtime_checkable
+class CostedObjective(Protocol):
+    """An objective that counts what keeping the past takes, by the names of result rows; ``tasks`` are the numbers of classes of each."""
+
+    def cost(self, model: Any, tasks: Sequence[int], *, steps: int, batch_size: int) -> dict[str, float]: ...
 
 
 class Evaluator(Protocol):

@@ -286,8 +286,9 @@ def test_tables_are_listed(words: str, capsys: pytest.CaptureFixture[str]) -> No
 
 def test_a_dry_run_of_a_table_gives_the_commands_of_its_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The commands train the same: what they print under --dry-run is the configuration that the table would run."""
-    from memogen import reproduce, runs
+    from memogen import runs
     from memogen.recipes import read_recipe
+    from memogen.runs import reproduce
 
     code, out, _ = run(f"reproduce memory_gan/table2/fashion_mnist --budget smoke --seeds 2 --data {tmp_path} --out new --dry-run", capsys)
     assert code == 0 and "8 of 8 runs" in out and not list(tmp_path.iterdir())

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from memogen import cli, reproduce, runs
+from memogen import cli, runs
 from memogen.recipes import tables
+from memogen.runs import reproduce
 from memogen.training import NonFiniteLoss, Stopped
 from tests.test_reproduce import BUDGETS, TABLE
 
@@ -37,7 +38,7 @@ def ending(monkeypatch: pytest.MonkeyPatch, ends: dict[str, BaseException]) -> N
         runs.append_rows(out / "results.jsonl", [{**row, "metric": "inception_score", "value": 1.25}])
         return out
 
-    monkeypatch.setattr(runs, "train", train)
+    monkeypatch.setattr(reproduce, "train", train)
 
 
 def run(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:

@@ -15,11 +15,11 @@ import pytest
 import torch
 from PIL import Image
 
-from memogen import extend as extending
 from memogen import from_pretrained, save_pretrained
 from memogen.cli import main
 from memogen.data import load
 from memogen.models import MemoryGANConfig, ReplayGAN, ReplayGANConfig
+from memogen.runs import extend as extending
 from memogen.training import Stopped, TrainingConfig, fit
 from memogen.types import ImageData, InputError
 from tests.models.test_replay_gan import built

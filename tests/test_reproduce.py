@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from memogen import reproduce, runs
+from memogen import runs
 from memogen.recipes import Claim
 from memogen.recipes.tables import Budget, Table, TableRow
+from memogen.runs import reproduce
 from memogen.training import NonFiniteLoss
 from memogen.types import InputError
 
@@ -40,7 +41,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         runs.append_rows(path, [*rows, {**rows[0], "config": "another"}])
         return out
 
-    monkeypatch.setattr(runs, "train", train)
+    monkeypatch.setattr(reproduce, "train", train)
     return asked
 
 
@@ -102,32 +103,32 @@ def test_another_budget_seed_or_configuration_is_another_run(tmp_path: Path, tra
 
 
 def test_what_was_stopped_is_taken_up_again(tmp_path: Path, trained: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    train = runs.train
+    train = reproduce.train
 
     def stopping(recipe: Any, **options: Any) -> Path:
         if len(trained) == 2:
             raise KeyboardInterrupt
         return train(recipe, **options)
 
-    monkeypatch.setattr(runs, "train", stopping)
+    monkeypatch.setattr(reproduce, "train", stopping)
     with pytest.raises(KeyboardInterrupt):
         reproduce.run(planned(tmp_path), console=False)
     assert "memory_gan" in (tmp_path / "own/table.html").read_text(encoding="utf-8"), "the page shows what was done until then"
-    monkeypatch.setattr(runs, "train", train)
+    monkeypatch.setattr(reproduce, "train", train)
     reproduce.run(planned(tmp_path), console=False)
     assert trained == RUNS
     assert len(read(tmp_path / "own/table.jsonl")) == 5
 
 
 def test_a_run_that_diverges_does_not_hold_up_the_others(tmp_path: Path, trained: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    train = runs.train
+    train = reproduce.train
 
     def diverging(recipe: Any, **options: Any) -> Path:
         if recipe.variant == "memory_gan":
             raise NonFiniteLoss(2, "critic/loss")
         return train(recipe, **options)
 
-    monkeypatch.setattr(runs, "train", diverging)
+    monkeypatch.setattr(reproduce, "train", diverging)
     with pytest.raises(NonFiniteLoss, match="step 2"):
         reproduce.run(planned(tmp_path, seeds=1), console=False)
     assert trained == ["digits-no_memory-0"]

@@ -62,7 +62,7 @@ def test_the_scores_are_followed_against_held_out_images(run: Path) -> None:
     """The last look is what `evaluate` says of as many samples of the saved model."""
     looks = [row for row in read_lines(run / "metrics.jsonl") if "eval/scores/fid" in row]
     assert [row["step"] for row in looks] == [6, 12]
-    saved, test = from_pretrained(run / "model"), runs.load_data(tiny(), split="test")
+    saved, test = from_pretrained(run / "model"), runs.Splits(tiny().data).load("test")
     rows = evaluate(saved, test, extractor="digits", num_samples=150, progress=False)
     assert {row["metric"]: looks[-1][f"eval/scores/{row['metric']}"] for row in rows} == pytest.approx({row["metric"]: row["value"] for row in rows})
 

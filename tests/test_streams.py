@@ -16,13 +16,13 @@ from PIL import Image
 
 from memogen import from_pretrained, runs
 from memogen.cli import main
-from memogen.configs import to_dict
 from memogen.data import load
 from memogen.data.stream import Task, TaskStream
 from memogen.models import ReplayGAN
 from memogen.recipes import RECIPES
 from memogen.recipes.recipe import Recipe
-from memogen.stages import accuracy_matrix
+from memogen.runs import reproduce
+from memogen.runs.stages import accuracy_matrix
 from memogen.training import continual
 from memogen.training.tasks import task_folders
 from memogen.types import ImageData, InputError
@@ -107,24 +107,24 @@ def test_a_run_tells_where_it_is_and_how_it_stands(tmp_path: Path, capsys: pytes
 
 def test_methods_share_their_first_task(run: Path) -> None:
     tuned = recipe("fine_tuning", tasks=2)
-    tuned, _ = runs.with_images(tuned)
+    tuned = runs.with_images(tuned, runs.Splits(tuned.data))
     folder = run.parent / "tuned"
-    assert runs.share_first_task(tuned, folder)
+    assert reproduce.share_first_task(tuned, folder)
     runs.train(tuned, out=folder, console=False)
     assert torch.equal(from_pretrained(task_folders(folder)[0]).sample(4), from_pretrained(task_folders(run)[0]).sample(4))
     assert [row["value"] for row in rows(folder) if row["task"] == 0] == [row["value"] for row in rows(run) if row["task"] == 0]
-    assert not runs.share_first_task(tuned, folder), "it has begun"
+    assert not reproduce.share_first_task(tuned, folder), "it has begun"
     whole = runs.train(tuned, out=run.parent / "whole", console=False)
     assert torch.equal(from_pretrained(whole).sample(4), from_pretrained(folder).sample(4)), "sharing changes nothing"
-    other, _ = runs.with_images(replace(tuned, training=replace(tuned.training, seed=1)))
-    assert not runs.share_first_task(other, run.parent / "other")
+    other = replace(tuned, training=replace(tuned.training, seed=1))
+    assert not reproduce.share_first_task(other, run.parent / "other")
     with_two = runs.train(recipe("fine_tuning"), out=run.parent / "two", start=run, start_tasks=2, console=False)
     for number in range(2):
         assert torch.equal(from_pretrained(task_folders(with_two)[number]).sample(4), from_pretrained(task_folders(run)[number]).sample(4))
     with pytest.raises(InputError, match="start_tasks is 3: the stream has 2 tasks"):
         runs.train(tuned, out=run.parent / "other", start=run, start_tasks=3, console=False)
     keeping = replace(tuned, succession=replace(tuned.succession, keep_optimisers=True))
-    assert not runs.share_first_task(keeping, run.parent / "other")
+    assert not reproduce.share_first_task(keeping, run.parent / "other")
     with pytest.raises(InputError, match="keep_optimisers"):
         runs.train(keeping, out=run.parent / "other", start=run, console=False)
     assert not (run.parent / "other").exists()
@@ -201,8 +201,9 @@ def test_a_memory_gan_learns_a_stream_and_is_scored_by_classes_that_it_is_never_
     with monkeypatch.context() as patch:
         patch.setattr(runs, "write_report", lambda *given: None)  # one page is enough
         tuned = runs.train(unlabelled("fine_tuning"), out=tmp_path / "tuned", console=False)
-    replaying, _ = runs.with_images(unlabelled("slot_replay"))
-    assert runs.share_first_task(replaying, tmp_path / "slots"), "the first task has no past"
+    replaying = unlabelled("slot_replay")
+    replaying = runs.with_images(replaying, runs.Splits(replaying.data))
+    assert reproduce.share_first_task(replaying, tmp_path / "slots"), "the first task has no past"
     folder = runs.train(replaying, out=tmp_path / "slots", console=False)
     found = [row for row in rows(folder) if row["variant"] != "real"]
     shares = {row["class"]: row["value"] for row in found if (row["metric"], row["task"]) == ("class_share", 1)}
@@ -232,24 +233,16 @@ def test_networks_without_memory_replay_too(tmp_path: Path) -> None:
 
 def test_what_is_no_stream_is_refused(tmp_path: Path) -> None:
     plain = replace(RECIPES["mem_vae/digits"](), succession=recipe().succession)
-    with pytest.raises(InputError, match="learns no stream of tasks"):
+    with pytest.raises(InputError, match="succession"):
         runs.train(plain, out=tmp_path, console=False)
-
-
-def test_a_recipe_without_tasks_keeps_its_name() -> None:
-    """The option is absent from what names the configurations that were there before it."""
-    before = to_dict(RECIPES["memory_gan/digits"]())
-    assert before["succession"] is None
-    assert "succession" not in runs._identity(RECIPES["memory_gan/digits"]())
-    assert "succession.tasks.joint" in runs.settings(recipe())
 
 
 def test_a_run_holds_no_training_image_beside_those_of_its_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a task is learned, whatever was read from the data has been freed, but for the images of the tasks that are still to come."""
     read, learned, alive = list[weakref.ref](), list[weakref.ref](), list[tuple[int, int]]()
 
-    def noting(chosen: Recipe, *, split: str = "train") -> ImageData:
-        found = load_data(chosen, split=split)
+    def noting(splits: runs.Splits, split: str) -> ImageData:
+        found = load(splits, split)
         copied = replace(found, image=np.array(found.image))  # of its own: the cache's map of a file leads to no pixel in memory
         read.extend([weakref.ref(copied.image)] if split == "train" else [])
         return copied
@@ -263,8 +256,8 @@ def test_a_run_holds_no_training_image_beside_those_of_its_task(tmp_path: Path, 
         alive.append((sum(reference() is not None for reference in read), sum(reference() is not None for reference in learned)))
         return fit(*given, **named)
 
-    load_data, opened, fit = runs.load_data, TaskStream.open, continual.fit
-    monkeypatch.setattr(runs, "load_data", noting)
+    load, opened, fit = runs.Splits.load, TaskStream.open, continual.fit
+    monkeypatch.setattr(runs.Splits, "load", noting)
     monkeypatch.setattr(TaskStream, "open", opening)
     monkeypatch.setattr(continual, "fit", fitting)
     runs.train(replace(recipe(), scoring=replace(recipe().scoring, extractor=None)), out=tmp_path / "run", console=False)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from memogen.cli.options import UsageError, dotted
 
 if TYPE_CHECKING:
-    from memogen.reproduce import Job, Plan
+    from memogen.runs.reproduce import Job, Plan
 
 
 def reproduce(
@@ -35,7 +35,7 @@ def reproduce(
     if list_ or table is None:
         print(_listing())
         return
-    from memogen import reproduce as tables
+    from memogen.runs import reproduce as tables
     from memogen.training import NonFiniteLoss
 
     wanted = [name for name in variants.split(",") if name]
@@ -76,7 +76,7 @@ def _listing() -> str:
 
 
 def _description(planned: Plan) -> str:
-    from memogen.reproduce import hours_of, in_words
+    from memogen.runs.reproduce import hours_of, in_words
 
     open_jobs = planned.open_jobs()
     hours = hours_of(open_jobs)

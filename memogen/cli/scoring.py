@@ -262,8 +262,9 @@ def _run_report(run: Path, out: Path | None) -> None:
     if not (run / "config.yaml").is_file():  # a model that was extended has no recipe
         return print(runs.write_report(run))
     try:
-        recipe, images = runs.with_images(runs.load_config(run / "config.yaml"))
+        splits = runs.Splits(runs.load_config(run / "config.yaml").data)
+        len(splits.train)
     except InputError as error:
         print(f"memogen: the report goes without training images ({error})", file=sys.stderr)
         return print(runs.write_report(run))
-    print(runs.write_report(run, recipe, images))
+    print(runs.write_report(run, splits))

@@ -108,8 +108,8 @@ def extend(
 
     A run that was stopped continues by itself.
     """
-    from memogen import extend as extending
     from memogen.report.text import in_columns
+    from memogen.runs import extend as extending
 
     where = out or Path("runs") / f"extend-{label.replace('/', '-')}"
     config = extending.ExtendConfig(

@@ -1,6 +1,6 @@
 """The papers' tables as data: which recipe and variant makes each row, the number printed for it, and what a run may cost.
 
-``memogen.reproduce`` runs them. A new table is an entry of ``TABLES``.
+``memogen.runs.reproduce`` runs them. A new table is an entry of ``TABLES``.
 """
 
 from __future__ import annotations

@@ -42,6 +42,7 @@ class SuccessionConfig:
             raise ValueError(f"teacher is {self.teacher!r}; it must be 'live' or 'averaged'")
 
 
+@runtime_checkable
 class TaskObjective(Objective, Protocol):
     """An objective that keeps the past: ``teacher`` makes what will hold it (None: nothing does), ``teach`` fills it with the model after a task."""
 

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from memogen import reproduce, runs
+from memogen import runs
 from memogen.cli.options import split
 from memogen.cli.plan import choose
 from memogen.data.datasets import FASHION
 from memogen.models import ReplayGANConfig
 from memogen.recipes import Recipe
+from memogen.runs import reproduce
 
 ROOT = Path(__file__).parents[2]
 OF_COMMANDS = ("data", "out", "variant")

@@ -10,7 +10,7 @@ from memogen.models import ReplayGANObjective
 from memogen.recipes import RECIPES
 from memogen.recipes.replay_gan import TABLE_1, TABLE_2, VARIANTS
 from memogen.recipes.tables import TABLES, claim_of
-from memogen.reproduce import plan
+from memogen.runs.reproduce import plan
 from memogen.types import InputError
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from torch import nn
 
 from .losses import FEWEST, STORED
 from .model import ReplayGANConfig
-from .objective import ReplayGANObjective
+
+if TYPE_CHECKING:
+    from .objective import ReplayGANObjective
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from ...types import Latents
-from .model import ReplayGAN
+
+if TYPE_CHECKING:
+    from .model import ReplayGAN
 
 _BLOCK = 64  # images of a class that are normalised together in the authors' evaluation
 _MIXED_BLOCK = 10  # of each class, where the authors' joint training is evaluated
@@ -19,12 +23,12 @@ class BatchStatistics(nn.Module):
     Image i of a class belongs to block i // 64 and depends on the whole of it. A named protocol, for the rows of the paper.
     """
 
-    image_range = ReplayGAN.image_range
     statistics = "batch"
 
     def __init__(self, model: ReplayGAN) -> None:
         super().__init__()
         self.model = model
+        self.image_range = model.image_range
 
     def latents(self, num: int, *, label: int | None = None, slot: int | None = None, seed: int = 0, start: int = 0) -> Latents:
         """Those of the model itself."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -15,7 +15,8 @@ from ... import noise
 from ...nets import ClassDCGANCritic, ClassDCGANGenerator, ClassResNetCritic, ClassResNetGenerator
 from ...nets.class_dcgan import Conditioning
 from ...nets.class_norm import Turns
-from ...types import ImageData, InputError, Latents, Pixels, to_range
+from ...types import ImageData, InputError, Latents, Pixels, to_range, to_uint8
+from .drawing import BatchStatistics
 from .statistics import generate, known_classes, storing
 
 Generator = ClassDCGANGenerator | ClassResNetGenerator
@@ -77,6 +78,10 @@ class ReplayGANConfig:
     def name(self, label: int) -> str:
         """What a slot is called."""
         return self.classes[label] if label < len(self.classes) else str(label)
+
+    def with_classes(self, count: int, names: tuple[str, ...]) -> ReplayGANConfig:
+        """The same with ``count`` label slots or more, the first ones called by ``names``."""
+        return replace(self, num_classes=max(count, self.num_classes), classes=names)
 
     def build(self) -> ReplayGAN:
         """The model with fresh weights from torch's global generator."""
@@ -163,6 +168,18 @@ class ReplayGAN(nn.Module):
         return self.config.classes.index(name) if name in self.config.classes else None
 
     # --- drawing images ---
+
+    def drawing_by(self, statistics: Literal["stored", "batch"]) -> ReplayGAN | BatchStatistics:
+        """The model as it is, or drawing by the statistics of a batch, as the authors do."""
+        return BatchStatistics(self) if statistics == "batch" else self
+
+    def panel(self, columns: int) -> tuple[tuple[int, ...], UInt8[Tensor, "rows columns c h w"]]:
+        """The known classes and images of fixed latents of each, by the statistics of a batch as in training; without classes as many rows of any."""
+        drawn, rows = BatchStatistics(self), len(self.known)
+        if not self.config.conditional:
+            whole = drawn.decode(self.latents(max(64, rows * columns), seed=1))[: rows * columns]
+            return (), to_uint8(whole, self.image_range).unflatten(0, (rows, columns))
+        return self.known, to_uint8(drawn.sample(rows * columns, seed=1), self.image_range).unflatten(0, (columns, rows)).transpose(0, 1)
 
     def latents(self, num: int, *, label: int | None = None, slot: int | None = None, seed: int = 0, start: int = 0) -> Latents:
         """(z, c) of the images ``start`` .. ``start + num - 1`` of the stream ``seed``; without ``label``, c is uniform over the known classes.

@@ -5,12 +5,13 @@ Fine-tuning is the objective without any of them; joint training is fine-tuning 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from torch import nn
 
 from ...types import Batch, InputError, Loss, OptimiserConfig, Phase
+from .cost import cost
 from .losses import Keeping, Losses
 from .model import ReplayGAN
 from .options import ADAM, AlignmentConfig, CriticConfig, GenerativeReplayConfig, JointConfig, ReplayConfig
@@ -56,6 +57,11 @@ class ReplayGANObjective:
         teacher.follow(model)
         if self.consolidation is not None:
             teacher.weigh(model, self.consolidation)
+
+    def cost(self, model: ReplayGAN, tasks: Sequence[int], *, steps: int, batch_size: int) -> dict[str, float]:
+        """Images that generators drew in training, and megabytes that are kept beside the model; see :mod:`.cost`."""
+        found = cost(self, model.config, tasks, steps=steps, batch_size=batch_size, teacher=self.teacher(model))
+        return {"generated_images": float(found.drawn), "kept_megabytes": found.stored / 1e6}
 
     def phases(self, model: ReplayGAN, *, teacher: nn.Module | None = None) -> tuple[Phase, ...]:
         """The critic's turns and the generator's; with generative replay the solver's as well. A teacher that knows nothing yet adds nothing."""

@@ -18,33 +18,33 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from . import data as sets
-from .data import DataOptions
-from .data.arrays import digest
-from .data.stream import of_classes
-from .evaluation.accuracy import STUDENT
-from .evaluation.by_class import ClassJudge, ClassScore
-from .evaluation.classifiers import accuracy, train_classifier
-from .evaluation.features import Classifier, NetworkExtractor, extractor
-from .evaluation.fid import FeatureStatistics
-from .evaluation.progress import Bar
-from .evaluation.reference import shuffled
-from .evaluation.rows import UNSEEN, append_rows, judged, made
-from .evaluation.stream import Source, Watch, image_source, model_source, sample_stream
-from .evaluation.work import Work
-from .models import ReplayGAN, ReplayGANObjective
-from .models.replay_gan import AlignmentConfig, JointConfig
-from .models.replay_gan.cost import images_in_a_step, state_bytes
-from .models.replay_gan.grow import with_class
-from .models.replay_gan.options import SHORT_ALIGNMENT, SHORT_RATE
-from .pretrained import RUN_MODEL, from_pretrained
-from .report.extension_section import EXTENDED
-from .report.page import write_report
-from .runs import Row, command_line, leads, read_rows
-from .training import TrainingConfig, fit
-from .training.course import Course
-from .training.runtime import choose_device
-from .types import ImageData, InputError
+from .. import data as sets
+from ..data import DataOptions
+from ..data.arrays import digest
+from ..data.stream import of_classes
+from ..evaluation.accuracy import STUDENT
+from ..evaluation.by_class import ClassJudge, ClassScore
+from ..evaluation.classifiers import accuracy, train_classifier
+from ..evaluation.features import Classifier, NetworkExtractor, extractor
+from ..evaluation.fid import FeatureStatistics
+from ..evaluation.progress import Bar
+from ..evaluation.reference import shuffled
+from ..evaluation.rows import UNSEEN, append_rows, judged, made
+from ..evaluation.stream import Source, Watch, image_source, model_source, sample_stream
+from ..evaluation.work import Work
+from ..models import ReplayGAN, ReplayGANObjective
+from ..models.replay_gan import AlignmentConfig, JointConfig
+from ..models.replay_gan.cost import images_in_a_step, state_bytes
+from ..models.replay_gan.grow import with_class
+from ..models.replay_gan.options import SHORT_ALIGNMENT, SHORT_RATE
+from ..pretrained import RUN_MODEL, from_pretrained
+from ..report.extension_section import EXTENDED
+from ..report.page import write_report
+from ..training import TrainingConfig, fit
+from ..training.course import Course
+from ..training.runtime import choose_device
+from ..types import ImageData, InputError
+from .rows import Row, command_line, leads, read_rows
 
 Method = Literal["joint_replay", "replay_alignment", "joint_replay_alignment"]
 JUDGE_SEED = 1 << 30  # of the images that a judge is trained on and compares with

@@ -9,20 +9,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args, get_type_hints
 
-from . import runs
-from .configs import suggest
-from .data import DATASETS
-from .evaluation import append_rows
-from .evaluation.features import own_extractor
-from .evaluation.model_scores import measured
-from .evaluation.paired import moved
-from .recipes import RECIPES, Recipe
-from .recipes.table import Budget, Table, TableRow
-from .recipes.tables import find_table
-from .report import results_page
-from .report.results import Results, gather
-from .training import NonFiniteLoss
-from .types import InputError
+from ..configs import suggest
+from ..data import DATASETS
+from ..evaluation import append_rows
+from ..evaluation.features import own_extractor
+from ..evaluation.model_scores import measured
+from ..evaluation.paired import moved
+from ..recipes import RECIPES, Recipe
+from ..recipes.table import Budget, Table, TableRow
+from ..recipes.tables import find_table
+from ..report import results_page
+from ..report.results import Results, gather
+from ..training import NonFiniteLoss
+from ..types import InputError
+from . import tasks
+from .recipe import Splits, check_scoring, config_hash, keep_config, settings, with_images
+from .rows import Row, context, leads, read_rows
+from .run import train
 
 OUT = Path("runs") / "reproduce"
 Say = Callable[[str], None]
@@ -41,15 +44,15 @@ class Job:
     def title(self) -> str:
         return f"{self.recipe.recipe} {self.recipe.variant}, seed {self.recipe.training.seed}"
 
-    def finished(self, rows: Sequence[runs.Row]) -> bool:
+    def finished(self, rows: Sequence[Row]) -> bool:
         """Whether rows of this configuration, budget and seed are there: all that its folder holds, as a write may have been cut off."""
-        wanted = runs.config_hash(self.recipe), self.budget_name, self.recipe.training.seed
+        wanted = config_hash(self.recipe), self.budget_name, self.recipe.training.seed
         there = {_known_by(row) for row in rows if (row.get("config"), row.get("budget"), row.get("seed")) == wanted}
         return bool(there) and there.issuperset(_known_by(row) for row in self.made() if row.get("variant") != "real")
 
-    def made(self) -> list[runs.Row]:
+    def made(self) -> list[Row]:
         """The rows in its folder that are of its configuration."""
-        return [row for row in runs.read_rows(self.folder / "results.jsonl") if row.get("config") == runs.config_hash(self.recipe)]
+        return [row for row in read_rows(self.folder / "results.jsonl") if row.get("config") == config_hash(self.recipe)]
 
 
 @dataclass(frozen=True)
@@ -63,19 +66,20 @@ class Plan:
 
     def open_jobs(self) -> tuple[Job, ...]:
         """Those whose rows are not there yet."""
-        rows = runs.read_rows(self.rows_file)
+        rows = read_rows(self.rows_file)
         return tuple(job for job in self.jobs if not job.finished(rows))
 
     def with_images(self) -> Plan:
         """The jobs in the shapes of their images. Data and extractors are looked at before the first run starts: a missing one costs no time."""
-        jobs = tuple(replace(job, recipe=runs.with_images(job.recipe)[0]) for job in self.jobs)
+        splits = {job.recipe.data: Splits(job.recipe.data) for job in self.jobs}
+        jobs = tuple(replace(job, recipe=with_images(job.recipe, splits[job.recipe.data])) for job in self.jobs)
         for recipe in {job.recipe.recipe: job.recipe for job in jobs}.values():
-            runs.check_scoring(recipe)
+            check_scoring(recipe, splits[recipe.data])
         return replace(self, jobs=jobs)
 
     def results(self) -> Results:
         """The table as far as it has been run."""
-        return gather(self.table.name, runs.read_rows(self.rows_file))
+        return gather(self.table.name, read_rows(self.rows_file))
 
 
 def run(planned: Plan, *, console: bool = True) -> Results:
@@ -84,7 +88,7 @@ def run(planned: Plan, *, console: bool = True) -> Results:
     Rows are appended to the plan's file as each run ends; a run that was stopped continues. Raises InputError,
     :class:`memogen.training.Stopped` when asked to stop, and, after all others have run, NonFiniteLoss for the first run that diverged.
     """
-    say: Say = (lambda text: print(text, file=sys.stderr, flush=True)) if console and runs.leads() else (lambda text: None)
+    say: Say = (lambda text: print(text, file=sys.stderr, flush=True)) if console and leads() else (lambda text: None)
     for line in planned.left_out:
         say(f"left out: {line}")
     planned = planned.with_images()
@@ -108,7 +112,7 @@ def run(planned: Plan, *, console: bool = True) -> Results:
 def _write_page(planned: Plan) -> None:
     """The table as far as it has been run, beside its rows."""
     results = planned.results()
-    if runs.leads() and results.lines:
+    if leads() and results.lines:
         results_page.write([results], planned.rows_file.with_suffix(".html"))
 
 
@@ -179,17 +183,23 @@ def _run(job: Job, rows_file: Path, console: bool) -> None:
 
     Methods that learn the same first task learn it once.
     """
-    if runs.leads():
-        runs.share_first_task(job.recipe, job.folder)
-    runs.train(job.recipe, out=job.folder, budget=job.budget_name, console=console)
-    if not runs.leads():
+    if leads():
+        share_first_task(job.recipe, job.folder)
+    train(job.recipe, out=job.folder, budget=job.budget_name, console=console)
+    if not leads():
         return
-    known = {_known_by(row) for row in runs.read_rows(rows_file)}
-    runs.keep_config(job.recipe, rows_file.parent / "configs")
+    known = {_known_by(row) for row in read_rows(rows_file)}
+    keep_config(job.recipe, rows_file.parent / "configs")
     append_rows(rows_file, moved([row for row in job.made() if _known_by(row) not in known], job.folder, rows_file.parent))
 
 
-def _known_by(row: runs.Row) -> tuple[object, ...]:
+def share_first_task(recipe: Recipe, folder: Path) -> bool:
+    """Begin the run ``folder`` of a recipe in the shape of its images with the first task of a run beside it: see :func:`.tasks.shared_start`."""
+    run = tasks.TaskRun(recipe, folder, settings(recipe), context(recipe, None), Splits(recipe.data).load, console=False)
+    return recipe.succession is not None and tasks.shared_start(run)
+
+
+def _known_by(row: Row) -> tuple[object, ...]:
     """What one score is known by; that of real images whatever the model beside which it was made."""
     own = () if row.get("variant") == "real" else ("config", "seed", "task", "class")
     return *(row.get(key) for key in ("recipe", "variant", "budget", *own)), measured(str(row.get("metric")), row.get("protocol"))

@@ -1,7 +1,4 @@
-"""A run over a stream of tasks: what is learned of which images, what two runs may share, and when the model is scored.
-
-Called by :mod:`memogen.runs`, which knows what a run folder is and what its rows are called.
-"""
+"""A run of tasks one after another: what is learned of which images, what two runs may share, and when the model is scored."""
 
 from __future__ import annotations
 
@@ -15,26 +12,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from .data.stream import StreamConfig, TaskStream, check_stream, num_classes, of_classes, task_stream
-from .evaluation.features import NetworkExtractor, extractor
-from .evaluation.model_scores import measured
-from .evaluation.progress import Bar
-from .evaluation.rows import UNSEEN, append_rows
-from .evaluation.stream import device_of
-from .evaluation.work import Work
-from .models import MemoryGAN, MemoryGANObjective, ReplayGAN, ReplayGANConfig, ReplayGANObjective
-from .models.replay_gan import BatchStatistics
-from .models.replay_gan.cost import cost
-from .pretrained import from_pretrained
-from .recipes import Recipe
-from .report.history import read_lines
-from .stages import Row, Stage
-from .training import Onlooker, SuccessionConfig, TrainState, fit_stream, runtime
-from .training.continual import check_resume
-from .training.evolution import Evolution
-from .training.tasks import finished_tasks, take_over
-from .types import ImageData, InputError, to_uint8
-from .unlabelled import UnlabelledStage
+from ..data.stream import StreamConfig, TaskStream, check_stream, num_classes, of_classes, task_stream
+from ..evaluation.features import NetworkExtractor, extractor
+from ..evaluation.model_scores import measured
+from ..evaluation.progress import Bar
+from ..evaluation.rows import append_rows
+from ..evaluation.stream import device_of
+from ..evaluation.work import Work
+from ..pretrained import from_pretrained
+from ..recipes import Recipe
+from ..report.history import read_lines
+from ..training import Onlooker, SuccessionConfig, TrainState, fit_stream, runtime
+from ..training.continual import TaskObjective, check_resume
+from ..training.evolution import Evolution
+from ..training.tasks import finished_tasks, take_over
+from ..types import ClassModel, GenerativeModel, ImageData, InputError, LabelledConfig, PanelModel, to_uint8
+from .stages import ClassStage, Row, UnlabelledStage
 
 SHOWN = 8  # images of a class in a panel of its evolution
 FREE = (
@@ -51,7 +44,7 @@ FREE = (
 
 
 @dataclass(frozen=True)
-class StreamRun:
+class TaskRun:
     """One run: ``settings`` are what its checkpoints must agree with, ``context`` what all its rows say; ``load`` reads a split of its data."""
 
     recipe: Recipe
@@ -67,22 +60,22 @@ class StreamRun:
         return self.recipe.succession
 
     @property
-    def objective(self) -> ReplayGANObjective | MemoryGANObjective:
-        assert isinstance(self.recipe.objective, ReplayGANObjective | MemoryGANObjective), "with_classes has looked"
+    def objective(self) -> TaskObjective:
+        assert isinstance(self.recipe.objective, TaskObjective), "with_classes has looked"
         return self.recipe.objective
 
 
 def with_classes(recipe: Recipe, images: ImageData) -> Recipe:
-    """The recipe with a label slot for each class of the data, called by its name; slots that are left over stay. A memoryGAN is told no classes."""
+    """The recipe of a model that is told classes with a place for each class of the data, called by its name; others are told none."""
     if recipe.succession is None:
         return recipe
     check_stream(images, recipe.succession.tasks)
-    if isinstance(recipe.objective, MemoryGANObjective):
+    if not isinstance(recipe.objective, TaskObjective):
+        raise InputError(f"succession: {recipe.recipe} learns no tasks one after another: leave it null, or use a recipe of replay_gan")
+    if not isinstance(recipe.model, LabelledConfig):
         return recipe
-    if not isinstance(recipe.model, ReplayGANConfig):
-        raise InputError(f"succession: {recipe.recipe} learns no stream of tasks: leave it null, or use a recipe of replay_gan")
     count = num_classes(images)
-    return replace(recipe, model=replace(recipe.model, num_classes=max(count, recipe.model.num_classes), classes=images.classes[:count]))
+    return replace(recipe, model=recipe.model.with_classes(count, images.classes[:count]))
 
 
 def check_judge(recipe: Recipe, test: ImageData, judge: NetworkExtractor) -> None:
@@ -94,7 +87,7 @@ def check_judge(recipe: Recipe, test: ImageData, judge: NetworkExtractor) -> Non
         raise InputError(f"scoring.extractor: {judge.name} knows {known} classes, and class {max(labels)} is learned: use a classifier of the data")
 
 
-def begin(run: StreamRun, *, resume: str = "auto", start: Path | None = None, start_tasks: int = 1) -> None:
+def begin(run: TaskRun, *, resume: str = "auto", start: Path | None = None, start_tasks: int = 1) -> None:
     """Before anything is written: refuse what cannot be, and take over the first tasks of the run ``start`` where there is one. Raises InputError."""
     if run.recipe.succession is not None:
         check_resume(resume)
@@ -114,7 +107,7 @@ def begin(run: StreamRun, *, resume: str = "auto", start: Path | None = None, st
     here.barrier()
 
 
-def learn(run: StreamRun, *, resume: str = "auto") -> TrainState:
+def learn(run: TaskRun, *, resume: str = "auto") -> TrainState:
     """Train on every task of the training split, scoring the model after each.
 
     The stream alone leads to pixels here, and to none of a task that is over.
@@ -147,7 +140,7 @@ def _opened(images: ImageData, tasks: StreamConfig) -> tuple[TaskStream, int]:
     return task_stream(images, tasks), len(replace(tasks, joint=False).tasks(num_classes(images)))
 
 
-def shared_start(run: StreamRun) -> bool:
+def shared_start(run: TaskRun) -> bool:
     """Begin a run with the first task of a run beside it, where one has learned the same; False where none has, or it has begun."""
     if run.succession.tasks.joint or run.succession.keep_optimisers or finished_tasks(run.folder, run.recipe.training.steps):
         return False
@@ -161,12 +154,12 @@ def shared_start(run: StreamRun) -> bool:
     return False
 
 
-def _take_first(run: StreamRun, source: Path, digests: Sequence[str]) -> None:
+def _take_first(run: TaskRun, source: Path, digests: Sequence[str]) -> None:
     """The first tasks, whose images ``digests`` name, from another run."""
     take_over(source, run.folder, digests, run.recipe.training, settings=dict(run.settings), free=FREE)
 
 
-def _digests(run: StreamRun, num_tasks: int) -> list[str]:
+def _digests(run: TaskRun, num_tasks: int) -> list[str]:
     """What names the images of the first tasks. Raises InputError where there are fewer."""
     stream, _ = _opened(run.load("train"), run.succession.tasks)
     if num_tasks > len(stream):
@@ -175,25 +168,18 @@ def _digests(run: StreamRun, num_tasks: int) -> list[str]:
 
 
 def panel(model: torch.nn.Module) -> tuple[tuple[int, ...], torch.Tensor]:
-    """The known classes and images of fixed latents of each, by the statistics of a batch as in training; without classes, as many rows of any.
-
-    Of a memoryGAN a single row; its latents are drawn by address, and the slots behind them change as the memory does.
-    """
-    if isinstance(model, MemoryGAN):
-        return (), to_uint8(model.sample(2 * SHOWN, seed=1), model.image_range)[None]
-    assert isinstance(model, ReplayGAN)
-    drawn, rows = BatchStatistics(model), len(model.known)
-    if not model.config.conditional:
-        whole = drawn.decode(model.latents(max(64, rows * SHOWN), seed=1))[: rows * SHOWN]
-        return (), to_uint8(whole, model.image_range).unflatten(0, (rows, SHOWN))
-    return model.known, to_uint8(drawn.sample(rows * SHOWN, seed=1), model.image_range).unflatten(0, (SHOWN, rows)).transpose(0, 1)
+    """The images by which a training is watched, rows of ``SHOWN``, and the class of each row where a model says it."""
+    if isinstance(model, PanelModel):
+        return model.panel(SHOWN)
+    assert isinstance(model, GenerativeModel), "what learns tasks draws images"
+    return (), to_uint8(model.sample(2 * SHOWN, seed=1), model.image_range)[None]
 
 
 @dataclass(frozen=True)
 class Stages:
     """Scores the model after each of ``tasks``, learned for ``steps`` each: class by class, and at the end what was kept and what it cost."""
 
-    run: StreamRun
+    run: TaskRun
     tasks: tuple[tuple[int, ...], ...]
     steps: int
 
@@ -204,36 +190,27 @@ class Stages:
         if scoring.extractor is None or number in {row.get("task") for row in rows}:
             return
         if self.run.console:
-            each = "" if isinstance(self.run.objective, MemoryGANObjective) else " of every class"
+            each = " of every class" if isinstance(self.run.recipe.model, LabelledConfig) else ""
             told = f"{scoring.num_samples:,} samples{each} (--scoring.extractor null leaves it out)"
             print(f"task {number + 1} of {len(self.tasks)} is learned; scoring {told}", file=sys.stderr, flush=True)
         device = runtime.choose_device(self.run.recipe.training.device)
         model: Any = from_pretrained(place / "model").to(device)
         with Bar(shown=self.run.console) as bar:
             judge, test, work = extractor(scoring.extractor, device=device), self.run.load("test"), Work(bar=bar)
-            if isinstance(model, MemoryGAN):
-                found = UnlabelledStage(model, judge, test, scoring, number, self.tasks, work).rows()
+            if isinstance(model, ClassModel):
+                found = self._by_class(ClassStage(model, judge, test, scoring, work), number, rows)
             else:
-                found = self._rows(Stage(model, judge, test, scoring, work), number, rows)
+                found = UnlabelledStage(model, judge, test, scoring, number, self.tasks, work).rows()
         append_rows(path, [self._addressed(row, state.counts()) for row in found])
         if self.run.console:
             print(f"task {number + 1} of {len(self.tasks)}: {_told(found)}", file=sys.stderr, flush=True)
 
-    def _rows(self, stage: Stage, number: int, earlier: Sequence[Row]) -> list[Row]:
+    def _by_class(self, stage: ClassStage, number: int, earlier: Sequence[Row]) -> list[Row]:
         by_class, means = stage.by_class(number), stage.over_classes()
         if number + 1 < len(self.tasks):
             return by_class + [row for row in means if self._printed(row) is not None]
-        ends = [stage.real(), *stage.by_students(self.run.load("train")), *stage.kept(earlier, self.tasks), *self._cost(stage)]
-        return [*by_class, *means, *ends]
-
-    def _cost(self, stage: Stage) -> list[Row]:
-        """Images that generators drew in training, and megabytes that were kept beside the model."""
-        objective, config = self.run.objective, stage.model.config
-        assert isinstance(objective, ReplayGANObjective), "its model is one"
-        sizes, batch_size = [len(classes) for classes in self.tasks], self.run.recipe.training.batch_size
-        found = cost(objective, config, sizes, steps=self.steps, batch_size=batch_size, teacher=objective.teacher(stage.model))
-        numbers = {"generated_images": float(found.drawn), "kept_megabytes": found.stored / 1e6}
-        return [stage.row(metric, value, **UNSEEN) for metric, value in numbers.items()]
+        cost = stage.cost(self.run.objective, self.tasks, steps=self.steps, batch_size=self.run.recipe.training.batch_size)
+        return [*by_class, *means, stage.real(), *stage.by_students(self.run.load("train")), *stage.kept(earlier, self.tasks), *cost]
 
     def _printed(self, row: Row) -> float | None:
         """What the paper prints of this number."""

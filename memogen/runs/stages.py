@@ -1,46 +1,48 @@
-"""How a model stands after a task, as result rows: class by class, over all classes, what was kept, and what that cost."""
+"""How a model stands after a task, as result rows: class by class where it is told classes, else by the classes of what it draws."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import torch
 
-from .data.stream import of_classes
-from .evaluation.accuracy import STUDENT, reverse_accuracy, told
-from .evaluation.by_class import ClassJudge, ClassScore, class_references, mean_score, real_accuracy
-from .evaluation.features import NetworkExtractor
-from .evaluation.forgetting import AccuracyMatrix
-from .evaluation.reference import shuffled
-from .evaluation.rows import UNSEEN, judged, made
-from .evaluation.stream import device_of, sample_stream
-from .evaluation.work import Work
-from .models import ReplayGAN
-from .models.replay_gan import BatchStatistics
-from .recipes import ScoringConfig
-from .types import ImageData
+from ..data.stream import of_classes
+from ..evaluation import evaluate, score_images
+from ..evaluation.accuracy import STUDENT, reverse_accuracy, told
+from ..evaluation.by_class import ClassJudge, ClassScore, class_references, mean_score, real_accuracy
+from ..evaluation.class_shares import class_shares
+from ..evaluation.features import NetworkExtractor
+from ..evaluation.forgetting import AccuracyMatrix
+from ..evaluation.reference import shuffled
+from ..evaluation.rows import UNSEEN, judged, made
+from ..evaluation.slot_recall import slot_recall
+from ..evaluation.stream import device_of, sample_stream
+from ..evaluation.work import Work
+from ..recipes import ScoringConfig
+from ..types import ClassModel, CostedObjective, GenerativeModel, ImageData, SlotModel
 
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Stage:
+class ClassStage:
     """``model`` after a task, judged by ``judge`` against the real ``test`` images; ``scoring`` says how many samples of a class, and how drawn."""
 
-    model: ReplayGAN
+    model: ClassModel
     judge: NetworkExtractor
     test: ImageData
     scoring: ScoringConfig
     work: Work = field(default_factory=Work)
 
     @property
-    def drawn(self) -> ReplayGAN | BatchStatistics:
+    def drawn(self) -> GenerativeModel:
         """The model, drawing by the statistics that are asked for."""
-        return BatchStatistics(self.model) if self.scoring.statistics == "batch" else self.model
+        return self.model.drawing_by(self.scoring.statistics)
 
     @cached_property
     def labels(self) -> tuple[int, ...]:
@@ -98,8 +100,88 @@ class Stage:
         found = {"average_accuracy": matrix.average_accuracy, "backward_transfer": matrix.backward_transfer, "forgetting": matrix.forgetting}
         return [self.row(metric, value) for metric, value in found.items()]
 
+    def cost(self, objective: object, tasks: Sequence[Sequence[int]], *, steps: int, batch_size: int) -> list[Row]:
+        """What keeping the past took, where the objective counts it."""
+        if not isinstance(objective, CostedObjective):
+            return []
+        found = objective.cost(self.model, [len(classes) for classes in tasks], steps=steps, batch_size=batch_size)
+        return [self.row(metric, value, **UNSEEN) for metric, value in found.items()]
+
     def _means(self) -> list[tuple[str, float | None]]:
         return list(zip(("accuracy", "fid"), mean_score(self.scores), strict=True))
+
+
+ONLY_SAMPLES = ("is", "fid", "kid", "prdc")
+"""Metrics that ask for neither labels nor training images."""
+
+
+@dataclass(frozen=True)
+class UnlabelledStage:
+    """``model`` after task ``number`` of ``tasks``, judged by ``judge`` against the real ``test`` images of all classes that came so far."""
+
+    model: GenerativeModel
+    judge: NetworkExtractor
+    test: ImageData
+    scoring: ScoringConfig
+    number: int
+    tasks: tuple[tuple[int, ...], ...]
+    work: Work = field(default_factory=Work)
+
+    @cached_property
+    def seen(self) -> tuple[int, ...]:
+        """The classes that came so far."""
+        return tuple(chain.from_iterable(self.tasks[: self.number + 1]))
+
+    @cached_property
+    def reference(self) -> ImageData:
+        """Their test images."""
+        return of_classes(self.test, self.seen)
+
+    def rows(self) -> list[Row]:
+        """Shares of the classes, inception score and Fréchet distance, and what the memory recalls; after the last task again as the run's end."""
+        whole = [*self._shares(), *self._images(), *self._slots()]
+        found = [{**row, "task": self.number} for row in whole]
+        if self.number + 1 < len(self.tasks):
+            return found
+        ends = [row for row in whole if row["class"] is None]
+        return [*found, *ends, *score_images(self.test, self.test, extractor=self.judge, metrics=("is",), progress=False)]
+
+    def _shares(self) -> list[Row]:
+        found = class_shares(self.model, self.judge, self.seen, self.scoring.num_samples, seed=self.scoring.seed, work=self.work)
+        rows = [self._row("class_share", float(found.share[label]), label) for label in self.seen]
+        rows.append(self._row("unseen_share", found.elsewhere))
+        return rows if found.divergence is None else [*rows, self._row("class_divergence", found.divergence)]
+
+    def _images(self) -> list[Row]:
+        num = self.scoring.num_samples
+        dim = self.judge.features(torch.from_numpy(np.array(self.test.image[:1])).to(device_of(self.judge))).shape[1]
+        enough = dim < min(num, len(self.reference))  # for a covariance
+        metrics = tuple(name for name in self.scoring.judged if name in ONLY_SAMPLES and (enough or name != "fid"))
+        if not metrics:
+            return []
+        rows = evaluate(self.model, self.reference, extractor=self.judge, metrics=metrics, num_samples=num, seed=self.scoring.seed, progress=False)
+        return [dict(row) for row in rows]
+
+    def _slots(self) -> list[Row]:
+        """By class, and over the classes of the earlier tasks."""
+        if not isinstance(self.model, SlotModel) or self.model.memory is None:
+            return []
+        found = slot_recall(self.model, self.reference, self.judge, seed=self.scoring.seed)
+        rows = [self._row("slot_recall", each.recalled, each.label) for each in found]
+        rows += [self._row("slot_recognition", each.recognised, each.label) for each in found]
+        old = set(chain.from_iterable(self.tasks[: self.number]))
+        earlier = [each for each in found if each.label in old]
+        if earlier:
+            rows.append(self._row("slot_recall", float(np.mean([each.recalled for each in earlier]))))
+            rows.append(self._row("slot_recognition", float(np.mean([each.recognised for each in earlier]))))
+        return rows
+
+    def _row(self, metric: str, value: float, label: int | None = None) -> Row:
+        about: Row = {}
+        if metric.startswith("slot"):  # asked with held-out images, not with samples
+            asked = of_classes(self.test, [label] if label is not None else list(chain.from_iterable(self.tasks[: self.number])))
+            about = {"num_samples": len(asked)} | ({"over": "classes of earlier tasks"} if label is None else {})
+        return {**stage_row(self.judge, self.test, self.scoring, metric, value, about), "class": label}
 
 
 def stage_row(

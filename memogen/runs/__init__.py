@@ -1,0 +1,38 @@
+"""What a run folder is, from configuration to result: one run, tasks one after another, a table of a paper, one category more."""
+
+from ..evaluation import append_rows
+from .recipe import (
+    Splits,
+    check_scoring,
+    config_hash,
+    default_folder,
+    keep_config,
+    load_config,
+    save_config,
+    settings,
+    with_data,
+    with_images,
+)
+from .rows import Row, command_line, leads, progress_of, read_rows
+from .run import train, write_report
+
+__all__ = [
+    "Row",
+    "Splits",
+    "append_rows",
+    "check_scoring",
+    "command_line",
+    "config_hash",
+    "default_folder",
+    "keep_config",
+    "leads",
+    "load_config",
+    "progress_of",
+    "read_rows",
+    "save_config",
+    "settings",
+    "train",
+    "with_data",
+    "with_images",
+    "write_report",
+]

@@ -1,0 +1,186 @@
+"""From a recipe's name or a config.yaml to a complete configuration and its images, each split looked up once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+from torch import nn
+
+from .. import configs, data
+from ..evaluation import METRICS, ScoreConfig
+from ..evaluation.checks import check_data
+from ..evaluation.features import extractor, own_extractor
+from ..evaluation.model_scores import MODEL_SCORES, ModelScoring, check_model
+from ..nets.class_norm import ClassBatchNorm
+from ..nets.norm import FullDataNorm
+from ..recipes import RECIPES, DataConfig, Recipe, ScoringConfig, read_recipe, shaped
+from ..types import ImageData, InputError
+from . import tasks
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The images of a recipe. Each split is looked up when it is first asked for, and once."""
+
+    config: DataConfig
+
+    @cached_property
+    def known(self) -> tuple[str, ...]:
+        """The names of the splits."""
+        return data.splits(self.config.name, folder=self.config.folder)
+
+    @cached_property
+    def train(self) -> ImageData:
+        return self.load("train")
+
+    @cached_property
+    def test(self) -> ImageData | None:
+        """None where the data have no test split."""
+        return self.load("test") if "test" in self.known else None
+
+    def load(self, split: str) -> ImageData:
+        """A split afresh, which nothing here holds on to. Raises InputError."""
+        return data.load(self.config.name, folder=self.config.folder, split=split, options=self.config.options)
+
+
+def named(given: Recipe | str | Path) -> Recipe:
+    """A recipe, or that of a name or of a config.yaml. Raises InputError."""
+    if isinstance(given, Recipe):
+        return given
+    return RECIPES[given]() if given in RECIPES else load_config(Path(given))
+
+
+def with_data(recipe: Recipe, given: str | Path | None) -> Recipe:
+    """Another data set by name, or the folder that holds the images of this one."""
+    if given is None:
+        if recipe.data.name == "folder" and recipe.data.folder is None:
+            raise InputError(f"data: {recipe.recipe} has no images of its own: give --data FOLDER")
+        return recipe
+    if str(given) in data.DATASETS:
+        return replace(recipe, data=replace(recipe.data, name=str(given), folder=None), scoring=_scoring_for(recipe, str(given)))
+    return replace(recipe, data=replace(recipe.data, folder=str(Path(given).expanduser().resolve())))
+
+
+def _scoring_for(recipe: Recipe, name: str) -> ScoringConfig:
+    return replace(recipe.scoring, extractor=own_extractor(name))
+
+
+def with_images(recipe: Recipe, splits: Splits) -> Recipe:
+    """The recipe in the shape and with the classes of its training images."""
+    return tasks.with_classes(shaped(recipe, splits.train.image_shape), splits.train)
+
+
+# --- what is refused before anything is trained ---
+
+
+def check_model_fits(recipe: Recipe, model: nn.Module, splits: Splits) -> None:
+    """Refuse what the first step or the report would stumble over. Raises InputError."""
+    if splits.test is not None and splits.test.image_shape != splits.train.image_shape:
+        shapes = f"test images of shape {splits.test.image_shape}, training images of {splits.train.image_shape}"
+        raise InputError(f"data: {splits.train.name}: {shapes}: bring all to one shape")
+    share = recipe.training.batch_size // int(os.environ.get("WORLD_SIZE", "1"))
+    if share < 2 and any(isinstance(part, nn.modules.batchnorm._BatchNorm | FullDataNorm | ClassBatchNorm) for part in model.modules()):
+        raise InputError(f"training.batch_size: {share} image for each process, too few for batch norm: use 2 or more")
+    recipe.objective.phases(model)
+
+
+def check_scoring(recipe: Recipe, splits: Splits) -> None:
+    """Refuse what would end a training without a score. Raises InputError."""
+    scoring, metrics = recipe.scoring, (*METRICS, *MODEL_SCORES)
+    for name in scoring.metrics:
+        if name not in metrics:
+            raise InputError(f"scoring.metrics: {name!r} is unknown: {configs.suggest(name, metrics)}")
+    if not (scoring.judged or scoring.asked):
+        return
+    if splits.test is None:
+        mend = "leave scoring.extractor null" if scoring.judged else "leave scoring.metrics empty"
+        raise InputError(f"scoring: {recipe.data.name} has {', '.join(splits.known)} and no test split to compare with: {mend}")
+    if scoring.asked:
+        _check_kept(recipe)
+        check_model(recipe.model.build(), splits.test, metrics=scoring.asked, how=scoring.model or ModelScoring(), train=splits.train)
+    if scoring.judged:
+        assert scoring.extractor is not None
+        judge = extractor(scoring.extractor, image_shape=splits.test.image_shape)
+        if recipe.succession is not None:
+            tasks.check_judge(recipe, splits.test, judge)
+        ScoreConfig(scoring.judged, scoring.num_samples)
+        check_data(scoring.judged, splits.test, splits.train, extractor=judge, num_samples=scoring.num_samples)
+
+
+def _check_kept(recipe: Recipe) -> None:
+    """Refuse a training that keeps too few checkpoints for a metric that judges them."""
+    training = recipe.training
+    made = -(-training.steps // training.checkpoint_every) if training.checkpoint_every else 1
+    if "critic" in recipe.scoring.asked and min(made, training.keep) < 2:
+        mend = "make training.checkpoint_every smaller, and training.keep 2 or more"
+        raise InputError(f"metric critic: it judges fakes of earlier checkpoints, and {min(made, training.keep)} is kept: {mend}")
+
+
+# --- config.yaml, and what names a configuration ---
+
+
+def load_config(path: Path) -> Recipe:
+    """A recipe from a config.yaml, strictly; keys with a default may be left out. Raises InputError."""
+    try:
+        mapping = yaml.safe_load(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}): name a config.yaml or one of {', '.join(RECIPES)}") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())}): mend it, or start from `memogen train RECIPE --dry-run`") from error
+    try:
+        return read_recipe(mapping, complete=False)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def save_config(recipe: Recipe, path: Path) -> None:
+    """A config.yaml, replaced in one piece."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = yaml.safe_dump(configs.to_dict(recipe), sort_keys=False)
+    part = path.with_name(f"{path.name}.{os.getpid()}")
+    part.write_text(f"# memogen train {shlex.quote(str(path))}\n{text}", encoding="utf-8")
+    part.replace(path)
+
+
+def keep_config(recipe: Recipe, folder: Path) -> None:
+    """The configuration that rows name, as ``folder``/DIGITS.yaml, wherever its images lie."""
+    save_config(replace(recipe, data=replace(recipe.data, folder=None)), folder / f"{config_hash(recipe)}.yaml")
+
+
+def default_folder(recipe: Recipe) -> Path:
+    """runs/FAMILY-DATA-VARIANT-SEED."""
+    return Path("runs") / "-".join([recipe.recipe.replace("/", "-"), recipe.variant, f"seed{recipe.training.seed}"])
+
+
+def settings(recipe: Recipe) -> dict[str, object]:
+    """What a checkpoint must agree with to be continued: the model, the objective and the images, by flat names."""
+    plain = _wherever(recipe)
+    return dict(_flat({name: plain[name] for name in ("data", "model", "objective", "succession") if name in plain}))
+
+
+def config_hash(recipe: Recipe) -> str:
+    """Twelve digits of the SHA-256 of the complete configuration, the folder of its images left out; they name it in result rows."""
+    return hashlib.sha256(json.dumps(_wherever(recipe), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _wherever(recipe: Recipe) -> dict[str, Any]:
+    """The configuration wherever its images lie."""
+    plain = configs.identity(recipe)
+    plain["data"].pop("folder")
+    return plain
+
+
+def _flat(mapping: Mapping[str, Any], prefix: str = "") -> list[tuple[str, object]]:
+    flat: list[tuple[str, object]] = []
+    for name, value in mapping.items():
+        flat += _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else [(prefix + name, value)]
+    return flat

@@ -1,0 +1,165 @@
+"""A run folder from beginning to end: configuration, training, scores, report. What ``memogen train`` and ``memogen demo`` call."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..evaluation import ScoreConfig, ScoreEvaluator, append_rows, evaluate, score_images
+from ..evaluation.features import extractor
+from ..evaluation.held_out import HeldOutBounds, observable, part_of
+from ..evaluation.labels import labels_for
+from ..evaluation.model_scores import ModelScoring, measured, score_model
+from ..evaluation.paired import kept
+from ..pretrained import from_pretrained
+from ..recipes import Recipe
+from ..report import page
+from ..report.likelihood import HeldOutQueries, SortedPrior
+from ..training import TrainState, fit
+from ..training.runtime import choose_device
+from ..types import Evaluator, ImageData, LikelihoodModel, SlotModel
+from . import tasks
+from .recipe import Splits, check_model_fits, check_scoring, config_hash, default_folder, named, save_config, settings, with_data, with_images
+from .rows import Row, context, leads, read_rows
+
+WATCHED = 1000  # held-out images whose bounds are followed while a model trains
+
+
+def train(
+    recipe_or_config: Recipe | str | Path,
+    *,
+    data: str | Path | None = None,
+    out: str | Path | None = None,
+    resume: str = "auto",
+    budget: str | None = None,
+    start: str | Path | None = None,
+    start_tasks: int = 1,
+    console: bool = True,
+) -> Path:
+    """Train a recipe, a recipe's name or a config.yaml, score the model against the test split, and write the report. Returns the run folder.
+
+    ``data`` names another data set or the folder that holds the images; ``out`` is the run folder (default: one under ``runs/``);
+    ``resume``: "auto" continues what the folder holds, "never" starts anew, a path names a checkpoint; ``budget`` is written into the result rows;
+    ``start`` names a run of the same tasks whose first ``start_tasks`` are taken over, whatever way it kept the past by.
+    Raises InputError for what cannot be used, and :class:`memogen.training.Stopped` when asked to stop (the run can then be continued).
+    """
+    recipe = with_data(named(recipe_or_config), data)
+    splits = Splits(recipe.data)
+    recipe = with_images(recipe, splits)
+    check_scoring(recipe, splits)
+    model = build(recipe, splits)
+    folder = Path(out) if out is not None else default_folder(recipe)
+    task_run = tasks.TaskRun(recipe, folder, settings(recipe), context(recipe, budget), Splits(recipe.data).load, console)
+    tasks.begin(task_run, resume=resume, start=None if start is None else Path(start), start_tasks=start_tasks)
+    if not (folder / "config.yaml").exists():
+        save_config(recipe, folder / "config.yaml")
+    if recipe.succession is not None:
+        del model
+        splits = Splits(recipe.data)  # holds no pixels yet: while a task is learned, those of the others are out of reach
+        tasks.learn(task_run, resume=resume)
+        save_config(recipe, folder / "config.yaml")
+    else:
+        evaluators = _evaluators(recipe, model, splits)
+        state = fit(
+            model,
+            recipe.objective,
+            splits.train,
+            recipe.training,
+            folder,
+            resume=resume,
+            settings=settings(recipe),
+            evaluators=evaluators,
+            evaluate_every=recipe.scoring.likelihood_every if evaluators else 0,
+            console=console,
+        )
+        save_config(recipe, folder / "config.yaml")
+        _score(recipe, splits, folder, state, budget, console)
+    if leads():
+        write_report(folder, splits)
+    return folder
+
+
+def build(recipe: Recipe, splits: Splits) -> nn.Module:
+    """The fresh model, once nothing is left for the first step or the report to stumble over. Raises InputError."""
+    torch.manual_seed(recipe.training.seed)
+    model = recipe.model.build()
+    check_model_fits(recipe, model, splits)
+    labels_for(model, splits.train, slice(0, None))
+    return model
+
+
+def write_report(folder: Path, splits: Splits | None = None) -> Path:
+    """report.html of a run folder; with the images of its recipe, also what compares the model with them."""
+    if splits is None:
+        return page.write_report(folder)
+    return page.write_report(folder, data=splits.train, held_out=splits.test)
+
+
+def _evaluators(recipe: Recipe, model: nn.Module, splits: Splits) -> dict[str, Evaluator]:
+    """What is followed while the model trains."""
+    scoring, test = recipe.scoring, splits.test
+    if not scoring.likelihood_every:
+        return {}
+    evaluators: dict[str, Evaluator] = {}
+    if isinstance(model, SlotModel) and model.memory is not None:
+        evaluators["prior"] = SortedPrior()
+        evaluators |= {"held_out": HeldOutQueries(test)} if test is not None else {}
+    elif isinstance(model, LikelihoodModel) and test is not None:
+        images, _ = observable(model, test, seed=(scoring.model or ModelScoring()).binarisation_seed)
+        evaluators["held_out"] = HeldOutBounds(part_of(images, WATCHED))
+    metrics = tuple(name for name in scoring.judged if name in ("is", "fid"))
+    if scoring.curve_samples and metrics:
+        assert scoring.extractor is not None
+        judge = extractor(scoring.extractor, device=choose_device(recipe.training.device))
+        evaluators["scores"] = ScoreEvaluator(judge, ScoreConfig(metrics, scoring.curve_samples, progress=False), test)
+    return evaluators
+
+
+# --- scores ---
+
+
+def _score(recipe: Recipe, splits: Splits, folder: Path, state: TrainState, budget: str | None, console: bool) -> None:
+    """Append the finished model's scores and the real data's own to results.jsonl; a run that is scored already is left alone."""
+    scoring, path = recipe.scoring, folder / "results.jsonl"
+    names = (*scoring.asked, *scoring.judged)
+    if not leads() or not names or config_hash(recipe) in {row.get("config") for row in read_rows(path)}:
+        return
+    if console:
+        print(f"scoring by {', '.join(names)}, {scoring.num_samples:,} samples or images (--scoring.metrics [] leaves it out)", file=sys.stderr)
+    own, real = _measure(recipe, splits, folder / "model", console)
+    printed = {claim.metric: claim.value for claim in recipe.claims}
+    shared = {**context(recipe, budget), **state.counts()}
+    rows = [{**shared, "variant": recipe.variant, **row, "paper": printed.get(measured(str(row["metric"]), row["protocol"]))} for row in own]
+    untrained = {"steps": 0, "images": 0, "training_seconds": 0, "processor_seconds": 0, "parameters": {}}
+    append_rows(path, kept([*rows, *({**shared, **untrained, **row, "paper": None} for row in real)], folder))
+
+
+def _measure(recipe: Recipe, splits: Splits, saved: Path, console: bool) -> tuple[list[Row], list[Row]]:
+    """The scores of the saved model and, by the metrics that judge images, those of real ones: see :func:`_yardstick`."""
+    scoring, device, test = recipe.scoring, choose_device(recipe.training.device), splits.test
+    assert test is not None, "check_scoring has looked"
+    model: Any = from_pretrained(saved).to(device)
+    shared: Row = {"num_samples": scoring.num_samples, "seed": scoring.seed, "progress": console, "train": splits.train}
+    own = score_model(model, test, metrics=scoring.asked, how=scoring.model or ModelScoring(), run=saved.parent, **shared) if scoring.asked else []
+    if not scoring.judged:
+        return own, []
+    assert scoring.extractor is not None
+    shared["extractor"] = extractor(scoring.extractor, device=device)
+    own += evaluate(model, test, metrics=scoring.judged, **shared)
+    return own, _yardstick(scoring.judged, test, splits.train, shared)
+
+
+def _yardstick(metrics: Sequence[str], test: ImageData, train: ImageData, shared: Row) -> list[Row]:
+    """What a perfect model would get: as many training images, which it would draw the like of, against the test images it is compared with.
+
+    The inception score compares with nothing and is that of the test images: the classifier has learned the others by heart. Scores that compare
+    with the training images themselves have no yardstick here.
+    """
+    compared = [name for name in metrics if name in ("fid", "kid", "prdc", "modes")]
+    rows = score_images(test, test, metrics=["is"], **shared) if "is" in metrics else []
+    return rows + (score_images(train, test, metrics=compared, **shared) if compared else [])
