@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from memogen import configs
-from memogen.models import MODELS
+from memogen.models import FAMILIES
 from memogen.types import InputError
 
 FORMAT = 1
@@ -130,18 +130,18 @@ def no_model(folder: Path) -> str:
 
 def _document(model: nn.Module) -> Document:
     config: object = model.config
-    for family, kind in MODELS.items():
-        if type(config) is kind:
-            return Document(family, FORMAT, _version(), configs.to_dict(config))
-    raise TypeError(f"{type(config).__name__} is not the config of a family in memogen.models.MODELS ({', '.join(MODELS)})")
+    for name, family in FAMILIES.items():
+        if type(config) is family.config:
+            return Document(name, FORMAT, _version(), configs.to_dict(config))
+    raise TypeError(f"{type(config).__name__} is not the config of a family in memogen.models.FAMILIES ({', '.join(FAMILIES)})")
 
 
 def _build(document: Document, path: Path) -> nn.Module:
-    kind = MODELS.get(document.family)
-    if kind is None:
-        raise InputError(f"{path}: family {document.family!r} is unknown: {configs.suggest(document.family, MODELS)}")
+    family = FAMILIES.get(document.family)
+    if family is None:
+        raise InputError(f"{path}: family {document.family!r} is unknown: {configs.suggest(document.family, FAMILIES)}")
     try:
-        model: nn.Module = configs.from_dict(kind, document.config, where="config").build()
+        model: nn.Module = configs.from_dict(family.config, document.config, where="config").build()
     except ValueError as error:
         raise InputError(f"{path}: {error}") from error
     return model

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from memogen import pretrained
-from memogen.models import MODELS, AttentionConfig, MemoryConfig, MemoryGANConfig, MemVAEConfig
+from memogen.models import FAMILIES, AttentionConfig, Family, MemoryConfig, MemoryGANConfig, MemVAEConfig
 from memogen.models.replay_gan import ReplayGAN, ReplayGANConfig
 from memogen.types import InputError
 
@@ -52,7 +52,7 @@ class ToyModel(nn.Module):
 
 @pytest.fixture(autouse=True)
 def toy_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pretrained, "MODELS", {"toy": ToyConfig})
+    monkeypatch.setattr(pretrained, "FAMILIES", {"toy": Family(ToyConfig, object)})
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_round_trip_is_bit_equal(config: ToyConfig, dtype: torch.dtype, tmp_path
     assert all(parameter.requires_grad for parameter in back.parameters())
 
 
-FAMILIES = {
+CONFIGS = {
     "memory_gan": (
         MemoryGANConfig(image_shape=(1, 8, 8), width=2, memory=MemoryConfig(num_slots=12, key_dim=4, top_k=4)),
         MemoryGANConfig(image_shape=(3, 9, 7), network="resnet", norm="layer", width=2, memory=None, image_range=(-1.0, 1.0)),
@@ -108,9 +108,9 @@ FAMILIES = {
 
 
 def test_every_family_draws_the_same_images_after_a_round_trip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pretrained, "MODELS", MODELS)
-    assert FAMILIES.keys() == MODELS.keys()
-    for config in (config for configs in FAMILIES.values() for config in configs):
+    monkeypatch.setattr(pretrained, "FAMILIES", FAMILIES)
+    assert CONFIGS.keys() == FAMILIES.keys()
+    for config in (config for configs in CONFIGS.values() for config in configs):
         model = config.build().eval()
         if isinstance(model, ReplayGAN):
             model.begin_task(0, (0, 1))

@@ -1,19 +1,43 @@
-"""One paper, one file: configuration, module and objective."""
+"""One paper, one folder: configuration, networks and objective. A further family is a folder of its own and a line in ``FAMILIES``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
 
 from .mem_vae import AttentionConfig, GaussianConfig, MemVAE, MemVAEConfig, MemVAEObjective
 from .memory_gan import MemoryConfig, MemoryGAN, MemoryGANConfig, MemoryGANObjective, NoiseConfig
 from .replay_gan import ReplayGAN, ReplayGANConfig, ReplayGANObjective
 
-MODELS = {"memory_gan": MemoryGANConfig, "mem_vae": MemVAEConfig, "replay_gan": ReplayGANConfig}
-"""The family named in a saved model, and the configuration that builds it."""
 
-OBJECTIVES = {"memory_gan": MemoryGANObjective, "mem_vae": MemVAEObjective, "replay_gan": ReplayGANObjective}
-"""The same for the objective that trains it."""
+@dataclass(frozen=True)
+class Family:
+    """What the rest of the library knows of a family by name; everything else it asks the model itself, by the protocols of :mod:`memogen.types`.
+
+    ``config`` builds the model, ``objective`` trains it, both frozen dataclasses. ``recipes`` are modules with a tuple ``RECIPES`` of functions that
+    return a :class:`memogen.recipes.Recipe`.
+    """
+
+    config: type[Any]
+    objective: type[Any]
+    recipes: tuple[str, ...] = ()
+
+
+FAMILIES = {
+    "memory_gan": Family(
+        MemoryGANConfig,
+        MemoryGANObjective,
+        ("memogen.recipes.memory_gan", "memogen.recipes.memory_gan_claims", "memogen.recipes.memory_gan_stream"),
+    ),
+    "mem_vae": Family(MemVAEConfig, MemVAEObjective, ("memogen.recipes.mem_vae",)),
+    "replay_gan": Family(ReplayGANConfig, ReplayGANObjective, ("memogen.recipes.replay_gan",)),
+}
+"""Every family by the name that a saved model and a recipe say."""
 
 __all__ = [
-    "MODELS",
-    "OBJECTIVES",
+    "FAMILIES",
     "AttentionConfig",
+    "Family",
     "GaussianConfig",
     "MemVAE",
     "MemVAEConfig",

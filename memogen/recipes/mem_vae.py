@@ -211,3 +211,6 @@ def _parts(recipe: Recipe) -> tuple[MemVAEConfig, MemVAEObjective]:
     """The model's and the objective's options under their own types."""
     assert isinstance(recipe.model, MemVAEConfig) and isinstance(recipe.objective, MemVAEObjective)
     return recipe.model, recipe.objective
+
+
+RECIPES = (digits, mnist, ocr_letters, frey_faces, folder)

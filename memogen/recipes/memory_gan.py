@@ -237,3 +237,6 @@ def _parts(recipe: Recipe) -> tuple[MemoryGANConfig, MemoryGANObjective]:
     """The model's and the objective's options under their own types."""
     assert isinstance(recipe.model, MemoryGANConfig) and isinstance(recipe.objective, MemoryGANObjective)
     return recipe.model, recipe.objective
+
+
+RECIPES = (digits, fashion_mnist, fashion_mnist_small, affine_mnist, cifar10, cifar10_small, chairs, celeba, folder)

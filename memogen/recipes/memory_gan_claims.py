@@ -95,3 +95,6 @@ def _budgets(*, images: int, steps: int, hours: float) -> dict[str, Budget]:
 def _half(budgets: dict[str, Budget]) -> dict[str, Budget]:
     """In half precision, one seed."""
     return {name: replace(cost, precision="bf16", channels_last=True, seeds=1) for name, cost in budgets.items()}
+
+
+RECIPES = (digits_long_tail, fashion_mnist_small_long_tail, stacked_digits)

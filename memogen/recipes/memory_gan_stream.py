@@ -51,3 +51,6 @@ def stream_table() -> Table:
     )
     budgets = {"memory_gan/digits_stream": {"smoke": smoke, "short": short, "paper": replace(short, steps=5000, num_samples=10_000, hours=None)}}
     return Table("memory_gan/stream", "Ten digits in five tasks without labels", rows, budgets, note)
+
+
+RECIPES = (digits_stream,)

@@ -12,7 +12,7 @@ from .. import configs
 from ..configs import added
 from ..data import DataOptions
 from ..evaluation.model_scores import MODEL_SCORES, ModelScoring
-from ..models import MODELS, OBJECTIVES
+from ..models import FAMILIES
 from ..training import SuccessionConfig, TrainingConfig
 from ..types import InputError, Objective
 
@@ -70,7 +70,7 @@ class ScoringConfig:
 
 
 class ModelConfig(Protocol):
-    """A family's frozen dataclass of options: what ``memogen.models.MODELS`` lists."""
+    """A family's frozen dataclass of options: the ``config`` of a :class:`memogen.models.Family`."""
 
     @property
     def image_shape(self) -> tuple[int, int, int]: ...
@@ -99,9 +99,9 @@ class Recipe:
 def read_recipe(mapping: object, *, complete: bool = True) -> Recipe:
     """A recipe from a plain mapping, strictly; ``complete`` False lets keys with a default be left out. Raises InputError."""
     family = str(mapping.get("recipe", "")).partition("/")[0] if isinstance(mapping, Mapping) else ""
-    if family and family not in MODELS:
-        raise InputError(f"recipe: {family!r} is no family of models: {configs.suggest(family, MODELS)}")
-    kinds = {"model": MODELS[family], "objective": OBJECTIVES[family]} if family else {}
+    if family and family not in FAMILIES:
+        raise InputError(f"recipe: {family!r} is no family of models: {configs.suggest(family, FAMILIES)}")
+    kinds = {"model": FAMILIES[family].config, "objective": FAMILIES[family].objective} if family else {}
     return configs.from_dict(Recipe, mapping, complete=complete, kinds=kinds)
 
 

@@ -190,3 +190,6 @@ def printed(name: str, variant: str) -> tuple[Claim, ...]:
         return ()
     found = {count: TABLE_1[name][count][_ORDER.index(base)] for count in learned}
     return tuple(Claim(f"accuracy {count}", round(value / 100, 4), None, "Wu et al. 2018, Table 1") for count, value in found.items())
+
+
+RECIPES = (digits, mnist, fashion_mnist, svhn, lsun, folder)

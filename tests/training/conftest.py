@@ -7,11 +7,11 @@ from unittest.mock import patch
 
 import pytest
 
-from memogen.models import MODELS
+from memogen.models import FAMILIES, Family
 from tests.training.toy import ToyConfig
 
 
 @pytest.fixture(scope="module", autouse=True)
 def toy_family() -> Iterator[None]:
-    with patch.dict(MODELS, toy=ToyConfig):
+    with patch.dict(FAMILIES, toy=Family(ToyConfig, object)):
         yield

@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from memogen import noise
-from memogen.models import MODELS
+from memogen.models import FAMILIES, Family
 from memogen.training import Stopped, TrainingConfig, TrainState, fit, seed
 from memogen.types import Batch, ImageData, Latents, Loss, OptimiserConfig, Phase, to_range
 
@@ -147,7 +147,7 @@ def fingerprint(state: TrainState) -> str:
 
 def main() -> None:
     """``toy.py FOLDER PAUSE``: trains in a process of its own; ``toy.py FOLDER joint``: float64 without batch norm, for several processes."""
-    MODELS["toy"] = ToyConfig
+    FAMILIES["toy"] = Family(ToyConfig, object)
     folder, mode = Path(sys.argv[1]), sys.argv[2]
     if mode == "joint":
         joint(folder)
