@@ -1,33 +1,34 @@
 """Models as folders: ``config.json`` says what to build, ``model.safetensors`` holds its weights and memory, ``README.md`` is its card.
 
-Both are read strictly: an unknown or missing option, tensor or shape is refused by name. Nothing is ever unpickled, and every file is
-replaced in one piece, so a save that breaks off leaves the former file.
+Both are read strictly: an unknown or missing option, tensor or shape is refused by name, and weights of another save by their digest. Nothing is
+ever unpickled, and every file is replaced in one piece, so a save that breaks off leaves the former file.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import mimetypes
 import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from memogen import configs
 from memogen.models import FAMILIES
 from memogen.types import InputError
 
-FORMAT = 1
-"""The layout of config.json and of the names in model.safetensors; a reader refuses a newer one."""
+FORMAT = 2
+"""The layout of config.json and of the names in model.safetensors; a reader refuses any other."""
 
 CONFIG, WEIGHTS, LIVE, CARD = "config.json", "model.safetensors", "live.safetensors", "README.md"
 RUN_MODEL = "model"
@@ -36,12 +37,13 @@ RUN_MODEL = "model"
 
 @dataclass(frozen=True)
 class Document:
-    """config.json."""
+    """config.json. ``files`` are the SHA-256 of the weights' files that were saved with it."""
 
     family: str
     format: int
     memogen: str
     config: dict[str, Any]
+    files: dict[str, str]
 
 
 def save_pretrained(model: nn.Module, path: str | Path, *, live: Mapping[str, Tensor] | None = None) -> None:
@@ -53,16 +55,19 @@ def save_pretrained(model: nn.Module, path: str | Path, *, live: Mapping[str, Te
     folder = Path(path)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file: give a folder to save the model in")
-    document = _document(model)
+    family, config = _family(model)
     _refuse(_differences(live or {}, model.state_dict(), whole=False), f"{folder / LIVE}")
     folder.mkdir(parents=True, exist_ok=True)
-    _write_tensors(folder / WEIGHTS, model.state_dict())
+    saved = {WEIGHTS: model.state_dict()} | ({} if live is None else {LIVE: live})
+    with ExitStack() as stack:  # the files take their places one right after another, once all of them are written
+        parts = {name: stack.enter_context(_replacing(folder / name)) for name in (CARD, CONFIG, *saved)}
+        for name, state in saved.items():
+            _write_tensors(parts[name], state)
+        document = Document(family, FORMAT, _version(), config, {name: sha256(parts[name]) for name in saved})
+        parts[CONFIG].write_text(json.dumps(configs.to_dict(document), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        parts[CARD].write_text(model_card(document), encoding="utf-8")
     if live is None:
         (folder / LIVE).unlink(missing_ok=True)
-    else:
-        _write_tensors(folder / LIVE, live)
-    _write_text(folder / CONFIG, json.dumps(configs.to_dict(document), indent=2, allow_nan=False) + "\n")
-    _write_text(folder / CARD, model_card(document))
 
 
 def from_pretrained(path_or_hub_id: str | Path, *, live: bool = False, revision: str | None = None) -> nn.Module:
@@ -74,10 +79,10 @@ def from_pretrained(path_or_hub_id: str | Path, *, live: bool = False, revision:
     folder = _folder(path_or_hub_id, revision)
     document = read_document(folder)
     model = _build(document, folder / CONFIG)
-    state = _read_tensors(folder / WEIGHTS)
+    state = _read_tensors(folder / WEIGHTS, document)
     _refuse(_differences(state, model.state_dict(), whole=True), f"{folder / WEIGHTS}")
     if live:
-        newer = _read_tensors(folder / LIVE)
+        newer = _read_tensors(folder / LIVE, document)
         _refuse(_differences(newer, state, whole=False), f"{folder / LIVE}")
         state |= newer
     model.load_state_dict(state, assign=True)
@@ -109,9 +114,10 @@ def read_document(folder: Path) -> Document:
         raise InputError(f"{path}: cannot be read ({_line(error)}): give a folder that save_pretrained wrote") from error
     except ValueError as error:
         raise InputError(f"{path}: is not JSON ({_line(error)}): save the model again") from error
-    newest = mapping.get("format") if isinstance(mapping, dict) else None
-    if isinstance(newest, int) and newest > FORMAT:
-        raise InputError(f"{path}: format {newest} is newer than {FORMAT}, the newest this memogen reads: upgrade memogen")
+    found = mapping.get("format") if isinstance(mapping, dict) else None
+    if isinstance(found, int) and found != FORMAT:
+        mend = "upgrade memogen" if found > FORMAT else "load it with the version that saved it, or train it again"
+        raise InputError(f"{path}: format {found}; this memogen reads format {FORMAT}: {mend}")
     try:
         return configs.from_dict(Document, mapping)
     except InputError as error:
@@ -128,11 +134,12 @@ def no_model(folder: Path) -> str:
     return f"{there} no saved model (no {CONFIG}, no {RUN_MODEL}/{CONFIG}): {mend}"
 
 
-def _document(model: nn.Module) -> Document:
+def _family(model: nn.Module) -> tuple[str, dict[str, Any]]:
+    """The name of the model's family, and its configuration as a mapping."""
     config: object = model.config
     for name, family in FAMILIES.items():
         if type(config) is family.config:
-            return Document(name, FORMAT, _version(), configs.to_dict(config))
+            return name, configs.to_dict(config)
     raise TypeError(f"{type(config).__name__} is not the config of a family in memogen.models.FAMILIES ({', '.join(FAMILIES)})")
 
 
@@ -194,25 +201,35 @@ def _refuse(differences: Iterator[str], where: str) -> None:
         raise InputError(f"{where}: {found[0]}{more}: weights and {CONFIG} must come from one save")
 
 
-def _read_tensors(path: Path) -> dict[str, Tensor]:
+def sha256(path: Path) -> str:
+    """The digest of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_tensors(path: Path, document: Document) -> dict[str, Tensor]:
+    """The tensors of a file that was saved with ``document``. Raises InputError for any other, and for numbers that are not finite."""
     if not path.is_file():
         raise InputError(f"{path}: no such file: give a folder that save_pretrained wrote{' with live weights' if path.name == LIVE else ''}")
+    if sha256(path) != document.files.get(path.name):
+        raise InputError(f"{path}: not the file that was saved with {CONFIG}: save or download the model again")
     try:
-        return load_file(path)
+        state = load_file(path)
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path}: is damaged ({_line(error)}): save or download the model again") from error
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise InputError(f"{path}: tensor {name} holds numbers that are not finite: take an earlier checkpoint, or train it again")
+    return state
 
 
 def _write_tensors(path: Path, state: Mapping[str, Tensor]) -> None:
-    """Every tensor by itself on the CPU, since the format knows neither shared storage nor memory formats."""
+    """Every tensor by itself on the CPU, since the format knows neither shared storage nor memory formats. Raises InputError."""
     plain = {name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format) for name, tensor in state.items()}
-    with _replacing(path) as temporary:
-        save_file(plain, temporary, metadata={"format": "pt"})
-
-
-def _write_text(path: Path, text: str) -> None:
-    with _replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    try:
+        path.write_bytes(save(plain, metadata={"format": "pt"}))  # save_file would hide the file from other users
+    except (safetensors.SafetensorError, OSError) as error:
+        raise InputError(f"{path.parent}: cannot be written ({_line(error)}): free some space, or name another folder") from error
 
 
 @contextmanager

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
+
+from memogen.types import InputError
 
 Tensors = Mapping[str, Tensor]
 
@@ -23,16 +25,24 @@ _PREFIX = "step-"
 
 
 def write_checkpoint(path: Path, files: Mapping[str, Tensors], state: Mapping[str, object]) -> None:
-    """Writes ``files`` (stem -> tensors) and ``state`` (plain values) beside ``path``, then renames the finished folder to it."""
+    """Writes ``files`` (stem -> tensors) and ``state`` (plain values) beside ``path``, then renames the finished folder to it.
+
+    Raises InputError where the disk does not take it; nothing half-written is left then.
+    """
     building = path.parent / f".{path.name}.{os.getpid()}"
     shutil.rmtree(building, ignore_errors=True)
-    building.mkdir(parents=True)
-    for stem, tensors in files.items():
-        save_file({name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}, building / f"{stem}.safetensors")
-    body = {**state, "files": {file.name: _sha256(file) for file in sorted(building.iterdir())}}
-    (building / _STATE).write_text(json.dumps({"sha256": _digest(body), **body}, indent=1) + "\n")
-    for file in building.iterdir():
-        _flush(file)
+    try:
+        building.mkdir(parents=True)
+        for stem, tensors in files.items():
+            plain = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+            (building / f"{stem}.safetensors").write_bytes(save(plain))
+        body = {**state, "files": {file.name: _sha256(file) for file in sorted(building.iterdir())}}
+        (building / _STATE).write_text(json.dumps({"sha256": _digest(body), **body}, indent=1) + "\n")
+        for file in building.iterdir():
+            _flush(file)
+    except OSError as error:
+        shutil.rmtree(building, ignore_errors=True)
+        raise InputError(f"{path}: cannot be written ({error.strerror or error}): free some space; the same command continues the run") from error
     _swap(building, path)
 
 

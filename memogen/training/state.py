@@ -73,6 +73,8 @@ class TrainState:
             files, saved = read_checkpoint(path)
         except ValueError as error:
             raise InputError(f"{error}: choose another checkpoint") from error
+        if saved.get("format") != _FORMAT:
+            raise InputError(f"{path}: format {saved.get('format')!r}; this memogen reads format {_FORMAT}: continue with the version that wrote it")
         check_unchanged(saved["settings"], self.settings, path)
         try:
             self._restore(files)

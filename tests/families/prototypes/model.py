@@ -45,7 +45,6 @@ class Prototypes(nn.Module):
     def sample(self, num: int, *, label: int | None = None, slot: int | None = None, seed: int = 0, start: int = 0) -> Tensor:
         return self.decode(self.latents(num, label=label, slot=slot, seed=seed, start=start))
 
-
     def calibrate(self, data: ImageData | None = None, *, seed: int = 0) -> None:
         """There are no batch statistics to set."""
 
