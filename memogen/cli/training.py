@@ -24,7 +24,7 @@ def train(
         str | None, "a row of the recipe's table, such as no_memory, mem_iwae_5 or replay_alignment (a wrong name lists them all)"
     ] = None,
     fidelity: Annotated[str | None, "robust trains (the default); paper and code are the literal algorithms of the paper and of its authors"] = None,
-    resume: Annotated[str, "auto continues the run found in the folder, never starts anew, or a checkpoint's folder"] = "auto",
+    resume: Annotated[str, "auto continues the run found in the folder, never moves it aside and starts anew, or a checkpoint's folder"] = "auto",
     start: Annotated[Path | None, "a run of the same stream of classes, whose first tasks are taken over instead of learned again"] = None,
     start_tasks: Annotated[int, "how many of them", 1] = 1,
     dry_run: Annotated[bool, "print the complete configuration and what would happen, then stop"] = False,

@@ -24,6 +24,7 @@ from ..training import TrainState, fit
 from ..training.runtime import choose_device
 from ..types import Evaluator, ImageData, LikelihoodModel, SlotModel
 from . import tasks
+from .folder import begun, occupied, set_aside
 from .recipe import Splits, check_model_fits, check_scoring, config_hash, default_folder, named, save_config, settings, with_data, with_images
 from .rows import Row, context, leads, read_rows
 
@@ -44,7 +45,8 @@ def train(
     """Train a recipe, a recipe's name or a config.yaml, score the model against the test split, and write the report. Returns the run folder.
 
     ``data`` names another data set or the folder that holds the images; ``out`` is the run folder (default: one under ``runs/``);
-    ``resume``: "auto" continues what the folder holds, "never" starts anew, a path names a checkpoint; ``budget`` is written into the result rows;
+    ``resume``: "auto" continues what the folder holds, "never" moves it aside and starts anew, a path names a checkpoint;
+    ``budget`` is written into the result rows;
     ``start`` names a run of the same tasks whose first ``start_tasks`` are taken over, whatever way it kept the past by.
     Raises InputError for what cannot be used, and :class:`memogen.training.Stopped` when asked to stop (the run can then be continued).
     """
@@ -54,34 +56,41 @@ def train(
     check_scoring(recipe, splits)
     model = build(recipe, splits)
     folder = Path(out) if out is not None else default_folder(recipe)
-    task_run = tasks.TaskRun(recipe, folder, settings(recipe), context(recipe, budget), Splits(recipe.data).load, console)
-    tasks.begin(task_run, resume=resume, start=None if start is None else Path(start), start_tasks=start_tasks)
-    if not (folder / "config.yaml").exists():
-        save_config(recipe, folder / "config.yaml")
-    if recipe.succession is not None:
-        del model
-        splits = Splits(recipe.data)  # holds no pixels yet: while a task is learned, those of the others are out of reach
-        tasks.learn(task_run, resume=resume)
-        save_config(recipe, folder / "config.yaml")
-    else:
-        evaluators = _evaluators(recipe, model, splits)
-        state = fit(
-            model,
-            recipe.objective,
-            splits.train,
-            recipe.training,
-            folder,
-            resume=resume,
-            settings=settings(recipe),
-            evaluators=evaluators,
-            evaluate_every=recipe.scoring.likelihood_every if evaluators else 0,
-            console=console,
-        )
-        save_config(recipe, folder / "config.yaml")
-        _score(recipe, splits, folder, state, budget, console)
-    if leads():
-        write_report(folder, splits)
+    if resume == "never" or (not begun(folder) and any((folder / part).exists() for part in ("model", "results.jsonl"))):
+        set_aside(folder, console=console)
+    with occupied(folder):
+        task_run = tasks.TaskRun(recipe, folder, settings(recipe), context(recipe, budget), Splits(recipe.data).load, console)
+        tasks.begin(task_run, resume=resume, start=None if start is None else Path(start), start_tasks=start_tasks)
+        if leads() and not (begun(folder) and (folder / "config.yaml").exists()):
+            save_config(recipe, folder / "config.yaml")
+        if recipe.succession is None:
+            _train_once(recipe, model, splits, folder, resume, budget, console)
+        else:
+            del model
+            splits = Splits(recipe.data)  # holds no pixels yet: while a task is learned, those of the others are out of reach
+            tasks.learn(task_run, resume=resume)
+        if leads():
+            save_config(recipe, folder / "config.yaml")
+            write_report(folder, splits)
     return folder
+
+
+def _train_once(recipe: Recipe, model: nn.Module, splits: Splits, folder: Path, resume: str, budget: str | None, console: bool) -> None:
+    """Train on all images at once, and score what came of it."""
+    evaluators = _evaluators(recipe, model, splits)
+    state = fit(
+        model,
+        recipe.objective,
+        splits.train,
+        recipe.training,
+        folder,
+        resume=resume,
+        settings=settings(recipe),
+        evaluators=evaluators,
+        evaluate_every=recipe.scoring.likelihood_every if evaluators else 0,
+        console=console,
+    )
+    _score(recipe, splits, folder, state, budget, console)
 
 
 def build(recipe: Recipe, splits: Splits) -> nn.Module:
