@@ -1,8 +1,7 @@
 """Frozen dataclasses to plain mappings and back, strictly: what config.json, a run's config.yaml and a checkpoint's fingerprint share.
 
 ``to_dict`` gives only dicts, lists, strings, numbers, booleans and None. ``from_dict`` refuses an unknown key, a missing key and a value of
-the wrong kind, by its dotted path. ``identity`` is what a configuration is known by in results and checkpoints; an option that is added later
-is declared with ``added``, so that what was measured before keeps its name (docs/decisions/0005-what-names-a-configuration.md).
+the wrong kind, by its dotted path.
 """
 
 from __future__ import annotations
@@ -13,22 +12,9 @@ import types
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from memogen.types import BEFORE, InputError
-from memogen.types import added as added
+from memogen.types import InputError
 
 Config = TypeVar("Config")
-
-
-def identity(config: object) -> dict[str, Any]:
-    """:func:`to_dict` without the options that stand where everybody stood before they were :func:`added`."""
-    plain = to_dict(config)
-    for field in dataclasses.fields(config):  # type: ignore[arg-type]  # to_dict has refused what is no dataclass
-        value = getattr(config, field.name)
-        if BEFORE in field.metadata and plain[field.name] == _plain(field.metadata[BEFORE]):
-            del plain[field.name]
-        elif dataclasses.is_dataclass(value):
-            plain[field.name] = identity(value)
-    return plain
 
 
 def to_dict(config: object) -> dict[str, Any]:
@@ -41,9 +27,8 @@ def to_dict(config: object) -> dict[str, Any]:
 def from_dict(cls: type[Config], mapping: object, *, where: str = "", complete: bool = True, kinds: Mapping[str, type] | None = None) -> Config:
     """The inverse of :func:`to_dict`.
 
-    ``where`` is the dotted path of the mapping itself, for messages. ``complete`` False lets keys with a default be left out; a complete mapping
-    may only lack what was :func:`added` after it was written, and stands at ``before`` there. ``kinds`` names the dataclasses of fields that are
-    annotated with a protocol. Raises InputError.
+    ``where`` is the dotted path of the mapping itself, for messages. A ``complete`` mapping has every key; ``complete`` False lets
+    keys with a default be left out. ``kinds`` names the dataclasses of fields that are annotated with a protocol. Raises InputError.
     """
     if not isinstance(mapping, Mapping):
         raise InputError(f"{where or cls.__name__}: {_show(mapping)} is not a mapping: write its options as keys and values")
@@ -51,14 +36,13 @@ def from_dict(cls: type[Config], mapping: object, *, where: str = "", complete: 
     for key in mapping:
         if key not in expected:
             raise InputError(f"{_join(where, key)}: unknown option: {suggest(str(key), expected)}")
-    later = {field.name: field.metadata[BEFORE] for field in dataclasses.fields(cls) if complete and BEFORE in field.metadata}  # type: ignore[arg-type]
     for name, required in expected.items():
-        if name not in mapping and name not in later and (complete or required):
+        if name not in mapping and (complete or required):
             raise InputError(f"{_join(where, name)}: missing option: give it a value")
     hints = {**get_type_hints(cls), **(kinds or {})}
     values = {name: _value(hints[name], value, _join(where, name), complete) for name, value in mapping.items()}
     try:
-        return cls(**{**later, **values})
+        return cls(**values)
     except InputError as error:
         if not where or str(error).startswith(where):
             raise

@@ -10,7 +10,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -72,21 +72,6 @@ class Loss:
     carry: object = None
 
 
-Value = TypeVar("Value")
-
-BEFORE = "before"
-"""The key in a field's metadata that :func:`added` writes."""
-
-
-def added(default: Value, *, before: Value) -> Value:
-    """The default of an option that came later than results that are kept: ``before`` is the value that says what everybody had without it.
-
-    ``before`` never changes again, whatever becomes of the default (docs/decisions/0005-what-names-a-configuration.md).
-    """
-    declared: Any = dataclasses.field(default=default, metadata={BEFORE: before})
-    return declared
-
-
 @dataclass(frozen=True)
 class DecayConfig:
     """A run in ``stages`` equal parts: the first ``hold`` of them at the full learning rate, then one factor ``factor`` more for each.
@@ -121,9 +106,9 @@ class OptimiserConfig:
     weight_decay: float = 0.0
     schedule: Literal["constant", "linear", "decay"] = "constant"
     clip_norm: float = 0.0
-    clip_value: float = added(0.0, before=0.0)
-    eps_form: Literal["corrected", "uncorrected"] = added("corrected", before="corrected")
-    decay: DecayConfig = added(DecayConfig(), before=DecayConfig())
+    clip_value: float = 0.0
+    eps_form: Literal["corrected", "uncorrected"] = "corrected"
+    decay: DecayConfig = field(default_factory=DecayConfig)
 
     def __post_init__(self) -> None:
         if not 0 < self.learning_rate < math.inf:  # nan fails every comparison

@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memogen.configs import added, from_dict, identity, suggest, to_dict
+from memogen.configs import from_dict, suggest, to_dict
 from memogen.training import TrainingConfig
 from memogen.types import InputError, OptimiserConfig
 
@@ -135,6 +135,9 @@ def test_missing_options() -> None:
     assert from_dict(Outer, partial, complete=False) == Outer(shape=(1, 2, 3), memory=Inner(num_slots=9))
     with pytest.raises(InputError, match=r"missing"):
         from_dict(Outer, partial)
+    for name in to_dict(Inner()):
+        with pytest.raises(InputError, match=rf"^{name}: missing option"):
+            from_dict(Inner, {other: value for other, value in to_dict(Inner()).items() if other != name})
     with pytest.raises(InputError, match=r"^shape: missing"):
         from_dict(Outer, {}, complete=False)
 
@@ -172,51 +175,6 @@ def test_a_complaint_of_the_config_itself_gets_its_path_once() -> None:
 def test_suggestions() -> None:
     assert suggest("pape", ["paper", "robust"]) == "did you mean 'paper'?"
     assert suggest("zzz", ["paper", "robust"]) == "choose from paper, robust"
-
-
-# --- what a configuration is known by ---
-
-
-@dataclass(frozen=True)
-class Later:
-    """Inner, some versions on: an option was added, then its default changed, and a whole part was added."""
-
-    num_slots: int = 4
-    mode: Literal["paper", "robust"] = "robust"
-    rate: float = 0.5
-    smooth: float = added(0.25, before=0.0)
-    head: Inner | None = added(None, before=None)
-
-
-@dataclass(frozen=True)
-class Whole:
-    part: Later = field(default_factory=Later)
-
-
-def test_an_added_option_leaves_the_name_of_what_was_measured_before() -> None:
-    assert identity(Later(smooth=0.0)) == identity(Inner()) == to_dict(Inner())
-    assert identity(Whole(Later(smooth=0.0))) == {"part": to_dict(Inner())}
-
-
-def test_what_was_not_possible_before_has_a_name_of_its_own() -> None:
-    assert identity(Later()) == {**to_dict(Inner()), "smooth": 0.25}, "the new default is not what there was before"
-    assert identity(Later(smooth=0.0, head=Inner(rate=0.1)))["head"] == to_dict(Inner(rate=0.1))
-    assert identity(Later(num_slots=5, smooth=0.0)) != identity(Later(smooth=0.0))
-
-
-def test_an_added_option_is_written_and_read_like_any_other() -> None:
-    assert to_dict(Later())["smooth"] == 0.25
-    assert from_dict(Later, {}, complete=False) == Later()
-    assert from_dict(Later, to_dict(Later(smooth=0.75))) == Later(smooth=0.75)
-
-
-def test_a_mapping_from_before_an_option_says_what_it_said_then() -> None:
-    """A model saved by an earlier version is the model it was, whatever the default has become; by hand, the default holds."""
-    assert from_dict(Later, to_dict(Inner())) == Later(smooth=0.0)
-    assert from_dict(Whole, {"part": to_dict(Inner())}) == Whole(Later(smooth=0.0))
-    assert from_dict(Later, to_dict(Inner()), complete=False) == Later(smooth=0.25)
-    with pytest.raises(InputError, match=r"^rate: missing option"):
-        from_dict(Later, {"num_slots": 4, "mode": "robust"})
 
 
 def test_a_protocol_is_read_as_the_kind_that_is_named() -> None:

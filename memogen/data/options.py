@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from memogen.configs import added
 from memogen.types import InputError
 
 
@@ -26,8 +25,8 @@ class DataOptions:
     channels: Literal["auto", 1, 3] = "auto"
     filter: Literal["nearest", "box", "bilinear", "bicubic", "lanczos"] = "lanczos"
     centre: int = 0
-    split_seed: int = added(0, before=0)
-    long_tail: float = added(1.0, before=1.0)
+    split_seed: int = 0
+    long_tail: float = 1.0
 
     def __post_init__(self) -> None:
         if self.target and (len(self.target) != 2 or min(self.target) < 2):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from memogen.configs import identity
+from memogen.configs import to_dict
 from memogen.data.arrays import class_numbers
 from memogen.data.findings import Tally
 from memogen.data.images import shaped
@@ -53,7 +53,7 @@ class Source:
     @property
     def fingerprint(self) -> str:
         """Names the source's files, split and options."""
-        parts = [_VERSION, self.name, self.split, self.stamps, identity(self.options)]
+        parts = [_VERSION, self.name, self.split, self.stamps, to_dict(self.options)]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

@@ -9,7 +9,6 @@ from typing import Any, Literal, Protocol
 from torch import nn
 
 from .. import configs
-from ..configs import added
 from ..data import DataOptions
 from ..evaluation.model_scores import MODEL_SCORES, ModelScoring
 from ..models import FAMILIES
@@ -54,9 +53,9 @@ class ScoringConfig:
     num_samples: int = 10_000
     seed: int = 0
     likelihood_every: int = 500
-    model: ModelScoring | None = added(None, before=None)
-    statistics: Literal["stored", "batch"] = added("stored", before="stored")
-    curve_samples: int = added(0, before=0)
+    model: ModelScoring | None = None
+    statistics: Literal["stored", "batch"] = "stored"
+    curve_samples: int = 0
 
     @property
     def judged(self) -> tuple[str, ...]:
@@ -93,7 +92,7 @@ class Recipe:
     training: TrainingConfig
     scoring: ScoringConfig = field(default_factory=ScoringConfig)
     claims: tuple[Claim, ...] = ()
-    succession: SuccessionConfig | None = added(None, before=None)
+    succession: SuccessionConfig | None = None
 
 
 def read_recipe(mapping: object, *, complete: bool = True) -> Recipe:

@@ -164,7 +164,7 @@ def default_folder(recipe: Recipe) -> Path:
 def settings(recipe: Recipe) -> dict[str, object]:
     """What a checkpoint must agree with to be continued: the model, the objective and the images, by flat names."""
     plain = _wherever(recipe)
-    return dict(_flat({name: plain[name] for name in ("data", "model", "objective", "succession") if name in plain}))
+    return dict(_flat({name: plain[name] for name in ("data", "model", "objective", "succession")}))
 
 
 def config_hash(recipe: Recipe) -> str:
@@ -174,7 +174,7 @@ def config_hash(recipe: Recipe) -> str:
 
 def _wherever(recipe: Recipe) -> dict[str, Any]:
     """The configuration wherever its images lie."""
-    plain = configs.identity(recipe)
+    plain = configs.to_dict(recipe)
     plain["data"].pop("folder")
     return plain
 

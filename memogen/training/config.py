@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from memogen.types import InputError, added
+from memogen.types import InputError
 
 Precision = Literal["float32", "bf16", "fp16", "float64"]
 
@@ -33,7 +33,7 @@ class TrainingConfig:
     keep: int = 2
     tensorboard: bool = False
     sync_batch_norm: bool = False
-    cuda_graphs: bool = added(False, before=False)
+    cuda_graphs: bool = False
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "log_every", "keep"):

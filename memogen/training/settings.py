@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from memogen.configs import identity
+from memogen.configs import to_dict
 from memogen.training.config import TrainingConfig
 from memogen.types import ImageData, InputError, Phase
 
@@ -18,12 +18,12 @@ FREE = frozenset(
 
 def flat_settings(config: TrainingConfig, data: ImageData, phases: tuple[Phase, ...], given: Mapping[str, object]) -> Settings:
     """The caller's flat ``given`` settings and, over them, the loop's own: ``training.*``, ``data.digest``, ``phases.NAME.*``."""
-    own: Settings = {f"training.{name}": value for name, value in identity(config).items()}
+    own: Settings = {f"training.{name}": value for name, value in to_dict(config).items()}
     own["data.digest"] = data.digest
     own["data.size"] = len(data)
     for phase in phases:
         own[f"phases.{phase.name}.repeats"] = phase.repeats
-        own |= {f"phases.{phase.name}.{name}": value for name, value in identity(phase.optimiser).items()}
+        own |= {f"phases.{phase.name}.{name}": value for name, value in to_dict(phase.optimiser).items()}
     return plain({**given, **own})
 
 

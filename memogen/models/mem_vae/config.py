@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from ...configs import added
 from ...memory.attention import Addressing, Composition, check_attention
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ class MemVAEConfig:
     network: Literal["mlp", "conv"] = "mlp"
     num_classes: int = 0
     pixel_levels: Literal[256, 255] = 256
-    gaussian: GaussianConfig = added(GaussianConfig(), before=GaussianConfig())
+    gaussian: GaussianConfig = field(default_factory=GaussianConfig)
 
     def __post_init__(self) -> None:
         if len(self.image_shape) != 3 or min(self.image_shape) < 1:
