@@ -209,7 +209,7 @@ def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str], monkeypat
         "train no/such_recipe --out new",
         "train missing.yaml --out new",
         "train memory_gan/digits --variant best --out new",
-        "train memory_gan/digits --fidelity exact --out new",
+        "train memory_gan/digits --fidelity paper --out new",
         "train memory_gan/digits --model.memory.num_slot 4 --out new",
         "train memory_gan/digits --model.memory.num_slots many --out new",
         "train memory_gan/digits --training.steps -4 --out new",
