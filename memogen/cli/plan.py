@@ -39,8 +39,8 @@ def _row(name: str, variant: str | None, options: Mapping[str, str]) -> Recipe:
 
     known = get_args(get_type_hints(RECIPES[name])["variant"])
     for option, value in options.items():
-        meant = [row for row in known if row == value or row.endswith(f"_{value}")] if "." not in option else []
-        if meant:
+        meant = [row for row in known if row == value or (value in ("paper", "code") and row.endswith(f"_{value}"))]
+        if meant and "." not in option:
             raise UsageError(f"--{option} {value}: no such option (did you mean '--variant {meant[0]}'?)")
     if variant is None:
         return RECIPES[name]()

@@ -323,7 +323,7 @@ def life_signs(digits: ImageData, folder: Path, policy: str) -> tuple[float, flo
 
 
 def test_the_literal_paper_deadlocks_and_the_default_lives(digits: ImageData, tmp_path: Path) -> None:
-    """Section 3.1 built literally soon looks up one class only, where the clip of Eq. 4 ends all learning; the stratified lookup cannot."""
+    """Section 3.1 built literally soon looks up one class only, where the clip of Eq. 4 ends all learning; the lookup by class cannot."""
     literal, robust = (life_signs(digits, tmp_path / policy, policy) for policy in ("paper", "robust"))
     assert min(literal) > 0.9
     assert robust == (0, 0)
