@@ -29,13 +29,12 @@ Curve = dict[str, list[float | None]]
 
 
 def presets(precision: Precision = "float64") -> dict[str, Recipe]:
-    """Every variant of each family, and the literal readings of a paper and of its authors' code, by name."""
-    found = {f"memory_gan/digits/{variant}": memory_gan.digits(variant) for variant in memory_gan.VARIANTS}
-    found |= {f"memory_gan/digits/{fidelity}": memory_gan.digits("memory_gan", fidelity) for fidelity in ("paper", "code")}
+    """Every variant of each family, by name; among them the literal readings of a paper and of its authors' code."""
+    found = {f"memory_gan/digits/{variant}": RECIPES["memory_gan/digits"](variant) for variant in memory_gan.VARIANTS}
     found |= {f"memory_gan/digits_stream/{variant}": memory_gan_stream.digits_stream(variant) for variant in memory_gan_stream.VARIANTS}
     rows = [variant for variant in mem_vae.VARIANTS if not variant.endswith(("_50", "_50_large", "batch_10"))]
     found |= {f"mem_vae/digits/{variant}": RECIPES["mem_vae/digits"](variant) for variant in rows}
-    found |= {f"replay_gan/digits/{variant}": replay_gan.digits(variant) for variant in replay_gan.VARIANTS}
+    found |= {f"replay_gan/digits/{variant}": RECIPES["replay_gan/digits"](variant) for variant in replay_gan.VARIANTS}
     return {name: _short(recipe, precision) for name, recipe in found.items()}
 
 

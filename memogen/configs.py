@@ -106,10 +106,11 @@ def _value(hint: Any, value: object, where: str, complete: bool) -> Any:
 
 
 def _either(hints: Sequence[Any], value: object, where: str, complete: bool) -> Any:
-    """The first alternative that fits; where none does, the complaint of the last."""
+    """The first alternative that fits; where none does, the complaint of the last, or of a dataclass about a mapping."""
     if value is None and type(None) in hints:
         return None
-    *others, last = [hint for hint in hints if hint is not type(None)]
+    rest = [hint for hint in hints if hint is not type(None)]
+    *others, last = sorted(rest, key=dataclasses.is_dataclass) if isinstance(value, Mapping) else rest
     for hint in others:
         try:
             return _value(hint, value, where, complete)

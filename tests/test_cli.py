@@ -209,7 +209,7 @@ def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str], monkeypat
         "train no/such_recipe --out new",
         "train missing.yaml --out new",
         "train memory_gan/digits --variant best --out new",
-        "train memory_gan/digits --fidelity exact --out new",
+        "train memory_gan/digits --fidelity paper --out new",
         "train memory_gan/digits --model.memory.num_slot 4 --out new",
         "train memory_gan/digits --model.memory.num_slots many --out new",
         "train memory_gan/digits --training.steps -4 --out new",
@@ -231,6 +231,19 @@ def test_bad_input_leaves_nothing_behind(words: str, tmp_path: Path, capsys: pyt
     assert code == 2, err
     assert len(err.strip().splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("recipe", "row"), [("memory_gan/digits", "paper"), ("replay_gan/mnist", "joint_replay_paper")])
+def test_a_variant_under_another_name_is_answered_with_the_right_one(recipe: str, row: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(f"train {recipe} --fidelity paper --dry-run", capsys)
+    assert (code, err.strip()) == (2, f"memogen: --fidelity paper: no such option (did you mean '--variant {row}'?)")
+
+
+def test_a_policy_is_chosen_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    for words, policy in (("", "robust"), ("--model.memory.policy paper", "paper"), ("--variant code", "code")):
+        assert yaml.safe_load(run(f"train memory_gan/digits {words} --dry-run", capsys)[1])["model"]["memory"]["policy"] == policy
+    code, _, err = run("train memory_gan/digits --model.memory.policy papr --dry-run", capsys)
+    assert code == 2 and "model.memory.policy: 'papr' is not a choice: did you mean 'paper'?" in err
 
 
 # --- configurations ---

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args, get_type_hints
@@ -15,17 +15,16 @@ if TYPE_CHECKING:
     from memogen.recipes import Recipe
 
 
-def choose(name: str, row: Mapping[str, str | None], options: Mapping[str, str]) -> Recipe:
-    """The recipe or configuration file of that name, with dotted options set; ``row`` holds the recipe's own arguments, such as its variant."""
+def choose(name: str, variant: str | None, options: Mapping[str, str]) -> Recipe:
+    """The recipe, in one of its variants, or the configuration file of that name, with dotted options set."""
     from memogen import configs, runs
     from memogen.recipes import RECIPES, read_recipe
 
-    given = {key: value for key, value in row.items() if value is not None}
     if name in RECIPES:
-        recipe = _call(RECIPES[name], name, given)
+        recipe = _row(name, variant, options)
     elif Path(name).suffix in (".yaml", ".yml"):
-        if given:
-            raise UsageError(f"--{next(iter(given))}: {name} is a complete configuration; set its own options instead")
+        if variant is not None:
+            raise UsageError(f"--variant: {name} is a complete configuration; set its own options instead")
         recipe = runs.load_config(Path(name))
     else:
         raise UsageError(f"{name}: no such recipe{nearest(name, RECIPES)}; there are {', '.join(RECIPES)}, or name a config.yaml")
@@ -34,15 +33,20 @@ def choose(name: str, row: Mapping[str, str | None], options: Mapping[str, str])
     return read_recipe(override(configs.to_dict(recipe), options))
 
 
-def _call(recipe: Callable[..., Recipe], name: str, given: Mapping[str, str]) -> Recipe:
-    """The recipe with the given arguments, each of which must be one of the choices in its signature."""
-    hints = get_type_hints(recipe)
-    for key, value in given.items():
-        choices = get_args(hints.get(key))
-        if value not in choices:
-            known = f"choose one of {', '.join(choices)}" if choices else "leave it out"
-            raise UsageError(f"--{key} {value}: {name} has no such {key}{nearest(value, choices)}; {known}")
-    return recipe(**given)
+def _row(name: str, variant: str | None, options: Mapping[str, str]) -> Recipe:
+    """A recipe in one of its variants; an option of another name that asks for one is refused with the right name."""
+    from memogen.recipes import RECIPES
+
+    known = get_args(get_type_hints(RECIPES[name])["variant"])
+    for option, value in options.items():
+        meant = [row for row in known if row == value or (value in ("paper", "code") and row.endswith(f"_{value}"))]
+        if meant and "." not in option:
+            raise UsageError(f"--{option} {value}: no such option (did you mean '--variant {meant[0]}'?)")
+    if variant is None:
+        return RECIPES[name]()
+    if variant not in known:
+        raise UsageError(f"--variant {variant}: {name} has no such variant{nearest(variant, known)}; choose one of {', '.join(known)}")
+    return RECIPES[name](variant=variant)
 
 
 def describe(recipe: Recipe, *, data: str | None, out: Path | None, resume: str) -> str:

@@ -21,9 +21,10 @@ def train(
     data: Annotated[str | None, "a data set's folder, an image folder, or a data set's name"] = None,
     out: Annotated[Path | None, "folder of the run; without it one under runs/"] = None,
     variant: Annotated[
-        str | None, "a row of the recipe's table, such as no_memory, mem_iwae_5 or replay_alignment (a wrong name lists them all)"
+        str | None,
+        "a row of the recipe's table, such as no_memory, mem_iwae_5 or replay_alignment, or the literal algorithm of the paper or of its authors, "
+        "such as paper, code or joint_replay_code (a wrong name lists them all)",
     ] = None,
-    fidelity: Annotated[str | None, "robust trains (the default); paper and code are the literal algorithms of the paper and of its authors"] = None,
     resume: Annotated[str, "auto continues the run found in the folder, never moves it aside and starts anew, or a checkpoint's folder"] = "auto",
     start: Annotated[Path | None, "a run of the same stream of classes, whose first tasks are taken over instead of learned again"] = None,
     start_tasks: Annotated[int, "how many of them", 1] = 1,
@@ -43,7 +44,7 @@ def train(
     from memogen import runs
     from memogen.cli.plan import choose, describe
 
-    chosen = choose(recipe, {"variant": variant, "fidelity": fidelity}, options)
+    chosen = choose(recipe, variant, options)
     if dry_run:
         print(describe(chosen, data=data, out=out, resume=resume))
         return

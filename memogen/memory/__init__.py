@@ -2,7 +2,7 @@
 
 from .attention import AttentionMemory, AttentionRead
 from .functional import DrawNumbers
-from .policies import ReadPolicy, WritePolicy
+from .policies import Policy
 from .vmf import MemoryRead, MemoryWrite, VMFMemory
 
-__all__ = ["AttentionMemory", "AttentionRead", "DrawNumbers", "MemoryRead", "MemoryWrite", "ReadPolicy", "VMFMemory", "WritePolicy"]
+__all__ = ["AttentionMemory", "AttentionRead", "DrawNumbers", "MemoryRead", "MemoryWrite", "Policy", "VMFMemory"]

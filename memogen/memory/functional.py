@@ -13,8 +13,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 Histogram = Literal["fraction", "unit"]
-Prior = Literal["joint", "class", "flat"]
+Prior = Literal["joint", "by_class"]
 
+INITIAL_MASS = 1e-5  # h of a slot at the start
 EMPTY = -1e30  # the logarithm of "no probability": finite, so that a class without slots gives no NaN in a gradient
 DRAW_UNIFORMS = 1 + 3 * 16  # the uniform numbers of a draw with 16 proposals
 _DEBYE_ORDER = 40  # from this order on, five Debye terms are exact to 1e-9
@@ -91,9 +92,8 @@ def slerp(start: Float[Tensor, "b d"], end: Float[Tensor, "b d"], share: Float[T
 
 
 def log_prior(mass: Float[Tensor, " k"], values: Float[Tensor, " k"], *, smoothing: float = 1e-8, prior: Prior = "joint") -> Float[Tensor, " k"]:
-    """log p(c): "joint" is (h + beta) / sum(h + beta) of Eq. 1; "class" gives each class one half of it; "flat" ignores the mass within a class."""
-    tiny = torch.finfo(mass.dtype).tiny
-    weight = (torch.ones_like(mass) if prior == "flat" else mass + smoothing).clamp_min(tiny)
+    """log p(c): "joint" is (h + beta) / sum(h + beta) of Eq. 1; "by_class" gives each class one half of it."""
+    weight = (mass + smoothing).clamp_min(torch.finfo(mass.dtype).tiny)
     if prior == "joint":
         return torch.log(weight) - torch.log(weight.sum())
     real = values > 0.5

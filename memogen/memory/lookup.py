@@ -1,7 +1,4 @@
-"""Which slots a query looks at: exact, chunked and approximate top-k of q.K + bias, all with one signature.
-
-``search(query, keys, bias, k) -> (score, slots)``, both (b, k), best first.
-"""
+"""Which slots a query looks at: the k best of all, or the best of each class."""
 
 from __future__ import annotations
 
@@ -14,50 +11,8 @@ from torch import Tensor
 from .functional import EMPTY
 
 
-def exact(
-    query: Float[Tensor, "b d"], keys: Float[Tensor, "k d"], bias: Float[Tensor, " k"], k: int
-) -> tuple[Float[Tensor, "b t"], Int[Tensor, "b t"]]:
-    """The k best slots by q.K + bias from the whole score matrix."""
-    score, slots = torch.addmm(bias, query, keys.T).topk(k, dim=-1)
-    return score, slots
-
-
-def chunked(
-    query: Float[Tensor, "b d"], keys: Float[Tensor, "k d"], bias: Float[Tensor, " k"], k: int, *, chunk: int = 65536
-) -> tuple[Float[Tensor, "b t"], Int[Tensor, "b t"]]:
-    """The same as :func:`exact` in memory that grows with ``chunk`` and not with the number of slots."""
-    best_score = query.new_empty(len(query), 0)
-    best_slots = torch.empty(len(query), 0, dtype=torch.long, device=query.device)
-    for start in range(0, len(keys), chunk):
-        score = torch.addmm(bias[start : start + chunk], query, keys[start : start + chunk].T)
-        slots = torch.arange(start, start + score.shape[1], device=query.device).expand_as(score)
-        pool, pool_slots = torch.cat([best_score, score], 1), torch.cat([best_slots, slots], 1)
-        best_score, pick = pool.topk(min(k, pool.shape[1]), dim=-1)
-        best_slots = pool_slots.gather(1, pick)
-    return best_score, best_slots
-
-
-def approximate(
-    query: Float[Tensor, "b d"], keys: Float[Tensor, "k d"], bias: Float[Tensor, " k"], k: int, *, probes: int = 8
-) -> tuple[Float[Tensor, "b t"], Int[Tensor, "b t"]]:
-    """An inverted-file index of faiss over [K, bias] with queries [q, 1]: for memories of a million slots and more. Needs the extra ``ann``."""
-    try:
-        import faiss
-    except ImportError as error:
-        raise ImportError("the approximate lookup needs faiss: pip install 'memogen[ann]'") from error
-    rows = torch.cat([keys, bias[:, None]], 1).float().cpu().numpy()
-    asked = torch.cat([query, torch.ones_like(query[:, :1])], 1).detach().float().cpu().numpy()
-    cells = max(1, int(len(rows) ** 0.5))
-    index = faiss.IndexIVFFlat(faiss.IndexFlatIP(rows.shape[1]), rows.shape[1], cells, faiss.METRIC_INNER_PRODUCT)
-    index.train(rows)
-    index.add(rows)
-    index.nprobe = min(probes, cells)
-    score, slots = (torch.from_numpy(found).to(query.device) for found in index.search(asked, k))
-    return score.to(query.dtype).masked_fill(slots < 0, EMPTY), slots.clamp_min(0)
-
-
 def top_k(score: Float[Tensor, "b k"], k: int) -> Int[Tensor, "b t"]:
-    """The k best slots of a score matrix that is there already; all of them, in slot order, when k covers the memory."""
+    """The k best slots; all of them, in slot order, when k covers the memory."""
     if k >= score.shape[1]:
         return torch.arange(score.shape[1], device=score.device).expand(score.shape)
     return score.topk(k, dim=-1, sorted=False).indices
@@ -71,7 +26,7 @@ def top_k_per_class(score: Float[Tensor, "b k"], values: Float[Tensor, " k"], k:
     return _per_class_columns(score, real, k) if score.device.type == "cpu" else _per_class_masks(score, real, k)
 
 
-def class_shares(real: Bool[Tensor, " k"], k: int) -> list[tuple[Int[Tensor, " slots"], int]]:
+def _class_shares(real: Bool[Tensor, " k"], k: int) -> list[tuple[Int[Tensor, " slots"], int]]:
     """(slots, places) of the real and of the fake class; k covers at most all slots."""
     slots = [side.nonzero()[:, 0] for side in (real, ~real)]
     k, num_real, num_fake = min(k, len(real)), len(slots[0]), len(slots[1])
@@ -81,7 +36,7 @@ def class_shares(real: Bool[Tensor, " k"], k: int) -> list[tuple[Int[Tensor, " s
 
 def _per_class_columns(score: Tensor, real: Tensor, k: int) -> Tensor:
     """Each class's own columns: the least work, but the number of slots of a class must be known here and now."""
-    return torch.cat([at[_pick(score, at).topk(share, dim=1, sorted=False).indices] for at, share in class_shares(real, k)], 1)
+    return torch.cat([at[_pick(score, at).topk(share, dim=1, sorted=False).indices] for at, share in _class_shares(real, k)], 1)
 
 
 def _pick(score: Tensor, at: Tensor) -> Tensor:

@@ -13,9 +13,9 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
 from . import functional, lookup
-from .functional import EMPTY, DrawNumbers, EMState
+from .functional import EMPTY, INITIAL_MASS, DrawNumbers, EMState
 from .lookup import Scores, Touch
-from .policies import Fidelity, ReadPolicy, WritePolicy
+from .policies import Policy, PolicyName
 
 _COSINE_DECAY = 0.99  # of the running mean cosine, per write of its class
 
@@ -23,8 +23,7 @@ _COSINE_DECAY = 0.99  # of the running mean cosine, per write of its class
 class MemoryRead(NamedTuple):
     """What a query found. ``weights`` is the posterior over ``slots``.
 
-    Kept for a write, without gradient: the log joint density up to a constant, of ``slots`` in ``score`` and of all slots in ``dense`` (None
-    where an index spared it).
+    Kept for a write, without gradient: the log joint density up to a constant, of ``slots`` in ``score`` and of all slots in ``dense``.
     """
 
     logit: Float[Tensor, " b"]
@@ -32,13 +31,13 @@ class MemoryRead(NamedTuple):
     slots: Int[Tensor, "b t"]
     weights: Float[Tensor, "b t"]
     score: Float[Tensor, "b t"]
-    dense: Float[Tensor, "b k"] | None
+    dense: Float[Tensor, "b k"]
 
 
 class MemoryWrite(NamedTuple):
     """What a write did. ``touched`` and ``replaced`` mark slots, ``overwrites`` and ``dropped`` mark queries (of all processes, in rank order).
 
-    A slot is touched when a query used it, in the sense of ``WritePolicy.use``; its age is 0 then. ``dropped`` queries asked for a slot
+    A slot is touched when a query used it, in the sense of ``Policy.age_reset``; its age is 0 then. ``dropped`` queries asked for a slot
     when every slot was in use. ``movement`` is the mean 1 - cos between a key that EM updated and itself before.
     """
 
@@ -68,7 +67,7 @@ class VMFMemory(nn.Module):
     Args:
         num_slots: N, at least 2. key_dim: M, at least 2. concentration: kappa > 0. top_k: k of Eq. 3, clamped to ``num_slots``.
         decay: alpha in [0, 1], what a touched slot keeps of its mass. em_steps: T >= 1.
-        reading, writing: policies, or the name of a preset.
+        policy: how it reads and writes, or the name of a preset.
     """
 
     keys: Tensor
@@ -86,19 +85,16 @@ class VMFMemory(nn.Module):
         top_k: int = 128,
         decay: float = 0.5,
         em_steps: int = 1,
-        reading: ReadPolicy | Fidelity = "robust",
-        writing: WritePolicy | Fidelity = "robust",
+        policy: Policy | PolicyName = "robust",
     ) -> None:
         super().__init__()
         check_sizes(num_slots, key_dim, concentration=concentration, top_k=top_k, decay=decay, em_steps=em_steps)
         self.num_slots, self.key_dim = num_slots, key_dim
         self.concentration, self.top_k, self.decay, self.em_steps = concentration, top_k, decay, em_steps
-        self.reading = ReadPolicy.preset(reading) if isinstance(reading, str) else reading
-        self.writing = WritePolicy.preset(writing) if isinstance(writing, str) else writing
-        keys = torch.randn(num_slots, key_dim) if self.writing.initial_keys == "random" else torch.zeros(num_slots, key_dim)
-        self.register_buffer("keys", functional.unit(keys))
-        self.register_buffer("values", (torch.arange(num_slots) < (num_slots + 1) // 2).to(keys.dtype))
-        self.register_buffer("mass", torch.full((num_slots,), self.writing.initial_mass))
+        self.policy = Policy.preset(policy) if isinstance(policy, str) else policy
+        self.register_buffer("keys", torch.zeros(num_slots, key_dim))
+        self.register_buffer("values", (torch.arange(num_slots) < (num_slots + 1) // 2).to(self.keys.dtype))
+        self.register_buffer("mass", torch.full((num_slots,), INITIAL_MASS))
         self.register_buffer("age", torch.zeros(num_slots))
         self.register_buffer("cosine", torch.zeros(2, 2))  # by class, fake first: decayed sum over its queries, and their decayed number
 
@@ -114,9 +110,9 @@ class VMFMemory(nn.Module):
             return MemoryRead(self._logit(found, value, real), value, slots, weights, found.detach(), dense)
 
     def log_prior(self) -> Float[Tensor, " k"]:
-        """log p(c) of every slot under the read policy."""
-        mass = self.mass * self.decay if self.reading.decayed_mass else self.mass
-        return functional.log_prior(mass, self.values, smoothing=self.reading.smoothing, prior=self.reading.prior)
+        """log p(c) of every slot under the policy."""
+        mass = self.mass * self.decay if self.policy.decayed_mass else self.mass
+        return functional.log_prior(mass, self.values, prior=self.policy.prior)
 
     def log_likelihood(self, query: Float[Tensor, "b d"], *, value: int = 1) -> Float[Tensor, " b"]:
         """log p(query | y = value) under the whole mixture of that class, all constants kept (density on the unit sphere)."""
@@ -199,29 +195,16 @@ class VMFMemory(nn.Module):
         query = self._unit(query)
         return torch.addmm(log_prior.to(query.dtype), self.concentration * query, self.keys.T.to(query.dtype))
 
-    def _look_up(self, query: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
+    def _look_up(self, query: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(scores of all slots, without gradient; slots looked up; their scores)."""
-        if self.reading.index != "exact":
-            return None, *self._look_up_by_index(query)
-        score, stratified = self._score(query, self.log_prior()), self.reading.lookup == "stratified"
-        dense = score.detach()
-        slots = lookup.top_k_per_class(dense, self.values, self.top_k) if stratified else lookup.top_k(dense, self.top_k)
+        score = self._score(query, self.log_prior())
+        dense, by_class = score.detach(), self.policy.lookup == "by_class"
+        slots = lookup.top_k_per_class(dense, self.values, self.top_k) if by_class else lookup.top_k(dense, self.top_k)
         return dense, slots, score.gather(1, slots)
 
-    def _look_up_by_index(self, query: Tensor) -> tuple[Tensor, Tensor]:
-        """The same slots, or nearly, without the scores of all: the scores of the ones found take a gather of their keys."""
-        search = lookup.chunked if self.reading.index == "chunked" else lookup.approximate
-        query, log_prior = self.concentration * self._unit(query), self.log_prior()
-        keys, prior = self.keys.to(query.dtype), log_prior.to(query.dtype)
-        parts = [(torch.arange(self.num_slots, device=keys.device), min(self.top_k, self.num_slots))]
-        if self.reading.lookup == "stratified":
-            parts = lookup.class_shares(self.values > 0.5, self.top_k)
-        slots = torch.cat([at[search(query.detach(), keys[at], prior[at], share)[1]] for at, share in parts if share], 1)
-        return slots, torch.linalg.vecdot(query[:, None], keys[slots]) + prior[slots]
-
     def _logit(self, found: Tensor, value: Tensor, real: Tensor) -> Tensor:
-        if self.reading.clip:
-            value = value.clamp(self.reading.clip, 1 - self.reading.clip)
+        if self.policy.clip:
+            value = value.clamp(self.policy.clip, 1 - self.policy.clip)
             return torch.log(value) - torch.log1p(-value)
         classes = [torch.logsumexp(found.masked_fill(other, EMPTY), 1) for other in (~real, real)]
         return (classes[0] - classes[1]).clamp(-1e4, 1e4)  # finite where a lookup holds one class only
@@ -244,10 +227,7 @@ class VMFMemory(nn.Module):
         order = functional.canonical_order(query, value)
         query, value = query[order], value[order]
         with torch.autocast(query.device.type, enabled=False):
-            if self.writing.order == "sequential":
-                done = self._write_one_by_one(query, value)
-            else:
-                done = self._write_batch(query, value, self._scores(query, read, order))
+            done = self._write_batch(query, value, self._scores(query, read, order))
         back = torch.argsort(order)
         return done._replace(overwrites=done.overwrites[back], dropped=done.dropped[back])
 
@@ -258,14 +238,7 @@ class VMFMemory(nn.Module):
         else:
             dense, slots, found = self._look_up(query)
             order = torch.arange(len(query), device=query.device)
-        if self._answers_from_lookup:
-            return Scores(None, slots, found)
-        return Scores(self._score(query, self.log_prior()) if dense is None else dense[order], slots, found)
-
-    def _write_one_by_one(self, query: Tensor, value: Tensor) -> MemoryWrite:
-        each = [self._write_batch(q[None], v[None], self._scores(q[None], None, v)) for q, v in zip(query, value, strict=True)]
-        touched, replaced, overwrites, dropped, movement = (torch.stack(part) for part in zip(*each, strict=True))
-        return MemoryWrite(touched.any(0), replaced.any(0), overwrites.flatten(), dropped.flatten(), movement.mean())
+        return Scores(None if self._answers_from_lookup else dense[order], slots, found)
 
     def _write_batch(self, query: Tensor, value: Tensor, scores: Scores) -> MemoryWrite:
         filling = self._filling(value)
@@ -273,7 +246,7 @@ class VMFMemory(nn.Module):
         self._follow_cosine(query, value, scores, ~filling)
         touch = self._touch(scores, value, ~wrong)
         movement = self._learn(query, touch, touch.touched(self.num_slots))
-        used = (touch.best() if self.writing.use == "best" else touch).touched(self.num_slots)
+        used = (touch.best() if self.policy.age_reset == "best" else touch).touched(self.num_slots)
         self.age += 1
         self.age.masked_fill_(used, 0)
         source, dropped = self._assign(wrong, value, used)
@@ -294,18 +267,14 @@ class VMFMemory(nn.Module):
         self.cosine.mul_(torch.where(number > 0, _COSINE_DECAY, 1)[:, None]).add_(torch.stack([(member * cosine).sum(1), number], 1))
 
     def _asks_for_slot(self, scores: Scores, value: Tensor) -> Tensor:
-        """Which queries found "no correct label" and ask to overwrite a slot (b,)."""
-        if self.writing.replace_when == "never":
-            return torch.zeros_like(value, dtype=torch.bool)
+        """Which queries found "no correct label", the best slot having the wrong one, and ask to overwrite a slot (b,)."""
         right = self.values[scores.slots] == value[:, None]
-        if self.writing.replace_when == "absent":
-            return ~right.any(1)
         best = scores.found.masked_fill(~right, EMPTY).amax(1)
         return best < scores.found.masked_fill(right, EMPTY).amax(1)
 
     def _filling(self, value: Tensor) -> Tensor:
         """Which queries' class still has unwritten slots, which the first queries fill (b,)."""
-        if self.writing.initial_keys != "queries":
+        if not self.policy.fill_empty:
             return torch.zeros_like(value, dtype=torch.bool)
         unwritten, real = self._unwritten(), self.values > 0.5
         return torch.where(value > 0.5, (unwritten & real).any(), (unwritten & ~real).any())
@@ -317,22 +286,22 @@ class VMFMemory(nn.Module):
     @property
     def _answers_from_lookup(self) -> bool:
         """Whether S_y is the part of the lookup that has the query's class."""
-        return self.reading.lookup == "stratified" and self.writing.label_lookup == "hard" and self.writing.rule == "em"
+        return self.policy.lookup == "by_class" and self.policy.label_match == "hard" and self.policy.rule == "em"
 
     def _touch(self, scores: Scores, value: Tensor, keep: Tensor) -> Touch:
         """S_y and the posterior on it, with nothing for the queries that do not ``keep`` the memory's answer."""
-        soft = self.writing.label_lookup == "soft"
+        soft = self.policy.label_match == "soft"
         slots, score = scores.slots, scores.found
         if scores.dense is not None:
             right = self.values == value[:, None]
             dense = scores.dense - 2 * self.concentration * ~right if soft else scores.dense.masked_fill(~right, EMPTY)
-            slots = dense.argmax(1, keepdim=True) if self.writing.rule == "kaiser" else lookup.top_k(dense, self.top_k)
+            slots = dense.argmax(1, keepdim=True) if self.policy.rule == "kaiser" else lookup.top_k(dense, self.top_k)
             score = dense.gather(1, slots)
         member = keep[:, None].expand_as(slots)
         if not soft:
             member = member & (self.values[slots] == value[:, None])
         weights = functional.masked_softmax(score, member)
-        if self.writing.order == "last":
+        if self.policy.shared_slot == "last":
             support = Touch(slots, weights, member).support(self.num_slots)
             place = torch.arange(1, len(slots) + 1, device=slots.device)[:, None] * support
             member = member & (place == place.amax(0)).gather(1, slots)
@@ -340,7 +309,7 @@ class VMFMemory(nn.Module):
 
     def _learn(self, query: Tensor, touch: Touch, touched: Tensor) -> Tensor:
         """Eq. 5, or Kaiser's rule. Returns the mean movement of a touched key."""
-        policy, responsibility = self.writing, touch.dense(self.num_slots)
+        policy, responsibility = self.policy, touch.dense(self.num_slots)
         rest = self.decay * self.mass + (1 - self.decay) * policy.mass_floor + (policy.histogram == "unit")
         base = torch.where(touched, rest, self.mass)
         state = functional.m_step(EMState(self.keys, self.mass, self.keys, base), query, responsibility, histogram=policy.histogram)
@@ -348,14 +317,8 @@ class VMFMemory(nn.Module):
             one = torch.ones_like(base)
             state = state._replace(keys=functional.m_step(EMState(self.keys, one, self.keys, one), query, responsibility).keys)
         for _ in range(self.em_steps - 1 if policy.rule == "em" else 0):
-            state = functional.em_step(
-                state,
-                query,
-                touch.support(self.num_slots),
-                concentration=self.concentration,
-                smoothing=self.reading.smoothing,
-                histogram=policy.histogram,
-            )
+            support = touch.support(self.num_slots)
+            state = functional.em_step(state, query, support, concentration=self.concentration, histogram=policy.histogram)
         turned = torch.where(touched, 1 - torch.linalg.vecdot(self.keys, state.keys), 0)
         self.keys.copy_(state.keys)
         self.mass.copy_(state.mass)
@@ -365,7 +328,7 @@ class VMFMemory(nn.Module):
         """For every slot the query that overwrites it or -1, and the queries that found none: oldest unused slots first, ties by lowest index."""
         source = torch.full((self.num_slots + 1,), -1, device=wrong.device)
         dropped = torch.zeros_like(wrong)
-        classes = (None,) if self.writing.replace_which == "global" else (0, 1)
+        classes = (None,) if self.policy.oldest == "of_all" else (0, 1)
         for cls in classes:
             free = ~touched if cls is None else ~touched & (self.values == cls)
             asks = wrong if cls is None else wrong & (value == cls)

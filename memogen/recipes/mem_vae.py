@@ -28,13 +28,15 @@ Variant = Literal[
     "iwae_50_large",
     "vae_lre",
     "mem_vae_no_lre",
+    "code",
 ]
 FreyVariant = Literal["vae", "mem_vae", "vae_batch_10", "mem_vae_batch_10"]
 
 
 @dataclass(frozen=True)
 class _Row:
-    """What a variant is made of: importance samples in training, a memory, the local reconstruction term, the larger layers, the visible memory."""
+    """What a variant is made of: importance samples in training, a memory, the local reconstruction term, the larger layers, the visible memory,
+    the second draw of z."""
 
     about: str
     num_samples: int = 1
@@ -43,6 +45,7 @@ class _Row:
     large: bool = False
     visible: bool = False
     batch_size: int = 100
+    second_draw: bool = False
 
 
 VARIANTS: dict[str, _Row] = {
@@ -58,6 +61,7 @@ VARIANTS: dict[str, _Row] = {
     "iwae_50_large": _Row("the same by the bound of 50 importance samples", 50, large=True),
     "vae_lre": _Row("without memory, with the local reconstruction term", 1, False, True),
     "mem_vae_no_lre": _Row("with memory, without the local reconstruction term", 1, True),
+    "code": _Row("mem_vae as the authors' code has it: the local reconstruction term draws a second z", 1, True, True, second_draw=True),
     "vae_batch_10": _Row("Frey faces in batches of 10", batch_size=10),
     "mem_vae_batch_10": _Row("Frey faces in batches of 10, with memory", 1, True, True, batch_size=10),
 }
@@ -179,9 +183,9 @@ def _variant(recipe: Recipe, variant: str) -> Recipe:
         recipe,
         variant=variant,
         model=replace(model, memory=memory, hidden=hidden),
-        objective=replace(objective, num_samples=row.num_samples, local_reconstruction=weights),
+        objective=replace(objective, num_samples=row.num_samples, local_reconstruction=weights, second_draw=row.second_draw),
         training=replace(recipe.training, batch_size=row.batch_size),
-        claims=printed(recipe.recipe.partition("/")[2], variant),
+        claims=printed(recipe.recipe.partition("/")[2], "mem_vae" if variant == "code" else variant),
     )
 
 

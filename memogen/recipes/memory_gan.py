@@ -1,7 +1,6 @@
 """The rows of memoryGAN's tables (Kim, Kim and Kim, ICLR 2018, Tables 2 and 3), and recipes for the embedded digits and for any image folder.
 
-Each function takes a ``variant``, one of ``VARIANTS``, and a ``fidelity``: the default "robust" trains, "paper" and "code" are the literal ones,
-without the parts that the default adds.
+Each function takes a ``variant``, one of ``VARIANTS``; "paper" and "code" are the literal readings, without the parts that this library adds.
 """
 
 from __future__ import annotations
@@ -11,15 +10,25 @@ from typing import Literal
 
 from ..augment import CLOTHES, COLOUR
 from ..data import DataOptions
-from ..memory import ReadPolicy, WritePolicy
-from ..memory.policies import Fidelity
+from ..memory import Policy
 from ..models import MemoryConfig, MemoryGANConfig, MemoryGANObjective, NoiseConfig
 from ..models.memory_gan import ContrastConfig
 from ..training import TrainingConfig
 from ..types import InputError, OptimiserConfig
 from .recipe import Claim, DataConfig, Recipe, ScoringConfig
 
-Variant = Literal["memory_gan", "no_em", "no_mcgn", "no_memory", "no_memory_contrast", "no_contrast", "as_printed", "no_memory_as_printed"]
+Variant = Literal[
+    "memory_gan",
+    "no_em",
+    "no_mcgn",
+    "no_memory",
+    "no_memory_contrast",
+    "no_contrast",
+    "as_printed",
+    "no_memory_as_printed",
+    "paper",
+    "code",
+]
 
 VARIANTS: dict[Variant, str] = {
     "memory_gan": "everything",
@@ -28,10 +37,12 @@ VARIANTS: dict[Variant, str] = {
     "no_memory": "a plain GAN whose networks have as many parameters",
     "no_memory_contrast": "the same, and its critic also contrasts views of real images",
     "no_contrast": "nothing contrasts the queries; the generator is told the key itself, since queries that turn cannot be drawn again",
-    "as_printed": "the parts that the paper has, with the robust policies",
+    "as_printed": "the parts that the paper has, with the robust policy",
     "no_memory_as_printed": "the paper's plain GAN, whose critic is smaller",
+    "paper": "the literal algorithm of the paper, which stops learning",
+    "code": "the literal algorithm of the authors' code",
 }
-"""The rows of Table 2, then the plain GANs of equal size, and what this library adds to the paper taken away again."""
+"""The rows of Table 2, the plain GANs of equal size, what this library adds to the paper taken away again, and the literal readings of all of it."""
 
 TABLE_2 = {
     "cifar10": {"memory_gan": (8.04, 0.13), "no_em": (6.67, 0.17), "no_mcgn": (6.39, 0.02), "no_memory": (5.35, 0.17)},
@@ -52,10 +63,11 @@ PRINTED_NOISE = {
     "memory_gan/celeba": 16,
 }
 PRINTED_RESIDUAL = MemoryConfig(16384, 512, top_k=256)  # Table 3: the memory of the three colour sets
+CODE_INFORMATION = {"memory_gan/cifar10": 1e-6}  # lambda of the authors' code where the paper prints another
 BASELINE_NOISE = 32  # B.2: z of the nets whose generator reads no key
 
 
-def digits(variant: Variant = "memory_gan", fidelity: Fidelity = "robust") -> Recipe:
+def digits(variant: Variant = "memory_gan") -> Recipe:
     """scikit-learn's 8x8 digits: no paper printed it; it needs no download and trains in minutes on a CPU."""
     model = replace(DEFAULT, image_shape=(1, 8, 8), width=32, noise=NoiseConfig(8), memory=MemoryConfig(512, 64, top_k=64))
     adam = OptimiserConfig(learning_rate=5e-4)
@@ -68,17 +80,17 @@ def digits(variant: Variant = "memory_gan", fidelity: Fidelity = "robust") -> Re
         training=TrainingConfig(steps=5000, checkpoint_every=1000, sample_every=500, log_every=25),
         scoring=ScoringConfig("digits"),
     )
-    return _variant(_fidelity(recipe, fidelity), variant)
+    return arm(recipe, variant)
 
 
-def fashion_mnist(variant: Variant = "memory_gan", fidelity: Fidelity = "robust") -> Recipe:
+def fashion_mnist(variant: Variant = "memory_gan") -> Recipe:
     """Fashion-MNIST with the networks and sizes of Table 3."""
-    return _variant(_fidelity(_fashion("memory_gan/fashion_mnist", DEFAULT), fidelity), variant)
+    return arm(_fashion("memory_gan/fashion_mnist", DEFAULT), variant)
 
 
-def fashion_mnist_small(variant: Variant = "memory_gan", fidelity: Fidelity = "robust") -> Recipe:
+def fashion_mnist_small(variant: Variant = "memory_gan") -> Recipe:
     """Fashion-MNIST with networks of half the width and a memory of 1,024 slots, for a CPU."""
-    return _variant(_fidelity(_fashion("memory_gan/fashion_mnist_small", SMALL), fidelity), variant)
+    return arm(_fashion("memory_gan/fashion_mnist_small", SMALL), variant)
 
 
 def _fashion(name: str, model: MemoryGANConfig) -> Recipe:
@@ -93,7 +105,7 @@ def _fashion(name: str, model: MemoryGANConfig) -> Recipe:
     )
 
 
-def affine_mnist(variant: Variant = "memory_gan", fidelity: Fidelity = "robust") -> Recipe:
+def affine_mnist(variant: Variant = "memory_gan") -> Recipe:
     """Affine-MNIST, 40x40, with the networks and sizes of Table 3."""
     model = replace(DEFAULT, image_shape=(1, 40, 40), network="dcgan_pointwise")
     recipe = Recipe(
@@ -105,35 +117,33 @@ def affine_mnist(variant: Variant = "memory_gan", fidelity: Fidelity = "robust")
         training=TrainingConfig(steps=5000, sample_every=500),
         scoring=ScoringConfig("affine-mnist"),
     )
-    return _variant(_fidelity(recipe, fidelity), variant)
+    return arm(recipe, variant)
 
 
-def cifar10(variant: Variant = "memory_gan", fidelity: Fidelity = "robust") -> Recipe:
-    """CIFAR-10 with the residual networks of Table 3; where ``fidelity`` or "as_printed" asks for them, its sizes and 4,128,259 parameters."""
-    recipe = _fidelity(_residual("memory_gan/cifar10", "cifar10", (3, 32, 32)), fidelity)
-    if fidelity == "code":
-        recipe = replace(recipe, objective=replace(_parts(recipe)[1], information=1e-6))
-    return _variant(replace(recipe, scoring=ScoringConfig("cifar10")), variant)
+def cifar10(variant: Variant = "memory_gan") -> Recipe:
+    """CIFAR-10 with the residual networks of Table 3; as "as_printed", "paper" and "code" with its sizes and 4,128,259 parameters."""
+    recipe = _residual("memory_gan/cifar10", "cifar10", (3, 32, 32))
+    return arm(replace(recipe, scoring=ScoringConfig("cifar10")), variant)
 
 
-def cifar10_small(variant: Variant = "memory_gan", fidelity: Fidelity = "robust") -> Recipe:
+def cifar10_small(variant: Variant = "memory_gan") -> Recipe:
     """CIFAR-10 with residual networks of a quarter of the width, for a CPU."""
     recipe = _residual("memory_gan/cifar10_small", "cifar10", (3, 32, 32))
     recipe = replace(recipe, model=replace(_parts(recipe)[0], width=32, memory=MemoryConfig(1024, 64, top_k=128)), scoring=ScoringConfig("cifar10"))
-    return _variant(_fidelity(recipe, fidelity), variant)
+    return arm(recipe, variant)
 
 
-def chairs(variant: Variant = "memory_gan", fidelity: Fidelity = "robust") -> Recipe:
+def chairs(variant: Variant = "memory_gan") -> Recipe:
     """3D chairs at 64x64 (Table 3); the paper prints no score."""
-    return _variant(_fidelity(_residual("memory_gan/chairs", "chairs", (3, 64, 64)), fidelity), variant)
+    return arm(_residual("memory_gan/chairs", "chairs", (3, 64, 64)), variant)
 
 
-def celeba(variant: Variant = "memory_gan", fidelity: Fidelity = "robust") -> Recipe:
+def celeba(variant: Variant = "memory_gan") -> Recipe:
     """CelebA at 64x64 (Table 3); the paper prints no score."""
-    return _variant(_fidelity(_residual("memory_gan/celeba", "celeba", (3, 64, 64)), fidelity), variant)
+    return arm(_residual("memory_gan/celeba", "celeba", (3, 64, 64)), variant)
 
 
-def folder(variant: Variant = "memory_gan", fidelity: Fidelity = "robust") -> Recipe:
+def folder(variant: Variant = "memory_gan") -> Recipe:
     """Any folder or archive of images: the convolutional stack sized from the data, a memory of 1,024 slots. Give it with ``data``."""
     model = replace(DEFAULT, memory=MemoryConfig(1024, 128, top_k=128))
     recipe = Recipe(
@@ -144,7 +154,7 @@ def folder(variant: Variant = "memory_gan", fidelity: Fidelity = "robust") -> Re
         objective=MemoryGANObjective(),
         training=TrainingConfig(steps=5000, sample_every=500),
     )
-    return _variant(_fidelity(recipe, fidelity), variant)
+    return arm(recipe, variant)
 
 
 def _residual(name: str, data: str, image_shape: tuple[int, int, int]) -> Recipe:
@@ -170,13 +180,8 @@ def _residual(name: str, data: str, image_shape: tuple[int, int, int]) -> Recipe
     )
 
 
-def arm(recipe: Recipe, variant: Variant, fidelity: Fidelity) -> Recipe:
-    """A recipe of everything, in one of the fidelities and variants."""
-    return _variant(_fidelity(recipe, fidelity), variant)
-
-
-def _variant(recipe: Recipe, variant: Variant) -> Recipe:
-    """A row of Table 2, with the number printed for it, or an arm to compare with."""
+def arm(recipe: Recipe, variant: Variant) -> Recipe:
+    """A recipe of everything as a row of Table 2, with the number printed for it, as an arm to compare with, or as the paper or its code has it."""
     if variant not in VARIANTS:
         raise InputError(f"variant: {variant!r} is unknown: choose {', '.join(VARIANTS)}")
     model, objective = _parts(recipe)
@@ -185,7 +190,7 @@ def _variant(recipe: Recipe, variant: Variant) -> Recipe:
     plain = replace(model, memory=None, noise=replace(model.noise, dim=BASELINE_NOISE))
     match variant:
         case "no_em":
-            model = replace(model, memory=replace(model.memory, writing=replace(model.memory.writing, rule="kaiser")))
+            model = replace(model, memory=replace(model.memory, policy=replace(Policy.preset("robust"), rule="kaiser")))
         case "no_mcgn":
             model = replace(model, condition="none", noise=plain.noise)
         case "no_memory":
@@ -198,27 +203,26 @@ def _variant(recipe: Recipe, variant: Variant) -> Recipe:
             model, objective = _printed_parts(recipe.recipe, model), silent
         case "no_memory_as_printed":
             model, objective = replace(_printed_parts(recipe.recipe, model), memory=None, noise=plain.noise), silent
-    row = {"as_printed": "memory_gan", "no_memory_as_printed": "no_memory"}.get(variant, variant)
+        case "paper" | "code":
+            model, objective = _literal(recipe.recipe, variant, model, silent)
+    row = {"as_printed": "memory_gan", "no_memory_as_printed": "no_memory", "paper": "memory_gan", "code": "memory_gan"}.get(variant, variant)
     printed = TABLE_2.get(recipe.recipe.partition("/")[2], {}).get(row)
     claims = (Claim("inception_score", *printed, source="Kim et al. 2018, Table 2"),) if printed else ()
     return replace(recipe, variant=variant, model=model, objective=objective, claims=claims)
 
 
-def _fidelity(recipe: Recipe, fidelity: Fidelity) -> Recipe:
-    """The recipe as the paper says it, as the authors' code does it, or as it trains."""
-    if fidelity == "robust":
-        return recipe
-    if fidelity not in ("paper", "code"):
-        raise InputError(f"fidelity: {fidelity!r} is unknown: choose robust, paper or code")
-    model, objective = _parts(recipe)
+def _literal(
+    name: str, reading: Literal["paper", "code"], model: MemoryGANConfig, objective: MemoryGANObjective
+) -> tuple[MemoryGANConfig, MemoryGANObjective]:
+    """Model and objective as the paper says it, or as the authors' code does it."""
     assert model.memory is not None
-    memory = replace(model.memory, concentration=1.0, reading=ReadPolicy.preset(fidelity), writing=WritePolicy.preset(fidelity))
-    law: Literal["uniform", "normal"] = "normal" if fidelity == "paper" else "uniform"
-    model = _printed_parts(recipe.recipe, replace(model, memory=memory, noise=replace(model.noise, law=law)))
-    objective = replace(objective, adversarial="saturating", contrast=replace(objective.contrast, weight=0.0))
-    if fidelity == "code":
-        objective = replace(objective, information_form="squared", write_in_generator_step=True)
-    return replace(recipe, model=model, objective=objective)
+    memory, noise = replace(model.memory, concentration=1.0, policy=reading), replace(model.noise, law="normal" if reading == "paper" else "uniform")
+    model = _printed_parts(name, replace(model, memory=memory, noise=noise))
+    objective = replace(objective, adversarial="saturating")
+    if reading == "code":
+        information = CODE_INFORMATION.get(name, objective.information)
+        objective = replace(objective, information=information, information_form="squared", write_in_generator_step=True)
+    return model, objective
 
 
 def _printed_parts(name: str, model: MemoryGANConfig) -> MemoryGANConfig:

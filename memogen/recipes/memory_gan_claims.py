@@ -9,7 +9,6 @@ from dataclasses import replace
 
 from ..augment import AugmentConfig
 from ..data import DataOptions
-from ..memory.policies import Fidelity
 from ..models import MemoryConfig, MemoryGANConfig, MemoryGANObjective
 from ..models.memory_gan import ContrastConfig
 from . import memory_gan
@@ -25,17 +24,17 @@ TAILED = ("prdc", "rare", "paths", "critic")
 CHECKPOINTS = 5  # whose fakes the last discriminator judges
 
 
-def digits_long_tail(variant: Variant = "memory_gan", fidelity: Fidelity = "robust") -> Recipe:
+def digits_long_tail(variant: Variant = "memory_gan") -> Recipe:
     """The embedded digits thinned to 357: 142 of the class 0, and of the classes 7, 8 and 9 four, two and one."""
-    return _long_tailed(memory_gan.digits(variant, fidelity))
+    return _long_tailed(memory_gan.digits(variant))
 
 
-def fashion_mnist_small_long_tail(variant: Variant = "memory_gan", fidelity: Fidelity = "robust") -> Recipe:
+def fashion_mnist_small_long_tail(variant: Variant = "memory_gan") -> Recipe:
     """Fashion-MNIST thinned to a quarter: 6,000 of the first class, 60 of the last."""
-    return _long_tailed(memory_gan.fashion_mnist_small(variant, fidelity))
+    return _long_tailed(memory_gan.fashion_mnist_small(variant))
 
 
-def stacked_digits(variant: Variant = "memory_gan", fidelity: Fidelity = "robust") -> Recipe:
+def stacked_digits(variant: Variant = "memory_gan") -> Recipe:
     """Three digits in three channels, with the networks of ``memory_gan/digits`` and as many real slots as there are combinations."""
     base = memory_gan.digits()
     assert isinstance(base.model, MemoryGANConfig) and isinstance(base.objective, MemoryGANObjective)
@@ -50,7 +49,7 @@ def stacked_digits(variant: Variant = "memory_gan", fidelity: Fidelity = "robust
         training=replace(base.training, keep=CHECKPOINTS),
         scoring=ScoringConfig("stacked-digits", ("fid", "prdc", "modes", "copies", "paths", "critic")),
     )
-    return memory_gan.arm(recipe, variant, fidelity)
+    return memory_gan.arm(recipe, variant)
 
 
 def _long_tailed(recipe: Recipe) -> Recipe:

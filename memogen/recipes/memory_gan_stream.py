@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Literal
 
 from ..data.stream import StreamConfig
-from ..memory.policies import Fidelity
 from ..models import MemoryGANObjective
 from ..training import SuccessionConfig
 from ..types import InputError
@@ -23,11 +22,11 @@ VARIANTS: dict[Variant, str] = {
 }
 
 
-def digits_stream(variant: Variant = "slot_replay", fidelity: Fidelity = "robust") -> Recipe:
+def digits_stream(variant: Variant = "slot_replay") -> Recipe:
     """Two of the embedded digits a task, five tasks, with the networks of ``memory_gan/digits``. The averaged generator teaches."""
     if variant not in VARIANTS:
         raise InputError(f"variant: {variant!r} is unknown: choose {', '.join(VARIANTS)}")
-    recipe = memory_gan.digits("no_memory" if variant.startswith("plain") else "memory_gan", fidelity)
+    recipe = memory_gan.digits("no_memory" if variant.startswith("plain") else "memory_gan")
     assert isinstance(recipe.objective, MemoryGANObjective)
     return replace(
         recipe,

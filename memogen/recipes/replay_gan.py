@@ -1,19 +1,17 @@
 """The rows of Memory Replay GANs' tables (Wu et al. 2018, Tables 1 and 2), Fashion-MNIST, which the paper has not, and any labelled image folder.
 
-Each function takes a ``variant``, one of ``VARIANTS``, and a ``fidelity``: "robust" is the authors' code with what
-docs/replay_gan.md lists under "Choices" and "Departures"; "paper" follows the text wherever the code differs; "code" is the code, scored as its
-authors do.
+Each function takes a ``variant``, one of ``VARIANTS``. A row is the authors' code with what docs/replay_gan.md lists under "Choices" and
+"Departures"; of the paper's own methods ROW_paper follows the text wherever the code differs, and ROW_code is the code, scored as its authors do.
 ``training.steps`` are generator iterations for each task.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from ..data import DataOptions
 from ..data.stream import StreamConfig
-from ..memory.policies import Fidelity
 from ..models.replay_gan import (
     AlignmentConfig,
     ConsolidationConfig,
@@ -39,9 +37,14 @@ Variant = Literal[
     "joint_replay_mean",
     "replay_alignment",
     "joint_replay_alignment",
+    "joint_replay_paper",
+    "joint_replay_code",
+    "replay_alignment_paper",
+    "replay_alignment_code",
 ]
+Reading = Literal["robust", "paper", "code"]
 
-VARIANTS: dict[Variant, str] = {
+ROWS: dict[str, str] = {
     "joint_training": "all classes at once (JT): what the others are measured by",
     "joint_training_half": "the first half of the classes at once: the paper's other row of joint training",
     "fine_tuning": "one class after another with nothing to keep the earlier ones (SFT)",
@@ -53,6 +56,12 @@ VARIANTS: dict[Variant, str] = {
     "joint_replay_alignment": "both together, which the paper does not report",
 }
 """The rows of Table 1."""
+
+READINGS: dict[str, tuple[str, Reading]] = {row: (row, "robust") for row in ROWS}
+READINGS |= {f"{row}_{reading}": (row, reading) for row in ("joint_replay", "replay_alignment") for reading in get_args(Reading)[1:]}
+"""What every variant is: a row, and how it is read."""
+_ABOUT: dict[Reading, str] = {"robust": "", "paper": ", as the paper's text has it", "code": ", as the authors' code has it"}
+VARIANTS = {variant: ROWS[row] + _ABOUT[reading] for variant, (row, reading) in READINGS.items()}
 
 _ORDER = ("joint_training", "fine_tuning", "ewc", "dgr", "joint_replay", "replay_alignment")
 TABLE_1 = {
@@ -86,82 +95,81 @@ class _Setting:
     short_alignment: float = SHORT_ALIGNMENT
 
 
-def mnist(variant: Variant = "joint_replay", fidelity: Fidelity = "robust") -> Recipe:
+def mnist(variant: Variant = "joint_replay") -> Recipe:
     """MNIST, a digit a task, with the three-layer networks. The first 5,000 images, TensorFlow's validation part, are left out as in the code."""
-    return _recipe("mnist", "mnist", ReplayGANConfig(), StreamConfig(left_out=5000), _Setting(), variant, fidelity)
+    return _recipe("mnist", "mnist", ReplayGANConfig(), StreamConfig(left_out=5000), _Setting(), variant)
 
 
-def fashion_mnist(variant: Variant = "joint_replay", fidelity: Fidelity = "robust") -> Recipe:
+def fashion_mnist(variant: Variant = "joint_replay") -> Recipe:
     """Fashion-MNIST, an article a task, with the settings of MNIST: nobody printed it."""
-    return _recipe("fashion_mnist", "fashion-mnist", ReplayGANConfig(), StreamConfig(), _Setting(), variant, fidelity)
+    return _recipe("fashion_mnist", "fashion-mnist", ReplayGANConfig(), StreamConfig(), _Setting(), variant)
 
 
-def svhn(variant: Variant = "joint_replay", fidelity: Fidelity = "robust") -> Recipe:
+def svhn(variant: Variant = "joint_replay") -> Recipe:
     """Street View House Numbers, a digit a task. Unverified: it has not been run."""
-    return _recipe("svhn", "svhn", ReplayGANConfig(image_shape=(3, 32, 32)), StreamConfig(), _Setting(alignment=1e-2), variant, fidelity)
+    return _recipe("svhn", "svhn", ReplayGANConfig(image_shape=(3, 32, 32)), StreamConfig(), _Setting(alignment=1e-2), variant)
 
 
-def lsun(variant: Variant = "joint_replay", fidelity: Fidelity = "robust") -> Recipe:
+def lsun(variant: Variant = "joint_replay") -> Recipe:
     """LSUN's bedroom, kitchen, church_outdoor and tower at 64x64 with the residual networks. Unverified: it has not been run."""
     model = ReplayGANConfig(image_shape=(3, 64, 64), network="resnet", width=64, conditioning="concat")
     setting = _Setting(images="full", weights="mean", learning_rate=PRINTED_RATE, short_alignment=1e-3)
-    return _recipe("lsun", "lsun", model, StreamConfig(), setting, variant, fidelity)
+    return _recipe("lsun", "lsun", model, StreamConfig(), setting, variant)
 
 
-def digits(variant: Variant = "joint_replay", fidelity: Fidelity = "robust") -> Recipe:
+def digits(variant: Variant = "joint_replay") -> Recipe:
     """scikit-learn's embedded 8x8 digits, narrow networks: a stream in minutes, without a download."""
     model, setting = ReplayGANConfig(image_shape=(1, 8, 8), noise_dim=32), _Setting(learning_rate=5e-4, short_alignment=1e-3)
-    return _recipe("digits", "digits", model, StreamConfig(), setting, variant, fidelity)
+    return _recipe("digits", "digits", model, StreamConfig(), setting, variant)
 
 
-def folder(variant: Variant = "joint_replay", fidelity: Fidelity = "robust") -> Recipe:
+def folder(variant: Variant = "joint_replay") -> Recipe:
     """Any images sorted into a folder for each class, or an npz with labels. Give it with ``data``."""
-    recipe = _recipe("folder", "folder", ReplayGANConfig(num_classes=1), StreamConfig(), _Setting(), variant, fidelity)
+    recipe = _recipe("folder", "folder", ReplayGANConfig(num_classes=1), StreamConfig(), _Setting(), variant)
     return replace(recipe, data=DataConfig("folder", options=DataOptions()))
 
 
-def _recipe(name: str, data: str, model: ReplayGANConfig, tasks: StreamConfig, setting: _Setting, variant: Variant, fidelity: Fidelity) -> Recipe:
-    """A data set's recipe in a variant, as the paper says it, as the code does it, or as the spec's defaults have it."""
-    if variant not in VARIANTS:
-        raise InputError(f"variant: {variant!r} is unknown: choose {', '.join(VARIANTS)}")
-    if fidelity not in ("robust", "paper", "code"):
-        raise InputError(f"fidelity: {fidelity!r} is unknown: choose robust, paper or code")
-    if fidelity == "paper":
+def _recipe(name: str, data: str, model: ReplayGANConfig, tasks: StreamConfig, setting: _Setting, variant: Variant) -> Recipe:
+    """A data set's recipe in a variant."""
+    if variant not in READINGS:
+        raise InputError(f"variant: {variant!r} is unknown: choose {', '.join(READINGS)}")
+    row, reading = READINGS[variant]
+    if reading == "paper":
         model, tasks = replace(model, framing="resize", conditioning="norm"), replace(tasks, left_out=0)
-    if variant in ("joint_training", "joint_training_half"):
+    if row in ("joint_training", "joint_training_half"):
         model, tasks = replace(model, statistics="batch"), replace(tasks, joint=True)
     return Recipe(
         recipe=f"replay_gan/{name}",
         variant=variant,
         data=DataConfig(data),
-        model=replace(model, conditioning="none") if variant == "dgr" else model,
-        objective=_method(variant, fidelity, setting),
+        model=replace(model, conditioning="none") if row == "dgr" else model,
+        objective=_method(row, reading, setting),
         training=TrainingConfig(
-            steps=250, ema_decay=0.999 if fidelity == "robust" else 0.0, checkpoint_every=125, sample_every=125, log_every=25, keep=1
+            steps=250, ema_decay=0.999 if reading == "robust" else 0.0, checkpoint_every=125, sample_every=125, log_every=25, keep=1
         ),
         scoring=ScoringConfig(
             data if data in ("mnist", "fashion-mnist", "digits") else None,
             ("accuracy", "fid", "reverse_accuracy"),
             num_samples=1000,
             likelihood_every=0,
-            statistics="batch" if fidelity == "code" else "stored",
+            statistics="batch" if reading == "code" else "stored",
         ),
-        claims=printed(name, variant),
-        succession=SuccessionConfig(replace(tasks, num_tasks=2 if name == "lsun" else 5) if variant == "joint_training_half" else tasks),
+        claims=printed(name, row),
+        succession=SuccessionConfig(replace(tasks, num_tasks=2 if name == "lsun" else 5) if row == "joint_training_half" else tasks),
     )
 
 
-def _method(variant: Variant, fidelity: Fidelity, setting: _Setting) -> ReplayGANObjective:
+def _method(row: str, reading: Reading, setting: _Setting) -> ReplayGANObjective:
     """What keeps the past, and how it is drawn."""
     joint = JointConfig(setting.weights)
     alignment = AlignmentConfig(setting.alignment, setting.images)
-    if fidelity == "paper":
+    if reading == "paper":
         joint, alignment = JointConfig("uniform", penalty=True, bank=5000), replace(alignment, norm="mean")
-    game = CriticConfig(class_term="always" if fidelity == "code" else "several")
+    game = CriticConfig(class_term="always" if reading == "code" else "several")
     plain = ReplayGANObjective(replay=ReplayConfig(setting.images), game=game)
-    if fidelity == "robust":
+    if reading == "robust":
         plain, alignment = plain.at_rate(setting.learning_rate), replace(alignment, weight=setting.short_alignment)
-    match variant:
+    match row:
         case "ewc":
             return replace(plain, consolidation=ConsolidationConfig())
         case "dgr":

@@ -8,7 +8,7 @@ from . import replay_gan
 from .recipe import Claim
 from .table import Budget, Table, TableRow
 
-_ROWS = tuple(replay_gan.VARIANTS)
+_ROWS = tuple(replay_gan.ROWS)
 _FASHION = ("joint_training", "fine_tuning", "joint_replay", "joint_replay_mean", "replay_alignment")
 _REPEATED = ("joint_replay", "replay_alignment")  # the paper's own methods, of three seeds
 _HOURS = {

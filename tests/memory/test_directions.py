@@ -1,6 +1,7 @@
 """The von Mises-Fisher distribution: its mean cosine and concentration against mpmath, its draws by their moments, the memory's fit and draws."""
 
 import math
+from dataclasses import replace
 
 import mpmath
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import torch
 from scipy import stats
 
-from memogen.memory import DrawNumbers, ReadPolicy, VMFMemory, WritePolicy
+from memogen.memory import DrawNumbers, Policy, VMFMemory
 from memogen.memory.functional import fit_concentration, mean_cosine, unit, vmf_draw
 
 DIMS = (2, 3, 4, 8, 17, 64, 256, 1024)
@@ -136,9 +137,9 @@ def clustered(num_slots: int, dim: int, kappa: float, steps: int, **options) -> 
     return memory, centres
 
 
-@pytest.mark.parametrize("options", [{}, {"reading": "paper", "writing": "paper"}, {"reading": ReadPolicy(index="chunked")}])
-def test_fitted_concentration_is_that_of_the_queries_written(options: dict[str, object]) -> None:
-    memory, _ = clustered(8, 32, 600.0, 60, top_k=8, **options)
+@pytest.mark.parametrize("policy", ["robust", "paper", "code"])
+def test_fitted_concentration_is_that_of_the_queries_written(policy: str) -> None:
+    memory, _ = clustered(8, 32, 600.0, 60, top_k=8, policy=policy)
     assert math.isclose(float(memory.fitted_concentration()), 600, rel_tol=0.03)
     assert math.isclose(float(memory.fitted_concentration(0)), 120, rel_tol=0.03)
 
@@ -163,8 +164,8 @@ def test_running_cosine_is_the_decayed_mean_over_queries_of_a_full_class() -> No
 
 def test_queries_that_find_no_key_leave_the_cosine_alone() -> None:
     torch.manual_seed(0)
-    memory = VMFMemory(10, 4, top_k=10, writing=WritePolicy(initial_keys="zero", replace_when="never"))
-    memory.write(torch.randn(3, 4), 1)
+    memory = VMFMemory(10, 4, top_k=10, policy=replace(Policy.preset("robust"), fill_empty=False))
+    assert not bool(memory.write(torch.randn(3, 4), 1).overwrites.any())
     assert not bool(memory.cosine.any())
 
 

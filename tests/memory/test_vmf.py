@@ -1,6 +1,7 @@
 """VMFMemory: what reading, writing and sampling promise."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from memogen.memory import ReadPolicy, VMFMemory, WritePolicy
-from memogen.memory.functional import unit
+from memogen.memory import Policy, VMFMemory
+from memogen.memory.functional import canonical_order, unit
 
 PRESETS = ("paper", "code", "robust")
+ROBUST = Policy.preset("robust")
 
 
 def random_memory(seed: int, num_slots: int = 24, key_dim: int = 6, *, real: float = 0.5, **options) -> VMFMemory:
@@ -41,43 +43,27 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_reading_changes_no_buffer(preset: str) -> None:
-    memory = random_memory(0, reading=preset, writing=preset)
+    memory = random_memory(0, policy=preset)
     before, (query, _) = state(memory), labelled(1)
     memory.train()
     memory(query), memory.posterior(query), memory.log_likelihood(query), memory.sample(5), memory(query)
     assert same(before, state(memory))
 
 
-@given(
-    st.integers(0, 10_000), st.sampled_from(["joint", "stratified"]), st.sampled_from(["joint", "class", "flat"]), st.floats(0, 1), st.integers(5, 24)
-)
+@given(st.integers(0, 10_000), st.sampled_from(["joint", "by_class"]), st.sampled_from(["joint", "by_class"]), st.floats(0, 1), st.integers(5, 24))
 @settings(max_examples=40, deadline=None)
 def test_covering_lookup_is_the_dense_posterior(seed: int, how: str, prior: str, real: float, num_slots: int) -> None:
-    memory = random_memory(seed, num_slots, real=real, top_k=num_slots, reading=ReadPolicy(lookup=how, prior=prior))
+    memory = random_memory(seed, num_slots, real=real, top_k=num_slots, policy=replace(ROBUST, lookup=how, prior=prior))
     query, _ = labelled(seed)
     read, dense = memory(query), memory.posterior(query)
     torch.testing.assert_close(torch.zeros_like(dense).scatter(1, read.slots, read.weights), dense)
     torch.testing.assert_close(read.value, dense @ memory.values)
 
 
-@given(st.integers(0, 10_000), st.sampled_from(["joint", "stratified"]), st.floats(0, 1), st.integers(1, 30))
-@settings(max_examples=40, deadline=None)
-def test_a_chunked_index_reads_and_writes_the_same(seed: int, how: str, real: float, top_k: int) -> None:
-    query, value = labelled(seed)
-    exact, chunked = (random_memory(seed, real=real, top_k=top_k, reading=ReadPolicy(lookup=how, index=index)) for index in ("exact", "chunked"))
-    one, other = exact(query), chunked(query)
-    torch.testing.assert_close(one.logit, other.logit)
-    torch.testing.assert_close(one.value, other.value)
-    assert other.dense is None
-    exact.write(query, value, one)
-    chunked.write(query, value, other)
-    torch.testing.assert_close(state(exact), state(chunked))
-
-
-@given(st.integers(0, 10_000), st.sampled_from(["joint", "stratified"]), st.floats(0.1, 0.9), st.integers(1, 24))
+@given(st.integers(0, 10_000), st.sampled_from(["joint", "by_class"]), st.floats(0.1, 0.9), st.integers(1, 24))
 @settings(max_examples=40, deadline=None)
 def test_values_weighted_by_the_posterior_give_the_value_and_its_logit(seed: int, how: str, real: float, top_k: int) -> None:
-    memory = random_memory(seed, real=real, top_k=top_k, reading=ReadPolicy(lookup=how))
+    memory = random_memory(seed, real=real, top_k=top_k, policy=replace(ROBUST, lookup=how))
     read = memory(labelled(seed)[0])
     torch.testing.assert_close((read.weights * memory.values[read.slots]).sum(1), read.value)
     torch.testing.assert_close(torch.sigmoid(read.logit), read.value)
@@ -85,7 +71,7 @@ def test_values_weighted_by_the_posterior_give_the_value_and_its_logit(seed: int
 
 def test_equations_1_to_4_against_numpy() -> None:
     for seed in range(10):
-        memory = random_memory(seed, top_k=7, concentration=1.0, reading="paper", writing="paper")
+        memory = random_memory(seed, top_k=7, concentration=1.0, policy="paper")
         query, _ = labelled(seed)
         keys, mass, values = (getattr(memory, name).numpy() for name in ("keys", "mass", "values"))
         for q, logit, value in zip(unit(query).numpy(), memory(query).logit, memory(query).value, strict=True):
@@ -115,11 +101,10 @@ def numpy_write(memory: VMFMemory, query: np.ndarray, label: float) -> dict[str,
     return {"keys": keys, "mass": mass, "values": values, "age": age}
 
 
-@pytest.mark.parametrize("order", ["batch", "sequential", "last"])
-def test_write_of_one_query_against_numpy(order: str) -> None:
+@pytest.mark.parametrize("shared_slot", ["merged", "last"])
+def test_write_of_one_query_against_numpy(shared_slot: str) -> None:
     for seed in range(20):
-        writing = WritePolicy(mass_floor=0, replace_which="global", use="looked_up", initial_keys="zero", order=order)
-        memory = random_memory(seed, top_k=5, concentration=1.0, reading="paper", writing=writing)
+        memory = random_memory(seed, top_k=5, concentration=1.0, policy=replace(Policy.preset("paper"), shared_slot=shared_slot))
         query, value = labelled(seed, num=1)
         expected = numpy_write(memory, unit(query)[0].numpy(), float(value))
         memory.write(query, value)
@@ -127,26 +112,29 @@ def test_write_of_one_query_against_numpy(order: str) -> None:
             np.testing.assert_allclose(getattr(memory, name), array, rtol=1e-9, atol=1e-12, err_msg=name)
 
 
-def test_sequential_writing_is_writing_one_by_one() -> None:
-    query, _ = labelled(3)
-    one, other = (random_memory(3, writing=WritePolicy(order="sequential")) for _ in range(2))
-    one.write(query, 1)
-    from memogen.memory.functional import canonical_order
+def test_the_last_query_of_a_shared_slot_wins() -> None:
+    """In canonical order, whatever the order they come in: a write of both moves the slot as a write of the last one alone."""
+    policy = replace(Policy.preset("paper"), shared_slot="last")
+    for seed in range(5):
+        query, value = labelled(seed, num=2)[0], torch.ones(2)
+        both, alone = (random_memory(seed, real=1.0, top_k=24, policy=policy) for _ in range(2))
+        both.write(query, value)
+        last = canonical_order(unit(query), value)[-1]
+        alone.write(query[last][None], 1)
+        for name in ("keys", "mass"):
+            torch.testing.assert_close(getattr(both, name), getattr(alone, name))
 
-    for row in query[canonical_order(unit(query), torch.ones(len(query)))]:
-        other.write(row[None], 1)
-    torch.testing.assert_close(state(one), state(other))
 
-
-@pytest.mark.parametrize("reading", PRESETS)
+@pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("spread", [0.3, 3.0])
-def test_em_never_lowers_the_likelihood(reading: str, spread: float) -> None:
-    """Decay 1, all slots, fixed concentration, one fixed batch."""
-    memory = random_memory(0, 40, 8, top_k=40, decay=1.0, reading=reading, writing=WritePolicy(replace_when="never"))
+def test_em_never_lowers_the_likelihood(preset: str, spread: float) -> None:
+    """Decay 1, all slots, fixed concentration, one fixed batch; all slots are real, so none is overwritten. Only gamma counts are promised this."""
+    policy = replace(Policy.preset(preset), histogram="fraction", shared_slot="merged", label_match="hard")
+    memory = random_memory(0, 40, 8, real=1.0, top_k=40, decay=1.0, policy=policy)
     query = spread * labelled(1, 60, 8)[0] + torch.eye(8, dtype=torch.float64)[0]
     likelihood = []
     for _ in range(40):
-        memory.write(query, 1)
+        assert not memory.write(query, 1).overwrites.any()
         likelihood.append(float(memory.log_likelihood(query).mean()))
     steps = np.diff(likelihood)
     assert steps.min() > -1e-10
@@ -159,7 +147,7 @@ def test_em_iterations_climb_the_penalised_likelihood() -> None:
     before = random_memory(4, real=1.0)
     climbed = []
     for steps in range(1, 9):
-        memory = random_memory(4, real=1.0, top_k=24, em_steps=steps, concentration=kappa, writing=WritePolicy(mass_floor=0, replace_when="never"))
+        memory = random_memory(4, real=1.0, top_k=24, em_steps=steps, concentration=kappa, policy=replace(ROBUST, mass_floor=0.0))
         memory.write(query, 1)
         weight = torch.log(memory.mass / memory.mass.sum())
         prior = (0.5 * before.mass * (weight + kappa * (before.keys * memory.keys).sum(1))).sum()
@@ -171,7 +159,7 @@ def test_em_iterations_climb_the_penalised_likelihood() -> None:
 @pytest.mark.parametrize("preset", PRESETS)
 def test_order_inside_a_batch_does_not_matter(preset: str) -> None:
     for seed in range(5):
-        one, other = (random_memory(seed, top_k=8, reading=preset, writing=preset) for _ in range(2))
+        one, other = (random_memory(seed, top_k=8, policy=preset) for _ in range(2))
         query, value = labelled(seed, 12)
         shuffle = torch.randperm(12)
         told, told_other = one.write(query, value), other.write(query[shuffle], value[shuffle])
@@ -182,7 +170,7 @@ def test_order_inside_a_batch_does_not_matter(preset: str) -> None:
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_read_given_to_write_changes_nothing(preset: str) -> None:
     for seed in range(5):
-        one, other = (random_memory(seed, top_k=8, reading=preset, writing=preset) for _ in range(2))
+        one, other = (random_memory(seed, top_k=8, policy=preset) for _ in range(2))
         query, value = labelled(seed, 12)
         one.write(query, value)
         other.write(query, value, other(query))
@@ -193,7 +181,7 @@ def test_a_read_given_to_write_changes_nothing(preset: str) -> None:
 def test_invariants_of_any_history(preset: str) -> None:
     """Unit rows once written, values 0 or 1, mass positive, ages counted, replaced and touched slots apart."""
     torch.manual_seed(0)
-    memory = VMFMemory(32, 6, top_k=8, reading=preset, writing=preset)
+    memory = VMFMemory(32, 6, top_k=8, policy=preset)
     for step in range(30):
         age = memory.age.clone()
         query, value = labelled(step, 16)
@@ -209,7 +197,7 @@ def test_invariants_of_any_history(preset: str) -> None:
 
 
 def test_replacement_takes_the_oldest_untouched_slot_of_the_class() -> None:
-    memory = random_memory(0, 8, 2, top_k=2, writing=WritePolicy(initial_keys="zero", use="looked_up"))
+    memory = random_memory(0, 8, 2, top_k=2, policy=replace(ROBUST, fill_empty=False, age_reset="looked_up"))
     memory.values.copy_(torch.tensor([1.0, 1, 1, 1, 0, 0, 0, 0]))
     memory.keys.copy_(unit(torch.tensor([[1.0, 0], [1, 0.1], [1, -0.1], [1, 0.2], [-1, 0], [-1, 0.1], [-1, 0.2], [-1, 0.3]]).double()))
     memory.age.copy_(torch.tensor([3.0, 9, 9, 1, 50, 2, 3, 4]))
@@ -220,8 +208,8 @@ def test_replacement_takes_the_oldest_untouched_slot_of_the_class() -> None:
 
 
 def test_only_the_best_slot_of_a_query_counts_as_used() -> None:
-    for use, touched in (("best", [True, False, False]), ("looked_up", [True, True, True])):
-        memory = random_memory(0, 6, 2, top_k=6, writing=WritePolicy(initial_keys="zero", use=use))
+    for age_reset, touched in (("best", [True, False, False]), ("looked_up", [True, True, True])):
+        memory = random_memory(0, 6, 2, top_k=6, policy=replace(ROBUST, fill_empty=False, age_reset=age_reset))
         memory.values.copy_(torch.tensor([1.0, 1, 1, 0, 0, 0]))
         memory.keys.copy_(unit(torch.tensor([[1.0, 0], [1, 0.3], [1, 0.6], [-1, 0], [-1, 0.1], [-1, 0.2]]).double()))
         before = memory.keys.clone()
@@ -232,7 +220,7 @@ def test_only_the_best_slot_of_a_query_counts_as_used() -> None:
 
 
 def test_queries_without_a_free_slot_are_dropped_and_told() -> None:
-    memory = random_memory(0, 4, 2, top_k=4, writing=WritePolicy(initial_keys="zero", use="looked_up"))
+    memory = random_memory(0, 4, 2, top_k=4, policy=replace(ROBUST, fill_empty=False, age_reset="looked_up"))
     memory.values.copy_(torch.tensor([1.0, 1, 0, 0]))
     memory.keys.copy_(unit(torch.tensor([[1.0, 0], [1, 0.1], [-1, 0], [-1, 0.1]]).double()))
     done = memory.write(torch.tensor([[-1.0, 0.0]]).repeat(3, 1) + torch.tensor([[0.0, 0.0], [0.0, 0.01], [0.0, 0.02]]), 1)
@@ -304,12 +292,34 @@ def test_state_dict_keeps_the_memory() -> None:
 
 
 def test_kaiser_rule_moves_the_nearest_slot_to_the_sum() -> None:
-    memory = random_memory(3, writing=WritePolicy(rule="kaiser", replace_when="never"))
-    query, keys = labelled(3, num=1)[0], memory.keys.clone()
-    nearest = torch.where(memory.values == 1, 20 * (unit(query) @ keys.T)[0] + memory.log_prior(), -torch.inf).argmax()
-    memory.write(query, 1)
-    keys[nearest] = unit(keys[nearest] + unit(query)[0])
-    torch.testing.assert_close(memory.keys, keys)
+    for seed in range(5):
+        memory = random_memory(seed, policy=replace(ROBUST, rule="kaiser"))
+        query = unit(memory.keys[memory.values == 1][:1] + 0.05 * labelled(seed, num=1)[0])  # next to a real slot, so that none is overwritten
+        keys = memory.keys.clone()
+        nearest = torch.where(memory.values == 1, 20 * (query @ keys.T)[0] + memory.log_prior(), -torch.inf).argmax()
+        assert not memory.write(query, 1).overwrites.any()
+        keys[nearest] = unit(keys[nearest] + query[0])
+        torch.testing.assert_close(memory.keys, keys)
+
+
+def test_the_oldest_slot_is_of_the_query_s_class_or_of_all() -> None:
+    for oldest, slot in (("of_class", 1), ("of_all", 3)):
+        memory = random_memory(0, 4, 2, top_k=1, policy=replace(Policy.preset("paper"), oldest=oldest))
+        memory.values.copy_(torch.tensor([1.0, 1, 0, 0]))
+        memory.keys.copy_(unit(torch.tensor([[1.0, 0], [1, 0.1], [-1, 0], [0, 1]]).double()))
+        memory.age.copy_(torch.tensor([1.0, 5, 3, 9]))
+        done = memory.write(torch.tensor([[-1.0, 0.0]]), 1)  # a real query beside a fake key
+        assert done.replaced.nonzero().flatten().tolist() == [slot]
+        assert float(memory.values[slot]) == 1
+
+
+def test_presets_are_the_readings_of_the_paper_and_of_its_code() -> None:
+    paper, code = (Policy.preset(name) for name in ("paper", "code"))
+    assert code == replace(paper, decayed_mass=True, histogram="unit", shared_slot="last", label_match="soft")
+    assert (paper.lookup, paper.prior, paper.clip, paper.mass_floor, paper.oldest) == ("joint", "joint", 1e-3, 0, "of_all")
+    assert (ROBUST.lookup, ROBUST.prior, ROBUST.clip, ROBUST.mass_floor, ROBUST.oldest) == ("by_class", "by_class", 0, 2, "of_class")
+    for name in PRESETS:
+        assert VMFMemory(4, 3, policy=name).policy == Policy.preset(name)
 
 
 def test_bad_arguments_are_refused() -> None:
@@ -318,7 +328,6 @@ def test_bad_arguments_are_refused() -> None:
             VMFMemory(**{"num_slots": 8, "key_dim": 4, **wrong})
     with pytest.raises(ValueError, match=r"expected \(batch, 4\)"):
         VMFMemory(8, 4)(torch.randn(3, 5))
-    with pytest.raises(ValueError, match="clip"):
-        ReadPolicy(clip=0.7)
-    with pytest.raises(ValueError, match="mass_floor"):
-        WritePolicy(mass_floor=-1.0)
+    for wrong in ({"clip": 0.7}, {"mass_floor": -1.0}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            replace(ROBUST, **wrong)

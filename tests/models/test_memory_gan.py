@@ -13,10 +13,11 @@ import torch
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
+from memogen import configs
 from memogen.augment import AugmentConfig
 from memogen.data import load
 from memogen.losses import info_nce
-from memogen.memory import ReadPolicy, WritePolicy
+from memogen.memory import Policy
 from memogen.memory.functional import mean_cosine
 from memogen.models import MemoryConfig, MemoryGANConfig, MemoryGANObjective, NoiseConfig
 from memogen.models.memory_gan import ContrastConfig, MemoryGAN
@@ -27,7 +28,7 @@ TINY = MemoryGANConfig(image_shape=(1, 8, 8), width=8, noise=NoiseConfig(3), mem
 PRINTED = replace(TINY, head="printed", condition="key")
 VARIANTS = {
     "memory_gan": TINY,
-    "no_em": replace(TINY, memory=replace(TINY.memory, writing=WritePolicy(rule="kaiser"))),
+    "no_em": replace(TINY, memory=replace(TINY.memory, policy=replace(Policy.preset("robust"), rule="kaiser"))),
     "no_mcgn": replace(TINY, condition="none"),
     "no_memory": replace(TINY, memory=None),
     "no_memory_contrast": replace(TINY, memory=None, query_dim=16),
@@ -117,7 +118,7 @@ def test_noise_laws() -> None:
 
 def test_losses_are_equations_7_and_8() -> None:
     """Re-derived from the parts: real and fake pass the critic apart, D by Eq. 4, I by Eq. 6, lambda on the cosine."""
-    config = replace(PRINTED, norm="none", memory=replace(TINY.memory, reading=ReadPolicy(lookup="joint", clip=1e-3, prior="joint")))
+    config = replace(PRINTED, norm="none", memory=replace(TINY.memory, policy="paper"))
     model, objective = built(config).train(), MemoryGANObjective(adversarial="saturating", information=0.3, contrast=SILENT)
     critic, generator = objective.phases(model)
     one = batch()
@@ -308,13 +309,12 @@ def test_stop_and_resume_give_the_same_bits(variant: str, digits: ImageData, tmp
         assert all(torch.equal(tensor, broken[name]) for name, tensor in straight.items())
 
 
-def life_signs(digits: ImageData, folder: Path, fidelity: str) -> tuple[float, float]:
+def life_signs(digits: ImageData, folder: Path, policy: str) -> tuple[float, float]:
     """After a short training: the logged share of queries that found one class only, and the share of images whose query gets no gradient."""
-    policies = {"reading": ReadPolicy.preset(fidelity), "writing": WritePolicy.preset(fidelity)}
-    memory = MemoryConfig(1024, 32, top_k=32, concentration=1.0 if fidelity == "paper" else 20.0, **policies)
+    memory = MemoryConfig(1024, 32, top_k=32, concentration=1.0 if policy == "paper" else 20.0, policy=policy)
     torch.manual_seed(0)
     model = replace(PRINTED, memory=memory).build()
-    objective = MemoryGANObjective(adversarial="saturating" if fidelity == "paper" else "non_saturating", contrast=SILENT)
+    objective = MemoryGANObjective(adversarial="saturating" if policy == "paper" else "non_saturating", contrast=SILENT)
     fit(model, objective, digits, TrainingConfig(steps=80, sample_every=0, log_every=20, device="cpu"), folder, console=False)
     query = model.encode(torch.tensor(digits.image[:200])).requires_grad_()
     (gradient,) = torch.autograd.grad(model.memory(query).logit.sum(), query)
@@ -323,10 +323,28 @@ def life_signs(digits: ImageData, folder: Path, fidelity: str) -> tuple[float, f
 
 
 def test_the_literal_paper_deadlocks_and_the_default_lives(digits: ImageData, tmp_path: Path) -> None:
-    """Section 3.1 built literally soon looks up one class only, where the clip of Eq. 4 ends all learning; the stratified lookup cannot."""
-    literal, robust = (life_signs(digits, tmp_path / fidelity, fidelity) for fidelity in ("paper", "robust"))
+    """Section 3.1 built literally soon looks up one class only, where the clip of Eq. 4 ends all learning; the lookup by class cannot."""
+    literal, robust = (life_signs(digits, tmp_path / policy, policy) for policy in ("paper", "robust"))
     assert min(literal) > 0.9
     assert robust == (0, 0)
+
+
+def test_a_policy_is_a_name_or_complete() -> None:
+    """A name stays a name; every field by itself is the same memory; some fields of it are none."""
+    for name in ("robust", "paper", "code"):
+        named = MemoryConfig(8, 4, policy=name)
+        assert configs.to_dict(named)["policy"] == name
+        spelt_out = replace(named, policy=Policy.preset(name))
+        assert configs.from_dict(MemoryConfig, configs.to_dict(spelt_out)) == spelt_out
+        assert named.build().policy == spelt_out.build().policy == Policy.preset(name)
+    for policy, complaint in (
+        ("papr", r"^memory\.policy: 'papr' .*did you mean 'paper'"),
+        ({"clip": 0.1}, r"^memory\.policy\.lookup: missing option"),
+        ({**configs.to_dict(Policy.preset("paper")), "clip": 0.9}, r"^memory\.policy: clip is 0\.9"),
+        ({"initial_mass": 1.0}, r"^memory\.policy\.initial_mass: unknown option"),
+    ):
+        with pytest.raises(InputError, match=complaint):
+            configs.from_dict(MemoryConfig, {"policy": policy}, where="memory", complete=False)
 
 
 def test_bad_configurations_are_refused() -> None:

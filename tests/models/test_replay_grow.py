@@ -72,7 +72,7 @@ METHODS = {
     "bank": ReplayGANObjective(joint=JointConfig(bank=70)),
     "full": ReplayGANObjective(joint=JointConfig(weights="mean"), alignment=AlignmentConfig(norm="full"), replay=ReplayConfig(images="full")),
     "alignment": ReplayGANObjective(alignment=AlignmentConfig()),
-    "generative": ReplayGANObjective(generative_replay=GenerativeReplayConfig(steps=2)),
+    "generative": ReplayGANObjective(generative_replay=GenerativeReplayConfig()),
 }
 
 

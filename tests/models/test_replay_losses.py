@@ -216,20 +216,6 @@ def test_replays_weigh_as_their_number_against_that_of_the_new_classes() -> None
     torch.testing.assert_close(generator.total.detach(), term["loss"] + term["class"] + 3 / 2 * (term["past_loss"] + term["past_class"]))
 
 
-def test_replays_can_have_noise_of_their_own() -> None:
-    """The teacher's images stay, the model's are drawn anew."""
-    objective = ReplayGANObjective(joint=JointConfig(shared_noise=False))
-    model, teacher = taught(objective)
-    given = batch()
-
-    def score(generator: nn.Module, stream: int) -> Tensor:
-        images = [one_class(model, generator, given.index[: BATCH // 2], label, given.stream + stream) for label in (0, 2)]
-        return model.critic(torch.cat(images))[0].mean()
-
-    found = objective.phases(model, teacher=teacher)[0].loss(given).terms["past_wasserstein"]
-    torch.testing.assert_close(found, (score(teacher.generator, streams.PAST) - score(model.generator, streams.OWN_PAST)).detach())
-
-
 def test_stored_replays_are_those_of_the_class_that_is_asked_for() -> None:
     objective = ReplayGANObjective(joint=JointConfig(bank=5))
     model, teacher = taught(objective)
@@ -293,12 +279,11 @@ def test_too_many_classes_for_a_batch_are_drawn_in_part() -> None:
     assert counts.sum() == 120
 
 
-@pytest.mark.parametrize("share", [None, 0.25])
-def test_generative_replay_mixes_images_and_replays(share: float | None) -> None:
-    objective = ReplayGANObjective(generative_replay=GenerativeReplayConfig(share))
+def test_generative_replay_mixes_images_and_replays_by_their_numbers_of_classes() -> None:
+    objective = ReplayGANObjective(generative_replay=GenerativeReplayConfig())
     model, teacher = taught(objective, KINDS["none"])
     critic, generator, solver = objective.phases(model, teacher=teacher)
-    given, r = batch(), 1 / 3 if share is None else share
+    given, r = batch(), 1 / 3
     real = model.pixels(given.image)
     draw = lambda part, stream: part(model.noise(given.index, 7, given.stream + stream), torch.zeros(BATCH, dtype=torch.long), 1)  # noqa: E731
     fake, old = draw(model.generator, 0), draw(teacher.generator, streams.PAST)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import get_args, get_type_hints
 
 import pytest
@@ -52,10 +53,14 @@ def test_variants_differ_in_what_their_names_say() -> None:
     assert {variant: recipe.objective.num_samples for variant, recipe in made.items()} == {
         variant: 50 if "50" in variant else 5 if "5" in variant else 1 for variant in made
     }
-    assert {variant for variant, recipe in made.items() if recipe.model.memory.slots} == {variant for variant in made if "mem" in variant}
+    assert {variant for variant, recipe in made.items() if recipe.model.memory.slots} == {
+        variant for variant in made if "mem" in variant or variant == "code"
+    }
     regularised = {variant for variant, recipe in made.items() if recipe.objective.local_reconstruction}
-    assert regularised == {"mem_vae", "mem_iwae_5", "mem_iwae_50", "vis_mem_vae", "vae_lre"}
+    assert regularised == {"mem_vae", "mem_iwae_5", "mem_iwae_50", "vis_mem_vae", "vae_lre", "code"}
     assert {variant for variant, recipe in made.items() if recipe.model.hidden == (530, 530)} == {variant for variant in made if "large" in variant}
+    full, code = made["mem_vae"], made["code"]
+    assert code == replace(full, variant="code", objective=replace(full.objective, second_draw=True)), "all else is the code's already"
     visible = made["vis_mem_vae"].model.memory
     assert (visible.addressing, visible.compose) == ("softmax", "additive")
 

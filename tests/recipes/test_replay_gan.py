@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
 from memogen.models import ReplayGANObjective
 from memogen.recipes import RECIPES
-from memogen.recipes.replay_gan import TABLE_1, TABLE_2, VARIANTS
+from memogen.recipes.replay_gan import READINGS, ROWS, TABLE_1, TABLE_2, VARIANTS
 from memogen.recipes.tables import TABLES, claim_of
 from memogen.runs.reproduce import plan
 from memogen.types import InputError
@@ -21,6 +21,7 @@ def made(name: str = "mnist", **options: Any) -> Any:
 def test_variants_are_the_methods() -> None:
     kept = {variant: made(variant=variant).objective for variant in VARIANTS}
     for variant, objective in kept.items():
+        variant = READINGS[variant][0]
         assert (objective.joint is not None) == variant.startswith("joint_replay")
         assert (objective.alignment is not None) == (variant in ("replay_alignment", "joint_replay_alignment"))
         assert (objective.consolidation is not None) == (variant == "ewc")
@@ -36,7 +37,7 @@ def test_variants_are_the_methods() -> None:
 def test_settings_of_the_paper_and_of_the_authors_code() -> None:
     """Section 4 of the paper: lambdas; train.sh: the way replays are drawn and weigh; everything else from the code."""
     digits, numbers, scenes = (made(name, variant="joint_replay_alignment") for name in ("mnist", "svhn", "lsun"))
-    for printed in (_printed, lambda name: made(name, variant="replay_alignment", fidelity="code")):
+    for printed in (_printed, lambda name: made(name, variant="replay_alignment_code")):
         assert [printed(name).objective.alignment.weight for name in ("mnist", "svhn", "lsun")] == [1e-3, 1e-2, 1e-3]
     assert [recipe.objective.alignment.weight for recipe in (digits, numbers, scenes)] == [1e-2, 1e-2, 1e-3]
     assert [recipe.objective.alignment.norm for recipe in (digits, numbers, scenes)] == ["split", "split", "full"]
@@ -55,12 +56,13 @@ def test_settings_of_the_paper_and_of_the_authors_code() -> None:
 
 def test_the_printed_learning_rate_belongs_to_the_printed_iterations() -> None:
     """1e-4 where the paper's text, its code or its 4,000 iterations a task are asked for; ten times as much for the 250 of a CPU."""
-    for variant in ("replay_alignment", "dgr"):
-        short, paper, code = (made(variant=variant, fidelity=fidelity) for fidelity in ("robust", "paper", "code"))
-        budgets = TABLES["replay_gan/table1"].budgets["replay_gan/mnist"]
-        at_length = budgets["paper"].spent_on(short, seed=0)
-        rates = [_rates(recipe.objective) for recipe in (short, budgets["short"].spent_on(short, seed=0), paper, code, at_length)]
-        assert rates == [{1e-3}, {1e-3}, {1e-4}, {1e-4}, {1e-4}]
+    budgets = TABLES["replay_gan/table1"].budgets["replay_gan/mnist"]
+    for variant in ("replay_alignment", "joint_replay", "dgr"):
+        short = made(variant=variant)
+        rates = [_rates(recipe.objective) for recipe in (short, *(budgets[name].spent_on(short, seed=0) for name in ("short", "paper")))]
+        assert rates == [{1e-3}, {1e-3}, {1e-4}]
+    literal = [variant for variant, (_, reading) in READINGS.items() if reading != "robust"]
+    assert [_rates(made(variant=variant).objective) for variant in literal] == [{1e-4}] * 4
     assert _rates(made("lsun").objective) == {1e-4}
 
 
@@ -76,15 +78,21 @@ def _rates(objective: ReplayGANObjective) -> set[float]:
     return {adam.learning_rate for adam in optimisers}
 
 
-def test_fidelities_differ_where_paper_and_code_do() -> None:
-    robust, paper, code = (made("lsun", variant="joint_replay_alignment", fidelity=fidelity) for fidelity in ("robust", "paper", "code"))
+def test_the_literal_readings_of_the_paper_s_own_methods() -> None:
+    """The one rule of their names, and where paper and code differ; each is its row in every other point, printed numbers included."""
+    assert set(VARIANTS) - set(ROWS) == {f"{row}_{reading}" for row in ("joint_replay", "replay_alignment") for reading in ("paper", "code")}
+    assert set(VARIANTS) == set(get_args(get_type_hints(RECIPES["replay_gan/mnist"])["variant"]))
+    robust, paper, code = (made("lsun", variant=f"joint_replay{reading}") for reading in ("", "_paper", "_code"))
     assert (robust.objective.game.class_term, paper.objective.game.class_term, code.objective.game.class_term) == ("several", "several", "always")
     assert (paper.model.conditioning, code.model.conditioning) == ("norm", "concat")
     assert paper.objective.joint.penalty and paper.objective.joint.bank and not code.objective.joint.penalty and not code.objective.joint.bank
-    assert (paper.objective.joint.weights, paper.objective.alignment.norm) == ("uniform", "mean")
+    assert (paper.objective.joint.weights, code.objective.joint.weights, robust.objective.joint.weights) == ("uniform", "mean", "mean")
+    norms = {variant: made("lsun", variant=variant).objective.alignment.norm for variant in VARIANTS if variant.startswith("replay_alignment")}
+    assert norms == {"replay_alignment": "full", "replay_alignment_paper": "mean", "replay_alignment_code": "full"}
     assert (paper.training.ema_decay, code.training.ema_decay, robust.training.ema_decay) == (0, 0, 0.999)
     assert (paper.scoring.statistics, code.scoring.statistics, robust.scoring.statistics) == ("stored", "batch", "stored")
-    mnist = made(fidelity="paper")
+    assert paper.claims == code.claims == robust.claims != ()
+    mnist = made(variant="joint_replay_paper")
     assert (mnist.model.framing, mnist.succession.tasks.left_out) == ("resize", 0)
 
 
@@ -111,8 +119,9 @@ def test_a_table_is_planned_with_each_run_once() -> None:
     planned = plan("replay_gan/table1/mnist")
     titles = [job.title for job in planned.jobs]
     assert len(titles) == len(set(titles))
-    seeds = {variant: sum(f" {variant}," in title for title in titles) for variant in VARIANTS}
-    assert seeds == {**dict.fromkeys(VARIANTS, 1), "joint_replay": 3, "replay_alignment": 3}
+    seeds = {variant: sum(f" {variant}," in title for title in titles) for variant in ROWS}
+    assert sum(seeds.values()) == len(titles)
+    assert seeds == {**dict.fromkeys(ROWS, 1), "joint_replay": 3, "replay_alignment": 3}
     assert {job.recipe.training.steps for job in planned.jobs} == {250}
     assert {job.recipe.training.steps for job in plan("replay_gan/table1/mnist", budget="paper").jobs} == {4000}
     assert plan("replay_gan/table2").jobs == (), "no classifier of LSUN ships"

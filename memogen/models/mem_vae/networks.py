@@ -99,14 +99,14 @@ class DecoderLayer(nn.Module):
         self.dense = Dense(in_dim, out_dim)
         self.memory: AttentionMemory | None = None
 
-    def forward(self, h: Tensor, *, normalised: bool = False, without: Fill | None = None) -> Layer:
-        linear, g = self.dense.parts(h) if normalised else (None, self.dense(h))
+    def forward(self, h: Tensor, *, without: Fill | None = None) -> Layer:
+        g = self.dense(h)
         if self.memory is None:
-            return Layer(linear, g, None)
+            return Layer(None, g, None)
         if without is not None:
-            return Layer(linear, self.memory(g, without=without), None)
+            return Layer(None, self.memory(g, without=without), None)
         weights, mix = self.memory.read(g)
-        return Layer(linear, self.memory.compose(g, mix), weights)
+        return Layer(None, self.memory.compose(g, mix), weights)
 
 
 class Decoder(nn.Module):
@@ -131,14 +131,13 @@ class Decoder(nn.Module):
         z: Float[Tensor, "b z"],
         condition: Condition = None,
         *,
-        normalised: bool = False,
         without: Collection[int] = (),
         fill: Fill = "ones",
     ) -> Decoded:
         """``without`` names the layers whose memories are taken away, with ``fill`` in their place."""
         h, layers = _beside(z, condition), list[Layer]()
         for number, part in reversed(list(enumerate(self.stack))):
-            layer: Layer = part(h, normalised=normalised, without=fill if number in without else None)
+            layer: Layer = part(h, without=fill if number in without else None)
             layers.insert(0, layer)
             h = layer.output
         return Decoded(self.raw(h), tuple(layers))

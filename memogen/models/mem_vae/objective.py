@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +12,7 @@ from ...losses import importance_bound, local_reconstruction, widen
 from ...nets.norm import standardise
 from ...types import Batch, DecayConfig, InputError, Loss, OptimiserConfig, Phase
 from .model import MemVAE
-from .networks import Decoded, Encoded, Layer
+from .networks import Decoded, Encoded
 
 _BINARY, _SECOND = 1 << 21, 1 << 22  # keep the draw of black and white, and a second z, apart from the draw of z
 
@@ -34,21 +33,16 @@ ADAM = OptimiserConfig(
 class MemVAEObjective:
     """Minimises -L_k + sum_i lambda_i R_i, with k = ``num_samples`` importance samples (1: the evidence lower bound, a VAE).
 
-    ``local_reconstruction``: lambda of each hidden layer, from the data up, or () for none. R is a "mean" over features, as in the authors' code, or
-    as printed their "sum". ``features``: "mixed" compares the encoder's normalised linear output with the decoder's normalised output after the
-    memory, as their code does; "pre" takes both before, "post" both after the non-linearity. The decoder's come from the z of the bound ("shared"),
-    or from another draw ("independent", their code). ``divergence`` "analytic" takes the KL divergence of q(z | x) and p(z) in closed form, which
-    the bound of one sample alone allows.
+    ``local_reconstruction``: lambda of each hidden layer, from the data up, or () for none. R is a mean over features and compares the encoder's
+    normalised linear output with the decoder's normalised output after the memory, as the authors' code does. ``second_draw``: the decoder's come
+    from another z than that of the bound, as in their code.
     """
 
     # departs: the authors' code draws a second z for the features; that of the bound has the same expectation at half the decoder's cost.
     # departs: the paper prints a sum of the bound and R to be minimised, which would lower the likelihood; its code has the sign of this one.
     num_samples: int = 1
     local_reconstruction: tuple[float, ...] = (0.1, 0.1)
-    form: Literal["mean", "sum"] = "mean"
-    features: Literal["mixed", "pre", "post"] = "mixed"
-    latents: Literal["shared", "independent"] = "shared"
-    divergence: Literal["sampled", "analytic"] = "sampled"
+    second_draw: bool = False
     optimiser: OptimiserConfig = ADAM
 
     def __post_init__(self) -> None:
@@ -56,16 +50,6 @@ class MemVAEObjective:
             raise ValueError(f"num_samples is {self.num_samples}; it must be positive")
         if not all(0 <= weight < math.inf for weight in self.local_reconstruction):
             raise ValueError(f"local_reconstruction is {self.local_reconstruction}; every number must be finite and not negative")
-        for name, known in (
-            ("form", ("mean", "sum")),
-            ("features", ("mixed", "pre", "post")),
-            ("latents", ("shared", "independent")),
-            ("divergence", ("sampled", "analytic")),
-        ):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(known)}")
-        if self.divergence == "analytic" and self.num_samples > 1:
-            raise ValueError(f"divergence is 'analytic' with num_samples {self.num_samples}; a bound of several samples has no closed part")
 
     def phases(self, model: MemVAE, *, teacher: nn.Module | None = None) -> tuple[Phase, ...]:
         """One phase; ``teacher`` is not used. Raises InputError where lambda has not one number for each layer."""
@@ -91,23 +75,21 @@ class _Step:
         x = model.observed(batch.image, batch.index, seed=batch.seed, stream=batch.stream + _BINARY)
         condition = model.condition(batch.label if model.config.num_classes else None)
         regularised = any(objective.local_reconstruction)
-        encoded = model.encoder(x, condition, normalised=regularised and objective.features != "post")
+        encoded = model.encoder(x, condition, normalised=regularised)
         eps = model.draws(batch.index, k, seed=batch.seed, stream=batch.stream)
         z = self._latents(encoded, eps)
         condition = None if condition is None else condition.repeat(k, 1)
-        decoded = model.decoder(z.flatten(0, 1), condition, normalised=regularised and objective.features == "pre")
+        decoded = model.decoder(z.flatten(0, 1), condition)
         likelihood, divergence = model.log_prob(x, decoded.raw, k), model.divergence(z, encoded.log_variance, eps)
-        if objective.divergence == "analytic":
-            divergence = analytic_divergence(encoded)
         bound = importance_bound(likelihood - divergence)
         terms = {"bound": bound, "reconstruction": likelihood.mean(), "divergence": divergence.mean()}
         if model.config.output == "gaussian":
             terms["least_log_variance"] = model.normal(decoded.raw)[1].min()
         total = -bound
         if regularised:
-            if objective.latents == "independent":
+            if objective.second_draw:
                 other = self._latents(encoded, model.draws(batch.index, k, seed=batch.seed, stream=batch.stream + _SECOND))
-                decoded = model.decoder(other.flatten(0, 1), condition, normalised=objective.features == "pre")
+                decoded = model.decoder(other.flatten(0, 1), condition)
             terms["local_reconstruction"] = self._regulariser(encoded, decoded)
             total = total + terms["local_reconstruction"]
         return Loss(total, {name: term.detach() for name, term in terms.items()})
@@ -123,21 +105,7 @@ class _Step:
         parts = []
         for weight, below, above in zip(objective.local_reconstruction, encoded.layers, decoded.layers, strict=True):
             if weight:
-                target = _standard(below, before=objective.features != "post")
-                found = _standard(above, before=objective.features == "pre")
-                parts.append(weight * local_reconstruction(target, found.unflatten(0, (k, -1)), objective.form))
+                assert below.normalised is not None, "the encoder was asked for it"
+                found = standardise(widen(above.output)).unflatten(0, (k, -1))
+                parts.append(weight * local_reconstruction(below.normalised, found))
         return torch.stack(parts).sum()
-
-
-def _standard(layer: Layer, *, before: bool) -> Tensor:
-    """A layer's feature normalised over the batch, before or after its non-linearity (and memory)."""
-    if not before:
-        return standardise(widen(layer.output))
-    assert layer.normalised is not None
-    return layer.normalised
-
-
-def analytic_divergence(encoded: Encoded) -> Tensor:
-    """KL(q(z | x) || N(0, I)), (1, b)."""
-    mean, log_variance = widen(encoded.mean), widen(encoded.log_variance)
-    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1)[None]

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from ... import noise
 from ...losses import widen
-from ...memory import MemoryRead, ReadPolicy, VMFMemory, WritePolicy
+from ...memory import MemoryRead, Policy, VMFMemory
 from ...memory.functional import DRAW_UNIFORMS, EMPTY, DrawNumbers, unit
+from ...memory.policies import PolicyName
 from ...memory.vmf import check_sizes
 from ...nets import DCGANCritic, DCGANGenerator, ResNetCritic, ResNetGenerator
 from ...nets.modes import evaluating
@@ -28,7 +29,10 @@ _SLOT_STREAM = 1 << 20  # keeps the draw of slots apart from the draw of noise
 
 @dataclass(frozen=True)
 class MemoryConfig:
-    """The memory of the paper's Table 3, with the robust policies; see :class:`memogen.memory.VMFMemory`."""
+    """The memory of the paper's Table 3; see :class:`memogen.memory.VMFMemory`.
+
+    ``policy``: "robust", "paper" or "code", or every field of a :class:`memogen.memory.Policy`.
+    """
 
     num_slots: int = 4096
     key_dim: int = 256
@@ -36,11 +40,12 @@ class MemoryConfig:
     top_k: int = 128
     decay: float = 0.5
     em_steps: int = 1
-    reading: ReadPolicy = field(default_factory=ReadPolicy)
-    writing: WritePolicy = field(default_factory=WritePolicy)
+    policy: Policy | PolicyName = "robust"
 
     def __post_init__(self) -> None:
         check_sizes(self.num_slots, self.key_dim, concentration=self.concentration, top_k=self.top_k, decay=self.decay, em_steps=self.em_steps)
+        if isinstance(self.policy, str):
+            Policy.preset(self.policy)
 
     def build(self) -> VMFMemory:
         return VMFMemory(
@@ -50,8 +55,7 @@ class MemoryConfig:
             top_k=self.top_k,
             decay=self.decay,
             em_steps=self.em_steps,
-            reading=self.reading,
-            writing=self.writing,
+            policy=self.policy,
         )
 
 

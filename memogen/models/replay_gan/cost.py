@@ -46,10 +46,10 @@ def state_bytes(module: nn.Module) -> int:
 
 def images_in_a_step(objective: ReplayGANObjective, config: ReplayGANConfig, new: int, past: int, batch_size: int) -> int:
     """Of a step of a task with ``new`` classes after ``past`` others: the critic's turns and the generator's, and the solver's."""
-    turns, replay = objective.game.steps, objective.generative_replay
-    if replay is not None:
+    turns = objective.game.steps
+    if objective.generative_replay is not None:
         again = batch_size if past else 0
-        return turns * (batch_size + again) + batch_size + replay.steps * again
+        return turns * (batch_size + again) + batch_size + again
     fake = batch_size if config.statistics == "batch" else _in_turns(new, batch_size)
     if not past or not (objective.joint or objective.alignment):
         return (turns + 1) * fake

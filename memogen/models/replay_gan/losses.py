@@ -21,7 +21,6 @@ from .teacher import ConsolidationConfig, Teacher
 
 # streams of noise beside that of the new task's images
 PAST = 1 << 24
-OWN_PAST = 1 << 25
 _MIX = 1 << 26
 _BANK = 1 << 27
 _CHOICE = 1 << 28
@@ -171,11 +170,11 @@ class Losses:
         """The model's images."""
         return self.model.generate(asked.latents, asked.turns)
 
-    def _past(self, batch: Batch, stream: int = PAST) -> Asked:
+    def _past(self, batch: Batch) -> Asked:
         """Of every past class as many images as the batch has place for, or a whole batch of each."""
         if self.keeping.replay.images == "split":
-            return self._in_turns(batch, self.past, stream)
-        latents = self.model.in_turns(batch.index, self.past, seed=batch.seed, stream=batch.stream + stream)
+            return self._in_turns(batch, self.past, PAST)
+        latents = self.model.in_turns(batch.index, self.past, seed=batch.seed, stream=batch.stream + PAST)
         return Asked(latents, self.past, self._turns(self.past))
 
     def _in_turns(self, batch: Batch, classes: Tensor, stream: int) -> Asked:
@@ -192,10 +191,10 @@ class Losses:
         return 0 if self.model.config.statistics == "batch" else len(classes)
 
     def _replays(self, batch: Batch, wanted: Asked) -> tuple[Tensor, Tensor]:
-        """The teacher's images of the past and the model's, from the same noise unless they are to differ."""
+        """The teacher's images of the past, fresh or stored, and the model's; fresh ones are from the same noise."""
         assert self.joint is not None
         old = self._banked(batch, wanted) if self.joint.bank else self._replayed(wanted)
-        return old, self.draw(wanted if self.joint.shared_noise else self._past(batch, OWN_PAST))
+        return old, self.draw(wanted)
 
     @torch.no_grad()
     def _replayed(self, asked: Asked) -> Tensor:

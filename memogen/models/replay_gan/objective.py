@@ -69,13 +69,13 @@ class ReplayGANObjective:
             raise InputError("objective.generative_replay: for a model with conditioning none, which needs it: set both, as the variant dgr does")
         past = teacher if isinstance(teacher, Teacher) and teacher.known else None
         if self.generative_replay is not None:
-            return self._with_solver(SolverLosses(self.generative_replay, self.game, model, past))
+            return self._with_solver(SolverLosses(self.game, model, past), self.generative_replay.solver)
         losses = Losses(Keeping(self.joint, self.alignment, self.consolidation, self.replay), self.game, model, past)
         return self._critic(model, losses.critic), self._generator(model, losses.generator)
 
-    def _with_solver(self, losses: SolverLosses) -> tuple[Phase, ...]:
+    def _with_solver(self, losses: SolverLosses, optimiser: OptimiserConfig) -> tuple[Phase, ...]:
         assert losses.model.solver is not None
-        solver = Phase("solver", (losses.model.solver,), losses.solver, repeats=losses.options.steps, optimiser=losses.options.solver)
+        solver = Phase("solver", (losses.model.solver,), losses.solver, optimiser=optimiser)
         return self._critic(losses.model, losses.critic), self._generator(losses.model, losses.generator), solver
 
     def _critic(self, model: ReplayGAN, loss: Callable[[Batch], Loss]) -> Phase:

@@ -23,12 +23,11 @@ class JointConfig:
 
     ``weights``: every class weighs as much as any other and the sum grows with their number ("sum", the authors' code for digits), all past classes
     together weigh as much as the new task ("mean", their code for LSUN), or the sum over all classes becomes a mean ("uniform", the paper's
-    text). ``shared_noise``: both generators draw from the same noise. ``penalty``: the gradient penalty is taken on replays too (paper), not only
-    on the new task (code). ``bank`` 0 draws fresh replays in every step (code); a number stores so many of each class (paper).
+    text). ``penalty``: the gradient penalty is taken on replays too (paper), not only on the new task (code). ``bank`` 0 draws fresh replays in
+    every step (code); a number stores so many of each class (paper).
     """
 
     weights: Literal["sum", "mean", "uniform"] = "sum"
-    shared_noise: bool = True
     penalty: bool = False
     bank: int = 0
 
@@ -62,17 +61,11 @@ class AlignmentConfig:
 class GenerativeReplayConfig:
     """Deep generative replay (Shin et al. 2017): an unconditional GAN on new images and replays, and a solver that labels what it draws.
 
-    The paper says neither the solver's network nor the mixture; ours is the critic's layers under a class head, ``steps`` updates of it in every
-    step, and a ``share`` of real images in every loss; None: as the classes' numbers have it, m / (m + k) for m new and k past ones.
+    The paper says neither the solver's network nor the mixture; ours is the critic's layers under a class head, one update of it in every step, and
+    in every loss a share of real images as the classes' numbers have it, m / (m + k) for m new and k past ones.
     """
 
-    share: float | None = None
-    steps: int = 1
     solver: OptimiserConfig = field(default_factory=lambda: ADAM)
-
-    def __post_init__(self) -> None:
-        if self.steps < 1 or not (self.share is None or 0 < self.share < 1):
-            raise ValueError(f"steps is {self.steps} and share {self.share}; use 1 step or more, and a share between 0 and 1 or none")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from ...losses import widen
 from ...types import Batch, Latents, Loss
 from .losses import PAST, gradient_penalty
 from .model import ReplayGAN
-from .options import CriticConfig, GenerativeReplayConfig
+from .options import CriticConfig
 from .statistics import generate
 from .teacher import Teacher
 
@@ -26,18 +26,17 @@ class SolverLosses:
     # departs: the paper does not say how they mix; as in Shin et al. 2017 new images and replays are two parts of one loss, each with its penalty.
     """
 
-    options: GenerativeReplayConfig
     game: CriticConfig
     model: ReplayGAN
     teacher: Teacher | None = None
 
     @cached_property
     def share(self) -> float:
-        """r. Reads device memory once."""
+        """r = m / (m + k) of m new and k past classes. Reads device memory once."""
         if self.teacher is None:
             return 1.0
         new, past = len(self.model.current), len(self.teacher.known)
-        return new / (new + past) if self.options.share is None else self.options.share
+        return new / (new + past)
 
     def critic(self, batch: Batch) -> Loss:
         """D(fake) - r D(real) - (1 - r) D(replay), and the penalty in the same parts."""
