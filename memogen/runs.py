@@ -31,7 +31,7 @@ from .pretrained import from_pretrained
 from .recipes import RECIPES, Recipe, ScoringConfig, read_recipe, shaped
 from .report import page
 from .report.history import read_lines, read_run
-from .report.likelihood import HeldOutQueries, SortedPrior
+from .report.life_signs import HeldOutQueries, SortedPrior
 from .training import TrainState, fit
 from .training.runtime import choose_device
 from .types import Evaluator, ImageData, InputError, LikelihoodModel
