@@ -211,7 +211,7 @@ def priors(states: Sequence[tuple[str, Mapping[int, float]]], *, theme: Theme = 
 
 
 def _knows_every_rank(by_rank: Mapping[int, float]) -> bool:
-    return list(by_rank) == list(range(1, len(by_rank) + 1)) and len(by_rank) > 2
+    return list(by_rank) == list(range(1, len(by_rank) + 1))
 
 
 def by_rank(memory: Slots) -> dict[int, float]:

@@ -134,10 +134,11 @@ def _state(run: Run, memory: Slots) -> tuple[Text, Group]:
 
 def _spread(run: Run, memory: Slots) -> tuple[Figure, ...]:
     """The sorted prior over training (Fig. 3c): as logged, else at each checkpoint that is left, else now."""
-    states = life_signs.prior_states(run)
+    states = logged = life_signs.prior_states(run)
     states = states or [(f"step {step:,}", charts.by_rank(saved)) for step, saved in saved_memories(run.path)]
     states = states or [("saved model", charts.by_rank(memory))]
-    caption = "A flat course uses all slots alike; a steep one has forgotten most of them. Points stand at the ranks that were kept."
+    caption = "A flat course uses all slots alike; a steep one has forgotten most of them."
+    caption += " Points stand at the ranks that were kept." if logged else ""
     return themed(lambda theme: charts.priors(states, theme=theme), "Sorted prior of the real slots", caption)
 
 

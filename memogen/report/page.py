@@ -74,7 +74,10 @@ def results_page(tables: Sequence[Results]) -> str:
 def _table(results: Results) -> Section:
     notes = (Text(note, soft=True) for note in results.notes)
     table = Table(results.columns, [results.row(line) for line in results.lines], style="stack")
-    return Section(f"{results.name}{': ' + results.title if results.title else ''}", (table, *notes, Code("\n".join(results.commands))))
+    return Section(
+        f"{results.name}{': ' + results.title if results.title else ''}",
+        (table, *notes, *([Code("\n".join(results.commands))] if results.commands else [])),
+    )
 
 
 def open_model(folder: Path) -> tuple[GenerativeModel | None, str]:

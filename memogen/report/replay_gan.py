@@ -74,28 +74,28 @@ def categories(run: Run) -> Section | None:
     rows = [row for row in run.results if row.get("recipe") == EXTENDED and row.get("class") is not None]
     if not rows:
         return None
-    newest = {(row["class"], row["metric"], row["task"]): row["value"] for row in rows}
+    newest = {(row["class"], row.get("metric"), row.get("task")): row.get("value") for row in rows}
     names = {row["class"]: str(row.get("class_name")) for row in rows}
     head: list[Column | str] = [
         "Category",
         Column("Accuracy before", "higher"),
-        Column("after", "higher"),
+        Column("Accuracy after", "higher"),
         Column("Fréchet distance before", "lower"),
-        Column("after", "lower"),
+        Column("Fréchet distance after", "lower"),
     ]
     columns = [(metric, task) for metric in ("accuracy", "fid") for task in (0, 1)]
     lines = [[name, *(_value(newest.get((label, *column))) for column in columns)] for label, name in names.items()]
     return Section("Categories", (Table(head, lines, style="stack"), *(Text(text, soft=True) for text in _told(rows[-1]))))
 
 
-def _value(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+def _value(value: object) -> str:
+    return f"{value:.3f}" if is_number(value) else "-"
 
 
 def _told(row: Row) -> list[str]:
     protocol = row.get("protocol") or {}
-    known, new = protocol.get("known"), protocol.get("new")
-    compared = f"{protocol.get('num_samples'):,} samples of each category. The known ones are {known}, the new one is {new}."
+    known, new, count = (protocol.get(key) for key in ("known", "new", "num_samples"))
+    compared = f"{f'{count:,}' if is_number(count) else 'All'} samples of each category. The known ones are {known}, the new one is {new}."
     return [f"{_judge(protocol)} {compared}", f"Learned by {row.get('variant')}, from {row.get('model')}."]
 
 

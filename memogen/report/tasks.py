@@ -189,8 +189,10 @@ def section(run: Run) -> Section | None:
     if matrices:
         parts += [Group(matrices), Text("Rows: after each task. Columns: classes in the order in which they were learned.", soft=True)]
     parts += _course(run)
-    costs = [Table(cost_rows([run])[0][2:], [line[2:]]) for line in cost_rows([run])[1:] if set(line[2:]) != {"-"}]  # the head names run and variant
-    return Section("Tasks", (*parts, *costs)) if parts or costs else None
+    head, cost = (line[2:] for line in cost_rows([run]))  # the head of the page names run and variant
+    if set(cost) != {"-"}:
+        parts += [Heading("What it took"), Table([title.capitalize().replace("mb", "MB") for title in head], [cost])]
+    return Section("Tasks", tuple(parts)) if parts else None
 
 
 def _matrix(run: Run, metric: str) -> tuple[Figure, ...]:
