@@ -98,14 +98,14 @@ def themed(draw: Callable[[Theme], Image.Image | None], alt: str, caption: str) 
 def picture(draw: Callable[[], Image.Image], alt: str, caption: str, *, scrolls: bool = False, chart: bool = False) -> Figure | Text:
     """A picture on a transparent ground; the reason where it cannot be drawn. One with words on it ``scrolls`` on a phone and does not shrink.
 
-    A ``chart`` is shown as fine as the other charts.
+    A ``chart`` scrolls too, and is shown as fine as the other charts.
     """
     try:
         drawn = draw()
     except (InputError, ValueError, RuntimeError, OSError) as error:
         return not_drawn(error)
     scale = charts.WIDTH / (charts.SIZE[0] * charts.DPI) if chart else 1
-    style = "" if chart else "pixels wide" if scrolls else "pixels"
+    style = "wide" if chart else "pixels wide" if scrolls else "pixels"
     return Figure(png_address(drawn), alt, caption, size=(round(scale * drawn.width), round(scale * drawn.height)), style=style)
 
 
