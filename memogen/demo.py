@@ -14,8 +14,7 @@ from .evaluation import classifier
 from .evaluation.slot_knowledge import name_slots, placed
 from .pretrained import from_pretrained
 from .recipes import RECIPES, Recipe
-from .report import figures
-from .report.wall import slot_wall
+from .report import figures, memory_gan
 
 STEPS = 2500
 METRICS = {"inception_score": "inception score", "fid": "Fréchet distance", "recall": "recall", "coverage": "coverage"}
@@ -48,10 +47,10 @@ def draw(folder: Path) -> list[Path]:
     names = name_slots(placed(model, load_data("digits")), model.memory.num_slots)
     drawn = {
         "samples": figures.sample_grid(model, 64),
-        "slots": figures.slot_sheet(model, names=names),
-        "wall": slot_wall(model, names),
+        "slots": memory_gan.slot_sheet(model, names=names),
+        "wall": memory_gan.slot_wall(model, names),
         "interpolation": figures.interpolation(model),
-        "posterior": figures.posterior(model, _first_test_image(), names=names),
+        "posterior": memory_gan.posterior(model, _first_test_image(), names=names),
     }
     (folder / "pictures").mkdir(exist_ok=True)
     paths = [folder / "pictures" / f"{name}.png" for name in drawn]

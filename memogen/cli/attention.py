@@ -10,13 +10,13 @@ from memogen.cli.options import UsageError
 
 if TYPE_CHECKING:
     from memogen.evaluation.preferences import Preferences
-    from memogen.report.attention import ShowsSlots
+    from memogen.report.mem_vae import ShowsSlots
 
 
 def open_attentive(name: str) -> ShowsSlots | None:
     """The model of that name where its slots can be seen; None where it has none of that kind."""
     opened = open_model(name)
-    from memogen.report.attention import ShowsSlots
+    from memogen.report.mem_vae import ShowsSlots
 
     if not isinstance(opened, ShowsSlots):
         return None
@@ -83,11 +83,11 @@ def _named(found: Preferences, layer: int, top: int) -> list[tuple[str, list[tup
 
 def _maps(found: Preferences) -> Any:
     """The maps of all layers under one another, the one next to the data last, as the paper has them."""
-    from memogen.report import attention, grid
-    from memogen.report.theme import LIGHT
+    from memogen.report import grid, mem_vae
+    from memogen.report.grid import LIGHT
 
     layers = list(reversed(range(len(found.by_layer))))
-    maps = [attention.preference_map(found.layer(layer), found.classes) for layer in layers]
+    maps = [mem_vae.preference_map(found.layer(layer), found.classes) for layer in layers]
     heads = [f"layer {layer}, {found.layer(layer).shape[1]} slots" for layer in layers]
     wide = max(*(each.width for each in maps), *(grid.text_width(words) for words in heads))
     whole, top = grid.blank(wide, sum(each.height + 2 * grid.CAPTION for each in maps) - grid.CAPTION, LIGHT), 0
@@ -100,11 +100,11 @@ def _maps(found: Preferences) -> Any:
 
 def draw_slots(model: ShowsSlots, slots: list[int] | None, choice: DataChoice | None, *, layer: int, num: int, stretched: bool, out: Path) -> None:
     """The named slots; or those that each class wants most (Fig. 7); or, without data, all."""
-    from memogen.report import attention
+    from memogen.report import mem_vae
 
     if slots is not None or choice is None:
-        return write_picture(attention.slot_grid(model, slots, layer=layer, stretched=stretched), out)
-    write_picture(attention.slot_sheet(model, preferences_of(model, choice), layer=layer, num=num, stretched=stretched), out)
+        return write_picture(mem_vae.slot_grid(model, slots, layer=layer, stretched=stretched), out)
+    write_picture(mem_vae.slot_sheet(model, preferences_of(model, choice), layer=layer, num=num, stretched=stretched), out)
 
 
 def print_addresses(model: Any, image: Path, num: int, label: int | None) -> None:
@@ -125,10 +125,10 @@ def draw_graph(model: ShowsSlots, choice: DataChoice, of: str, out: Path) -> Non
     if of != "pixels" and not (of.isdecimal() and int(of) < len(model.slot_counts)):
         raise UsageError(f"--of {of}: neither a layer nor pixels; write one of {', '.join(map(str, range(len(model.slot_counts))))}, pixels")
     from memogen.evaluation.preferences import class_correlation, strongest
-    from memogen.report import attention
+    from memogen.report import mem_vae
 
     found = preferences_of(model, choice, by_class=True)
     correlation = class_correlation(found.pixels if of == "pixels" else found.layer(int(of)))
-    write_picture(attention.class_graph(correlation, found.classes), out)
+    write_picture(mem_vae.class_graph(correlation, found.classes), out)
     for one, other, value in strongest(correlation):
         print(f"{found.classes[one]} and {found.classes[other]}: {value:.3f}")

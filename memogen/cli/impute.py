@@ -59,7 +59,7 @@ def impute(
     )
     print("\n".join(f"{'noise' if step == 0 else f'step {step}':>9}  {error:.4f}" for step, error in found.errors))
     if picture:
-        from memogen.report.attention import imputation_sheet
+        from memogen.report.mem_vae import imputation_sheet
 
         return write_picture(imputation_sheet(found, opened.image_range), out)
     return _write_npz(found.images, opened.image_range, data, out) if out.suffix else write_folder(to_uint8(found.images, opened.image_range), out)

@@ -42,7 +42,7 @@ def usage(
     opened = open_memory_gan(model)
     top = top or 10
     from memogen.memory import inspect
-    from memogen.report.drawing import memory_of
+    from memogen.report.figures import memory_of
 
     memory = memory_of(opened)
     found = inspect.usage(memory)
@@ -80,10 +80,10 @@ def slots(
         return draw_slots(attentive, chosen, choice, layer=layer, num=num or 3, stretched=stretched, out=out)
     num = num or 10
     opened = open_memory_gan(model)
-    from memogen.report import figures
+    from memogen.report import memory_gan
 
     names = _names(opened, model, data, folder)
-    write_picture(figures.slot_sheet(opened, chosen, names=names, num_slots=num, seed=seed), out)
+    write_picture(memory_gan.slot_sheet(opened, chosen, names=names, num_slots=num, seed=seed), out)
 
 
 def posterior(
@@ -99,10 +99,10 @@ def posterior(
     """Draw which memory slots an image belongs to, each with an image of its own."""
     check_picture(out)
     opened = open_memory_gan(model)
-    from memogen.report import figures
+    from memogen.report import memory_gan
 
     names = _names(opened, model, data, folder)
-    write_picture(figures.posterior(opened, read_picture(image, opened.config.image_shape), names=names, num=num, seed=seed), out)
+    write_picture(memory_gan.posterior(opened, read_picture(image, opened.config.image_shape), names=names, num=num, seed=seed), out)
 
 
 def clusters(
@@ -119,7 +119,7 @@ def clusters(
     from memogen.evaluation import features, slot_contents, slot_knowledge
     from memogen.evaluation.progress import Bar
     from memogen.evaluation.work import Work
-    from memogen.report import clusters as tables
+    from memogen.report import memory_gan as tables
     from memogen.report.text import in_columns
     from memogen.training.runtime import choose_device
 
@@ -159,7 +159,7 @@ def query(
         return print_addresses(attentive, image, num, label)
     opened = open_memory_gan(model)
     from memogen.memory import inspect
-    from memogen.report.drawing import memory_of
+    from memogen.report.figures import memory_of
 
     memory = memory_of(opened)
     queries = opened.encode(read_picture(image, opened.config.image_shape)[None])
@@ -194,9 +194,9 @@ def disable(
     """Draw samples of a MEM-VAE with its memories taken away layer by layer (Fig. 6)."""
     check_picture(out)
     attentive = need_attentive(model)
-    from memogen.report import attention
+    from memogen.report import mem_vae
 
-    write_picture(attention.disabled_sheet(attentive, num, seed=seed), out)
+    write_picture(mem_vae.disabled_sheet(attentive, num, seed=seed), out)
 
 
 def course(
@@ -210,10 +210,10 @@ def course(
 ) -> None:
     """Draw a curve of a run's memory over training."""
     check_picture(out)
-    from memogen.report import course as drawn
     from memogen.report.history import read_run
+    from memogen.report.life_signs import course as drawn
 
-    write_picture(drawn.course(read_run(run), of), out)
+    write_picture(drawn(read_run(run), of), out)
 
 
 def signs(

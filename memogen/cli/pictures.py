@@ -34,12 +34,12 @@ def sample(
     if out.suffix:
         check_picture(out)
     opened = open_model(model)
-    from memogen.report import drawing, figures
+    from memogen.report import figures
 
     wanted = class_number(label, class_names(opened))
     if out.suffix and num > 1:
         return write_picture(figures.sample_grid(opened, num, seed=seed, slot=slot, label=wanted), out)
-    images = drawing.draw_samples(opened, num, seed=seed, slot=slot, label=wanted)
+    images = figures.draw_samples(opened, num, seed=seed, slot=slot, label=wanted)
     if out.suffix:
         return write_picture(as_picture(images[0]), out)
     return write_folder(images, out)

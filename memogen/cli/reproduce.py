@@ -55,7 +55,7 @@ def reproduce(
 
 def _show(planned: Plan) -> None:
     """The table as far as it has been run, and where it is kept."""
-    from memogen.report.markdown import terminal_table
+    from memogen.report.text import terminal_table
 
     if os.environ.get("RANK", "0") == "0":
         print(*(terminal_table(part) for part in planned.results().parts), sep="\n\n")

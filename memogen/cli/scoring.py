@@ -241,15 +241,15 @@ def report(
         raise UsageError(f"{run}: no such file or folder; name a run folder, a folder of result rows, or a .jsonl file of them")
     if run.is_dir() and not any(run.rglob("*.jsonl")):
         raise UsageError(f"{run}: holds neither a run (config.yaml) nor result rows (.jsonl files); name a folder that does")
-    from memogen.report import markdown, results_page
+    from memogen.report import page, text
     from memogen.report.results import read_results
 
     tables = read_results(run)
     if out is None:
-        return print(markdown.terminal_text(tables) if sys.stdout.isatty() else markdown.results_text(tables))
+        return print(text.terminal_text(tables) if sys.stdout.isatty() else text.results_text(tables))
     if out.suffix not in (".html", ".md"):
         raise UsageError(f"--out {out}: neither .html nor .md; end the name with one of them")
-    results_page.write(tables, out) if out.suffix == ".html" else markdown.write_results(tables, out)
+    page.write_results(tables, out) if out.suffix == ".html" else text.write_results(tables, out)
     print(out)
 
 

@@ -10,7 +10,7 @@ from memogen.cli.files import check_picture, choose_data, class_names, class_num
 from memogen.cli.options import UsageError
 
 if TYPE_CHECKING:
-    from memogen.report.embedding import Groups
+    from memogen.report.replay_gan import Groups
 
 OF_CLASS = (
     "share of a class's images found to be of it, Fréchet distance to its real ones; of a model that is told no classes, each one's share of samples"
@@ -66,7 +66,7 @@ def embedding(
     check_picture(out)
     if tasks and len(run) > 1:
         raise UsageError(f"--tasks {tasks}: {len(run)} runs were named; look at one run after several tasks, or at the ends of several runs")
-    from memogen.report import embedding as drawn
+    from memogen.report import replay_gan as drawn
 
     name, groups = _groups(run, label, tasks, num, folder, seed)
     first, *_ = groups
@@ -134,7 +134,7 @@ def _groups(runs: tuple[Path, ...], label: str | None, tasks: str, num: int, fol
     if recipe is None or recipe.scoring.extractor is None:
         raise UsageError(f"{runs[0]}: names no classifier (scoring.extractor in its config.yaml); name a run that was scored")
     from memogen.evaluation.features import extractor
-    from memogen.report.embedding import after_tasks, class_groups, first_learned, replay_gan
+    from memogen.report.replay_gan import after_tasks, class_groups, first_learned, replay_gan
 
     judge = extractor(recipe.scoring.extractor)
     models = after_tasks(runs[0], _numbers(tasks)) if tasks else {path.name: replay_gan(path) for path in runs}

@@ -14,9 +14,9 @@ from torch import Tensor
 from memogen.evaluation.copy_check import CopyCheck
 from memogen.memory.inspect import Slots, sorted_prior, written
 
-from .grid import blank
+from .grid import FAKE, LIGHT, REAL, SERIES, Theme, blank, web
 from .history import Row, series, speed
-from .theme import FAKE, LIGHT, REAL, SERIES, Theme, web
+from .parts import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 DPI = 160
 PLACE = (0.19, 0.19, 0.78, 0.69)  # of the axes in the chart: left, bottom, width, height; fixed, as measuring the words takes half the time
 SIZE = (3.4, 2.3)  # inches of one chart
+WIDTH = 330  # CSS pixels of one chart on a page
 Line = tuple[str, Sequence[float], Sequence[float]]  # label, x, y
 
 
@@ -43,35 +44,35 @@ PANELS = (
     Panel(
         "Losses",
         (("critic", "critic/loss"), ("critic's distance", "critic/wasserstein"), ("generator", "generator/loss")),
-        "adversarial terms of both networks",
+        "Adversarial terms of both networks.",
     ),
     Panel(
         "Judged as real",
         (("D(x), data", "critic/real"), ("D(G), samples", "critic/fake")),
-        "both at 0, or both at 1: the memory answers every query alike",
+        "Both at 0, or both at 1: the memory answers every query alike.",
         0,
         1,
     ),
     Panel(
         "Slots in use",
         (("real", "critic/effective_real"), ("fake", "critic/effective_fake")),
-        "exp(entropy) of the prior: how many slots share the mass",
+        "How many slots share the mass: exp of the entropy of the prior.",
         0,
     ),
-    Panel("Replaced slots per query", (("all", "critic/replaced"), ("real", "critic/replaced_real")), "high throughout: nothing is kept", 0),
-    Panel("Queries without gradient", (("one class only", "critic/one_class"),), "share of lookups that found slots of one class", 0),
+    Panel("Replaced slots per query", (("all", "critic/replaced"), ("real", "critic/replaced_real")), "High throughout: nothing is kept.", 0),
+    Panel("Queries without gradient", (("one class only", "critic/one_class"),), "Share of lookups that found slots of one class.", 0),
     Panel(
         "Bound",
         (("training", "bound/bound"), ("held-out", "eval/held_out/lower_bound"), ("held-out, 10 samples", "eval/held_out/bound_of_10_samples")),
-        "nats an image, higher is better: of training batches under their own statistics, and of held-out images",
+        "Nats an image, higher is better: of training batches under their own statistics, and of held-out images.",
     ),
     Panel(
         "Parts of the bound",
         (("reconstruction", "bound/reconstruction"), ("divergence", "bound/divergence")),
-        "log p(x | z) and log q(z | x) - log p(z), nats an image",
+        "log p(x | z) and log q(z | x) - log p(z), nats an image.",
     ),
-    Panel("Local reconstruction", (("weighted", "bound/local_reconstruction"),), "distance of the decoder's layers from the encoder's", 0),
-    Panel("Cosine to the nearest key", (("all queries", "critic/nearest"),), "how well the memory covers what it is shown"),
+    Panel("Local reconstruction", (("weighted", "bound/local_reconstruction"),), "Distance of the decoder's layers from the encoder's.", 0),
+    Panel("Cosine to the nearest key", (("all queries", "critic/nearest"),), "How well the memory covers what it is shown."),
 )
 
 
@@ -92,9 +93,14 @@ def _chart(theme: Theme, scale: float = 1.0) -> tuple[Figure, Axes]:
     return figure, axes
 
 
+def words_of(name: object) -> str:
+    """A name for a chart, in which a dollar sign is a dollar sign and no control character is drawn."""
+    return visible(name).replace("$", r"\$")
+
+
 def _words(axes: Axes, theme: Theme, *, title: str, x: str, y: str = "", legend: bool = False) -> None:
-    axes.set_title(title, color=web(theme.ink), fontsize=9.5, loc="left", fontweight="bold")
-    axes.set_xlabel(x, color=web(theme.ink), fontsize=8)
+    axes.set_title(words_of(title), color=web(theme.ink), fontsize=9.5, loc="left", fontweight="bold")
+    axes.set_xlabel(words_of(x), color=web(theme.ink), fontsize=8)
     axes.set_ylabel(y, color=web(theme.ink), fontsize=8)
     if legend:
         axes.legend(frameon=False, fontsize=8, labelcolor=web(theme.ink))
@@ -167,17 +173,18 @@ def _legend_beside(figure: Figure, axes: Axes, theme: Theme) -> None:
     axes.set_position((left * before / after, bottom, width * before / after, height))
 
 
-def panel(metrics: tuple[Row, ...], what: Panel, *, theme: Theme = LIGHT) -> Image.Image | None:
-    """One chart over training from metrics.jsonl; None where none of its metrics was written."""
+def panel(metrics: tuple[Row, ...], what: Panel, *, points: int = 1, theme: Theme = LIGHT) -> Image.Image | None:
+    """One chart over training from metrics.jsonl; None where none of its metrics was written at ``points`` steps or more."""
     lines = [(label, *series(metrics, key)) for label, key in what.keys]
     lines = [line for line in lines if line[1]]
-    return line_chart(what.title, lines, low=what.low, high=what.high, theme=theme) if lines else None
+    longest = max((len(line[1]) for line in lines), default=0)
+    return line_chart(what.title, lines, low=what.low, high=what.high, theme=theme) if longest >= points else None
 
 
 def speed_chart(metrics: tuple[Row, ...], *, theme: Theme = LIGHT) -> Image.Image | None:
-    """Images per second over training; None with fewer than two lines of metrics."""
+    """Images per second over training; None where there is no more than one number."""
     steps, rates = speed(metrics)
-    return line_chart("Images per second", [("", steps, rates)], low=0, theme=theme) if steps else None
+    return line_chart("Images per second", [("", steps, rates)], low=0, theme=theme) if len(steps) > 1 else None
 
 
 def likelihood(steps: Sequence[float], values: Sequence[float], *, theme: Theme = LIGHT) -> Image.Image:
@@ -186,14 +193,25 @@ def likelihood(steps: Sequence[float], values: Sequence[float], *, theme: Theme 
 
 
 def priors(states: Sequence[tuple[str, Mapping[int, float]]], *, theme: Theme = LIGHT) -> Image.Image:
-    """The sorted prior p(c | v = 1) by rank in several states of a memory, later ones darker (Fig. 3c)."""
+    """The sorted prior p(c | v = 1) by rank in several states of a memory, later ones darker (Fig. 3c).
+
+    A state that knows every rank is a line; one that kept some ranks alone is points at these, since nothing is known between them.
+    """
     figure, axes = _chart(theme)
+    whole = all(_knows_every_rank(by_rank) for _, by_rank in states)
     for place, (label, by_rank) in enumerate(states):
         strength = 0.3 + 0.7 * (place + 1) / len(states)
-        axes.plot(list(by_rank), list(by_rank.values()), color=REAL, alpha=strength, label=label, linewidth=1.4)
+        shape = {"linewidth": 1.4} if _knows_every_rank(by_rank) else {"linestyle": "none", "marker": "o", "markersize": 3.5, "markeredgewidth": 0}
+        axes.plot(list(by_rank), list(by_rank.values()), color=REAL, alpha=strength, label=label, clip_on=whole, **shape)
     _logarithmic(axes, "y")
+    if not whole:
+        _logarithmic(axes, "x")
     _words(axes, theme, title="Prior of the real slots, sorted", x="slot, by rank", y="p(c | v = 1)", legend=len(states) > 1)
     return _picture(figure, theme)
+
+
+def _knows_every_rank(by_rank: Mapping[int, float]) -> bool:
+    return list(by_rank) == list(range(1, len(by_rank) + 1))
 
 
 def by_rank(memory: Slots) -> dict[int, float]:

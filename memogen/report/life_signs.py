@@ -1,23 +1,117 @@
-"""The life signs of a run's memory: as a table of texts, of one run or of several side by side, and as a section of the page."""
+"""Whether a run's memory lives: what is asked of it while it trains, its curves, and the signs of life as tables and on the page.
+
+Figs. 3a and 3c of Kim et al. 2018 are :func:`course` of what :class:`HeldOutQueries` and :class:`SortedPrior` found.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
+from typing import Literal
+
+import torch
+from PIL import Image
+from torch import nn
 
 from memogen.evaluation.life_signs import LifeSign, life_signs
-from memogen.types import InputError
+from memogen.memory.inspect import best_slots, mean_cosine, sorted_prior, written
+from memogen.types import ImageData, InputError
 
 from . import charts
-from .history import Run, read_run
-from .html import Html, element, escape, paragraph, section, table
+from .figures import memory_of, with_queries
+from .history import RANK, Run, priors_logged, read_run, series
+from .parts import Group, Section, Sign, Table, Text
 from .scores import number
-from .sections import themed
+from .sections import curve
 
+BLOCK = 500  # images encoded at once
 GRADIENT = charts.Panel(
-    "Gradient that reaches a query", (("mean norm", "critic/query_gradient"),), "mean norm; near 0: the encoder learns nothing from the memory", 0
+    "Gradient that reaches a query", (("mean norm", "critic/query_gradient"),), "Mean norm; near 0: the encoder learns nothing from the memory.", 0
 )
+
+
+@dataclass(frozen=True)
+class HeldOutQueries:
+    """An evaluator: what the memory says of the queries q = mu(x) of the first ``num`` images of ``held_out``.
+
+    ======================  =========================================================================================
+    ``images``              how many there are
+    ``log_likelihood``      their mean log p(q | y = 1), in nats
+    ``best_slots``          how many different slots are the most probable real one of some image
+    ``query_cosine``        mean cosine between two of the queries
+    ``key_cosine``          mean cosine between two written real keys
+    ======================  =========================================================================================
+
+    The likelihood is "biased" in the paper's words: it is the density of the queries on the unit sphere, not of the pixels, and mu moves while
+    it trains. The cosines are nan where there are fewer than two to compare.
+    """
+
+    held_out: ImageData
+    num: int = 10_000
+
+    @torch.no_grad()
+    def __call__(self, model: nn.Module, data: ImageData, *, seed: int) -> dict[str, float]:
+        """The numbers above; neither the training ``data`` nor the ``seed`` matters. Raises InputError for a model without memory."""
+        memory, asked, images = memory_of(model), with_queries(model), self.held_out.image[: self.num]
+        assert asked is not None
+        blocks = [asked.encode(torch.from_numpy(images[start : start + BLOCK].copy())) for start in range(0, len(images), BLOCK)]
+        best = torch.cat([best_slots(memory, block) for block in blocks])
+        return {
+            "images": float(len(images)),
+            "log_likelihood": float(torch.cat([memory.log_likelihood(block, value=1) for block in blocks]).double().mean()),
+            "best_slots": float(len(best[best >= 0].unique())),
+            "query_cosine": mean_cosine(torch.cat(blocks)),
+            "key_cosine": mean_cosine(memory.keys[(memory.values > 0.5) & written(memory)]),
+        }
+
+
+@dataclass(frozen=True)
+class SortedPrior:
+    """An evaluator: the sorted prior p(c | v = 1) at the ranks 1, 2, 4, .. and the last."""
+
+    def __call__(self, model: nn.Module, data: ImageData, *, seed: int) -> dict[str, float]:
+        """{"rank_1": the largest, "rank_2": .., ..}. Raises InputError for a model without memory."""
+        ordered = sorted_prior(memory_of(model))
+        ranks = sorted({min(2**power, len(ordered)) for power in range(len(ordered).bit_length() + 1)})
+        return {f"{RANK}{rank}": float(ordered[rank - 1]) for rank in ranks if rank > 0}
+
+
+Curve = Literal["likelihood", "prior", "gradient"]
+
+
+def course(run: Run, curve: Curve) -> Image.Image:
+    """The curve over training. Raises InputError where the run has not logged it."""
+    picture = _CURVES[curve](run)
+    if picture is None:
+        raise InputError(f"run {run.path}: its metrics.jsonl has no {curve} to draw: train a memoryGAN {_NEEDED[curve]}")
+    return picture
+
+
+def prior_states(run: Run, *, most: int = 6) -> list[tuple[str, dict[int, float]]]:
+    """Some of the sorted priors that were logged, evenly over training, each with its step in words."""
+    logged = priors_logged(run.metrics)
+    return [(f"step {step:,}", ranks) for step, ranks in logged[:: -(-len(logged) // most) or 1]]
+
+
+def _likelihood(run: Run) -> Image.Image | None:
+    steps, values = series(run.metrics, "eval/held_out/log_likelihood")
+    return charts.likelihood(steps, values) if steps else None
+
+
+def _prior(run: Run) -> Image.Image | None:
+    states = prior_states(run)
+    return charts.priors(states) if states else None
+
+
+def _gradient(run: Run) -> Image.Image | None:
+    return charts.panel(run.metrics, GRADIENT)
+
+
+_EVERY = "with scoring.likelihood_every above 0 and not above the steps"
+_NEEDED: dict[Curve, str] = {"likelihood": f"on data with a test split, {_EVERY}", "prior": _EVERY, "gradient": "and name its run"}
+_CURVES: dict[Curve, Callable[[Run], Image.Image | None]] = {"likelihood": _likelihood, "prior": _prior, "gradient": _gradient}
 
 
 def run_signs(run: Run, of_slots: LifeSign | None = None) -> tuple[LifeSign, ...]:
@@ -67,19 +161,37 @@ def _text(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 or value.is_integer() else number(value)
 
 
-def life_section(run: Run, of_slots: LifeSign | None = None) -> Html:
+def section(run: Run, of_slots: LifeSign | None = None) -> tuple[Section, ...]:
     """The table beside the gradient over training; nothing for a run without memory, and the reason where no verdict can be given."""
     if run.last("critic/real_slots") is None:
-        return Html("")
-    gradient = themed(lambda theme: charts.panel(run.metrics, GRADIENT, theme=theme), f"{GRADIENT.title} over training", f"{GRADIENT.reading}.")
+        return ()
+    gradient = curve(run, GRADIENT)
+    drawn = (Group(gradient),) if gradient else ()
     try:
         signs = run_signs(run, of_slots)
     except InputError as error:
-        return section("Life signs", paragraph(f"No verdict: {error}", "soft"), element("div", gradient, style="charts"))
-    failing = [sign.name for sign in signs if not sign.alive]
-    verdict = f"Signs that fail: {', '.join(failing)}." if failing else "The memory is alive by all signs."
-    rows = [[escape(text) for text in [*_line(sign), sign.rule]] for sign in signs]
+        why = str(error).removeprefix(f"run {run.path}: ").removeprefix("life signs: ")
+        return (Section("Signs of life", (Text(f"No verdict: {why}.", soft=True), *drawn)),)
     head = ["Sign", "Middle third", "Last tenth", "Limit", "Kept", "Must be"]
-    told = "Means over the middle third and the last tenth of the run, of the gradient medians; what slots tell is asked of the saved model."
-    listed = table(head, rows, told if of_slots else told.partition(";")[0] + ".", style="words")
-    return section("Life signs", paragraph(verdict), listed, element("div", gradient, style="charts"))
+    told = "Means over the middle third and the last tenth of the run, of the gradient medians"
+    told += "; what slots tell is asked of the saved model." if of_slots else "."
+    return (Section("Signs of life", (Text(_verdict(signs)), Table(head, [[*_line(each), each.rule] for each in signs], told, "words"), *drawn)),)
+
+
+def sign(run: Run, of_slots: LifeSign | None = None) -> Sign | None:
+    """The verdict in a few words; None for a run without memory."""
+    if run.last("critic/real_slots") is None:
+        return None
+    try:
+        signs = run_signs(run, of_slots)
+    except InputError:
+        return Sign(None, "it is too short, or was logged too rarely, to judge its memory")
+    failing = sum(not each.alive for each in signs)
+    if failing:
+        return Sign(False, f"{failing} of {len(signs)} signs of life of its memory fail{'s' * (failing == 1)}")
+    return Sign(True, f"its memory shows all {len(signs)} signs of life")
+
+
+def _verdict(signs: Sequence[LifeSign]) -> str:
+    failing = [each.name for each in signs if not each.alive]
+    return f"Signs that fail: {', '.join(failing)}." if failing else "The memory is alive by all signs."

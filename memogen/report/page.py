@@ -1,60 +1,83 @@
-"""The page of a run: one HTML file with everything in it, built from the run folder, for a run that is finished or half way."""
+"""The pages: that of a run, built from its folder whether it is finished or half way, and that of tables of results. Each is one HTML file.
+
+Which sections a run's page has, and in which order, is decided here; what a family shows of its models is its own (:data:`FAMILIES`).
+"""
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import yaml
 
 from memogen import pretrained
-from memogen.evaluation.imputation import Reconstructs
-from memogen.evaluation.life_signs import LifeSign, knowing
-from memogen.evaluation.slot_knowledge import SlotNames, name_slots, placed
-from memogen.models import MemoryGAN, ReplayGAN
 from memogen.types import GenerativeModel, ImageData, InputError
 
-from .attention import ShowsSlots
-from .attention_section import attention_section, reconstruction_section
-from .extension_section import extension_section
+from . import mem_vae, memory_gan, replay_gan, sections, tasks
 from .history import Row, Run, is_number, read_run, task_folders
-from .html import Html, code_block, details, element, escape, page, paragraph, section, write_page
-from .life_signs import life_section
-from .scores import metrics_of, number, score_lines, score_table, title
-from .sections import curve_section, memory_section, neighbour_section, sample_section
-from .task_section import task_section
-from .tasks import COSTS
+from .parts import Code, Part, Section, Sign, Table, Text, Tile, render, write_page
+from .results import LEGEND, Results
+from .scores import column, metrics_of, number, score_lines, score_table
+from .sections import FamilyPart, FamilySections, PageContext
+
+FAMILIES: dict[str, FamilySections] = {
+    "memory_gan": memory_gan.sections,
+    "mem_vae": mem_vae.sections,
+    "replay_gan": replay_gan.sections,
+}
+"""What each family shows of its own, by the name that ``config.json`` of a saved model gives it; see :class:`FamilySections`."""
 
 
-def write_report(run: Path, *, data: ImageData | None = None, held_out: ImageData | None = None) -> Path:
+def write_report(
+    run: Path, *, data: ImageData | None = None, held_out: ImageData | None = None, families: Mapping[str, FamilySections] = FAMILIES
+) -> Path:
     """Write ``run``/report.html and return its path; ``data`` are the training images, for the nearest ones and a posterior, ``held_out`` others.
 
-    What is missing or cannot be drawn leaves a sentence. Raises InputError when ``run`` is no run folder.
+    What is missing or cannot be drawn leaves a sentence. A family that ``families`` does not name has samples, scores and curves. Raises InputError
+    when ``run`` is no run folder.
     """
     found = read_run(run)
-    model, reason = open_model(run / "model")
-    inside = model if isinstance(model, MemoryGAN) else None
-    names, of_slots = _asked_with(inside, data, held_out)
-    reason_inside = f"A {type(model).__name__} has no such memory." if model is not None else reason
-    parts = [
-        *_head(found),
-        sample_section(found, model, reason),
-        extension_section(found) or section("Scores", score_table(_of_the_end(found), _variant(found))),
-        curve_section(found),
-        task_section(found, held_out),
-        life_section(found, of_slots),
-        reconstruction_section(model, held_out),
-        attention_section(model, held_out)
-        if isinstance(model, ShowsSlots)
-        else memory_section(found, inside, reason_inside, data, names)
-        if inside or not (isinstance(model, ReplayGAN) or task_folders(run))
-        else Html(""),
-        neighbour_section(model, reason, data, held_out),
+    page = PageContext(found, *open_model(run / pretrained.RUN_MODEL), data, held_out)
+    family = family_of(found)
+    own = families[family](page) if family in families else FamilyPart()
+    shown = [
+        sections.samples(page),
+        own.scores or Section("Scores", score_table(_of_the_end(found), _variant(found))),
+        sections.curves(found),
+        tasks.section(found),
+        *own.sections,
+        sections.neighbours(page),
         _settings(found),
-        _next_steps(found, model),
+        _next_steps(page, own),
     ]
-    return write_page(run / "report.html", page(_title(found), *parts))
+    text = render(
+        "run.html",
+        title=_title(found),
+        verdict=_verdict(found, own, family),
+        facts=_facts(found),
+        tiles=_tiles(found),
+        sections=[section for section in shown if section],
+    )
+    return write_page(run / "report.html", text)
+
+
+def write_results(tables: Sequence[Results], path: Path) -> Path:
+    """Write the page of tables of results and return its path."""
+    return write_page(path, results_page(tables))
+
+
+def results_page(tables: Sequence[Results]) -> str:
+    """All tables under one another, each with what stands between it and the paper, and with the commands of its lines."""
+    return render("results.html", title="Results of memogen", legend=LEGEND, sections=[_table(part) for each in tables for part in each.parts])
+
+
+def _table(results: Results) -> Section:
+    notes = (Text(note, soft=True) for note in results.notes)
+    table = Table(results.columns, [results.row(line) for line in results.lines], style="stack")
+    return Section(
+        f"{results.name}{': ' + results.title if results.title else ''}",
+        (table, *notes, *([Code("\n".join(results.commands))] if results.commands else [])),
+    )
 
 
 def open_model(folder: Path) -> tuple[GenerativeModel | None, str]:
@@ -68,20 +91,17 @@ def open_model(folder: Path) -> tuple[GenerativeModel | None, str]:
     return (model, "") if isinstance(model, GenerativeModel) else (None, f"A {type(model).__name__} draws no images.")
 
 
-def _asked_with(model: MemoryGAN | None, data: ImageData | None, held_out: ImageData | None) -> tuple[SlotNames | None, LifeSign | None]:
-    """Names of the memory's slots, and whether they know classes, as far as labelled images are there to ask with."""
-    if model is None or model.memory is None or data is None or data.label is None:
-        return None, None
+def family_of(run: Run) -> str:
+    """The family that the saved model names, else the first word of the recipe; empty where neither tells."""
     try:
-        known = placed(model, data)
-        return name_slots(known, model.memory.num_slots), knowing(known, placed(model, held_out)) if held_out is not None else None
-    except InputError:  # a memory that holds nothing yet, or images of another shape
-        return None, None
+        return pretrained.read_document(run.path / pretrained.RUN_MODEL).family
+    except InputError:
+        return str(run.setting("recipe") or "").partition("/")[0]
 
 
 def _of_the_end(run: Run) -> list[Row]:
     """Rows for the table of scores; the section on tasks shows those of single tasks, and the cost. What two metrics agree on stands there once."""
-    rows = [row for row in run.results if not is_number(row.get("task")) and row.get("metric") not in COSTS]
+    rows = [row for row in run.results if not is_number(row.get("task")) and row.get("metric") not in tasks.COSTS]
     accuracies = {round(row["value"], 6) for row in rows if row.get("metric") == "accuracy" and is_number(row.get("value"))}
     return [row for row in rows if row.get("metric") != "average_accuracy" or round(row["value"], 6) not in accuracies]
 
@@ -96,75 +116,82 @@ def _title(run: Run) -> str:
     return f"{recipe} ({name})" if isinstance(recipe, str) and recipe else name
 
 
-def _head(run: Run) -> list[Html]:
-    done, images, seconds = run.count("step"), run.count("images_seen"), run.last("seconds")
-    planned = None if task_folders(run.path) else run.setting("training.steps")  # of a stream, those of one task
-    facts = [f"variant {_variant(run)}"] if _variant(run) else []
+def _verdict(run: Run, own: FamilyPart, family: str) -> Sign:
+    """One sentence: what was trained, how far, and whether it lives."""
+    data, steps, images, seconds = run.setting("data.name"), run.count("step"), run.count("images_seen"), run.last("seconds")
+    what = f"{own.name or family or 'A model'}{f' on {data}' if isinstance(data, str) and data else ''}"
+    if steps is None:
+        return Sign(None, f"{what}: nothing has been trained yet.")
+    planned, learned = run.setting("training.steps"), task_folders(run.path)
+    if learned:  # the planned steps are those of one task
+        far = f"{steps:,} steps over {len(learned)} task{'s' * (len(learned) > 1)}"
+    elif isinstance(planned, int):
+        far = f"{steps:,} of {planned:,} steps so far" if steps < planned else f"all of its {planned:,} steps"
+    else:
+        far = f"{steps:,} steps"
+    spent = ", ".join([*([f"{images:,} images"] if images is not None else []), *([duration(seconds)] if seconds is not None else [])])
+    losses = _losses(run)
+    sign = losses if losses.alive is False else own.sign or losses
+    return Sign(sign.alive, f"{what}, trained for {far}{f' ({spent})' if spent else ''}: {sign.words}.")
+
+
+def _losses(run: Run) -> Sign:
+    """Whether the newest losses are finite: a null stands for one that is not."""
+    newest = {key: value for row in run.metrics for key, value in row.items() if key.endswith(("/loss", "/bound"))}
+    bad = [key for key, value in newest.items() if not is_number(value)]
+    if bad:
+        return Sign(False, f"{', '.join(bad)} is no finite number any more")
+    return Sign(None, "its losses are finite, and no other sign of life is known of it") if newest else Sign(None, "it logged no losses")
+
+
+def _facts(run: Run) -> str:
+    """The variant, and the budget of its scores."""
     budget = next((row["budget"] for row in reversed(run.results) if row.get("budget")), None)
-    facts += [f"budget {budget}"] if budget else []
-    if done is not None:
-        facts += [f"step {done:,} of {planned:,}" if isinstance(planned, int) else f"step {done:,}"]
-    facts += [f"{images:,} images seen"] if images is not None else []
-    facts += [duration(seconds)] if seconds is not None else []
-    halfway = isinstance(planned, int) and isinstance(done, int) and done < planned
-    notes = [paragraph("This run is not finished: the page shows what there is so far.", "soft")] if halfway else []
-    return [element("h1", escape(_title(run))), paragraph(", ".join(facts) or "Nothing has been trained yet.", "soft"), *notes, _tiles(run)]
+    return ", ".join([*([f"variant {_variant(run)}"] if _variant(run) else []), *([f"budget {budget}"] if budget else [])])
 
 
-def _tiles(run: Run) -> Html:
+def _tiles(run: Run) -> list[Tile]:
     """The run's two chief scores after its longest training, and the state of its memory, at a glance."""
     own = [line for line in score_lines(_of_the_end(run), _variant(run)) if line.variant in (_variant(run), "this run")]
     best = max(own, key=lambda line: line.steps or 0, default=None)
-    shown = metrics_of([best])[:2] if best else []
-    facts = [(number(best.cells[metric]["value"]), title(metric)) for metric in shown] if best else []
+    tiles = list[Tile]()
+    for metric in metrics_of([best])[:2] if best else []:
+        head = column(metric)
+        tiles.append(Tile(number(best.cells[metric]["value"]), head.title, head.better) if best else Tile("", ""))
     for key, name in (("critic/effective_real", "Real slots in use"), ("critic/one_class", "Queries without gradient")):
         value = run.last(key)
-        facts += [(f"{value:,.0f}" if key != "critic/one_class" else f"{value:.1%}", name)] if value is not None else []
-    tiles = [element("div", element("b", escape(value)), element("span", escape(name)), style="tile") for value, name in facts]
-    return element("div", *tiles, style="tiles") if tiles else Html("")
+        tiles += [Tile(f"{value:,.0f}" if key != "critic/one_class" else f"{value:.1%}", name)] if value is not None else []
+    return tiles
 
 
 def duration(seconds: float) -> str:
-    """Hours and minutes, or minutes and seconds."""
+    """Hours and minutes, or minutes and seconds, or seconds."""
     whole = round(seconds)
-    return f"{whole // 3600} h {whole // 60 % 60} min" if whole >= 3600 else f"{whole // 60} min {whole % 60} s"
+    if whole >= 3600:
+        return f"{whole // 3600} h {whole // 60 % 60} min"
+    return f"{whole // 60} min {whole % 60} s" if whole >= 60 else f"{whole} s"
 
 
-def _settings(run: Run) -> Html:
+def _settings(run: Run) -> Section:
     command = next((row["command"] for row in reversed(run.results) if row.get("command")), None)
     if not run.config and command is None:
-        return section("Settings", paragraph("The run has no readable config.yaml."))
-    text = yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True)
-    listed = [details("config.yaml, complete and re-runnable", code_block(text))] if run.config else []
-    told = [paragraph("The command that made the newest scores:"), code_block(str(command))] if command else []
-    return section("Settings", *told, *listed)
+        return Section("Settings", (Text("The run has no readable config.yaml."),))
+    listed = Code(yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True), "config.yaml, complete and re-runnable")
+    told: list[Part] = [Text("The command that made the newest scores:"), Code(str(command))] if command else []
+    return Section("Settings", (*told, *([listed] if run.config else [])))
 
 
-def _of_family(model: GenerativeModel | None, folder: str, source: str) -> list[tuple[str, str]]:
-    """What can be done with models of this kind."""
-    if isinstance(model, ReplayGAN):
-        known = ("draw one class", f"memogen sample {folder} --label {model.config.name(model.known[-1]) if model.known else 0}")
-        return [known, ("add a category, from its images alone", f"memogen extend {folder} --data NEW_IMAGES --label NAME")]
-    if isinstance(model, Reconstructs):
-        fill = f"memogen impute {folder} {source} --mask half --out imputed.png"
-        return [("fill in missing pixels", fill), ("look into the memory", f"memogen memory usage {folder}")]
-    walk = f"memogen interpolate {folder} --out walk.gif"
-    return [("walk through the latent space", walk), ("look into the memory", f"memogen memory usage {folder}")]
-
-
-def _next_steps(run: Run, model: GenerativeModel | None) -> Html:
-    folder = shlex.quote(str(run.path))
-    data = run.setting("data.name")
-    source = shlex.quote(str(data)) if isinstance(data, str) and data else "DATA"
-    again = [("train on, or repeat", f"memogen train {shlex.quote(str(run.path / 'config.yaml'))} --out {folder}")] if run.config else []
-    lines: Sequence[tuple[str, str]] = (
-        *again,
+def _next_steps(page: PageContext, own: FamilyPart) -> Section:
+    folder = page.folder
+    config = sections.word(page.run.path / "config.yaml")
+    lines = (
+        *([("train on, or repeat", f"memogen train {config} --out {folder}")] if page.run.config else []),
         ("draw samples", f"memogen sample {folder} --num 64 --out samples.png"),
-        ("score against held-out data", f"memogen evaluate {folder} --data {source}"),
-        *_of_family(model, folder, source),
+        ("score against held-out data", f"memogen evaluate {folder} --data {page.source}"),
+        *own.commands,
         ("write this page again", f"memogen report {folder}"),
     )
-    text = "\n".join(f"# {what}\n{line}" for what, line in lines)
-    load = f"import memogen\nmodel = memogen.from_pretrained({str(run.path / 'model')!r})"
+    load = f"import memogen\nmodel = memogen.from_pretrained({str(page.run.path / pretrained.RUN_MODEL)!r})"
     draw = "images = model.sample(64, seed=0)  # image i depends on the seed and i alone"
-    return section("How to go on", code_block(text), paragraph("In Python:"), code_block(f"{load}\n{draw}"))
+    told = Code("\n".join(f"# {what}\n{line}" for what, line in lines))
+    return Section("How to go on", (told, Text("In Python:"), Code(f"{load}\n{draw}")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,59 +15,13 @@ from memogen.recipes.table import Table
 from memogen.recipes.tables import TABLES, claim_of
 from memogen.types import InputError
 
-from .commands import shortened, training_command
 from .history import Row, cut_short, is_number, protocol_of, read_lines
-from .ways import made_at, scored_by
+from .parts import Column
+from .scores import METRICS
 
 Address = tuple[str, str, str, int]
 
-COLUMNS = {
-    "inception_score": "inception score",
-    "fid": "Fréchet distance",
-    "kid": "KID",
-    "precision": "precision",
-    "recall": "recall",
-    "density": "density",
-    "coverage": "coverage",
-    "accuracy": "accuracy",
-    **{f"accuracy {count}": f"accuracy, {count} classes" for count in range(1, 101)},
-    "reverse_accuracy": "reverse accuracy",
-    "backward_transfer": "backward transfer",
-    "forgetting": "forgetting",
-    "log_likelihood": "log-likelihood",
-    "elbo": "lower bound",
-    **{f"imputation_mse {mask}{by}": f"error {mask}{by}" for mask in ("rect-12", "rand-0.6", "half") for by in (" by batch", "")},
-    "svm_accuracy": "SVM accuracy",
-    **{f"slot_preference {rank}": f"preference {rank}" for rank in (1, 2, 3)},
-    "parameters": "parameters",
-    "copies_pixels": "copies by pixels",
-    "copies_features": "copies by features",
-    "modes_reached": "modes",
-    "mode_divergence": "divergence of modes",
-    "rare_share": "rare share",
-    "rare_recall": "rare recall",
-    "rare_coverage": "rare coverage",
-    "rare_fid": "rare distance",
-    "path_ends": "samples off the data",
-    "path_z": "off on lines in z",
-    "path_z_left": "ways off on lines in z",
-    "path_keys": "off between conditions",
-    "path_keys_left": "ways off between conditions",
-    "path_snapped": "off through slots",
-    "path_snapped_left": "ways off through slots",
-    "path_within": "off within a slot",
-    "path_within_left": "ways off within a slot",
-    "critic_past_fakes": "D knows past fakes",
-    "critic_held_out": "D knows real images",
-    "critic_balanced": "D balanced",
-    "critic_ranked": "D ranks past fakes",
-    "critic_forgetting": "D forgets",
-    "class_divergence": "divergence of classes",
-    "slot_recall": "slots recalled",
-    "slot_recognition": "slots recognised",
-    "generated_images": "images drawn in training",
-    "kept_megabytes": "MB kept",
-}
+COLUMNS = {name: metric.title for name, metric in METRICS.items() if metric.tabled}
 """What a table shows where its rows have it, with titles: metrics as :func:`measured` tells them apart. The others stay in the rows."""
 
 WIDE = 20  # columns of metrics
@@ -186,6 +141,12 @@ class Results:
     def commands(self) -> list[str]:
         """What made the lines, each command once."""
         return list(dict.fromkeys(line.shown_command for line in self.lines if line.shown_command))
+
+    @property
+    def columns(self) -> list[Column]:
+        """The same with the way in which each metric improves."""
+        better = {title: METRICS[metric].better for metric in self.metrics for title in self._titles(metric)}
+        return [Column(title, better.get(title, "")) for title in self.head]
 
     def row(self, line: Line) -> list[str]:
         """One line as texts; a metric has a second column, before ours, where the paper printed one of its numbers."""
@@ -363,3 +324,75 @@ def _with_spread(value: float | None, spread: float | None) -> str:
         return "-"
     decimals = 0 if abs(value) >= 1000 else 2 if abs(value) >= 1 else 3 if abs(value) >= 0.1 else 4
     return f"{value:,.{decimals}f} ± {spread:,.{decimals}f}" if spread is not None else f"{value:,.{decimals}f}"
+
+
+OWN = ("--out", "--seeds", "--training.seed")
+"""Options that say where one run lies and which of the line's seeds it has."""
+
+
+def shortened(command: str) -> str:
+    """The command without these options; as it is where it is no command line."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return command
+    kept = [word for before, word in zip(["", *words], words, strict=False) if before not in OWN and word.partition("=")[0] not in OWN]
+    return shlex.join(kept)
+
+
+def training_command(commands: Iterable[str]) -> str:
+    """The one that made the model, among those that made a line's numbers; the first by name where several did."""
+    return min(commands, key=lambda command: (command.startswith("memogen evaluate"), command), default="")
+
+
+def scored_by(rows: Iterable[tuple[str, Row]]) -> list[str]:
+    """A sentence for each recipe. ``rows`` are (title of the metric, row) in the order of the table's columns."""
+    by_recipe: dict[str, dict[str, dict[str, list[str]]]] = {}
+    for title, row in rows:
+        whose = f"{row.get('recipe') or row.get('model') or '-'}{_real(row)}"
+        titles = by_recipe.setdefault(whose, {}).setdefault(_judge(row), {}).setdefault(_count(row), [])
+        titles += [title] if title not in titles else []
+    return [f"{whose}: {'; '.join(_told(judge, counts) for judge, counts in judges.items())}." for whose, judges in by_recipe.items()]
+
+
+def made_at(rows: Iterable[Row]) -> list[str]:
+    """The days and the machines, of the rows that tell them; nothing where none does."""
+    rows = list(rows)
+    told = [row for row in rows if row.get("date") and row.get("hardware")]
+    days, machines = sorted({str(row["date"]) for row in told}), dict.fromkeys(str(row["hardware"]) for row in told)
+    if not told:
+        return []
+    span = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+    return [f"{'Made' if len(told) == len(rows) else 'Rows that tell it were made'} {span} on {'; '.join(machines)}."]
+
+
+def _real(row: Row) -> str:
+    """That it speaks of real images, and of which part of the data; empty where it speaks of a model."""
+    if row.get("variant") != "real":
+        return ""
+    images = protocol_of(row).get("images")
+    return f", real images{' of the ' + str(images['split']) + ' split' if isinstance(images, Mapping) and 'split' in images else ''}"
+
+
+def _told(judge: str, counts: Mapping[str, Sequence[str]]) -> str:
+    numbers = ", ".join(f"{', '.join(titles)} of {count}" if count else ", ".join(titles) for count, titles in counts.items())
+    return f"{numbers}{judge}"
+
+
+def _judge(row: Row) -> str:
+    """By what, and against which part of the data."""
+    protocol, split = protocol_of(row), row.get("split")
+    right = f" ({100 * protocol['extractor_accuracy']:.1f} % right)" if is_number(protocol.get("extractor_accuracy")) else ""
+    judge = f", by {protocol['extractor']}{right}" if protocol.get("extractor") else ""
+    return f"{judge}, {'compared with the ' if judge else 'the '}{split} split" if split else judge
+
+
+def _count(row: Row) -> str:
+    """How many samples, or images with so many importance samples each; empty where it is not told, or none were needed."""
+    protocol = protocol_of(row)
+    count, importance = protocol.get("num_samples"), protocol.get("importance_samples")
+    if not is_number(count) or not count:
+        return ""
+    if is_number(importance):
+        return f"{count:,} images by {importance:,} samples each"
+    return f"{count:,} {'images' if protocol.get('extractor') is None else 'samples'}"

@@ -1,4 +1,4 @@
-"""The table of a run's scores: what results.jsonl holds, one line per variant and reference, one column per metric."""
+"""Metrics by name, and the table of a run's scores: what results.jsonl holds, one line per variant and reference, one column per metric."""
 
 from __future__ import annotations
 
@@ -9,25 +9,68 @@ from dataclasses import dataclass
 from memogen.evaluation.model_scores import measured
 
 from .history import Row, cut_short, is_number, protocol_of
-from .html import Html, details, element, escape, paragraph, table
+from .parts import Better, Cell, Column, Listing, Part, Table, Text
 
-TITLES = {
-    "inception_score": "Inception score",
-    "fid": "Fréchet distance",
-    "kid": "KID",
-    "log_likelihood": "Log-likelihood",
-    "elbo": "Lower bound",
-    "svm_accuracy": "SVM accuracy",
-    "accuracy": "Accuracy",
-    "average_accuracy": "Average accuracy",
-    "reverse_accuracy": "Reverse accuracy",
-    "backward_transfer": "Backward transfer",
-    "forgetting": "Forgetting",
-    "precision": "Precision",
-    "recall": "Recall",
-    "density": "Density",
-    "coverage": "Coverage",
+
+@dataclass(frozen=True)
+class Metric:
+    """How a metric is called, which way it improves, and whether it has a column in tables of results."""
+
+    title: str
+    better: Better = ""
+    tabled: bool = True
+
+
+METRICS = {
+    "inception_score": Metric("inception score", "higher"),
+    "fid": Metric("Fréchet distance", "lower"),
+    "kid": Metric("KID", "lower"),
+    "precision": Metric("precision", "higher"),
+    "recall": Metric("recall", "higher"),
+    "density": Metric("density", "higher"),
+    "coverage": Metric("coverage", "higher"),
+    "accuracy": Metric("accuracy", "higher"),
+    **{f"accuracy {count}": Metric(f"accuracy, {count} classes", "higher") for count in range(1, 101)},
+    "average_accuracy": Metric("average accuracy", "higher", tabled=False),
+    "reverse_accuracy": Metric("reverse accuracy", "higher"),
+    "backward_transfer": Metric("backward transfer", "higher"),
+    "forgetting": Metric("forgetting", "lower"),
+    "log_likelihood": Metric("log-likelihood", "higher"),
+    "elbo": Metric("lower bound", "higher"),
+    **{f"imputation_mse {mask}{by}": Metric(f"error {mask}{by}", "lower") for mask in ("rect-12", "rand-0.6", "half") for by in (" by batch", "")},
+    "svm_accuracy": Metric("SVM accuracy", "higher"),
+    **{f"slot_preference {rank}": Metric(f"preference {rank}") for rank in (1, 2, 3)},
+    "parameters": Metric("parameters"),
+    "copies_pixels": Metric("copies by pixels", "lower"),
+    "copies_features": Metric("copies by features", "lower"),
+    "modes_reached": Metric("modes", "higher"),
+    "mode_divergence": Metric("divergence of modes", "lower"),
+    "rare_share": Metric("rare share"),
+    "rare_recall": Metric("rare recall", "higher"),
+    "rare_coverage": Metric("rare coverage", "higher"),
+    "rare_fid": Metric("rare distance", "lower"),
+    "path_ends": Metric("samples off the data", "lower"),
+    "path_z": Metric("off on lines in z", "lower"),
+    "path_z_left": Metric("ways off on lines in z", "lower"),
+    "path_keys": Metric("off between conditions", "lower"),
+    "path_keys_left": Metric("ways off between conditions", "lower"),
+    "path_snapped": Metric("off through slots", "lower"),
+    "path_snapped_left": Metric("ways off through slots", "lower"),
+    "path_within": Metric("off within a slot", "lower"),
+    "path_within_left": Metric("ways off within a slot", "lower"),
+    "critic_past_fakes": Metric("D knows past fakes", "higher"),
+    "critic_held_out": Metric("D knows real images", "higher"),
+    "critic_balanced": Metric("D balanced", "higher"),
+    "critic_ranked": Metric("D ranks past fakes", "higher"),
+    "critic_forgetting": Metric("D forgets", "lower"),
+    "class_divergence": Metric("divergence of classes", "lower"),
+    "slot_recall": Metric("slots recalled", "higher"),
+    "slot_recognition": Metric("slots recognised", "higher"),
+    "generated_images": Metric("images drawn in training"),
+    "kept_megabytes": Metric("MB kept"),
 }
+"""What is known of metrics, as :func:`measured` tells them apart, in the order of their columns."""
+
 NAMES = {
     "vae": "VAE",
     "mem_vae": "MEM-VAE",
@@ -38,6 +81,10 @@ NAMES = {
     "no_em": "without EM",
     "no_mcgn": "generator without slots",
 }
+
+
+ABOUT = ("Model", "Against", "Steps", "Seed")
+"""The columns that say whose scores they are."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +125,10 @@ def _rank(line: Line, own: str) -> tuple[int, str, str, int]:
 
 
 def metrics_of(lines: Sequence[Line]) -> list[str]:
-    """All metrics of the lines, the best known first."""
+    """All metrics of the lines, the known ones first and in their order."""
+    places = {metric: place for place, metric in enumerate(METRICS)}
     found = {metric for line in lines for metric in line.cells}
-    known = list(TITLES)
-    names = {metric: metric if metric in known else metric.partition(" ")[0] for metric in found}
-    return sorted(found, key=lambda metric: (known.index(names[metric]) if names[metric] in known else len(known), metric))
+    return sorted(found, key=lambda metric: (places.get(metric, len(places)), metric))
 
 
 def number(value: float) -> str:
@@ -94,46 +140,48 @@ def number(value: float) -> str:
     return f"{value:.3f}" if abs(value) >= 0.1 else f"{value:.3g}"
 
 
-def title(metric: str) -> str:
-    name, _, learned = metric.partition(" ")
-    if name == "accuracy" and learned.isdecimal():
-        return f"Accuracy, {learned} classes"
-    return TITLES.get(metric, metric.replace("_", " ").capitalize() if " " in metric else metric.replace("_", " "))
+def column(metric: str) -> Column:
+    """A metric as the head of a column; of one that nobody knows the name in words."""
+    known = METRICS.get(metric, Metric(metric.replace("_", " ")))
+    return Column(known.title[:1].upper() + known.title[1:], known.better)
 
 
-def score_table(results: Sequence[Row], own: str = "") -> Html:
-    """The table, and under it the protocol of each number; a sentence when there are no scores."""
+def score_table(results: Sequence[Row], own: str = "") -> tuple[Part, ...]:
+    """The table, and under it the protocol of each number; a sentence when there are no scores. Columns that say nothing are left out."""
     lines = score_lines(results, own)
     if not lines:
-        return paragraph("There are no scores yet: memogen evaluate writes them to results.jsonl.")
+        return (Text("There are no scores yet: memogen evaluate writes them to results.jsonl."),)
     metrics, protocols = metrics_of(lines), _protocols(lines)
-    head = ["Model", "Against", "Steps", "Seed", *(title(metric) for metric in metrics)]
-    rows = [[*_address(line), *(_cell(line.cells.get(metric), protocols) for metric in metrics)] for line in lines]
+    about = [list(texts) for texts in zip(*map(_about, lines), strict=True)]
+    told = [place for place, texts in enumerate(about) if any(texts)]
+    head: list[Column | str] = [*(ABOUT[place] for place in told), *map(column, metrics)]
+    rows: list[list[Cell | str]] = [
+        [*(about[place][number] for place in told), *(_cell(line.cells.get(metric), protocols) for metric in metrics)]
+        for number, line in enumerate(lines)
+    ]
     caption = "± is the spread over splits; the paper's number stands beside ours where it printed one; raised letters name the protocol."
-    listed = element("ul", *(element("li", _mark(place), element("code", escape(text))) for place, text in enumerate(protocols)))
-    return Html(table(head, rows, caption) + (details("Protocols of these scores", listed) if any(protocols) else ""))
+    listed = Listing("Protocols of these scores", [(_mark(place), text) for place, text in enumerate(protocols)])
+    return Table(head, rows, caption, "stack"), *([listed] if any(protocols) else [])
 
 
-def _address(line: Line) -> list[Html]:
+def _about(line: Line) -> tuple[str, str, str, str]:
     steps = f"{line.steps:,}" if line.steps is not None and line.variant != "real" else ""
-    name = NAMES.get(line.variant, line.variant.replace("_", " "))
-    return [escape(text) for text in (name, line.split, steps, line.seed)]
+    return NAMES.get(line.variant, line.variant.replace("_", " ")), line.split, steps, line.seed
 
 
-def _cell(row: Row | None, protocols: Sequence[str]) -> Html:
+def _cell(row: Row | None, protocols: Sequence[str]) -> Cell:
     if row is None:
-        return Html("")
+        return Cell("")
     spread, paper = row.get("spread"), row.get("paper")
     small = f" ± {spread:.2g}" if is_number(spread) else ""
     small += f" (paper {number(paper)})" if is_number(paper) else ""
-    mark = _mark(protocols.index(_protocol(row))) if len(protocols) > 1 else Html("")
-    return Html(escape(number(row["value"])) + element("small", escape(small)) + mark)
+    return Cell(number(row["value"]), small, _mark(protocols.index(_protocol(row))) if len(protocols) > 1 else "")
 
 
-def _mark(place: int) -> Html:
+def _mark(place: int) -> str:
     """a, b, ... z, aa, ab, ...: a raised number beside a score would look like an exponent."""
     letters = chr(ord("a") + place % 26)
-    return element("sup", escape(letters if place < 26 else chr(ord("a") + place // 26 - 1) + letters))
+    return letters if place < 26 else chr(ord("a") + place // 26 - 1) + letters
 
 
 def _protocols(lines: Sequence[Line]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Pictures of a run that learned tasks one after another: what it kept class by class, and how images of fixed latents changed.
+"""A run that learned tasks one after another: what it kept class by class, how images of fixed latents changed, what it took; and its section.
 
 After Wu et al. 2018: Figs. 5 (images of the first tasks after each), 6 (curves by category) and 7 (evolution).
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,12 +20,21 @@ from memogen.training.evolution import panels, read_panel
 from memogen.types import InputError
 
 from . import charts, grid
+from .charts import words_of
+from .grid import CLEAR, LIGHT, Theme
 from .history import Row, Run, is_number, task_folders
-from .theme import LIGHT, Theme
+from .parts import Figure, Group, Heading, Part, Section, Table, Text
+from .sections import picture, themed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+ENDS = 24  # more rows of images than these are cut down to one for each task
+READINGS = {
+    "accuracy": "Of a class's samples, the share that the classifier takes for it. Higher is better.",
+    "fid": "From a class's samples to its test images. Lower is better.",
+    "class_share": "Of all samples, the share that the classifier takes for a class.",
+}
 TITLES = {"accuracy": "Accuracy by class", "fid": "Fréchet distance by class", "class_share": "Share of samples by class"}
 
 
@@ -95,7 +105,7 @@ def matrix_chart(matrix: Matrix, *, theme: Theme = LIGHT) -> Image.Image:
                 axes.text(
                     column, task, f"{value:.2f}".lstrip("0") or "0", ha="center", va="center", fontsize=size, color="white" if dark else "black"
                 )
-        axes.set_xticks(range(len(matrix.names)), matrix.names, **names)
+        axes.set_xticks(range(len(matrix.names)), [words_of(name) for name in matrix.names], **names)
         axes.set_yticks(range(len(matrix.values)), [str(task + 1) for task in range(len(matrix.values))])
         axes.grid(False)
 
@@ -168,3 +178,48 @@ def _size(run: Run) -> tuple[int, int]:
     if not isinstance(shape, list) or len(shape) != 3:
         raise InputError(f"{run.path}: its config.yaml names no model.image_shape: name a run folder")
     return int(shape[1]), int(shape[2])
+
+
+def section(run: Run) -> Section | None:
+    """What was kept of each class, how the first one's images changed, and the cost; None for a run without tasks, or of which nothing is known."""
+    if not task_folders(run.path):
+        return None
+    matrices = [chart for metric in TITLES for chart in _matrix(run, metric)]
+    parts: list[Part] = []
+    if matrices:
+        parts += [Group(matrices), Text("Rows: after each task. Columns: classes in the order in which they were learned.", soft=True)]
+    parts += _course(run)
+    head, cost = (line[2:] for line in cost_rows([run]))  # the head of the page names run and variant
+    if set(cost) != {"-"}:
+        parts += [Heading("What it took"), Table([title.capitalize().replace("mb", "MB") for title in head], [cost])]
+    return Section("Tasks", tuple(parts)) if parts else None
+
+
+def _matrix(run: Run, metric: str) -> tuple[Figure, ...]:
+    try:
+        matrix = class_matrix(run, metric)
+    except InputError:
+        return ()
+    return themed(lambda theme: matrix_chart(matrix, theme=theme), f"{TITLES[metric]} after each task", READINGS[metric])
+
+
+def _course(run: Run) -> list[Part]:
+    """The images of fixed latents under a title; nothing where none were kept."""
+    found = [file for folder in task_folders(run.path) for _, file in panels(folder)]
+    if not found:
+        return []
+    who, ends = "the first class" if _labelled(run, found[0]) else "an image", len(found) > ENDS
+    when = "at the end of each task" if ends else "before each task, after 1, 2, 4, ... of its steps, and at its end"
+    told = f"{who.capitalize()}, always from the same latents: {when}."
+    return [
+        Heading(f"What becomes of {who}"),
+        picture(lambda: evolution_sheet(run, ends=ends, theme=CLEAR), f"Images over all tasks: {who}", told, scrolls=True),
+    ]
+
+
+def _labelled(run: Run, panel: Path) -> bool:
+    """Whether the rows of a panel are of classes that the model is told."""
+    try:
+        return bool(read_panel(panel, *_size(run))[0])
+    except (InputError, OSError, ValueError):
+        return False

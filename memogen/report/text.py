@@ -1,9 +1,21 @@
-"""Tables as plain text: the first row holds the titles."""
+"""Tables as text, in columns for a terminal and as Markdown: rows of texts, of which the first holds the titles, and tables of results.
+
+The tables of docs/results.md are made here.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
 from textwrap import wrap
+
+from memogen.types import InputError
+
+from .results import LEGEND, Results
+
+BEGIN, END = "<!-- results -->", "<!-- end of results -->"
+WIDTH = 120  # of sentences in a terminal
 
 
 def in_columns(rows: Sequence[Sequence[str]], *, right: int | None = None, broken: bool = False) -> str:
@@ -30,3 +42,58 @@ def in_markdown(rows: Sequence[Sequence[str]]) -> str:
     """For a document."""
     lines = (rows[0], ["---"] * len(rows[0]), *rows[1:])
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def results_text(tables: Sequence[Results]) -> str:
+    """The tables one after another, each under its name, and what the numbers mean."""
+    return "\n\n".join([*(_titled(part) for table in tables for part in table.parts), LEGEND])
+
+
+def results_table(table: Results) -> str:
+    """One table with the command that makes each line."""
+    rows = [[*table.row(line), f"`{line.shown_command}`" if line.shown_command else "-"] for line in table.lines]
+    return in_markdown([[*table.head, "command"], *rows])
+
+
+def terminal_table(table: Results) -> str:
+    """One table in columns, without the commands; a recipe stands above its lines."""
+    num, rows = len(table.lines), [table.row(line) for line in table.lines]
+    if not num:
+        return f"{table.name}: no rows yet"
+    text = in_columns([table.head[1:], *(row[1:] for row in rows)], right=2 if "scored by" in table.head else 1, broken=True).splitlines()
+    told = [f"  {titles}" for titles in text[:-num]]
+    for recipe, group in groupby(zip(rows, text[-num:], strict=True), key=lambda pair: pair[0][0]):
+        told += [recipe, *(f"  {shown}" for _, shown in group)]
+    return "\n".join([*told, *(line for note in table.notes for line in wrap(note, WIDTH))])
+
+
+def terminal_text(tables: Sequence[Results]) -> str:
+    """What :func:`results_text` says, for a terminal: under each table the commands of its lines."""
+    return "\n\n".join([*(_for_terminal(part) for table in tables for part in table.parts), "\n".join(wrap(LEGEND, WIDTH))])
+
+
+def _for_terminal(table: Results) -> str:
+    """A table with its title and its commands."""
+    return "\n".join([_title(table), "", terminal_table(table), *table.commands])
+
+
+def write_results(tables: Sequence[Results], path: Path) -> None:
+    """Write the Markdown to a file. A file that is there keeps all but what stands between its two marks. Raises InputError where it has none."""
+    text = results_text(tables)
+    if path.exists():
+        before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
+        _, end, after = rest.partition(END)
+        if not (begin and end):
+            raise InputError(f"{path}: is there and has no {BEGIN} and {END}: add these lines, or name a new file")
+        text = f"{before}{BEGIN}\n{text}\n{END}{after}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text if text.endswith("\n") else text + "\n", encoding="utf-8")
+
+
+def _title(table: Results) -> str:
+    return f"{table.name}{': ' + table.title if table.title else ''}"
+
+
+def _titled(table: Results) -> str:
+    parts = [f"### {_title(table)}", results_table(table), *table.notes]
+    return "\n\n".join(parts)

@@ -38,8 +38,8 @@ from ..models.replay_gan.cost import images_in_a_step, state_bytes
 from ..models.replay_gan.grow import with_class
 from ..models.replay_gan.options import SHORT_ALIGNMENT, SHORT_RATE
 from ..pretrained import RUN_MODEL, from_pretrained
-from ..report.extension_section import EXTENDED
 from ..report.page import write_report
+from ..report.replay_gan import EXTENDED
 from ..training import TrainingConfig, fit
 from ..training.course import Course
 from ..training.runtime import choose_device

@@ -18,7 +18,7 @@ from ..evaluation.paired import moved
 from ..recipes import RECIPES, Recipe
 from ..recipes.table import Budget, Table, TableRow
 from ..recipes.tables import find_table
-from ..report import results_page
+from ..report.page import write_results
 from ..report.results import Results, gather
 from ..training import NonFiniteLoss
 from ..types import InputError
@@ -113,7 +113,7 @@ def _write_page(planned: Plan) -> None:
     """The table as far as it has been run, beside its rows."""
     results = planned.results()
     if leads() and results.lines:
-        results_page.write([results], planned.rows_file.with_suffix(".html"))
+        write_results([results], planned.rows_file.with_suffix(".html"))
 
 
 def plan(

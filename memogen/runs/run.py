@@ -19,7 +19,7 @@ from ..evaluation.paired import kept
 from ..pretrained import from_pretrained
 from ..recipes import Recipe
 from ..report import page
-from ..report.likelihood import HeldOutQueries, SortedPrior
+from ..report.life_signs import HeldOutQueries, SortedPrior
 from ..training import TrainState, fit
 from ..training.runtime import choose_device
 from ..types import Evaluator, ImageData, LikelihoodModel, SlotModel

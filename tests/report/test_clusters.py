@@ -7,7 +7,7 @@ import torch
 from memogen.evaluation.clusters import agreement, effective_rank, variance_between
 from memogen.evaluation.slot_contents import image_contents, sample_contents
 from memogen.evaluation.slot_knowledge import Knowledge, Sorting, placed
-from memogen.report.clusters import about, contents_table, knowledge_table, neighbours_table, spread
+from memogen.report.memory_gan import about, contents_table, knowledge_table, neighbours_table, spread
 from tests.report import toy
 
 RIGHT = torch.tensor([True, True, True, False])

@@ -18,9 +18,9 @@ from PIL import Image
 from memogen.evaluation.slot_knowledge import slot_names
 from memogen.memory.inspect import SavedSlots, spread_slots
 from memogen.models import MemoryGAN
-from memogen.report import charts, figures, grid
-from memogen.report.theme import CLEAR, LIGHT, RED
-from memogen.report.wall import by_meaning
+from memogen.report import charts, figures, grid, memory_gan
+from memogen.report.grid import CLEAR, LIGHT, RED
+from memogen.report.memory_gan import by_meaning
 from memogen.types import InputError, to_uint8
 from tests.report import toy
 
@@ -28,10 +28,10 @@ CELL = 56 + grid.GAP  # 8 x 8 images are drawn seven times as large
 
 DRAWN: dict[str, Callable[[MemoryGAN], Image.Image]] = {
     "samples": lambda model: figures.sample_grid(model, 6),
-    "slots": lambda model: figures.slot_sheet(model, num_slots=3, num_noises=2),
+    "slots": lambda model: memory_gan.slot_sheet(model, num_slots=3, num_noises=2),
     "keys": lambda model: figures.interpolation(model, side=3),
     "noise": lambda model: figures.interpolation(model, where="noise", side=3),
-    "posterior": lambda model: figures.posterior(model, torch.from_numpy(toy.images().image[0]), num=4),
+    "posterior": lambda model: memory_gan.posterior(model, torch.from_numpy(toy.images().image[0]), num=4),
     "neighbours": lambda model: figures.neighbours(model, toy.images(), num=2, nearest=3),
     "masses": lambda model: charts.masses(model.memory),  # type: ignore[arg-type]
 }
@@ -71,7 +71,7 @@ def test_colour_keeps_its_channels() -> None:
 
 def test_slot_sheet_has_one_noise_for_each_column() -> None:
     model = toy.model()
-    picture = figures.slot_sheet(model, [5, 9], num_noises=3, seed=2)
+    picture = memory_gan.slot_sheet(model, [5, 9], num_noises=3, seed=2)
     pitch = 56 + grid.CAPTION + 6
     for line, slot in enumerate((5, 9)):
         images = to_uint8(model.sample(3, slot=slot, seed=2), model.image_range)
@@ -90,8 +90,8 @@ def test_slots_that_nobody_named_stand_by_meaning() -> None:
     names = slot_names(slots, torch.arange(8) % 2, ("a", "b"), 64)
     for called, label in ((None, torch.zeros(8, dtype=torch.long)), (names, torch.arange(8) % 2)):
         ordered = slots[by_meaning(model.memory.keys[slots], label)].tolist()
-        drawn = figures.slot_sheet(model, names=called, num_slots=8, num_noises=2)
-        assert drawn.tobytes() == figures.slot_sheet(model, ordered, names=called, num_noises=2).tobytes()
+        drawn = memory_gan.slot_sheet(model, names=called, num_slots=8, num_noises=2)
+        assert drawn.tobytes() == memory_gan.slot_sheet(model, ordered, names=called, num_noises=2).tobytes()
 
 
 def test_corners_are_framed_and_the_rest_is_not() -> None:
@@ -144,7 +144,7 @@ def test_odd_input_is_refused() -> None:
     with pytest.raises(InputError, match="at least one"):
         figures.sample_grid(toy.model(), 0)
     with pytest.raises(InputError, match="slot 64: the memory has 64 slots"):
-        figures.slot_sheet(toy.model(), [64])
+        memory_gan.slot_sheet(toy.model(), [64])
     with pytest.raises(InputError, match="2 channels"):
         grid.tile(np.zeros((2, 4, 4), dtype=np.uint8))
 
@@ -171,6 +171,27 @@ def test_charts_of_an_unwritten_memory_and_of_one_class() -> None:
     for draw in (charts.masses, charts.ages, charts.usage):
         assert draw(empty).width > 100
     assert charts.priors([("now", charts.by_rank(empty))]).width > 100
+
+
+def test_a_prior_is_drawn_where_it_is_known_and_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ranks that were kept alone are points at these; a memory that is there in full is a line."""
+    drawn = list[Figure]()
+    monkeypatch.setattr(charts, "_picture", lambda figure, theme: drawn.append(figure) or Image.new("RGB", (1, 1)))
+    logged, whole = {1: 0.5, 2: 0.25, 4: 0.1, 7: 0.01}, {1: 0.5, 2: 0.3, 3: 0.2}
+    charts.priors([("step 1", logged), ("step 2", logged)])
+    charts.priors([("now", whole)])
+    (first, second), (line,) = (figure.axes[0].get_lines() for figure in drawn)
+    for points in (first, second):
+        assert (points.get_linestyle(), points.get_marker()) == ("None", "o")
+        np.testing.assert_array_equal(points.get_xydata(), [*logged.items()])
+    assert line.get_linestyle() == "-" and drawn[0].axes[0].get_xscale() == "log" and drawn[1].axes[0].get_xscale() == "linear"
+
+
+def test_a_name_on_a_chart_is_no_formula() -> None:
+    """A dollar sign opens one in matplotlib, and a broken one raises."""
+    chart = charts.line_chart("$\\frac{$ and \x1b[31m", [("a", [1, 2], [1, 2])])
+    assert chart.width > 100
+    assert charts.words_of("$x$ \x00") == r"\$x\$ \x00"
 
 
 @given(st.lists(st.integers(0, 500), min_size=1), st.integers(1, 40))

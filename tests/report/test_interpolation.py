@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memogen.memory.functional import slerp, unit
-from memogen.report.drawing import draw
-from memogen.report.interpolation import between, corner_weights, loop_weights, round_trip, square
+from memogen.report.figures import between, corner_weights, draw, loop_weights, round_trip, square
 from memogen.types import InputError, Latents, to_uint8
 from tests.report import toy
 

@@ -15,9 +15,10 @@ from memogen import cli
 from memogen.evaluation.life_signs import LifeSign, life_signs
 from memogen.memory import MemoryRead, MemoryWrite, VMFMemory
 from memogen.models import MemoryConfig, MemoryGAN, MemoryGANConfig, MemoryGANObjective, NoiseConfig
+from memogen.report import life_signs as shown
 from memogen.report.history import read_run
-from memogen.report.life_signs import life_section, run_signs, signs_table
-from memogen.report.likelihood import HeldOutQueries
+from memogen.report.life_signs import HeldOutQueries, run_signs, signs_table
+from memogen.report.parts import html_of
 from memogen.report.text import in_columns, in_markdown
 from memogen.types import Batch, InputError
 from tests.evaluation.courses import NAMES, course
@@ -173,7 +174,7 @@ def test_what_slots_know_stands_last_and_only_where_it_was_asked(tmp_path: Path)
     last = signs_table(paths, [replace(knows, limit=0.875), None])[-1]
     assert last == [knows.name, "as much as pixels", "0.750, fails", "-"]
     assert len(signs_table(paths, [None, None])) == len(signs_table(paths)) == len(NAMES) + 1
-    page = life_section(read_run(paths[0]), replace(knows, limit=0.875))
+    page = html_of(shown.section(read_run(paths[0]), replace(knows, limit=0.875))[0])
     assert f"Signs that fail: {knows.name}." in page and "asked of the saved model" in page
 
 
@@ -199,7 +200,7 @@ def test_the_command_prints_the_table(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_the_page_gives_the_verdict_beside_the_gradient(tmp_path: Path) -> None:
-    well, ill = (life_section(read_run(path)) for path in (folder(tmp_path / "well"), dying(tmp_path / "ill")))
+    well, ill = (html_of(shown.section(read_run(path))[0]) for path in (folder(tmp_path / "well"), dying(tmp_path / "ill")))
     assert "alive by all signs" in well and "Gradient that reaches a query over training" in well
     assert "Signs that fail: distinct best slots of held-out images, real queries that overwrite." in ill
 
@@ -208,9 +209,11 @@ def test_without_the_metrics_there_is_no_verdict_and_without_memory_no_section(t
     path = folder(tmp_path / "run")
     kept = [line for line in (path / "metrics.jsonl").read_text().splitlines() if "eval/" not in line]
     (path / "metrics.jsonl").write_text("\n".join(kept))
-    section = life_section(read_run(path))
-    assert "No verdict: run" in section and "likelihood_every" in section and "Gradient that reaches a query over training" in section
+    section = html_of(shown.section(read_run(path))[0])
+    assert "No verdict: " in section and str(path) not in section
+    assert "likelihood_every" in section and "Gradient that reaches a query over training" in section
     bare = toy.run_folder(tmp_path / "bare", memory=False)
-    assert life_section(read_run(bare)) == ""
+    assert shown.section(read_run(bare)) == () and shown.sign(read_run(bare)) is None
+    assert shown.sign(read_run(path)).alive is None  # type: ignore[union-attr]
     with pytest.raises(InputError, match="tells of no memory"):
         run_signs(read_run(bare))

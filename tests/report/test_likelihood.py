@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from memogen.report.likelihood import HeldOutQueries
+from memogen.report.life_signs import HeldOutQueries
 from memogen.types import InputError
 from tests.report import toy
 

@@ -6,51 +6,23 @@ import json
 import re
 import shutil
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from memogen.report import charts, sections
+from memogen.report import charts, memory_gan, sections
 from memogen.report import page as report_page
-from memogen.report.history import read_lines, saved_memories, speed
-from memogen.report.page import duration, write_report
-from memogen.report.scores import number, score_lines, score_table
-from memogen.types import GenerativeModel, InputError
+from memogen.report.history import Run, read_lines, read_run, saved_memories, speed
+from memogen.report.page import FAMILIES, duration, write_report
+from memogen.report.parts import Figure, Section, Sign, Table, Text, html_of
+from memogen.report.scores import METRICS, column, number, score_lines, score_table
+from memogen.report.sections import FamilyPart, PageContext
+from memogen.types import GenerativeModel, ImageData, InputError
 from tests.evaluation.courses import course
 from tests.report import toy
-
-VOID = {"meta", "link", "img", "source", "br"}
-
-
-class Checker(HTMLParser):
-    """Collects tags, images and texts; elements must close in order."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-1:]}"
-        self.open.pop()
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(self.words)
+from tests.report.pages import Page, checked
 
 
 @pytest.fixture(scope="module")
@@ -62,32 +34,17 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def test_the_page_closes_what_it_opens_and_has_one_title(whole: str) -> None:
-    checker = Checker(whole)
-    assert not checker.open
-    assert whole.startswith("<!DOCTYPE html>\n<html lang=")
-    tags = [tag for tag, _ in checker.tags]
-    assert (tags.count("title"), tags.count("h1"), tags.count("script")) == (1, 1, 0)
-
-
-def test_nothing_is_loaded_from_outside(whole: str) -> None:
-    addresses = [value for _, attributes in Checker(whole).tags for name, value in attributes.items() if name in ("src", "srcset", "href")]
-    assert len(addresses) > 20
-    assert all(address is not None and address.startswith("data:") for address in addresses)
-    assert not re.search(r"url\(|@import|https?://", whole)
-
-
-def test_every_image_has_an_alternative_text(whole: str) -> None:
-    images = [attributes for tag, attributes in Checker(whole).tags if tag == "img"]
-    assert len(images) > 15
-    assert all(image.get("alt") for image in images)
+def test_the_page_is_whole_and_asks_for_nothing_outside(whole: str) -> None:
+    page = checked(whole)
+    assert len(page.addresses) > 20 and sum(tag == "img" for tag, _ in page.tags) > 15
+    assert not re.search(r"https?://", whole)
 
 
 def test_all_parts_are_there(whole: str) -> None:
-    text = Checker(whole).text
+    text = Page(whole).text
     for part in ("Samples", "Scores", "Training", "Memory", "Nearest training images", "Settings", "How to go on"):
         assert part in text
-    assert "variant memory_gan, budget short, step 60 of 100" in text and "This run is not finished" in text
+    assert "memoryGAN on toys, trained for 60 of 100 steps so far (3,840 images, 30 s): " in text and "variant memory_gan, budget short" in text
     assert "(paper 8.75)" in text
     assert "Not drawn" not in text
     assert "memogen sample" in text
@@ -106,7 +63,7 @@ def test_labelled_images_name_the_slots_and_ask_what_they_know(tmp_path: Path) -
 
 
 def test_scores_stand_in_order_own_first_real_last(whole: str) -> None:
-    order = [whole.index(f"<td>{name}</td>") for name in ("memoryGAN", "without memory", "real images")]
+    order = [whole.index(f">{name}</td>") for name in ("memoryGAN", "without memory", "real images")]
     assert order == sorted(order)
 
 
@@ -117,19 +74,20 @@ def test_an_average_that_the_accuracy_tells_already_stands_there_once(tmp_path: 
         (tmp_path / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         (tmp_path / "config.yaml").write_text("variant: ours\n")
         text = write_report(tmp_path).read_text(encoding="utf-8")
-        assert text.count("Average accuracy") == 2 * shown, "a tile and a column"
+        assert text.count("Average accuracy") == 3 * shown, "a tile, a column, and what stands before the number on a phone"
         assert text.count("0.625") == 2
 
 
 def test_a_chart_is_as_fine_as_the_others_and_images_keep_their_pixels() -> None:
     chart = sections.picture(lambda: charts.drawn(lambda axes: None, title="t", x="x", scale=2), "a", "b", chart=True)
-    assert f'width="{2 * sections.CHART_WIDTH}"' in chart and "pixels" not in chart
-    assert 'width="7"' in (kept := sections.picture(lambda: Image.new("L", (7, 5)), "a", "b")) and 'class="pixels"' in kept
+    kept = sections.picture(lambda: Image.new("L", (7, 5)), "a", "b")
+    assert isinstance(chart, Figure) and chart.size is not None and chart.size[0] == 2 * charts.WIDTH and "pixels" not in chart.style
+    assert isinstance(kept, Figure) and kept.size == (7, 5) and kept.style == "pixels"
 
 
 MISSING = {
     ("config.yaml", "metrics.jsonl"): ("no readable config.yaml", "no metrics yet", "Prior of the real slots", "made without the data"),
-    ("results.jsonl", "samples", "checkpoints"): ("no scores yet", "No earlier sample grids", "made without the data"),
+    ("results.jsonl", "samples", "checkpoints"): ("no scores yet", "made without the data"),
     ("model", "metrics.jsonl"): ("no saved model yet", "Samples at step 60", "By the entropy of the prior"),
     ("model/model.safetensors", "checkpoints", "samples"): ("no such file", "There are no sample grids either"),
     ("model/config.json", "metrics.jsonl"): ("cannot be read",),
@@ -142,7 +100,7 @@ def test_missing_parts_leave_sentences(tmp_path: Path, missing: tuple[str, ...])
     for name in missing:
         shutil.rmtree(folder / name) if (folder / name).is_dir() else (folder / name).unlink()
     text = write_report(folder).read_text(encoding="utf-8")
-    assert not Checker(text).open
+    checked(text)
     for sentence in MISSING[missing]:
         assert sentence.lower() in text.lower()
 
@@ -157,32 +115,60 @@ def test_damaged_files_leave_sentences(tmp_path: Path) -> None:
         sample.write_bytes(sample.read_bytes()[:60])
     (folder / "checkpoints" / "step-00000060" / "model.safetensors").write_bytes(b"broken")
     shutil.rmtree(folder / "model")
-    text = Checker(write_report(folder).read_text(encoding="utf-8")).text
+    text = Page(write_report(folder).read_text(encoding="utf-8")).text
     assert "cannot be read" in text and "1.50" in text
 
 
 def test_a_run_with_nothing_but_a_config_has_a_page(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("recipe: memory_gan/toys\n")
-    text = Checker(write_report(tmp_path).read_text(encoding="utf-8")).text
-    assert "Nothing has been trained yet" in text
+    text = Page(write_report(tmp_path).read_text(encoding="utf-8")).text
+    assert "memoryGAN: nothing has been trained yet" in text
 
 
 def test_a_model_without_memory_shows_its_noise(tmp_path: Path) -> None:
-    text = Checker(write_report(toy.run_folder(tmp_path / "plain", memory=False), data=toy.images()).read_text(encoding="utf-8")).text
-    assert "This model has no memory" in text and "interpolated in noise" in text
+    text = Page(write_report(toy.run_folder(tmp_path / "plain", memory=False), data=toy.images()).read_text(encoding="utf-8")).text
+    assert "This model has no memory" in text and "in noise." in text
     assert "Not drawn" not in text and "by their pixels" in text
 
 
-@pytest.mark.parametrize("hostile", ["<img src=x onerror=alert(1)>", "\"><b>'&amp;", "a b; $(touch x)"])
+HOSTILE = [
+    "<img src=x onerror=alert(1)>",
+    "\"><b>'&amp;",
+    "a b; $(touch x)",
+    "<script>alert(1)<",
+    "a\x1b[31m\x07b",
+    "gnp.\u202eexe",
+    "$\\frac{$",
+    "\udcff",
+]
+SHOWN = {"a\x1b[31m\x07b": r"a\x1b[31m\x07b", "gnp.\u202eexe": r"gnp.\u202eexe", "\udcff": r"\udcff"}
+
+
+@pytest.mark.parametrize("hostile", HOSTILE, ids=ascii)
 def test_a_hostile_name_is_shown_and_does_nothing(tmp_path: Path, hostile: str) -> None:
+    """As the name of the folder, of the recipe, of a variant and in a row; control characters arrive in words."""
     folder = tmp_path / hostile
     folder.mkdir()
-    (folder / "config.yaml").write_text(f"recipe: {hostile!r}\nvariant: '</pre><script>alert(1)</script>'\n")
-    row = {"metric": "<i>m</i>", "value": 1, "variant": "<u>v</u>", "protocol": {"<s>": "</code>"}, "command": "<a href=x>"}
+    (folder / "config.yaml").write_text(f"recipe: {json.dumps(hostile)}\nvariant: '</pre><script>alert(1)</script>'\n")
+    row = {"metric": "<i>m</i>", "value": 1, "variant": f"<u>v</u>{hostile}", "protocol": {"<s>": "</code>"}, "command": f"<a href=x>{hostile}"}
     (folder / "results.jsonl").write_text(json.dumps(row))
-    checker = Checker(write_report(folder).read_text(encoding="utf-8"))
-    assert hostile in checker.text and "<i>m</i>" in checker.text
-    assert not {tag for tag, _ in checker.tags} & {"script", "b", "i", "u", "s", "a", "img"}
+    page = checked(write_report(folder).read_text(encoding="utf-8"))
+    assert SHOWN.get(hostile, hostile) in page.text and "<i>m</i>" in page.text
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f\u202e\ud800-\udfff]", page.text)
+    assert not {tag for tag, _ in page.tags} & {"script", "b", "i", "u", "s", "a", "img"}
+
+
+@pytest.mark.parametrize("hostile", HOSTILE, ids=ascii)
+def test_hostile_classes_and_files_are_shown_too(tmp_path: Path, hostile: str) -> None:
+    """Classes name slots in pictures and rows of tables, files are named where they cannot be read."""
+    folder, data = toy.run_folder(tmp_path / "run"), toy.images()
+    sample = folder / "samples" / f"{hostile.replace('/', '')}-00000070.png"
+    sample.write_bytes(b"no picture")
+    labelled = replace(data, label=np.arange(40) % 2, classes=(hostile, "b"), name=hostile)
+    page = checked(write_report(folder, data=labelled, held_out=labelled).read_text(encoding="utf-8"))
+    shown = SHOWN.get(hostile, hostile)
+    assert f"images of {shown}, train" in page.text and f"{shown}-00000070.png cannot be read." in page.text and "Not drawn" not in page.text
+    assert not {tag for tag, _ in page.tags} & {"script", "i", "u", "s", "a"}
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
@@ -197,22 +183,88 @@ def test_a_foreign_model_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert report_page.open_model(tmp_path) == (None, "A int draws no images.")
 
 
-def test_a_model_of_another_family_shows_its_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_of_another_family_shows_what_all_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawing = toy.Drawing()
     assert isinstance(drawing, GenerativeModel)
     monkeypatch.setattr(report_page.pretrained, "from_pretrained", lambda folder: drawing)
-    text = Checker(write_report(toy.run_folder(tmp_path / "toys"), data=toy.images()).read_text(encoding="utf-8")).text
-    assert "64 samples, seed 0" in text and "A Drawing has no such memory" in text and "by their pixels" in text
-    assert "Not drawn" not in text
+    page = checked(write_report(toy.run_folder(tmp_path / "toys"), data=toy.images(), families={}).read_text(encoding="utf-8"))
+    assert (
+        "64 samples, seed 0" in page.text
+        and "by their pixels" in page.text
+        and "(paper 8.75)" in page.text
+        and "Losses over training" in str(page.tags)
+    )
+    assert "Memory" not in page.text and "Not drawn" not in page.text
+    assert "its losses are finite" in page.text
+
+
+def test_a_further_family_hands_over_its_own_sections(tmp_path: Path) -> None:
+    """A plain function under the name of its saved models; nothing in memogen.report knows of it."""
+
+    def own(page: PageContext) -> FamilyPart:
+        assert page.data is None and page.held_out is not None
+        told = Section("Orchard", (Text(f"{len(page.held_out)} <apples>"), Table(["Tree", "Height"], [["1", "2"]])))
+        return FamilyPart("fruit GAN", (told,), sign=Sign(False, "it withers"), commands=(("water it", "memogen water"),))
+
+    folder = toy.run_folder(tmp_path / "toys")
+    about = json.loads((folder / "model" / "config.json").read_text())
+    (folder / "model" / "config.json").write_text(json.dumps(about | {"family": "fruit_gan"}))
+    page = checked(write_report(folder, held_out=toy.images(), families=FAMILIES | {"fruit_gan": own}).read_text(encoding="utf-8"))
+    for words in ("Orchard", "40 <apples>", "fruit GAN on toys", "it withers", "# water it\nmemogen water", "Scores", "Training"):
+        assert words in page.text
+    assert ("p", {"class": "sign bad"}) in page.tags and "without the data" not in page.text
 
 
 def test_copies_are_told_from_fresh_images(tmp_path: Path) -> None:
     """Samples that are training images lie nearer to them than all held-out images do; images drawn alike do not."""
-    copied, fresh = (sections.neighbour_section(toy.Drawing(seed), "", toy.images(60), toy.images(50, seed=9)) for seed in (0, 5))
-    assert "100.0% of the samples lie nearer" in Checker(copied).text
-    assert "100.0% of the samples lie nearer" not in Checker(fresh).text
-    odd = sections.neighbour_section(toy.Drawing(), "", toy.images(60), toy.images(50, channels=3))
-    assert "Not drawn: copies" in Checker(odd).text
+
+    def told(seed: int, held_out: ImageData) -> str:
+        section = sections.neighbours(PageContext(Run(tmp_path, {}, (), (), ()), toy.Drawing(seed), "", toy.images(60), held_out))
+        assert section is not None
+        return Page(html_of(section)).text
+
+    copied, fresh = (told(seed, toy.images(50, seed=9)) for seed in (0, 5))
+    assert "100.0% of the samples lie nearer" in copied and "100.0% of the samples lie nearer" not in fresh
+    assert "Not drawn: copies" in told(0, toy.images(50, channels=3))
+
+
+def test_where_held_out_images_are_at_hand_nothing_is_said_to_be_made_without_data(tmp_path: Path) -> None:
+    folder = toy.run_folder(tmp_path / "toys")
+    assert "without the data" in write_report(folder).read_text()
+    assert "without the data" not in write_report(folder, held_out=toy.images()).read_text()
+
+
+def test_what_was_measured_once_is_no_curve(tmp_path: Path) -> None:
+    def drawn(times: int) -> str:
+        rows = tuple({"step": step, "critic/loss": 1.0, "eval/held_out/log_likelihood": 2.0, "eval/own": 3.0} for step in range(1, times + 1))
+        return html_of(sections.curves(Run(tmp_path, {}, rows, (), ())))
+
+    assert "<img" not in drawn(1) and "too few metrics for a curve" in drawn(1)
+    assert drawn(2).count("<img") == 3
+
+
+@pytest.mark.parametrize(("last", "good"), [(0.5, "open"), (None, "bad")])
+def test_a_loss_that_is_no_number_any_more_is_told_at_the_top(tmp_path: Path, last: float | None, good: str) -> None:
+    lines = [{"step": step, "critic/loss": value} for step, value in ((1, 1.0), (2, last))]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    page = checked(write_report(tmp_path).read_text(encoding="utf-8"))
+    assert ("p", {"class": f"sign {good}"}) in page.tags
+    assert ("critic/loss is no finite number any more" in page.text) == (last is None)
+
+
+def test_the_memorys_signs_are_told_at_the_top(tmp_path: Path) -> None:
+    folder = toy.run_folder(tmp_path / "run")
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line | {"critic/real_slots": 0.5}) + "\n" for line in course()))
+    sign = memory_gan.sections(PageContext(read_run(folder), None)).sign
+    assert sign == Sign(True, "its memory shows all 7 signs of life")
+    page = checked(write_report(folder).read_text(encoding="utf-8"))
+    assert ("p", {"class": "sign good"}) in page.tags and sign.words in page.text
+
+
+def test_every_score_says_which_way_is_better(whole: str) -> None:
+    assert (column("fid").better, column("inception_score").better, column("nobody_knows").title) == ("lower", "higher", "Nobody knows")
+    assert {name for name, metric in METRICS.items() if metric.better == "lower"} >= {"fid", "kid", "forgetting", "imputation_mse half"}
+    assert whole.count("↓ lower is better") == 2 and 'data-title="Fréchet distance, lower is better"' in whole, "in a tile and over the column"
 
 
 def test_newer_scores_replace_older_ones_and_other_steps_stand_apart() -> None:
@@ -223,7 +275,8 @@ def test_newer_scores_replace_older_ones_and_other_steps_stand_apart() -> None:
         ("memory_gan", 200, 7),
         ("real", 0, 9),
     ]
-    assert "There are no scores yet" in score_table([])
+    (sentence,) = score_table([])
+    assert isinstance(sentence, Text) and "There are no scores yet" in sentence.words
 
 
 def test_a_score_that_was_cut_short_stands_only_where_there_is_no_whole_one() -> None:
@@ -258,7 +311,7 @@ def test_lines_that_are_cut_off_are_left_out(tmp_path: Path) -> None:
 def test_protocols_are_marked_by_letters() -> None:
     """A raised number would read as an exponent."""
     rows = [{**toy.score("memory_gan", 5.0), "metric": f"m{place}", "protocol": {"place": place}} for place in range(30)]
-    marks = re.findall(r"<sup>(\w+)</sup>", score_table(rows))
+    marks = re.findall(r"<sup>(\w+)</sup>", html_of(Section("Scores", score_table(rows))))
     assert len(marks) == 60 and len(set(marks)) == 30
     assert marks[:2] == ["a", "b"] and {"z", "aa", "ad"} <= set(marks)
 
@@ -270,6 +323,6 @@ def test_numbers(value: float, shown: str) -> None:
     assert number(value) == shown
 
 
-@pytest.mark.parametrize(("seconds", "shown"), [(0, "0 min 0 s"), (125.4, "2 min 5 s"), (7260, "2 h 1 min")])
+@pytest.mark.parametrize(("seconds", "shown"), [(0, "0 s"), (125.4, "2 min 5 s"), (7260, "2 h 1 min")])
 def test_durations(seconds: float, shown: str) -> None:
     assert duration(seconds) == shown

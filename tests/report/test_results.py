@@ -13,10 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memogen.recipes.tables import TABLES
-from memogen.report import results_page
-from memogen.report.commands import shortened
-from memogen.report.markdown import BEGIN, END, results_table, results_text, terminal_table, terminal_text, write_results
-from memogen.report.results import COLUMNS, LEGEND, Line, Results, gather, read_results
+from memogen.report import page
+from memogen.report.results import COLUMNS, LEGEND, Line, Results, gather, read_results, shortened
+from memogen.report.text import BEGIN, END, results_table, results_text, terminal_table, terminal_text, write_results
 from memogen.types import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -196,7 +195,7 @@ def test_a_table_says_how_its_numbers_were_scored() -> None:
         "the test split.",
         "Rows that tell it were made 2026-11-24 to 2026-11-26 on a CPU, 2 threads.",
     )
-    for text in (results_text([table]), results_page.results_page([table]), " ".join(terminal_table(table).split())):
+    for text in (results_text([table]), page.results_page([table]), " ".join(terminal_table(table).split())):
         assert all(html.escape(line) in text or line in text for line in table.scored)
 
 
@@ -265,17 +264,18 @@ def test_markdown_and_page_show_the_same_cells() -> None:
     table = gather("memory_gan/table2", [*rows, row("no_em", "fid", 2.0, recipe="memory_gan/fashion_mnist")])
     head, _, *lines = results_table(table).splitlines()
     shown = [[cell.strip().strip("`") for cell in line.strip("|").split("|")] for line in (head, *lines)]
-    page = results_page.results_page([table])
-    told = [re.findall(r'<th scope="col">(.*?)</th>', page), *(re.findall(r"<td>(.*?)</td>", line) for line in page.split("<tr>")[2:])]
+    text = page.results_page([table])
+    told = [re.findall(r'<th scope="col">(.*?)<', text), *(re.findall(r"<td .*?>(.*?)</td>", line) for line in text.split("<tr>")[2:])]
+    assert re.findall(r'<th scope="col">[^<]*inception score(.*?)</th>', text) == ['<small class="direction">↑ higher is better</small>'] * 2
     assert [[html.unescape(cell) for cell in cells] for cells in told] == [cells[:-1] for cells in shown], "the page has its commands below"
-    commands = html.unescape(re.findall(r"<pre>(.*?)</pre>", page, re.DOTALL)[0]).splitlines()
+    commands = html.unescape(re.findall(r"<pre>(.*?)</pre>", text, re.DOTALL)[0]).splitlines()
     assert commands == list(dict.fromkeys(cells[-1] for cells in shown[1:])) and commands[0] == "memogen 'a < b'"
-    assert html.escape(table.title) in page and html.escape(table.note) in page
+    assert html.escape(table.title) in text and all(word in html.unescape(text) for word in (table.title, table.note))
 
 
 def test_the_page_shows_every_number_and_escapes_the_rest(tmp_path: Path) -> None:
     hostile = gather("t", [row("<script>", "fid", 1.25, command="memogen <b>")])
-    text = results_page.write([small(), hostile], tmp_path / "new" / "page.html").read_text(encoding="utf-8")
+    text = page.write_results([small(), hostile], tmp_path / "new" / "page.html").read_text(encoding="utf-8")
     assert "1.25" in text and "&lt;script&gt;" in text and "<b>" not in text
     assert not list((tmp_path / "new").glob(".page*"))
 

@@ -12,11 +12,12 @@ from PIL import Image
 from torch import nn
 
 from memogen.evaluation.fid import FeatureStatistics, frechet_distance
-from memogen.report import embedding, tasks
-from memogen.report.extension_section import EXTENDED, extension_section
+from memogen.report import replay_gan, tasks
+from memogen.report.grid import Theme
 from memogen.report.history import Run
-from memogen.report.task_section import task_section
-from memogen.report.theme import Theme
+from memogen.report.parts import html_of
+from memogen.report.replay_gan import EXTENDED, categories
+from memogen.report.sections import PageContext
 from memogen.training.evolution import Evolution
 from memogen.types import InputError
 
@@ -27,6 +28,18 @@ def row(task: int | None, label: int | None, value: float, metric: str = "accura
 
 def run(path: Path, rows: tuple[dict[str, Any], ...] = (), **config: Any) -> Run:
     return Run(path, {"variant": "joint_replay", "model": {"image_shape": [1, 3, 4], "classes": ["a", "b", "c"]}, **config}, (), rows, ())
+
+
+def section_of(of: Run) -> str:
+    section = tasks.section(of)
+    assert section is not None
+    return html_of(section)
+
+
+def shown(of: Run) -> str:
+    section = categories(of)
+    assert section is not None
+    return html_of(section)
 
 
 ROWS = (row(0, 2, 0.9), row(1, 2, 0.1), row(1, 2, 0.4), row(1, 0, 0.8), row(1, None, 0.6), row(None, None, 0.6), row(1, 0, 3.0, "fid"))
@@ -98,11 +111,45 @@ def test_a_sheet_follows_one_class_through_the_tasks_that_know_it(tmp_path: Path
 def test_images_of_no_class_are_shown_as_they_are(tmp_path: Path) -> None:
     kept(tmp_path, 0, ())
     assert tasks.evolution_sheet(run(tmp_path)).height > 3 * 3
-    page = task_section(run(tmp_path, (row(0, 1, 0.5, "class_share"),), recipe="memory_gan/digits_stream"))
+    page = section_of(run(tmp_path, (row(0, 1, 0.5, "class_share"),), recipe="memory_gan/digits_stream"))
     assert "What becomes of an image" in page
     assert "Share of samples by class" in page and "Of all samples, the share" in page
     assert ">variant<" not in page, "the head of the page names it"
-    assert "What becomes of the first class" in task_section(run(tmp_path, ROWS, recipe="replay_gan/digits"))
+
+
+def test_a_model_that_is_told_its_classes_shows_the_first_one(tmp_path: Path) -> None:
+    kept(tmp_path, 0, (2,))
+    assert "What becomes of the first class" in section_of(run(tmp_path, ROWS))
+
+
+def test_nothing_stands_over_a_matrix_that_is_not_there(tmp_path: Path) -> None:
+    """Nor over pictures that were not kept; of a stream of which nothing is known there is no section."""
+    kept(tmp_path, 0, ())
+    assert "Rows: after each task" not in section_of(run(tmp_path))
+    (tmp_path / "other" / "tasks" / "task-00").mkdir(parents=True)
+    assert tasks.section(run(tmp_path / "other")) is None
+    page = section_of(run(tmp_path / "other", ROWS))
+    assert "Rows: after each task" in page and "What becomes of" not in page and "<table>" not in page
+    costs = section_of(run(tmp_path / "other", (row(None, None, 5.0, "generated_images"),)))
+    assert "<table>" in costs and "<img" not in costs
+
+
+def test_many_images_are_cut_down_to_the_ends_of_the_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = list[bool]()
+    monkeypatch.setattr(tasks, "evolution_sheet", lambda run, ends, theme: asked.append(ends) or Image.new("RGB", (1, 1)))
+    for number in range(5):
+        kept(tmp_path, number, (number,), steps=12)
+        section_of(run(tmp_path))
+    assert asked == [False] * 4 + [True], "six of a task"
+
+
+@pytest.mark.parametrize(("value", "alive"), [(0.3, False), (0.5, True)])
+def test_samples_live_that_are_taken_for_their_class_and_not_by_chance(tmp_path: Path, value: float, alive: bool) -> None:
+    """Of four classes, a quarter would be right by chance."""
+    rows = (row(None, None, value, protocol={"learned": 4}), row(None, None, 1.0, protocol={"learned": 4}) | {"variant": "real"})
+    sign = replay_gan.sections(PageContext(run(tmp_path, rows), None)).sign
+    assert sign is not None and sign.alive == alive and "25.0% would be by chance" in sign.words
+    assert replay_gan.sections(PageContext(run(tmp_path, ROWS), None)).sign is None
 
 
 def test_distances_are_to_the_first_group_where_there_are_images_enough() -> None:
@@ -111,11 +158,11 @@ def test_distances_are_to_the_first_group_where_there_are_images_enough() -> Non
     statistics = {name: FeatureStatistics(3) for name in groups}
     for name, rows in groups.items():
         statistics[name].update(rows)
-    found = embedding.distances(groups)
+    found = replay_gan.distances(groups)
     assert found == {"near": frechet_distance(statistics["near"], statistics["real"]), "few": None, "real": None}
-    assert embedding.embedding(groups).width > 400
+    assert replay_gan.embedding(groups).width > 400
     with pytest.raises(InputError, match="give more images"):
-        embedding.embedding({"real": torch.zeros(3, 3)})
+        replay_gan.embedding({"real": torch.zeros(3, 3)})
 
 
 def test_cost_is_that_of_the_runs_end(tmp_path: Path) -> None:
@@ -136,12 +183,12 @@ def test_an_extension_shows_each_category_before_and_after(tmp_path: Path) -> No
     def judged(**more: object) -> Run:
         return run(tmp_path, tuple({**each, "protocol": {**each["protocol"], **more}} for each in rows))
 
-    page = extension_section(judged())
+    page = shown(judged())
     assert "&lt;3&gt;" in page
-    assert [page.count(f">{value}<") for value in ("0.900", "0.800", "0.700", "-")] == [1, 1, 1, 5]
+    assert [page.count(f">{value}<") for value in ("0.900", "0.800", "0.700", "-")] == [1, 1, 1, 5] and page.count("lower is better</small>") == 2
     assert "Judged by judge. 1,000 samples of each category. The known ones are old, the new one is held out." in page
-    own = extension_section(judged(judge="trained on replays", extractor_accuracy=0.875))
-    assert "a classifier trained on replays, which takes the model&#x27;s word for the known ones: the replays are its own." in own
+    own = shown(judged(judge="trained on replays", extractor_accuracy=0.875))
+    assert "a classifier trained on replays, which takes the model&#39;s word for the known ones: the replays are its own." in own
     assert "right on 87.5% of other replays and of held-out images" in own
-    assert "Judged by judge, right on 87.5% of its test images." in extension_section(judged(judge="given", extractor_accuracy=0.875))
-    assert extension_section(run(tmp_path, ROWS)) == ""
+    assert "Judged by judge, right on 87.5% of its test images." in shown(judged(judge="given", extractor_accuracy=0.875))
+    assert categories(run(tmp_path, ROWS)) is None

@@ -12,7 +12,7 @@ from memogen.evaluation.slot_knowledge import slot_names
 from memogen.memory.functional import unit
 from memogen.memory.inspect import prior
 from memogen.report import grid
-from memogen.report.wall import by_likeness, by_meaning, slot_wall
+from memogen.report.memory_gan import by_likeness, by_meaning, slot_wall
 from memogen.types import InputError, Latents, to_uint8
 from tests.report import toy
 

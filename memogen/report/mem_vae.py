@@ -1,27 +1,36 @@
-"""Pictures of attention memories: who asks for which slot, what a slot looks like, what is lost without the memory; and of missing pixels filled in.
+"""The page of a MEM-VAE's run, and attention memories in pictures: who asks for which slot, what a slot looks like, what is lost without them.
 
 Of Li, Zhu and Zhang (ICML 2016): Fig. 3a-b :func:`preference_map`, Fig. 3c-d :func:`class_graph`, Fig. 6 :func:`disabled_sheet`, Fig. 7
-:func:`slot_sheet`, Fig. 8 :func:`imputation_sheet`. Every function leaves the model as it was.
+:func:`slot_sheet`, Fig. 8 :func:`imputation_sheet`. Every picture leaves the model as it was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from memogen.evaluation.imputation import Completed
-from memogen.evaluation.preferences import AddressesSlots, Preferences
+from memogen.evaluation.held_out import part_of
+from memogen.evaluation.imputation import Completed, Reconstructs, shown
+from memogen.evaluation.labels import labels_for
+from memogen.evaluation.preferences import AddressesSlots, Preferences, slot_preferences
 from memogen.training.grid import folded
-from memogen.types import InputError, Latents, to_uint8
+from memogen.types import ImageData, InputError, Latents, to_uint8
 
 from . import grid
-from .theme import LIGHT, Colour, Theme
+from .grid import CLEAR, LIGHT, Colour, Theme
+from .history import Run, series
+from .parts import Figure, Group, Heading, Part, Section, Sign, Table, Text
+from .sections import FamilyPart, PageContext, not_drawn, picture
 
+RECONSTRUCTED = 16  # held-out images shown beside their reconstructions
+PREFERRING = 2000  # labelled held-out images whose preferences are drawn
+TOP = 3
 CELL = (9, 22)  # pixels of a slot's share, width and height
 NODE = 13  # radius of a class in a graph
 SIDE = 420  # pixels of a graph
@@ -43,6 +52,88 @@ class ShowsSlots(AddressesSlots, Protocol):
     def decode(self, latents: Latents, *, without_memory: Collection[int] = ()) -> Float[Tensor, "b c h w"]: ...
 
 
+def sections(page: PageContext) -> FamilyPart:
+    """Reconstructions, and the memory of every layer."""
+    fill = f"memogen impute {page.folder} {page.source} --mask half --out imputed.png"
+    commands = [("fill in missing pixels", fill)]
+    name, shown = "MEM-VAE", list[Section]()
+    if isinstance(page.model, Reconstructs):
+        shown += _reconstructions(page.model, page.held_out)
+    if isinstance(page.model, ShowsSlots):
+        shown.append(_memory(page.model, page.held_out))
+        commands += [("look into the memory", f"memogen memory usage {page.folder}")] if page.model.slot_counts else []
+        name = name if page.model.slot_counts else "VAE without memory"
+    return FamilyPart(name, tuple(shown), sign=_sign(page.run), commands=tuple(commands))
+
+
+def _sign(run: Run) -> Sign | None:
+    """Whether the bound of the training batches rose; None where there are too few of them to say."""
+    _, bound = series(run.metrics, "bound/bound")
+    if len(bound) < 2:
+        return None
+    rose = bound[-1] > bound[0]
+    return Sign(rose, f"its bound {'rose' if rose else 'did not rise, but went'} from {bound[0]:,.1f} to {bound[-1]:,.1f} nats an image")
+
+
+def _reconstructions(model: Reconstructs, data: ImageData | None) -> list[Section]:
+    """Held-out images, and what the model makes of one latent drawn for each; nothing where no data are at hand."""
+    if data is None:
+        return []
+
+    def draw() -> Image.Image:
+        image = shown(model, torch.from_numpy(np.array(data.image[:RECONSTRUCTED])))
+        reconstruct: Callable[..., Tensor] = model.reconstruct
+        made = reconstruct(image, seed=0, step=0, start=0, **labels_for(model, data, slice(0, RECONSTRUCTED)))
+        return grid.sheet([to_uint8(each, model.image_range) for each in (image, made)], ["held-out images", "reconstructed"], theme=CLEAR)
+
+    caption = f"The first images of {data.name}, {data.split}, and the means that the decoder gives from one latent of each."
+    return [Section("Reconstructions", (picture(draw, "Held-out images and their reconstructions", caption, scrolls=True),))]
+
+
+def _memory(model: ShowsSlots, data: ImageData | None) -> Section:
+    """The memory of every layer: who asks for which slot, what slots look like, what is lost without them."""
+    if not model.slot_counts:
+        return Section("Memory", (Text("This model has no memory: the baseline."),))
+    told = ", ".join(f"{slots} slots in layer {layer}" for layer, slots in enumerate(model.slot_counts))
+    without = "Each column one sample: with all memories, then with ones in the place of what the memories answer, from the data up."
+    return Section(
+        "Memory",
+        (
+            Text(f"{told}; layer 0 is next to the data. They are trainable, and every image asks for all of them in its own measure."),
+            *_preferences(model, data),
+            Heading("Without the memory"),
+            picture(lambda: disabled_sheet(model, 12, theme=CLEAR), "Samples with memories taken away", without, scrolls=True),
+        ),
+    )
+
+
+def _preferences(model: ShowsSlots, data: ImageData | None) -> tuple[Part, ...]:
+    if data is None or data.label is None:
+        return (Text("Which classes ask for which slots is not shown: there are no labelled held-out images here.", soft=True),)
+    try:
+        found = slot_preferences(model, part_of(data, PREFERRING))
+    except InputError as error:
+        return (not_drawn(error),)
+    alone = picture(
+        lambda: slot_sheet(model, found, num=TOP, theme=CLEAR),
+        "Slots decoded alone",
+        "Layer 0: the slots that each class wants most, decoded with nothing else; under each its mean share.",
+        scrolls=True,
+    )
+    maps = [_map(found, layer) for layer in reversed(range(len(found.by_layer)))]
+    return Heading("Which slots a class asks for"), *maps, Heading("What slots look like by themselves"), alone
+
+
+def _map(found: Preferences, layer: int) -> Group:
+    """The map of a layer beside its most wanted slots."""
+    caption = f"Layer {layer}: each row a class, each column a slot; dark is a large mean share. {found.unused(layer)} slots get less than 0.001."
+    named = zip(found.classes, found.top(layer, TOP), strict=True)
+    rows = [[name, *(f"{slot} ({share:.2f})" for slot, share in best)] for name, best in named]
+    head = ["Class", *(f"Slot {rank}" for rank in range(1, 1 + min(TOP, found.layer(layer).shape[1])))]
+    drawn: Figure | Text = picture(lambda: preference_map(found.layer(layer), found.classes, theme=CLEAR), f"Layer {layer}", caption, scrolls=True)
+    return Group([drawn, Table(head, rows)], "pair")
+
+
 def preference_map(table: Float[np.ndarray, "classes slots"], classes: Sequence[str], *, theme: Theme = LIGHT) -> Image.Image:
     """Each row a class, each column a slot, dark where much is asked for: from the least share of the whole table to the greatest (Fig. 3a-b)."""
     low, high = float(table.min()), float(table.max())
@@ -55,7 +146,7 @@ def preference_map(table: Float[np.ndarray, "classes slots"], classes: Sequence[
         grid.text(picture, (left - 6, row * tall + tall // 2), name, theme.ink, anchor="rm")
         for column, value in enumerate(shade[row]):
             at = left + column * wide, row * tall
-            draw.rectangle((*at, at[0] + wide - 2, at[1] + tall - 2), fill=_between(PALE, DEEP, float(value)))
+            draw.rectangle((*at, at[0] + wide - 2, at[1] + tall - 2), fill=_mixed(PALE, DEEP, float(value)))
     return picture
 
 
@@ -69,7 +160,7 @@ def class_graph(correlation: Float[np.ndarray, "classes classes"], classes: Sequ
     at = NODE + 4 + place * (SIDE - 2 * NODE - 8)
     for value, i, j in sorted(pairs):  # the strongest on top
         share = float((value - low) / (high - low)) if high > low else 0.0
-        draw.line((*at[i], *at[j]), fill=_between(PALE, DEEP, share), width=max(1, round(WIDEST * share)))
+        draw.line((*at[i], *at[j]), fill=_mixed(PALE, DEEP, share), width=max(1, round(WIDEST * share)))
     for (x, y), name in zip(at, classes, strict=True):
         draw.ellipse((x - NODE, y - NODE, x + NODE, y + NODE), fill=theme.ground or theme.faint, outline=theme.ink, width=2)
         grid.text(picture, (float(x), float(y)), name if len(name) < 4 else name[:3], theme.ink, anchor="mm")
@@ -165,7 +256,7 @@ def imputation_sheet(found: Completed, image_range: tuple[float, float], *, them
     return grid.sheet(rows, [f"as given; {share:.0%} of the pixels go missing", *named], theme=theme)
 
 
-def _between(first: Colour, last: Colour, share: float) -> Colour:
+def _mixed(first: Colour, last: Colour, share: float) -> Colour:
     red, green, blue = (round(one + (other - one) * share) for one, other in zip(first, last, strict=True))
     return red, green, blue
 

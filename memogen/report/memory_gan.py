@@ -1,0 +1,300 @@
+"""The page of a memoryGAN's run, and its memory in pictures and tables: slots, which of them an image belongs to, all by meaning, what they tell.
+
+Of Kim, Kim and Kim (ICLR 2018): Fig. 3b :func:`posterior`; Figs. 3a and 3c are drawn in :mod:`memogen.report.life_signs`. Every picture leaves the
+model as it was, and raises InputError for a model without memory.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from PIL import Image
+from torch import Tensor
+
+from memogen.evaluation.clusters import Estimate, effective_rank, share
+from memogen.evaluation.life_signs import LifeSign, knowing
+from memogen.evaluation.slot_contents import Contents
+from memogen.evaluation.slot_knowledge import Knowledge, Placed, SlotNames, lead, name_slots, placed
+from memogen.memory.inspect import SlotRow, Slots, mean_cosine, prior, slot_posterior, spread_slots, top_slots, usage, written
+from memogen.memory.vmf import VMFMemory
+from memogen.models import MemoryGAN
+from memogen.types import ImageData, InputError, Latents
+
+from . import charts, figures, grid, life_signs
+from .figures import Model, draw, draw_samples, memory_of
+from .grid import CLEAR, LIGHT, Theme
+from .history import Run, saved_memories
+from .parts import Figure, Group, Heading, Section, Table, Text
+from .scores import number
+from .sections import FamilyPart, PageContext, picture, themed
+
+COLUMNS, ROWS = 16, 12  # of the wall of slots
+WALK = "Four drawn corners, framed, and the points between them"
+
+
+def sections(page: PageContext) -> FamilyPart:
+    """Signs of life, and what the memory holds, its slots under the names of their classes; of a model without memory, the walk through its noise."""
+    run, model = page.run, page.model
+    walk = ("walk through the latent space", f"memogen interpolate {page.folder} --out walk.gif")
+    look = ("look into the memory", f"memogen memory usage {page.folder}")
+    if not isinstance(model, MemoryGAN):
+        saved = saved_memories(run.path)[-1:]
+        kept = (Section("Memory", (Text(page.reason, soft=True), *_state(run, saved[0][1]))),) if saved else ()
+        return FamilyPart("memoryGAN", (*life_signs.section(run), *kept), sign=life_signs.sign(run), commands=(walk, look))
+    if model.memory is None:
+        return FamilyPart("GAN without memory", (_noise(model),), commands=(walk,))
+    names, knows = _asked(model, page.data, page.held_out)
+    shown = (*life_signs.section(run, knows), _memory(run, model, page.data, names))
+    return FamilyPart("memoryGAN", shown, sign=life_signs.sign(run, knows), commands=(walk, look))
+
+
+def _asked(model: MemoryGAN, data: ImageData | None, held_out: ImageData | None) -> tuple[SlotNames | None, LifeSign | None]:
+    """Names of the memory's slots, and whether they know classes, as far as labelled images are there to ask with."""
+    if model.memory is None or data is None or data.label is None:
+        return None, None
+    try:
+        known = placed(model, data)
+        return name_slots(known, model.memory.num_slots), knowing(known, placed(model, held_out)) if held_out is not None else None
+    except InputError:  # a memory that holds nothing yet, or images of another shape
+        return None, None
+
+
+def _noise(model: MemoryGAN) -> Section:
+    told = Text("This model has no memory: the baseline. Below, its noise between four drawn corners.")
+    return Section("Latent space", (told, picture(lambda: figures.interpolation(model, theme=CLEAR), "Interpolation in noise", f"{WALK}, in noise.")))
+
+
+def _memory(run: Run, model: MemoryGAN, data: ImageData | None, names: SlotNames | None) -> Section:
+    memory = memory_of(model)
+    heaviest = [[str(row.slot), number(row.mass), f"{row.age:,}", f"{row.prior:.3%}"] for row in top_slots(memory, 12, value=1)]
+    listed = Table(["Slot", "Mass", "Age", "Prior"], heaviest, "The heaviest real slots; age in writes since last touched.")
+    sheet = picture(
+        lambda: slot_sheet(model, names=names, theme=CLEAR),
+        "Images of ten slots",
+        "Ten real slots, evenly spaced from the heaviest to the lightest; slots that are alike stand side by side.",
+        scrolls=True,
+    )
+    wall = "One image from the key of each of the heaviest real slots, with the same noise, in an order in which keys that are alike are neighbours."
+    wall += " A row holds slots whose training images are most of one class, which training was never told." if names else ""
+    between = f"{WALK}: along great circles of the sphere of keys, and straight in noise."
+    inside = "The same inside one slot: what a slot leaves open."
+    return Section(
+        "Memory",
+        (
+            *_state(run, memory),
+            Heading("Each row one slot, each column one noise"),
+            Group([sheet, *([listed] if heaviest else [])], "pair"),
+            Heading("Slots by meaning"),
+            picture(lambda: slot_wall(model, names, theme=CLEAR), "A wall of slots", wall, scrolls=True),
+            Heading("Between slots, and inside one"),
+            Group(
+                [
+                    picture(lambda: figures.interpolation(model, theme=CLEAR), "Interpolation between keys", between),
+                    picture(lambda: figures.interpolation(model, where="noise", theme=CLEAR), "Interpolation inside a slot", inside),
+                ],
+                "pair",
+            ),
+            Heading("Which slots an image belongs to"),
+            _belongs(model, data, names),
+        ),
+    )
+
+
+def _belongs(model: MemoryGAN, data: ImageData | None, names: SlotNames | None) -> Figure | Text:
+    """Fig. 3b for an image of the data, or one of the model's own."""
+
+    def drawn() -> Image.Image:
+        image = torch.from_numpy(data.image[0].copy()) if data is not None else draw_samples(model, 1)[0]
+        return posterior(model, image, names=names, theme=CLEAR)
+
+    source = f"the first image of {data.name}, {data.split}" if data is not None else "a sample of the model"
+    caption = f"p(c | x) for {source} (red), the best real slots first; under each bar an image drawn from that slot."
+    return picture(drawn, "Posterior over slots of one image", caption, scrolls=True)
+
+
+def _state(run: Run, memory: Slots) -> tuple[Text, Group]:
+    """The numbers of a memory and its histograms."""
+    told = usage(memory)
+    words = (
+        f"{told.num_slots:,} slots, {told.real_share:.0%} of them real, {told.unwritten:,} unwritten. By the entropy of the prior, "
+        f"{told.effective_real:,.0f} real and {told.effective_fake:,.0f} fake slots are in use."
+    )
+    if math.isfinite(told.mean_cosine_real):
+        words += f" Real keys have a mean cosine of {told.mean_cosine_real:.3f} to one another."
+    shown = [
+        *themed(lambda theme: charts.masses(memory, theme=theme), "Histogram of the mass of the slots", "How often the slots were chosen of late."),
+        *themed(lambda theme: charts.ages(memory, theme=theme), "Histogram of the age of the slots", "Old slots are the first to be overwritten."),
+        *_spread(run, memory),
+    ]
+    return Text(words), Group(shown)
+
+
+def _spread(run: Run, memory: Slots) -> tuple[Figure, ...]:
+    """The sorted prior over training (Fig. 3c): as logged, else at each checkpoint that is left, else now."""
+    states = logged = life_signs.prior_states(run)
+    states = states or [(f"step {step:,}", charts.by_rank(saved)) for step, saved in saved_memories(run.path)]
+    states = states or [("saved model", charts.by_rank(memory))]
+    caption = "A flat course uses all slots alike; a steep one has forgotten most of them."
+    caption += " Points stand at the ranks that were kept." if logged else ""
+    return themed(lambda theme: charts.priors(states, theme=theme), "Sorted prior of the real slots", caption)
+
+
+def slot_sheet(
+    model: Model,
+    slots: Sequence[int] | None = None,
+    *,
+    names: SlotNames | None = None,
+    num_slots: int = 10,
+    num_noises: int = 8,
+    seed: int = 0,
+    theme: Theme = LIGHT,
+) -> Image.Image:
+    """Each row one slot, each column one noise: does the slot fix what is drawn, and the noise how?
+
+    Without ``slots``, ``num_slots`` real ones evenly spaced from the heaviest to the lightest, in their order by meaning. Captions: number, name of
+    ``names``, mass, age in writes, share of the prior.
+    """
+    memory = memory_of(model)
+    rows = _ordered(spread_slots(memory, num_slots), memory, names) if slots is None else tuple(_row(model, slot) for slot in slots)
+    if not rows:
+        raise InputError("slot sheet: the memory holds no real slot: train the model first")
+    images = [draw_samples(model, num_noises, seed=seed, slot=row.slot) for row in rows]
+    return grid.sheet(images, [_caption(row, names) for row in rows], theme=theme)
+
+
+@torch.no_grad()
+def posterior(
+    model: Model, image: UInt8[Tensor, "c h w"], *, names: SlotNames | None = None, num: int = 9, seed: int = 0, theme: Theme = LIGHT
+) -> Image.Image:
+    """p(c | image) of the ``num`` best real slots as bars, each over an image drawn from its slot and its name (Fig. 3b); one noise for all."""
+    memory = memory_of(model)
+    found = slot_posterior(memory, model.encode(image[None].to(memory.keys.device)), num)
+    if not found.slots:
+        raise InputError("posterior: the memory holds no real slot: train the model first")
+    images = torch.cat([draw_samples(model, 1, seed=seed, slot=slot) for slot in found.slots])
+    notes = (f"other real slots {found.other_real:.1%}", f"fake slots {found.fake:.1%}")
+    captions = [f"slot {slot}\n{names[slot]}" if names else f"slot {slot}" for slot in found.slots]
+    return grid.bars(images, found.probability, captions, lead=image, notes=notes, theme=theme)
+
+
+def _row(model: Model, slot: int) -> SlotRow:
+    memory = memory_of(model)
+    if not 0 <= slot < len(memory.values):
+        raise InputError(f"slot {slot}: the memory has {len(memory.values)} slots: name one of 0 to {len(memory.values) - 1}")
+    value = int(memory.values[slot] > 0.5)
+    return SlotRow(slot, value, float(memory.mass[slot]), int(memory.age[slot]), float(prior(memory, value=value)[slot]))
+
+
+def _ordered(rows: Sequence[SlotRow], memory: VMFMemory, names: SlotNames | None) -> tuple[SlotRow, ...]:
+    slots = torch.tensor([row.slot for row in rows], dtype=torch.long)
+    label = torch.zeros_like(slots) if names is None else names.label[slots]
+    return tuple(rows[place] for place in by_meaning(memory.keys.cpu()[slots], label).tolist())
+
+
+def _caption(row: SlotRow, names: SlotNames | None) -> str:
+    kind = "" if row.value else " (fake)"
+    name = f"   {names[row.slot]}" if names and names[row.slot] else ""
+    return f"slot {row.slot}{kind}{name}   mass {row.mass:.3g}   age {row.age}   prior {row.prior:.2%}"
+
+
+def by_likeness(keys: Float[Tensor, "n d"]) -> Int[Tensor, " n"]:
+    """An order of the rows in which neighbours are alike: the leaves of an average-linkage tree, turned so that the way along them is shortest.
+
+    After Bar-Joseph, Gifford and Jaakkola 2001, "Fast optimal leaf ordering for hierarchical clustering".
+    """
+    from scipy.cluster.hierarchy import leaves_list, linkage
+
+    if len(keys) < 3:
+        return torch.arange(len(keys))
+    return torch.from_numpy(leaves_list(linkage(keys.double().cpu().numpy(), method="average", optimal_ordering=True))).long()
+
+
+def by_meaning(keys: Float[Tensor, "n d"], label: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
+    """Class after class, classes that are alike side by side, and within a class :func:`by_likeness`."""
+    classes = label.unique()
+    members = [(label == each).nonzero()[:, 0] for each in classes]
+    middle = torch.stack([keys[rows].double().mean(0) for rows in members]) if members else keys[:0]
+    return torch.cat([members[place][by_likeness(keys[members[place]])] for place in by_likeness(middle).tolist()] or [torch.arange(0)])
+
+
+def slot_wall(model: Model, names: SlotNames | None = None, *, seed: int = 0, theme: Theme = LIGHT) -> Image.Image:
+    """An image from the key of each of the heaviest real slots, all with the same noise, in their order by meaning.
+
+    With ``names`` a row holds the :data:`COLUMNS` heaviest slots of a class, under its name, their number and their share of the prior: for the
+    :data:`ROWS` heaviest classes. Slots without a name are left out. Raises InputError for a memory without real slots.
+    """
+    memory = memory_of(model)
+    weight = prior(memory).cpu()
+    real = ((memory.values > 0.5) & written(memory)).cpu()
+    heavy = weight.masked_fill(~real, -1.0).sort(descending=True, stable=True).indices[: int(real.sum())]
+    if not len(heavy):
+        raise InputError("slot wall: the memory holds no real slot: train the model first")
+    keys, noise = memory.keys.cpu(), model.latents(1, seed=seed).noise
+
+    def images(slots: Int[Tensor, " n"]) -> Tensor:
+        slots = slots[by_likeness(keys[slots])].to(noise.device)
+        return draw(model, Latents(noise.expand(len(slots), -1), memory.keys[slots], slots))
+
+    label = names.label[heavy] if names else torch.full_like(heavy, -1)
+    rows = [heavy[label == each] for each in label.unique() if each >= 0]
+    if not names or not rows:
+        return grid.grid(images(heavy[: COLUMNS * ROWS]), COLUMNS, theme=theme)
+    rows = sorted(rows, key=lambda slots: -float(weight[slots].sum()))[:ROWS]
+    middle = torch.stack([keys[slots].mean(0) for slots in rows])
+    rows = [rows[place] for place in by_likeness(middle).tolist()]
+    captions = [f"{names.class_name(int(names.label[slots[0]]))}   slots {len(slots):,}   prior {float(weight[slots].sum()):.1%}" for slots in rows]
+    return grid.sheet([images(slots[:COLUMNS]) for slots in rows], captions, theme=theme)
+
+
+def contents_table(images: Contents, samples: Contents | None) -> list[list[str]]:
+    """How many images and slots there are, and the shares of variance between slots: a column for images and one for samples."""
+    groups = {"images": images} | ({"samples": samples} if samples else {})
+    shares = [group.between() for group in groups.values()]
+    counts = [
+        ["number", *(f"{len(group.slot):,}" for group in groups.values())],
+        ["different slots", *(f"{group.num_slots:,}" for group in groups.values())],
+    ]
+    between = ([f"variance of {name} between slots", *(_told(each[name]) for each in shares)] for name in shares[0])
+    return [["", *groups], *counts, *between]
+
+
+def about(known: Placed, asked: Placed) -> str:
+    """Which images tell of classes, in words."""
+    told = f"{len(known.slot):,} of {known.of:,} training images say which class a slot holds"
+    return f"{asked.images.name}: {told}, {len(asked.slot):,} of {asked.of:,} test images ask; ± is one standard error over these."
+
+
+def knowledge_table(found: Knowledge) -> list[list[str]]:
+    """A line for the memory's slots and for each mark: clusters, starts, how often they tell the class, the slots' lead, mutual information."""
+    slots, *marks = found.sortings
+    rest = [["", ""], *([f"{len(mark.known)}", estimate(lead(slots, mark), signed=True)] for mark in marks)]
+    lines = (
+        [each.name, f"{each.clusters:,}", starts, estimate(each.told), ahead, estimate(each.agreement)]
+        for each, (starts, ahead) in zip(found.sortings, rest, strict=True)
+    )
+    return [["sorted by", "clusters", "starts", "tell the class", "slots lead by", "adjusted mutual information"], *lines]
+
+
+def neighbours_table(found: Knowledge) -> list[list[str]]:
+    """How often the five nearest training images tell the class, by what is near."""
+    return [["nearest by", "five tell the class"], *([name, estimate(share(right))] for name, right in found.neighbours.items())]
+
+
+def spread(asked: Placed) -> str:
+    """Whether queries point in many directions, in words."""
+    rank = f"effective rank of the queries {effective_rank(asked.query):.1f} of {asked.query.shape[1]}"
+    return f"{rank}, mean cosine of two {_told(mean_cosine(asked.query))}"
+
+
+def estimate(found: Estimate, *, signed: bool = False) -> str:
+    """A number with its standard error."""
+    if math.isnan(found.value):
+        return "-"
+    return f"{found.value:{'+' if signed else ''}.3f} ± {_told(found.error)}"
+
+
+def _told(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3f}"
