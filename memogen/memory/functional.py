@@ -238,9 +238,15 @@ def canonical_order(query: Float[Tensor, "b d"], value: Float[Tensor, " b"]) -> 
 
 
 def gather_processes(tensor: Float[Tensor, b * rest]) -> Float[Tensor, joint * rest]:
-    """The rows of all processes of ``torch.distributed``, in rank order; the tensor itself without processes. Every rank must hold equally many."""
+    """The rows of all processes of ``torch.distributed``, however many each has, in rank order; without processes the tensor itself."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()) or torch.distributed.get_world_size() == 1:
         return tensor
-    parts = [torch.empty_like(tensor) for _ in range(torch.distributed.get_world_size())]
-    torch.distributed.all_gather(parts, tensor.contiguous())
-    return torch.cat(parts)
+    world = torch.distributed.get_world_size()
+    sizes = [torch.zeros(1, dtype=torch.long, device=tensor.device) for _ in range(world)]
+    torch.distributed.all_gather(sizes, torch.full_like(sizes[0], len(tensor)))
+    counts = torch.cat(sizes).tolist()
+    padded = tensor.new_zeros(max(counts), *tensor.shape[1:])
+    padded[: len(tensor)] = tensor
+    parts = [torch.empty_like(padded) for _ in range(world)]
+    torch.distributed.all_gather(parts, padded)
+    return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])

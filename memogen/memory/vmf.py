@@ -6,7 +6,8 @@ Kim, Kim and Kim, "Memorization Precedes Generation: Learning Unsupervised GANs 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, Self
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
@@ -38,7 +39,8 @@ class MemoryWrite(NamedTuple):
     """What a write did. ``touched`` and ``replaced`` mark slots, ``overwrites`` and ``dropped`` mark queries (of all processes, in rank order).
 
     A slot is touched when a query used it, in the sense of ``Policy.age_reset``; its age is 0 then. ``dropped`` queries asked for a slot
-    when every slot was in use. ``movement`` is the mean 1 - cos between a key that EM updated and itself before.
+    when every slot was in use. ``movement`` is the mean 1 - cos between a key that EM updated and itself before. ``ignored`` queries changed nothing:
+    they were not finite, or had a label that is neither 0 nor 1; on the CPU, where looking costs nothing, they are refused instead.
     """
 
     touched: Bool[Tensor, " k"]
@@ -46,6 +48,7 @@ class MemoryWrite(NamedTuple):
     overwrites: Bool[Tensor, " b"]
     dropped: Bool[Tensor, " b"]
     movement: Float[Tensor, ""]
+    ignored: Bool[Tensor, " b"]
 
 
 def check_sizes(num_slots: int, key_dim: int, *, concentration: float, top_k: int, decay: float, em_steps: int) -> None:
@@ -57,6 +60,12 @@ def check_sizes(num_slots: int, key_dim: int, *, concentration: float, top_k: in
         raise ValueError(f"concentration is {concentration}; it must be a positive number")
     if not 0 <= decay <= 1:
         raise ValueError(f"decay is {decay}; it must lie in [0, 1]")
+
+
+def _refuse_unknown(known: Bool[Tensor, " b"]) -> None:
+    """ValueError where a query is not one that a memory can learn."""
+    if not bool(known.all()):
+        raise ValueError(f"{int((~known).sum())} of {len(known)} queries are not finite, or have a label that is neither 0 nor 1: leave them out")
 
 
 class VMFMemory(nn.Module):
@@ -97,6 +106,15 @@ class VMFMemory(nn.Module):
         self.register_buffer("mass", torch.full((num_slots,), INITIAL_MASS))
         self.register_buffer("age", torch.zeros(num_slots))
         self.register_buffer("cosine", torch.zeros(2, 2))  # by class, fake first: decayed sum over its queries, and their decayed number
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """What ``.to()``, ``.half()`` and ``.cuda()`` do; but the buffers stay float32 or wider, as sums over many writes need it."""
+
+        def wide(tensor: Tensor) -> Tensor:
+            found = fn(tensor)
+            return tensor.to(found.device) if found.is_floating_point() and found.itemsize < 4 else found
+
+        return super()._apply(wide, recurse)  # type: ignore[no-untyped-call]  # torch's own hook
 
     # --- reading ---
 
@@ -217,19 +235,38 @@ class VMFMemory(nn.Module):
 
         ``read`` of the same queries under the same memory saves the lookup. With ``torch.distributed`` the queries of all processes are
         gathered first, so every process ends with the memory that one process would hold on the joint batch. The result does not depend on
-        the order of the queries.
+        the order of the queries. Differentiate through a read before the write: its backward pass needs the keys that it saw.
+
+        Raises ValueError, before anything is changed, for no queries at all and for queries of another shape; on the CPU also for numbers that
+        are not finite and for other labels. Elsewhere such queries are ``ignored``, since looking at them would make the device wait.
         """
-        query = functional.unit(query.detach().to(torch.promote_types(self.keys.dtype, torch.float32)))
-        value = torch.as_tensor(value, dtype=query.dtype, device=query.device).expand(len(query))
-        joint, joint_value = functional.gather_processes(query), functional.gather_processes(value)
-        if len(joint) != len(query):
-            query, value, read = joint, joint_value, None
+        query, value, joint = self._gathered(query, value)
+        if joint:
+            read = None
+        known = torch.isfinite(query).all(1) & ((value == 0) | (value == 1))
+        if query.is_cpu:
+            _refuse_unknown(known)
+        query, value = functional.unit(torch.where(known[:, None], query, 0)), torch.where(known, value, 0)
         order = functional.canonical_order(query, value)
-        query, value = query[order], value[order]
+        query, value, known = query[order], value[order], known[order]
         with torch.autocast(query.device.type, enabled=False):
-            done = self._write_batch(query, value, self._scores(query, read, order))
+            done = self._write_batch(query, value, known, self._scores(query, read, order))
         back = torch.argsort(order)
-        return done._replace(overwrites=done.overwrites[back], dropped=done.dropped[back])
+        return done._replace(overwrites=done.overwrites[back], dropped=done.dropped[back], ignored=~known[back])
+
+    def _gathered(self, query: Tensor, value: Tensor | int) -> tuple[Tensor, Tensor, bool]:
+        """Queries and labels of all processes, and whether there are several. Raises ValueError for what is no batch of queries."""
+        query = query.detach().to(torch.promote_types(self.keys.dtype, torch.float32))
+        if query.ndim != 2 or query.shape[1] != self.key_dim:
+            raise ValueError(f"query has shape {tuple(query.shape)}; expected (batch, {self.key_dim})")
+        value = torch.as_tensor(value, dtype=query.dtype, device=query.device)
+        if value.shape not in ((), (len(query),)):
+            raise ValueError(f"value has shape {tuple(value.shape)}; expected one label for each of {len(query)} queries, or one for all")
+        both = torch.cat([query, value.expand(len(query))[:, None]], 1)
+        joint = functional.gather_processes(both)
+        if not len(joint):
+            raise ValueError("there are no queries to write: give one or more")
+        return joint[:, :-1], joint[:, -1], joint is not both
 
     def _scores(self, query: Tensor, read: MemoryRead | None, order: Tensor) -> Scores:
         """What the lookup found, in canonical order; ``read`` spares it."""
@@ -240,18 +277,18 @@ class VMFMemory(nn.Module):
             order = torch.arange(len(query), device=query.device)
         return Scores(None if self._answers_from_lookup else dense[order], slots, found)
 
-    def _write_batch(self, query: Tensor, value: Tensor, scores: Scores) -> MemoryWrite:
+    def _write_batch(self, query: Tensor, value: Tensor, known: Tensor, scores: Scores) -> MemoryWrite:
         filling = self._filling(value)
-        wrong = self._asks_for_slot(scores, value) | filling
-        self._follow_cosine(query, value, scores, ~filling)
-        touch = self._touch(scores, value, ~wrong)
+        wrong = (self._asks_for_slot(scores, value) | filling) & known
+        self._follow_cosine(query, value, scores, known & ~filling)
+        touch = self._touch(scores, value, known & ~wrong)
         movement = self._learn(query, touch, touch.touched(self.num_slots))
         used = (touch.best() if self.policy.age_reset == "best" else touch).touched(self.num_slots)
         self.age += 1
         self.age.masked_fill_(used, 0)
         source, dropped = self._assign(wrong, value, used)
         self._overwrite(query, value, source)
-        return MemoryWrite(used, source >= 0, wrong & ~dropped, dropped, movement)
+        return MemoryWrite(used, source >= 0, wrong & ~dropped, dropped, movement, ~known)
 
     def _follow_cosine(self, query: Tensor, value: Tensor, scores: Scores, full: Tensor) -> None:
         """Add a batch to the running mean cosine of each class, leaving out queries whose class is not ``full`` or that found no key of it."""

@@ -158,12 +158,13 @@ class _Loop:
             return turn.phase.loss(batch)
 
     def _descend(self, turn: Turn, loss: Loss) -> Scalars:
-        """Down the gradient; gives what the commit reports."""
-        turn.descend(loss.total, self.runtime, self.state.scaler)
-        if turn.phase.commit is None:
-            return {}
+        """Down the gradient; gives what the commit reports, and with a scaler whether it skipped the step, which then commits nothing."""
+        moved = turn.descend(loss.total, self.runtime, self.state.scaler)
+        told: Scalars = {} if self.state.scaler is None else {"skipped": torch.tensor(float(not moved), device=loss.total.device)}
+        if turn.phase.commit is None or not moved:
+            return told
         with torch.no_grad():
-            return turn.phase.commit(loss)
+            return told | turn.phase.commit(loss)
 
     def _show(self) -> None:
         if self.runtime.leads:

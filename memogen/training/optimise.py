@@ -48,8 +48,8 @@ class Turn:
         else:
             group["lr"] = rate
 
-    def descend(self, total: Tensor, runtime: Runtime, scaler: torch.amp.GradScaler | None) -> None:
-        """Backward, merge across processes, clip, move."""
+    def descend(self, total: Tensor, runtime: Runtime, scaler: torch.amp.GradScaler | None) -> bool:
+        """Backward, merge across processes, clip, move. False where the scaler skipped the move, as half precision overflowed."""
         self.optimiser.zero_grad(set_to_none=True)
         (total if scaler is None else scaler.scale(total)).backward()
         runtime.merge_gradients(self.moved)
@@ -59,9 +59,11 @@ class Turn:
             clip_gradients(self.moved, self.phase.optimiser)
         if scaler is None:
             self.optimiser.step()
-        else:
-            scaler.step(self.optimiser)
-            scaler.update()
+            return True
+        before = scaler.get_scale()
+        scaler.step(self.optimiser)
+        scaler.update()
+        return scaler.get_scale() >= before
 
 
 def learning_rate(config: OptimiserConfig, step: int, steps: int) -> float:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from memogen.training import TrainingConfig
 from memogen.training.optimise import Turn, clip_gradients, learning_rate, make_turns
 from memogen.training.runtime import start
 from memogen.types import DecayConfig, Loss, OptimiserConfig, Phase
+from tests.training.toy import train
 
 PAPER = OptimiserConfig(learning_rate=1e-3, schedule="decay")
 
@@ -135,3 +138,28 @@ def test_a_checkpoint_is_compared_by_every_option_of_its_optimisers() -> None:
     phase = Phase("p", (nn.Linear(1, 1),), lambda batch: Loss(torch.zeros(())), optimiser=OptimiserConfig(clip_value=1.0))
     found = {name: value for name, value in flat_settings(config(), DATA, (phase,), {}).items() if name.startswith("phases.p.")}
     assert found == {"phases.p.repeats": 1} | {f"phases.p.{name}": value for name, value in to_dict(phase.optimiser).items()}
+
+
+def test_a_step_that_half_precision_spoils_moves_nothing_and_says_so() -> None:
+    """The scaler skips it; the caller must not commit what belongs to it, such as a write to a memory."""
+    weight = nn.Linear(1, 1, bias=False)
+    phase = Phase("only", (weight,), lambda batch: Loss(weight.weight.sum()), optimiser=OptimiserConfig(learning_rate=0.1))
+    turn, runtime = make_turns(weight, (phase,))[0], start(TrainingConfig(steps=1, device="cpu"))
+    scaler, before = torch.amp.GradScaler("cpu", init_scale=4.0), weight.weight.detach().clone()
+    assert not turn.descend(weight.weight.sum() * math.inf, runtime, scaler) and torch.equal(weight.weight, before)
+    assert turn.descend(weight.weight.sum(), runtime, scaler) and not torch.equal(weight.weight, before)
+
+
+def test_a_skipped_step_commits_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a step that moved writes to the memory; the log holds the share of skipped ones."""
+    calls = list[int]()
+
+    def every_second(*_: object) -> bool:
+        calls.append(0)
+        return len(calls) % 3 == 1  # the critic's first batch of each step moves; its second and the generator's are skipped
+
+    monkeypatch.setattr(Turn, "descend", every_second)
+    state = train(tmp_path, precision="fp16", steps=4, log_every=4)
+    assert state.modules["model"].written == 4, "half of the critic's eight turns"
+    line = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
+    assert (line["critic/skipped"], line["generator/skipped"]) == (0.5, 1.0)
