@@ -10,12 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 import pytest
 import yaml
 
 from memogen import cli
 from memogen.cli import options, parser
 from memogen.cli.table import COMMANDS
+from memogen.recipes import RECIPES
 
 ROOT = Path(__file__).parents[1]
 
@@ -347,3 +349,41 @@ def test_every_command_in_the_documents_parses(page: str, line: str, monkeypatch
 
 def test_readme_shows_commands() -> None:
     assert len(commands_in(ROOT / "README.md")) >= 10
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("train memory_gan/digits --lr 1e-3", ("objective.critic.learning_rate", "objective.generator.learning_rate")),
+        ("train memory_gan/digits --epochs 3", ("training.steps",)),
+        ("train memory_gan/digits --hlep", ("--help",)),
+        ("train memory_gan/digits --resmue never", ("--resume",)),
+        ("train mypics", ("mypics", "memory_gan/folder", "--data")),
+        ("train memory_gan/folder --data nowhere --dry-run", ("nowhere", "no such file or folder")),
+    ],
+)
+def test_what_others_call_it_is_answered_with_what_to_type(
+    words: str, told: tuple[str, ...], capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mypics").mkdir()
+    code, _, err = run(words, capsys)
+    assert code == 2 and len(err.splitlines()) == 1 and all(part in err for part in told)
+
+
+def test_short_options_are_those_of_the_training(capsys: pytest.CaptureFixture[str]) -> None:
+    _, short, _ = run("train memory_gan/digits --steps 7 --batch-size 9 --seed 4 --device cpu --dry-run", capsys)
+    long = "--training.steps 7 --training.batch_size 9 --training.seed 4 --training.device cpu"
+    assert short == run(f"train memory_gan/digits {long} --dry-run", capsys)[1] and "steps: 7" in short
+
+
+def test_help_of_a_command_and_the_list_of_recipes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("help train", capsys)[:2] == run("train --help", capsys)[:2]
+    code, out, _ = run("recipes", capsys)
+    assert code == 0 and all(name in out for name in RECIPES)
+
+
+def test_a_dry_run_says_the_shape_of_the_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez(tmp_path / "a.npz", x_train=np.random.default_rng(0).integers(0, 256, (20, 12, 10, 3), dtype=np.uint8))
+    _, out, _ = run(f"train memory_gan/folder --data {tmp_path / 'a.npz'} --dry-run", capsys)
+    assert yaml.safe_load(out)["model"]["image_shape"] == [3, 12, 10]

@@ -14,17 +14,33 @@ class UsageError(ValueError):
     """The command line cannot be used: one line that says what, where and how to mend it."""
 
 
+SHORT = {
+    "steps": "training.steps",
+    "seed": "training.seed",
+    "batch_size": "training.batch_size",
+    "device": "training.device",
+}
+"""Options of a training that have a short name beside their dotted one."""
+
+USUAL = {"lr": "learning_rate", "epochs": "training.steps", "epoch": "training.steps", "iterations": "training.steps", "bs": "training.batch_size"}
+"""What other programs call an option, and what it is called here, or how its dotted name ends."""
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
-    """`` (did you mean 'x'?)`` for the most similar name, by the whole name or by its last part; empty where nothing is similar."""
+    """`` (did you mean 'x' or 'y'?)`` for the most similar names, by the whole name or by its last part, all that are equally similar; empty where
+    nothing is similar.
+    """
     known = list(dict.fromkeys(names))
-    tails = {full.rsplit(".", 1)[-1]: full for full in reversed(known)}
     bare = name.lstrip("-").replace("-", "_")
+    bare = USUAL.get(bare, bare)
     whole = difflib.get_close_matches(bare, [full.lstrip("-") for full in known], n=1, cutoff=0.6)
-    if whole:
-        found = next(full for full in known if full.lstrip("-") == whole[0])
-        return f" (did you mean '{found}'?)"
-    tail = difflib.get_close_matches(bare.rsplit(".", 1)[-1], list(tails), n=1, cutoff=0.6)
-    return f" (did you mean '{tails[tail[0]]}'?)" if tail else ""
+    tail = difflib.get_close_matches(bare.rsplit(".", 1)[-1], [full.rsplit(".", 1)[-1] for full in known], n=1, cutoff=0.6)
+    if whole and not (tail and tail[0] == bare):
+        found = [full for full in known if full.lstrip("-") == whole[0]]
+    else:
+        found = [full for full in known if tail and full.rsplit(".", 1)[-1] == tail[0]]
+    told = " or ".join(f"'{full}'" for full in found[:6])
+    return f" (did you mean {told}?)" if told else ""
 
 
 def split(words: Sequence[str], valued: Iterable[str], flags: Iterable[str]) -> tuple[list[str], dict[str, str]]:
@@ -60,7 +76,8 @@ def dotted(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def override(config: Mapping[str, Any], options: Mapping[str, str]) -> dict[str, Any]:
     """A copy of ``config`` with the dotted options set; a name that is not in it is refused with the nearest one."""
     changed = copy.deepcopy(dict(config))
-    for name, text in options.items():
+    for given, text in options.items():
+        name = SHORT.get(given.replace("-", "_"), given)
         *path, last = name.split(".")
         node: Any = changed
         for depth, part in enumerate(path, start=1):

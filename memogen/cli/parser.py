@@ -8,6 +8,7 @@ A parameter annotated as ``Mapping[str, str]`` receives every option that the co
 from __future__ import annotations
 
 import argparse
+import difflib
 import inspect
 import re
 from collections.abc import Callable, Mapping
@@ -15,7 +16,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from jsonargparse import ArgumentParser
 
-from memogen.cli.options import UsageError, nearest, split
+from memogen.cli.options import SHORT, UsageError, nearest, split
 
 Others = Mapping[str, str]
 
@@ -29,6 +30,10 @@ def call(name: str, function: Callable[..., object], words: list[str]) -> int:
     if "-h" in own or "--help" in own:
         print(parser.format_help())
         return 0
+    for unknown in others if extra else ():  # a misspelt option of the command itself is none of the configuration's
+        meant = difflib.get_close_matches(f"--{unknown}", [*names, "--help"], n=1, cutoff=0.75)
+        if meant and "." not in unknown and unknown.replace("-", "_") not in SHORT:
+            raise UsageError(f"{name}: no option --{unknown} (did you mean '{meant[0]}'?); memogen {name} --help lists them")
     if others and not extra:
         unknown = next(iter(others))
         raise UsageError(f"{name}: no option --{unknown}{nearest(unknown, names)}; memogen {name} --help lists them")

@@ -26,8 +26,11 @@ def choose(name: str, variant: str | None, options: Mapping[str, str]) -> Recipe
         if variant is not None:
             raise UsageError(f"--variant: {name} is a complete configuration; set its own options instead")
         recipe = runs.load_config(Path(name))
+    elif Path(name).exists():
+        kinds = " or ".join(known for known in RECIPES if known.endswith("/folder"))
+        raise UsageError(f"{name}: is no recipe but a place; to train on its images: memogen train RECIPE --data {name}, where RECIPE is {kinds}")
     else:
-        raise UsageError(f"{name}: no such recipe{nearest(name, RECIPES)}; there are {', '.join(RECIPES)}, or name a config.yaml")
+        raise UsageError(f"{name}: no such recipe{nearest(name, RECIPES)}; memogen recipes lists them, or name a config.yaml")
     if not options:
         return recipe
     return read_recipe(override(configs.to_dict(recipe), options))
@@ -54,6 +57,10 @@ def describe(recipe: Recipe, *, data: str | None, out: Path | None, resume: str)
     from memogen import configs, runs
 
     recipe = recipe if data is None else runs.with_data(recipe, data)
+    if recipe.data.folder is not None and not Path(recipe.data.folder).exists():
+        raise UsageError(f"--data {data or recipe.data.folder}: there is no such file or folder")
+    if recipe.data.name == "folder" and recipe.data.folder is not None:
+        recipe = runs.with_images(recipe, runs.Splits(recipe.data))  # the images say their shape
     images = recipe.data.folder or ("none yet: give --data FOLDER" if recipe.data.name == "folder" else recipe.data.name)
     folder = out or runs.default_folder(recipe)
     notes = [

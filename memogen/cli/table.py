@@ -9,6 +9,7 @@ from memogen.cli import compare, data, impute, memory, pictures, reproduce, scor
 COMMANDS: dict[str, Callable[..., object]] = {
     "demo": training.demo,
     "train": training.train,
+    "recipes": training.recipes,
     "sample": pictures.sample,
     "evaluate": scoring.evaluate,
     "compare": compare.compare,

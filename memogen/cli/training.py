@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -37,9 +38,9 @@ def train(
 
       memogen train memory_gan/digits --model.memory.num_slots 1024 --training.steps 2000
 
-    --dry-run lists them all; its output is itself a configuration file. Where classes are learned one after another (replay_gan, and the streams of
-    memory_gan), --training.steps are those of each task, and --succession.tasks.order [3,1,4], .classes_per_task and .num_tasks say which classes
-    come when.
+    --steps, --seed, --batch-size and --device are short for those of --training. --dry-run lists all options; its output is itself a configuration
+    file. Where classes are learned one after another (replay_gan, and the streams of memory_gan), --training.steps are those of each task, and
+    --succession.tasks.order [3,1,4], .classes_per_task and .num_tasks say which classes come when.
     """
     from memogen import runs
     from memogen.cli.plan import choose, describe
@@ -50,6 +51,18 @@ def train(
         return
     folder = runs.train(chosen, data=data, out=out, resume=resume, start=start, start_tasks=start_tasks)
     if os.environ.get("RANK", "0") == "0":
-        print(f"run folder: {folder}")
+        print(f"run folder: {folder}\nreport: {folder / 'report.html'}\nnext: memogen sample {shlex.quote(str(folder))} --out samples.png")
         if chosen.succession is not None and chosen.scoring.extractor is not None:
             print(f"class by class after each task: memogen stream matrix {folder}")
+
+
+def recipes() -> None:
+    """List the recipes that memogen train takes, each with its variants."""
+    import inspect
+    from typing import get_args, get_type_hints
+
+    from memogen.recipes import RECIPES
+
+    for name, recipe in RECIPES.items():
+        variants = get_args(get_type_hints(recipe).get("variant"))
+        print(f"{name}\n    {(inspect.getdoc(recipe) or '').splitlines()[0]}" + (f"\n    variants: {', '.join(variants)}" if variants else ""))
