@@ -12,14 +12,16 @@ from typing import get_args, get_type_hints
 from . import runs
 from .configs import suggest
 from .data import DATASETS
-from .evaluation import append_rows
-from .evaluation.features import own_extractor
-from .evaluation.model_scores import measured
-from .evaluation.paired import moved
+from .metrics import append_rows
+from .metrics.extractors import own_extractor
+from .metrics.paired import moved
+from .metrics.registry import told
+from .metrics.rows import ResultRow
 from .recipes import RECIPES, Recipe
 from .recipes.table import Budget, Table, TableRow
 from .recipes.tables import find_table
 from .report import results_page
+from .report.history import read_rows
 from .report.results import Results, gather
 from .training import NonFiniteLoss
 from .types import InputError
@@ -41,15 +43,15 @@ class Job:
     def title(self) -> str:
         return f"{self.recipe.recipe} {self.recipe.variant}, seed {self.recipe.training.seed}"
 
-    def finished(self, rows: Sequence[runs.Row]) -> bool:
+    def finished(self, rows: Sequence[ResultRow]) -> bool:
         """Whether rows of this configuration, budget and seed are there: all that its folder holds, as a write may have been cut off."""
         wanted = runs.config_hash(self.recipe), self.budget_name, self.recipe.training.seed
-        there = {_known_by(row) for row in rows if (row.get("config"), row.get("budget"), row.get("seed")) == wanted}
-        return bool(there) and there.issuperset(_known_by(row) for row in self.made() if row.get("variant") != "real")
+        there = {_known_by(row) for row in rows if (row.config, row.budget, row.seed) == wanted}
+        return bool(there) and there.issuperset(_known_by(row) for row in self.made() if row.variant != "real")
 
-    def made(self) -> list[runs.Row]:
+    def made(self) -> list[ResultRow]:
         """The rows in its folder that are of its configuration."""
-        return [row for row in runs.read_rows(self.folder / "results.jsonl") if row.get("config") == runs.config_hash(self.recipe)]
+        return [row for row in read_rows(self.folder / "results.jsonl") if row.config == runs.config_hash(self.recipe)]
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Plan:
 
     def open_jobs(self) -> tuple[Job, ...]:
         """Those whose rows are not there yet."""
-        rows = runs.read_rows(self.rows_file)
+        rows = read_rows(self.rows_file)
         return tuple(job for job in self.jobs if not job.finished(rows))
 
     def with_images(self) -> Plan:
@@ -75,7 +77,7 @@ class Plan:
 
     def results(self) -> Results:
         """The table as far as it has been run."""
-        return gather(self.table.name, runs.read_rows(self.rows_file))
+        return gather(self.table.name, read_rows(self.rows_file))
 
 
 def run(planned: Plan, *, console: bool = True) -> Results:
@@ -184,15 +186,15 @@ def _run(job: Job, rows_file: Path, console: bool) -> None:
     runs.train(job.recipe, out=job.folder, budget=job.budget_name, console=console)
     if not runs.leads():
         return
-    known = {_known_by(row) for row in runs.read_rows(rows_file)}
+    known = {_known_by(row) for row in read_rows(rows_file)}
     runs.keep_config(job.recipe, rows_file.parent / "configs")
     append_rows(rows_file, moved([row for row in job.made() if _known_by(row) not in known], job.folder, rows_file.parent))
 
 
-def _known_by(row: runs.Row) -> tuple[object, ...]:
+def _known_by(row: ResultRow) -> tuple[object, ...]:
     """What one score is known by; that of real images whatever the model beside which it was made."""
-    own = () if row.get("variant") == "real" else ("config", "seed", "task", "class")
-    return *(row.get(key) for key in ("recipe", "variant", "budget", *own)), measured(str(row.get("metric")), row.get("protocol"))
+    own = () if row.variant == "real" else ("config", "seed", "task", "class")
+    return *(row.get(key) for key in ("recipe", "variant", "budget", *own)), told(row)
 
 
 @dataclass

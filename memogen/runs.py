@@ -17,26 +17,26 @@ import yaml
 from torch import nn
 
 from . import configs, data, streams
-from .evaluation import METRICS, ScoreConfig, ScoreEvaluator, append_rows, evaluate, score_images
-from .evaluation.checks import check_data
-from .evaluation.features import extractor, own_extractor
-from .evaluation.held_out import HeldOutBounds, observable, part_of
-from .evaluation.labels import labels_for
-from .evaluation.model_scores import MODEL_SCORES, ModelScoring, check_model, measured, score_model
-from .evaluation.paired import kept
+from .metrics import METRICS, ScoreConfig, ScoreEvaluator, append_rows, evaluate, score_images
+from .metrics.evaluate import check_data, check_model, score_model
+from .metrics.extractors import extractor, own_extractor
+from .metrics.log_likelihood import HeldOutBounds, observable
+from .metrics.metric import ModelScoring
+from .metrics.paired import kept
+from .metrics.registry import told
+from .metrics.rows import ResultRow
+from .metrics.stream import labels_for, part_of
 from .models import MemoryGAN
 from .nets.class_norm import ClassBatchNorm
 from .nets.norm import FullDataNorm
 from .pretrained import from_pretrained
 from .recipes import RECIPES, Recipe, ScoringConfig, read_recipe, shaped
 from .report import page
-from .report.history import read_lines, read_run
+from .report.history import read_rows, read_run
 from .report.likelihood import HeldOutQueries, SortedPrior
 from .training import TrainState, fit
 from .training.runtime import choose_device
 from .types import Evaluator, ImageData, InputError, LikelihoodModel
-
-Row = dict[str, Any]
 
 WATCHED = 1000  # held-out images whose bounds are followed while a model trains
 
@@ -105,10 +105,10 @@ def with_images(recipe: Recipe) -> tuple[Recipe, ImageData]:
 
 def check_scoring(recipe: Recipe) -> None:
     """Refuse before the training what would end it without a score. Raises InputError."""
-    scoring, metrics = recipe.scoring, (*METRICS, *MODEL_SCORES)
+    scoring = recipe.scoring
     for name in scoring.metrics:
-        if name not in metrics:
-            raise InputError(f"scoring.metrics: {name!r} is unknown: {configs.suggest(name, metrics)}")
+        if name not in METRICS:
+            raise InputError(f"scoring.metrics: {name!r} is unknown: {configs.suggest(name, METRICS)}")
     if not (scoring.judged or scoring.asked):
         return
     known = data.splits(recipe.data.name, folder=recipe.data.folder)
@@ -303,30 +303,30 @@ def _score(recipe: Recipe, folder: Path, state: TrainState, budget: str | None, 
     """Append the finished model's scores and the real data's own to results.jsonl; a run that is scored already is left alone."""
     scoring, path = recipe.scoring, folder / "results.jsonl"
     names = (*scoring.asked, *scoring.judged)
-    if not leads() or not names or config_hash(recipe) in {row.get("config") for row in read_rows(path)}:
+    if not leads() or not names or config_hash(recipe) in {row.config for row in read_rows(path)}:
         return
     if console:
         print(f"scoring by {', '.join(names)}, {scoring.num_samples:,} samples or images (--scoring.metrics [] leaves it out)", file=sys.stderr)
     own, real = _measure(recipe, folder / "model", console)
     printed = {claim.metric: claim.value for claim in recipe.claims}
     context = {**_context(recipe, budget), **state.counts(), "command": command_line()}
-    rows = [{**context, "variant": recipe.variant, **row, "paper": printed.get(measured(str(row["metric"]), row["protocol"]))} for row in own]
+    rows = [ResultRow.read({**context, "variant": recipe.variant, **row, "paper": printed.get(told(row))}) for row in own]
     untrained = {"steps": 0, "images": 0, "training_seconds": 0, "processor_seconds": 0, "parameters": {}}
-    of_data = [{**context, **untrained, **row, "paper": None} for row in real]
+    of_data = [ResultRow.read({**context, **untrained, **row, "paper": None}) for row in real]
     append_rows(path, kept([*rows, *of_data], folder))
 
 
-def _context(recipe: Recipe, budget: str | None) -> Row:
+def _context(recipe: Recipe, budget: str | None) -> dict[str, Any]:
     """What every row of a run says."""
     return {"recipe": recipe.recipe, "seed": recipe.training.seed, "budget": budget, "config": config_hash(recipe)}
 
 
-def _measure(recipe: Recipe, saved: Path, console: bool) -> tuple[list[Row], list[Row]]:
+def _measure(recipe: Recipe, saved: Path, console: bool) -> tuple[list[ResultRow], list[ResultRow]]:
     """The scores of the saved model and, by the metrics that judge images, those of real ones: see :func:`_yardstick`."""
     scoring, device = recipe.scoring, choose_device(recipe.training.device)
     test, train_split = (load_data(recipe, split=split) for split in ("test", "train"))
     model: Any = from_pretrained(saved).to(device)
-    shared: Row = {"num_samples": scoring.num_samples, "seed": scoring.seed, "progress": console, "train": train_split}
+    shared: dict[str, Any] = {"num_samples": scoring.num_samples, "seed": scoring.seed, "progress": console, "train": train_split}
     own = score_model(model, test, metrics=scoring.asked, how=scoring.model or ModelScoring(), run=saved.parent, **shared) if scoring.asked else []
     if not scoring.judged:
         return own, []
@@ -336,7 +336,7 @@ def _measure(recipe: Recipe, saved: Path, console: bool) -> tuple[list[Row], lis
     return own, _yardstick(scoring.judged, test, train_split, shared)
 
 
-def _yardstick(metrics: Sequence[str], test: ImageData, train: ImageData, shared: Row) -> list[Row]:
+def _yardstick(metrics: Sequence[str], test: ImageData, train: ImageData, shared: dict[str, Any]) -> list[ResultRow]:
     """What a perfect model would get: as many training images, which it would draw the like of, against the test images it is compared with.
 
     The inception score compares with nothing and is that of the test images: the classifier has learned the others by heart. Scores that compare
@@ -347,7 +347,7 @@ def _yardstick(metrics: Sequence[str], test: ImageData, train: ImageData, shared
     return rows + (score_images(train, test, metrics=compared, **shared) if compared else [])
 
 
-def progress_of(folder: Path) -> Row:
+def progress_of(folder: Path) -> dict[str, Any]:
     """How far a run has been trained, as its result rows say it."""
     run = read_run(folder)
     return {"steps": run.count("step"), "images": run.count("images_seen"), "training_seconds": run.last("seconds")}
@@ -356,8 +356,3 @@ def progress_of(folder: Path) -> Row:
 def command_line() -> str:
     """What the user typed."""
     return shlex.join(["memogen", *sys.argv[1:]])
-
-
-def read_rows(path: Path) -> list[Row]:
-    """The rows of a results file, without lines that are cut off; none where there is no file."""
-    return [dict(row) for row in read_lines(path)]

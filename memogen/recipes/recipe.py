@@ -11,7 +11,8 @@ from torch import nn
 from .. import configs
 from ..configs import added
 from ..data import DataOptions
-from ..evaluation.model_scores import MODEL_SCORES, ModelScoring
+from ..metrics.metric import ModelScoring
+from ..metrics.registry import METRICS
 from ..models import MODELS, OBJECTIVES
 from ..training import SuccessionConfig, TrainingConfig
 from ..types import InputError, Objective
@@ -61,12 +62,12 @@ class ScoringConfig:
     @property
     def judged(self) -> tuple[str, ...]:
         """The metrics that an extractor is needed for, where there is one."""
-        return tuple(name for name in self.metrics if name not in MODEL_SCORES) if self.extractor is not None else ()
+        return tuple(name for name in self.metrics if METRICS[name].judged) if self.extractor is not None else ()
 
     @property
     def asked(self) -> tuple[str, ...]:
         """The metrics that ask the model itself."""
-        return tuple(name for name in self.metrics if name in MODEL_SCORES)
+        return tuple(name for name in self.metrics if not METRICS[name].judged)
 
 
 class ModelConfig(Protocol):

@@ -14,8 +14,8 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from memogen.evaluation.imputation import Completed
-from memogen.evaluation.preferences import AddressesSlots, Preferences
+from memogen.metrics.imputation import Completed
+from memogen.metrics.slots import AddressesSlots, Preferences
 from memogen.training.grid import folded
 from memogen.types import InputError, Latents, to_uint8
 

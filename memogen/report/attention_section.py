@@ -9,10 +9,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from memogen.evaluation.held_out import part_of
-from memogen.evaluation.imputation import Reconstructs, shown
-from memogen.evaluation.labels import labels_for
-from memogen.evaluation.preferences import Preferences, slot_preferences
+from memogen.metrics.imputation import Reconstructs, shown
+from memogen.metrics.slots import Preferences, slot_preferences
+from memogen.metrics.stream import labels_for, part_of
 from memogen.types import ImageData, InputError, to_uint8
 
 from . import attention, grid

@@ -11,11 +11,11 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from memogen.evaluation.copy_check import CopyCheck
 from memogen.memory.inspect import Slots, sorted_prior, written
+from memogen.metrics.copies import CopyCheck
 
 from .grid import blank
-from .history import Row, series, speed
+from .history import Entry, series, speed
 from .theme import FAKE, LIGHT, REAL, SERIES, Theme, web
 
 if TYPE_CHECKING:
@@ -167,14 +167,14 @@ def _legend_beside(figure: Figure, axes: Axes, theme: Theme) -> None:
     axes.set_position((left * before / after, bottom, width * before / after, height))
 
 
-def panel(metrics: tuple[Row, ...], what: Panel, *, theme: Theme = LIGHT) -> Image.Image | None:
+def panel(metrics: tuple[Entry, ...], what: Panel, *, theme: Theme = LIGHT) -> Image.Image | None:
     """One chart over training from metrics.jsonl; None where none of its metrics was written."""
     lines = [(label, *series(metrics, key)) for label, key in what.keys]
     lines = [line for line in lines if line[1]]
     return line_chart(what.title, lines, low=what.low, high=what.high, theme=theme) if lines else None
 
 
-def speed_chart(metrics: tuple[Row, ...], *, theme: Theme = LIGHT) -> Image.Image | None:
+def speed_chart(metrics: tuple[Entry, ...], *, theme: Theme = LIGHT) -> Image.Image | None:
     """Images per second over training; None with fewer than two lines of metrics."""
     steps, rates = speed(metrics)
     return line_chart("Images per second", [("", steps, rates)], low=0, theme=theme) if steps else None

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 
-from memogen.evaluation.clusters import Estimate, effective_rank, share
-from memogen.evaluation.slot_contents import Contents
-from memogen.evaluation.slot_knowledge import Knowledge, Placed, lead
 from memogen.memory.inspect import mean_cosine
+from memogen.metrics.slots import Contents, Estimate, Knowledge, Placed, effective_rank, lead, share
 
 
 def contents_table(images: Contents, samples: Contents | None) -> list[list[str]]:

@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from memogen.data.stream import of_classes
-from memogen.evaluation.features import Extractor
-from memogen.evaluation.fid import FeatureStatistics, frechet_distance
+from memogen.metrics.extractors import Extractor
+from memogen.metrics.fid import FeatureStatistics, frechet_distance
 from memogen.models import ReplayGAN
 from memogen.pretrained import from_pretrained
 from memogen.training.tasks import task_folders

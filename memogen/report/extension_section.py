@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from .history import Row, Run, is_number
+from collections.abc import Mapping
+from typing import Any
+
+from memogen.metrics.rows import ResultRow
+
+from .history import Run, is_number
 from .html import Html, element, escape, paragraph, section, table
 
 EXTENDED = "replay_gan/extend"
@@ -11,11 +16,11 @@ EXTENDED = "replay_gan/extend"
 
 def extension_section(run: Run) -> Html:
     """Accuracy and Fréchet distance of every category before and after; nothing for another run."""
-    rows = [row for row in run.results if row.get("recipe") == EXTENDED and row.get("class") is not None]
+    rows = [row for row in run.results if row.recipe == EXTENDED and row.class_ is not None]
     if not rows:
         return Html("")
-    newest = {(row["class"], row["metric"], row["task"]): row for row in rows}
-    names = {row["class"]: str(row.get("class_name")) for row in rows}
+    newest = {(row.class_, row.metric, row.task): row for row in rows}
+    names = {row.class_: str(row.get("class_name")) for row in rows}
     head = ["category", "accuracy before", "after", "Fréchet distance before", "after"]
     lines = [[escape(name), *(_cell(newest.get((label, *column))) for column in COLUMNS)] for label, name in names.items()]
     return section("Categories", table(head, lines), *(paragraph(text, "soft") for text in _told(rows[-1])))
@@ -24,18 +29,18 @@ def extension_section(run: Run) -> Html:
 COLUMNS = (("accuracy", 0), ("accuracy", 1), ("fid", 0), ("fid", 1))
 
 
-def _cell(row: Row | None) -> Html:
-    return element("span", escape("-" if row is None else f"{row['value']:.3f}"))
+def _cell(row: ResultRow | None) -> Html:
+    return element("span", escape("-" if row is None else f"{row.value:.3f}"))
 
 
-def _told(row: Row) -> list[str]:
-    protocol = row.get("protocol") or {}
+def _told(row: ResultRow) -> list[str]:
+    protocol = row.protocol or {}
     known, new = protocol.get("known"), protocol.get("new")
     compared = f"{protocol.get('num_samples'):,} samples of each category. The known ones are {known}, the new one is {new}."
-    return [f"{_judge(protocol)} {compared}", f"Learned by {row.get('variant')}, from {row.get('model')}."]
+    return [f"{_judge(protocol)} {compared}", f"Learned by {row.variant}, from {row.get('model')}."]
 
 
-def _judge(protocol: Row) -> str:
+def _judge(protocol: Mapping[str, Any]) -> str:
     """Who judged; of one that was trained for it, on what, and how well it knows that."""
     how, accuracy = protocol.get("judge", "given"), protocol.get("extractor_accuracy")
     if how == "given":

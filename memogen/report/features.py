@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from memogen.evaluation.features import Extractor
-from memogen.evaluation.stream import device_of, model_source
+from memogen.metrics.extractors import Extractor
+from memogen.metrics.stream import device_of, model_source
 from memogen.types import GenerativeModel, ImageData
 
 _BLOCK = 250

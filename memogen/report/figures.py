@@ -15,10 +15,10 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-from memogen.evaluation.copies import Embedding, Measure, nearest_images, pixels
-from memogen.evaluation.slot_knowledge import SlotNames
 from memogen.memory.inspect import SlotRow, prior, slot_posterior, spread_slots
 from memogen.memory.vmf import VMFMemory
+from memogen.metrics.copies import Embedding, Measure, nearest_images, pixels
+from memogen.metrics.slots import SlotNames
 from memogen.models import MemoryGAN
 from memogen.types import GenerativeModel, ImageData, InputError, as_bytes
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
 
-from memogen.evaluation.life_signs import LifeSign, life_signs
+from memogen.metrics.life_signs import LifeSign, life_signs
 from memogen.types import InputError
 
 from . import charts

@@ -9,16 +9,17 @@ from pathlib import Path
 import yaml
 
 from memogen import pretrained
-from memogen.evaluation.imputation import Reconstructs
-from memogen.evaluation.life_signs import LifeSign, knowing
-from memogen.evaluation.slot_knowledge import SlotNames, name_slots, placed
+from memogen.metrics.imputation import Reconstructs
+from memogen.metrics.life_signs import LifeSign, knowing
+from memogen.metrics.rows import ResultRow
+from memogen.metrics.slots import SlotNames, name_slots, placed
 from memogen.models import MemoryGAN, ReplayGAN
 from memogen.types import GenerativeModel, ImageData, InputError
 
 from .attention import ShowsSlots
 from .attention_section import attention_section, reconstruction_section
 from .extension_section import extension_section
-from .history import Row, Run, is_number, read_run, task_folders
+from .history import Run, is_number, read_run, task_folders
 from .html import Html, code_block, details, element, escape, page, paragraph, section, write_page
 from .life_signs import life_section
 from .scores import metrics_of, number, score_lines, score_table, title
@@ -79,11 +80,11 @@ def _asked_with(model: MemoryGAN | None, data: ImageData | None, held_out: Image
         return None, None
 
 
-def _of_the_end(run: Run) -> list[Row]:
+def _of_the_end(run: Run) -> list[ResultRow]:
     """Rows for the table of scores; the section on tasks shows those of single tasks, and the cost. What two metrics agree on stands there once."""
-    rows = [row for row in run.results if not is_number(row.get("task")) and row.get("metric") not in COSTS]
-    accuracies = {round(row["value"], 6) for row in rows if row.get("metric") == "accuracy" and is_number(row.get("value"))}
-    return [row for row in rows if row.get("metric") != "average_accuracy" or round(row["value"], 6) not in accuracies]
+    rows = [row for row in run.results if not is_number(row.task) and row.metric not in COSTS]
+    accuracies = {round(row.value, 6) for row in rows if row.metric == "accuracy" and is_number(row.value)}
+    return [row for row in rows if row.metric != "average_accuracy" or row.value is None or round(row.value, 6) not in accuracies]
 
 
 def _variant(run: Run) -> str:
@@ -100,7 +101,7 @@ def _head(run: Run) -> list[Html]:
     done, images, seconds = run.count("step"), run.count("images_seen"), run.last("seconds")
     planned = None if task_folders(run.path) else run.setting("training.steps")  # of a stream, those of one task
     facts = [f"variant {_variant(run)}"] if _variant(run) else []
-    budget = next((row["budget"] for row in reversed(run.results) if row.get("budget")), None)
+    budget = next((row.budget for row in reversed(run.results) if row.budget), None)
     facts += [f"budget {budget}"] if budget else []
     if done is not None:
         facts += [f"step {done:,} of {planned:,}" if isinstance(planned, int) else f"step {done:,}"]
@@ -131,7 +132,7 @@ def duration(seconds: float) -> str:
 
 
 def _settings(run: Run) -> Html:
-    command = next((row["command"] for row in reversed(run.results) if row.get("command")), None)
+    command = next((row.command for row in reversed(run.results) if row.command), None)
     if not run.config and command is None:
         return section("Settings", paragraph("The run has no readable config.yaml."))
     text = yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True)

@@ -6,8 +6,10 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from memogen.evaluation.model_scores import measured
+from memogen.metrics.registry import counted, in_order, tabled, title, told
+from memogen.metrics.rows import ResultRow
 from memogen.recipes import mem_vae, memory_gan
 from memogen.recipes.recipe import Claim
 from memogen.recipes.table import Table
@@ -15,64 +17,12 @@ from memogen.recipes.tables import TABLES, claim_of
 from memogen.types import InputError
 
 from .commands import shortened, training_command
-from .history import Row, cut_short, is_number, protocol_of, read_lines
+from .history import cut_short, is_number, protocol_of, read_rows
 from .ways import made_at, scored_by
 
 Address = tuple[str, str, str, int]
 
-COLUMNS = {
-    "inception_score": "inception score",
-    "fid": "Fréchet distance",
-    "kid": "KID",
-    "precision": "precision",
-    "recall": "recall",
-    "density": "density",
-    "coverage": "coverage",
-    "accuracy": "accuracy",
-    **{f"accuracy {count}": f"accuracy, {count} classes" for count in range(1, 101)},
-    "reverse_accuracy": "reverse accuracy",
-    "backward_transfer": "backward transfer",
-    "forgetting": "forgetting",
-    "log_likelihood": "log-likelihood",
-    "elbo": "lower bound",
-    **{f"imputation_mse {mask}{by}": f"error {mask}{by}" for mask in ("rect-12", "rand-0.6", "half") for by in (" by batch", "")},
-    "svm_accuracy": "SVM accuracy",
-    **{f"slot_preference {rank}": f"preference {rank}" for rank in (1, 2, 3)},
-    "parameters": "parameters",
-    "copies_pixels": "copies by pixels",
-    "copies_features": "copies by features",
-    "modes_reached": "modes",
-    "mode_divergence": "divergence of modes",
-    "rare_share": "rare share",
-    "rare_recall": "rare recall",
-    "rare_coverage": "rare coverage",
-    "rare_fid": "rare distance",
-    "path_ends": "samples off the data",
-    "path_z": "off on lines in z",
-    "path_z_left": "ways off on lines in z",
-    "path_keys": "off between conditions",
-    "path_keys_left": "ways off between conditions",
-    "path_snapped": "off through slots",
-    "path_snapped_left": "ways off through slots",
-    "path_within": "off within a slot",
-    "path_within_left": "ways off within a slot",
-    "critic_past_fakes": "D knows past fakes",
-    "critic_held_out": "D knows real images",
-    "critic_balanced": "D balanced",
-    "critic_ranked": "D ranks past fakes",
-    "critic_forgetting": "D forgets",
-    "class_divergence": "divergence of classes",
-    "slot_recall": "slots recalled",
-    "slot_recognition": "slots recognised",
-    "generated_images": "images drawn in training",
-    "kept_megabytes": "MB kept",
-}
-"""What a table shows where its rows have it, with titles: metrics as :func:`measured` tells them apart. The others stay in the rows."""
-
 WIDE = 20  # columns of metrics
-
-COUNTED = ("parameters", "generated_images", "kept_megabytes")
-"""Columns of what is counted, not measured: no seed changes it."""
 
 LEGEND = (
     "± is the standard deviation between seeds or, where there is one seed, between the splits of its samples (of likelihoods and accuracies: the "
@@ -161,8 +111,8 @@ class Results:
 
     @property
     def metrics(self) -> list[str]:
-        """Those of the lines, in the order of :data:`COLUMNS`."""
-        return [metric for metric in COLUMNS if any(metric in line.cells for line in self.lines)]
+        """Those of the lines, in the order of the registry."""
+        return in_order(metric for line in self.lines for metric in line.cells)
 
     @property
     def parts(self) -> tuple[Results, ...]:
@@ -208,7 +158,7 @@ class Results:
         return any(metric in line.cells and line.cells[metric].claim for line in self.lines)
 
     def _titles(self, metric: str) -> list[str]:
-        name = COLUMNS[metric]
+        name = title(metric)
         return [f"paper: {name}", f"ours: {name}"] if self._claimed(metric) else [name]
 
     def _texts(self, metric: str, line: Line) -> list[str]:
@@ -226,18 +176,18 @@ def read_results(path: Path) -> list[Results]:
     if path.is_dir():
         files = sorted(file for file in path.rglob("*.jsonl") if "archive" not in file.relative_to(path).parts)
     own = [file for file in files if not (file.parent / "config.yaml").is_file()]
-    tables = [gather(_name(file, path), read_lines(file)) for file in own]
+    tables = [gather(_name(file, path), read_rows(file)) for file in own]
     if not any(table.lines for table in tables):
-        tables = [gather(path.resolve().name, [row for file in files for row in read_lines(file)])]
+        tables = [gather(path.resolve().name, [row for file in files for row in read_rows(file)])]
     tables = [table for table in tables if table.lines]
     if not tables:
-        raise InputError(f"{path}: {_no_table([row for file in files for row in read_lines(file) if 'metric' in row])}")
+        raise InputError(f"{path}: {_no_table([row for file in files for row in read_rows(file) if 'metric' in row])}")
     return tables
 
 
-def _no_table(rows: Sequence[Row]) -> str:
+def _no_table(rows: Sequence[ResultRow]) -> str:
     """Why there is nothing to show, and what to name instead."""
-    if any(row.get("class") is not None for row in rows):
+    if any(row.class_ is not None for row in rows):
         return f"holds {len(rows)} result rows, all of single classes: name their run's folder, whose page shows them"
     return "holds no result rows of a model: name a .jsonl file of results, a folder of them, or a run's folder"
 
@@ -248,12 +198,12 @@ def _name(file: Path, root: Path) -> str:
     return whole if whole in TABLES else file.relative_to(root if root.is_dir() else root.parent).with_suffix("").as_posix()
 
 
-def gather(name: str, rows: Iterable[Row]) -> Results:
+def gather(name: str, rows: Iterable[Mapping[str, Any]]) -> Results:
     """The table of that name from its rows; a name of ``memogen.recipes.tables.TABLES`` adds the methods of others that the paper printed."""
     known = TABLES.get(name)
-    shown = [row for row in rows if _column(row) in COLUMNS and is_number(row.get("value")) and row.get("task") is None and row.get("class") is None]
+    shown = [row for row in map(ResultRow.read, rows) if tabled(told(row)) and is_number(row.value) and row.task is None and row.class_ is None]
     budgets = _budgets(shown)
-    groups: dict[Address, dict[str, list[Row]]] = {}
+    groups: dict[Address, dict[str, list[ResultRow]]] = {}
     for row in shown:
         recipe, variant, budget, steps = _address(row)
         named = budget or budgets.get((recipe, variant, steps), "")
@@ -264,18 +214,14 @@ def gather(name: str, rows: Iterable[Row]) -> Results:
     return Results(name, tuple(sorted(lines, key=_rank)), title, note, _scored(shown))
 
 
-def _scored(rows: Sequence[Row]) -> tuple[str, ...]:
+def _scored(rows: Sequence[ResultRow]) -> tuple[str, ...]:
     """What the rows say of their scoring, in the order of the columns."""
-    columns = list(COLUMNS)
-    ordered = sorted(rows, key=lambda row: (row.get("variant") == "real", columns.index(_column(row))))
-    return *scored_by((COLUMNS[_column(row)], row) for row in ordered), *made_at(rows)
+    columns = in_order(map(told, rows))
+    ordered = sorted(rows, key=lambda row: (row.variant == "real", columns.index(told(row))))
+    return *scored_by((title(told(row)), row) for row in ordered), *made_at(rows)
 
 
-def _column(row: Row) -> str:
-    return measured(str(row.get("metric")), row.get("protocol"))
-
-
-def _budgets(rows: Iterable[Row]) -> dict[tuple[str, str, int], str]:
+def _budgets(rows: Iterable[ResultRow]) -> dict[tuple[str, str, int], str]:
     """The only budget that rows of a recipe, variant and number of steps name: those that name none, made by train or evaluate, stand with them."""
     named: dict[tuple[str, str, int], set[str]] = {}
     for recipe, variant, budget, steps in map(_address, rows):
@@ -283,66 +229,66 @@ def _budgets(rows: Iterable[Row]) -> dict[tuple[str, str, int], str]:
     return {address: next(iter(budgets)) for address, budgets in named.items() if len(budgets) == 1}
 
 
-def _address(row: Row) -> Address:
+def _address(row: ResultRow) -> Address:
     """Recipe, variant, budget and steps: what the rows of one line share."""
-    steps = row.get("steps")
+    steps = row.steps
     return (
-        str(row.get("recipe") or row.get("model") or "-"),
-        str(row.get("variant") or "-"),
-        str(row.get("budget") or ""),
+        str(row.recipe or row.get("model") or "-"),
+        str(row.variant or "-"),
+        str(row.budget or ""),
         int(steps) if is_number(steps) else 0,
     )
 
 
-def _extractor(row: Row) -> str:
+def _extractor(row: ResultRow) -> str:
     """What scored the row; empty for a number that needs none, such as a likelihood."""
     return str(protocol_of(row).get("extractor") or "")
 
 
-def _joined(by_extractor: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
+def _joined(by_extractor: Mapping[str, list[ResultRow]]) -> dict[str, list[ResultRow]]:
     """Numbers that need no extractor stand in the line of the first one."""
     named = {name: rows for name, rows in by_extractor.items() if name}
     first = next(iter(named), "")
     return {name: rows + (by_extractor.get("", []) if name == first else []) for name, rows in (named or {"": []}).items()}
 
 
-def _line(address: tuple[str, str, str, int], extractor: str, rows: Sequence[Row]) -> Line:
+def _line(address: tuple[str, str, str, int], extractor: str, rows: Sequence[ResultRow]) -> Line:
     recipe, variant, budget, steps = address
-    cells = {column: _cell(recipe, variant, column, [row for row in rows if _column(row) == column]) for column in set(map(_column, rows))}
-    by_seed = {row["seed"]: row for row in rows if row.get("seed") is not None}
-    hours = sum(row.get("training_seconds") or 0 for row in by_seed.values()) / 3600
-    spent = [float(row["processor_seconds"]) for row in by_seed.values() if is_number(row.get("processor_seconds"))]
+    cells = {column: _cell(recipe, variant, column, [row for row in rows if told(row) == column]) for column in set(map(told, rows))}
+    by_seed = {row.seed: row for row in rows if row.seed is not None}
+    hours = sum(row.training_seconds or 0 for row in by_seed.values()) / 3600
+    spent = [float(row.processor_seconds) for row in by_seed.values() if is_number(row.processor_seconds)]
     processor = statistics.fmean(spent) if len(spent) == len(by_seed) and spent else None
-    command = training_command(str(row.get("command") or "") for row in rows)
+    command = training_command(str(row.command or "") for row in rows)
     return Line(recipe, variant, budget, steps, cells, len(by_seed), hours, _networks(rows), processor, command, extractor)
 
 
-def _networks(rows: Sequence[Row]) -> str:
+def _networks(rows: Sequence[ResultRow]) -> str:
     """Each network with its trainable parameters; empty where the rows are of a time that did not count them."""
-    counted: Mapping[str, int] = next((row["parameters"] for row in rows if isinstance(row.get("parameters"), Mapping)), {})
+    counted: Mapping[str, int] = next((row.parameters for row in rows if isinstance(row.parameters, Mapping)), {})
     return ", ".join(f"{name} {size:,}" for name, size in counted.items())
 
 
-def _cell(recipe: str, variant: str, column: str, rows: Sequence[Row]) -> Cell:
+def _cell(recipe: str, variant: str, column: str, rows: Sequence[ResultRow]) -> Cell:
     """Mean over seeds; the newest row of a seed counts, among those that are scored alike."""
-    newest = list({row.get("seed"): row for row in _alike(rows)}.values())
-    values = [float(row["value"]) for row in newest]
-    split = newest[0].get("spread")
-    spread = None if column in COUNTED else statistics.stdev(values) if len(values) > 1 else split if is_number(split) else None
-    printed = newest[0].get("paper")
+    newest = list({row.seed: row for row in _alike(rows)}.values())
+    values = [float(row.value) for row in newest if row.value is not None]
+    split = newest[0].spread
+    spread = None if counted(column) else statistics.stdev(values) if len(values) > 1 else split if is_number(split) else None
+    printed = newest[0].paper
     claim = claim_of(recipe, variant, column) or (Claim(column, printed, None, "") if is_number(printed) else None)
     return Cell(statistics.fmean(values), spread, claim, len(newest))
 
 
-def _alike(rows: Sequence[Row]) -> Sequence[Row]:
+def _alike(rows: Sequence[ResultRow]) -> Sequence[ResultRow]:
     """The rows that were scored as the first one was: on the same split, by as many samples. An interrupted one counts where no other is there."""
     whole = [row for row in rows if not cut_short(row)] or rows
     return [row for row in whole if _way(row) == _way(whole[0])]
 
 
-def _way(row: Row) -> tuple[object, ...]:
+def _way(row: ResultRow) -> tuple[object, ...]:
     protocol = protocol_of(row)
-    return row.get("split"), protocol.get("num_samples"), protocol.get("importance_samples")
+    return row.split, protocol.get("num_samples"), protocol.get("importance_samples")
 
 
 def _others(table: Table) -> list[Line]:

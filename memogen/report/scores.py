@@ -5,29 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from memogen.evaluation.model_scores import measured
+from memogen.metrics import registry
+from memogen.metrics.registry import in_order, told
+from memogen.metrics.rows import ResultRow
 
-from .history import Row, cut_short, is_number, protocol_of
+from .history import cut_short, is_number, protocol_of
 from .html import Html, details, element, escape, paragraph, table
 
-TITLES = {
-    "inception_score": "Inception score",
-    "fid": "Fréchet distance",
-    "kid": "KID",
-    "log_likelihood": "Log-likelihood",
-    "elbo": "Lower bound",
-    "svm_accuracy": "SVM accuracy",
-    "accuracy": "Accuracy",
-    "average_accuracy": "Average accuracy",
-    "reverse_accuracy": "Reverse accuracy",
-    "backward_transfer": "Backward transfer",
-    "forgetting": "Forgetting",
-    "precision": "Precision",
-    "recall": "Recall",
-    "density": "Density",
-    "coverage": "Coverage",
-}
 NAMES = {
     "vae": "VAE",
     "mem_vae": "MEM-VAE",
@@ -48,26 +34,26 @@ class Line:
     split: str
     steps: int | None
     seed: str
-    cells: Mapping[str, Row]
+    cells: Mapping[str, ResultRow]
 
 
-def score_lines(results: Sequence[Row], own: str = "") -> list[Line]:
+def score_lines(results: Sequence[Mapping[str, Any]], own: str = "") -> list[Line]:
     """Rows gathered into lines: the ``own`` variant first, real images last; a row that was written again counts in its newest form, but one of a
     scoring that was stopped only where there is no whole one.
 
     Rows of a single class stay in the rows: the section on tasks shows them.
     """
-    lines: dict[tuple[str, str, int | None, str], dict[str, Row]] = {}
-    for row in results:
-        if "metric" in row and is_number(row.get("value")) and row.get("class") is None:
-            line, column = lines.setdefault(_line_of(row, own), {}), measured(str(row["metric"]), row.get("protocol"))
+    lines: dict[tuple[str, str, int | None, str], dict[str, ResultRow]] = {}
+    for row in map(ResultRow.read, results):
+        if "metric" in row and is_number(row.value) and row.class_ is None:
+            line, column = lines.setdefault(_line_of(row, own), {}), told(row)
             if column not in line or cut_short(line[column]) or not cut_short(row):
                 line[column] = row
     found = [Line(variant, split, steps, seed, cells) for (variant, split, steps, seed), cells in lines.items()]
     return sorted(found, key=lambda line: _rank(line, own))
 
 
-def _line_of(row: Row, own: str) -> tuple[str, str, int | None, str]:
+def _line_of(row: ResultRow, own: str) -> tuple[str, str, int | None, str]:
     """Variant, split, steps and seed."""
     variant, split, steps, seed = (row.get(key) for key in ("variant", "split", "steps", "seed"))
     return str(variant or own or "this run"), str(split or ""), int(steps) if is_number(steps) else None, "" if seed is None else str(seed)
@@ -78,11 +64,8 @@ def _rank(line: Line, own: str) -> tuple[int, str, str, int]:
 
 
 def metrics_of(lines: Sequence[Line]) -> list[str]:
-    """All metrics of the lines, the best known first."""
-    found = {metric for line in lines for metric in line.cells}
-    known = list(TITLES)
-    names = {metric: metric if metric in known else metric.partition(" ")[0] for metric in found}
-    return sorted(found, key=lambda metric: (known.index(names[metric]) if names[metric] in known else len(known), metric))
+    """All metrics of the lines, in the order of the registry."""
+    return in_order(metric for line in lines for metric in line.cells)
 
 
 def number(value: float) -> str:
@@ -95,13 +78,12 @@ def number(value: float) -> str:
 
 
 def title(metric: str) -> str:
-    name, _, learned = metric.partition(" ")
-    if name == "accuracy" and learned.isdecimal():
-        return f"Accuracy, {learned} classes"
-    return TITLES.get(metric, metric.replace("_", " ").capitalize() if " " in metric else metric.replace("_", " "))
+    """A metric's title at the head of a column."""
+    name = registry.title(metric)
+    return name[:1].upper() + name[1:]
 
 
-def score_table(results: Sequence[Row], own: str = "") -> Html:
+def score_table(results: Sequence[Mapping[str, Any]], own: str = "") -> Html:
     """The table, and under it the protocol of each number; a sentence when there are no scores."""
     lines = score_lines(results, own)
     if not lines:
@@ -120,14 +102,14 @@ def _address(line: Line) -> list[Html]:
     return [escape(text) for text in (name, line.split, steps, line.seed)]
 
 
-def _cell(row: Row | None, protocols: Sequence[str]) -> Html:
-    if row is None:
+def _cell(row: ResultRow | None, protocols: Sequence[str]) -> Html:
+    if row is None or row.value is None:
         return Html("")
-    spread, paper = row.get("spread"), row.get("paper")
+    spread, paper = row.spread, row.paper
     small = f" ± {spread:.2g}" if is_number(spread) else ""
     small += f" (paper {number(paper)})" if is_number(paper) else ""
     mark = _mark(protocols.index(_protocol(row))) if len(protocols) > 1 else Html("")
-    return Html(escape(number(row["value"])) + element("small", escape(small)) + mark)
+    return Html(escape(number(row.value)) + element("small", escape(small)) + mark)
 
 
 def _mark(place: int) -> Html:
@@ -141,6 +123,6 @@ def _protocols(lines: Sequence[Line]) -> list[str]:
     return list(dict.fromkeys(_protocol(row) for line in lines for row in line.cells.values()))
 
 
-def _protocol(row: Row) -> str:
+def _protocol(row: ResultRow) -> str:
     parts = {key: value for key, value in protocol_of(row).items() if key != "seed"}
     return ", ".join(f"{key} {value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)}" for key, value in parts.items())

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from memogen.evaluation.copy_check import copy_check
-from memogen.evaluation.slot_knowledge import SlotNames
 from memogen.memory.inspect import Slots, top_slots, usage
+from memogen.metrics.copies import copy_check
+from memogen.metrics.slots import SlotNames
 from memogen.models import MemoryGAN
 from memogen.types import GenerativeModel, ImageData, InputError
 

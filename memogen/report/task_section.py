@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from PIL import Image
 
-from memogen.evaluation.features import extractor
+from memogen.metrics.extractors import extractor
 from memogen.training.tasks import task_folders as finished_folders
 from memogen.types import ImageData, InputError
 

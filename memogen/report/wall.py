@@ -7,8 +7,8 @@ from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor
 
-from memogen.evaluation.slot_knowledge import SlotNames
 from memogen.memory.inspect import prior, written
+from memogen.metrics.slots import SlotNames
 from memogen.types import InputError, Latents
 
 from . import grid

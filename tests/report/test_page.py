@@ -19,7 +19,7 @@ from memogen.report.history import read_lines, saved_memories, speed
 from memogen.report.page import duration, write_report
 from memogen.report.scores import number, score_lines, score_table
 from memogen.types import GenerativeModel, InputError
-from tests.evaluation.courses import course
+from tests.metrics.courses import course
 from tests.report import toy
 
 VOID = {"meta", "link", "img", "source", "br"}

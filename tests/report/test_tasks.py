@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from memogen.evaluation.fid import FeatureStatistics, frechet_distance
+from memogen.metrics.fid import FeatureStatistics, frechet_distance
 from memogen.report import embedding, tasks
 from memogen.report.extension_section import EXTENDED, extension_section
 from memogen.report.history import Run
