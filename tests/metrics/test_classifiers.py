@@ -11,7 +11,18 @@ import torch
 
 from memogen.data import load
 from memogen.metrics.__main__ import main
-from memogen.metrics.classifiers import RECIPES, Classifier, ClassifierRecipe, accuracy, augment, classifier, train_classifier
+from memogen.metrics.classifiers import (
+    RECIPES,
+    Classifier,
+    ClassifierRecipe,
+    SmallResNet,
+    Unit,
+    accuracy,
+    augment,
+    classifier,
+    fold,
+    train_classifier,
+)
 from memogen.types import ImageData, InputError
 
 QUICK = ClassifierRecipe(widths=(4, 8, 16), epochs=6, batch_size=32, learning_rate=0.05, shift=0)
@@ -68,3 +79,26 @@ def test_the_command_trains_a_good_digits_classifier(tmp_path: Path) -> None:
     path = main(["digits", "--out", str(tmp_path / "digits.safetensors")])
     net = Classifier.read(path)
     assert net.accuracy >= 0.98 and net.card.epochs == RECIPES["digits"].epochs
+
+
+# --- Folding the batch norm leaves the function as it was ---
+
+
+def test_folded_network_computes_the_same() -> None:
+    torch.manual_seed(0)
+    network = SmallResNet(3, 5, (4, 6, 8))
+    for _ in range(5):
+        network(torch.randn(32, 3, 9, 7) * 2 + 1)
+    image = torch.randn(4, 3, 9, 7)
+    expected = network.eval()(image)
+    folded = SmallResNet(3, 5, (4, 6, 8), folded=True)
+    folded.load_state_dict(fold(network, dtype=torch.float32))
+    torch.testing.assert_close(folded(image), expected, rtol=1e-4, atol=1e-5)
+    assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in folded.modules())
+
+
+def test_features_have_the_last_width_at_any_size() -> None:
+    network = SmallResNet(1, 10, (4, 6, 8)).eval()
+    for size in ((4, 4), (8, 8), (28, 28), (40, 33)):
+        assert network.features(torch.zeros(2, 1, *size)).shape == (2, 8)
+    assert sum(isinstance(part, Unit) for part in network.modules()) == 7

@@ -1,15 +1,18 @@
-"""What every row says of its making."""
+"""What every row says of its making, and how it is read and written."""
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from memogen import __version__
-from memogen.metrics import evaluate, rows
+from memogen.metrics import evaluate, rows, score_images
+from memogen.metrics.rows import ResultRow
 from memogen.types import ImageData
 from tests.metrics.conftest import Moments, ToyGenerator
 
@@ -29,3 +32,40 @@ def test_a_processor_has_its_own_name_or_python_s(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("platform.processor", lambda: "")
     monkeypatch.setattr("platform.machine", lambda: "riscv")
     assert rows._processor(tmp_path / "none") == "riscv"
+
+
+def recorded() -> list[dict[str, Any]]:
+    files = sorted((Path(__file__).parents[2] / "results").rglob("*.jsonl"))
+    return [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def test_every_recorded_row_is_read_and_written_as_it_was() -> None:
+    lines = recorded()
+    assert len(lines) > 1000
+    for line in lines:
+        row = ResultRow.read(line)
+        assert json.dumps(row.to_json()) == json.dumps(line), "values, and the order of names"
+        assert set(row.extra) <= {"per_image"}, "what is recorded has a field"
+
+
+def test_a_row_without_a_name_does_not_know_it() -> None:
+    row = ResultRow.read({"metric": "fid", "value": 1.5, "class": 3, "colour": "red"})
+    assert (row.metric, row.value, row.class_, row.commit, row.extra) == ("fid", 1.5, 3, None, {"colour": "red"})
+    assert "commit" not in row and row["class"] == 3 and row["colour"] == "red" and list(row) == ["metric", "value", "class", "colour"]
+    with pytest.raises(KeyError):
+        _ = row["commit"]
+    assert row == {"metric": "fid", "value": 1.5, "class": 3, "colour": "red"}
+
+
+def test_other_values_of_a_row() -> None:
+    row = ResultRow.read({"metric": "fid", "task": None})
+    assert row.but(task=2, class_=1, model="m").to_json() == {"metric": "fid", "task": 2, "class": 1, "model": "m"}
+    assert row.task is None, "the row itself stays"
+
+
+def test_new_rows_have_their_names_in_the_order_of_old_ones(tiny: ImageData, extractor: Moments) -> None:
+    (row,) = evaluate(ToyGenerator(), tiny, extractor=extractor, metrics=("fid",), num_samples=100)
+    about = ["metric", "value", "spread", "protocol", "split", "task", "class", "device", "hardware", "date", "version", "commit", "seconds"]
+    assert list(row.to_json()) == about
+    (row,) = score_images(tiny, tiny, extractor=extractor, metrics=("fid",))
+    assert list(row.to_json()) == [*about[:-1], "variant", "seconds"]

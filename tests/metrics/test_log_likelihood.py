@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from memogen import noise
-from memogen.metrics.log_likelihood import LikelihoodInterrupted, WeightSums, log_likelihood
-from memogen.types import InputError, LikelihoodModel
-from tests.metrics.linear_gaussian import LATENT, LinearGaussian, floats, pictures
+from memogen.metrics.log_likelihood import Annealing, Binarisation, LikelihoodInterrupted, WeightSums, anneal, anneal_back, log_likelihood
+from memogen.types import ImageData, InputError, LikelihoodModel
+from tests.metrics.linear_gaussian import LATENT, Beside, LinearGaussian, floats, pictures
 
 DATA = pictures(40)
 EXACT = LinearGaussian().exact(floats(torch.from_numpy(DATA.image))).numpy()
@@ -144,3 +144,100 @@ def test_unusable_numbers_are_refused() -> None:
     for num, at in ((0, ()), (10, (11,)), (10, (0,))):
         with pytest.raises(InputError, match="give at least 1"):
             log_likelihood(LinearGaussian(), pictures(1), num_samples=num, at=at)
+
+
+# --- Black and white images: one draw, addressed by image and pixel, with the right means ---
+
+
+def test_a_pixel_is_white_as_often_as_it_is_bright() -> None:
+    image = np.tile(np.array([0, 64, 128, 255], np.uint8), (20_000, 1))[:, None, :, None]
+    white = Binarisation().apply(ImageData(image)).image
+    assert set(np.unique(white)) == {0, 1} and white.dtype == np.float32
+    for pixel, mean in zip((0, 64, 128, 255), white.mean(axis=(0, 1, 3)), strict=True):
+        p = pixel / 255
+        assert abs(mean - p) <= 4 * (p * (1 - p) / 20_000) ** 0.5
+    dark = Binarisation(levels=256).apply(ImageData(image)).image
+    assert 0 < (dark[..., 3, :] == 0).mean() < 0.01
+
+
+def test_black_and_white_stay_and_real_numbers_are_probabilities() -> None:
+    letters = np.random.default_rng(0).integers(0, 2, (50, 1, 16, 8)).astype(np.uint8)
+    np.testing.assert_array_equal(Binarisation().apply(ImageData(letters * 255)).image, letters)
+    real = np.full((20_000, 1, 1, 2), [0.3, 1.0], np.float32)
+    found = Binarisation(levels=256).apply(ImageData(real)).image.mean(axis=(0, 1, 2))
+    assert abs(found[0] - 0.3) < 4 * (0.21 / 20_000) ** 0.5 and found[1] == 1
+
+
+def test_the_same_draw_for_everybody_and_another_for_another_seed() -> None:
+    data = ImageData(np.random.default_rng(0).integers(0, 256, (1200, 1, 3, 3)).astype(np.uint8), np.arange(1200), digest="grey")
+    first, again, other = (Binarisation(seed).apply(data) for seed in (1, 1, 2))
+    assert np.array_equal(first.image, again.image) and first.digest == again.digest
+    assert first.digest not in (other.digest, data.digest) and first.label is data.label
+    part = Binarisation(1).apply(ImageData(data.image[:7]))
+    assert np.array_equal(part.image, first.image[:7])
+
+
+def test_it_names_itself_and_knows_two_scales() -> None:
+    assert Binarisation(3, 256).protocol == {"binarisation": "one draw, p = v / 256", "binarisation_seed": 3}
+    with pytest.raises(InputError, match="choose 255, or 256"):
+        Binarisation(levels=1)
+
+
+# --- Annealing against the exact likelihood of a linear-Gaussian model, from below and from above ---
+
+
+SHORT = Annealing(temperatures=100, chains=32, leapfrog=5)
+
+
+@pytest.mark.parametrize("schedule", ["sigmoid", "linear"])
+def test_forwards_is_the_exact_value(schedule: str) -> None:
+    model = LinearGaussian()
+    x, _ = model.draw(12)
+    found = anneal(Beside(model, x), Annealing(250, 64, 5, schedule=schedule))  # type: ignore[arg-type]
+    error = found.log_weights.exp().std(0) / found.log_weights.exp().mean(0) / 64**0.5
+    assert float(((found.log_likelihood - model.exact(x)) / error).abs().max()) < 5
+    assert float((found.log_likelihood - model.exact(x)).abs().mean()) < 0.06
+    assert 0.5 < found.accepted < 0.9
+
+
+def test_the_truth_lies_between_forwards_and_backwards() -> None:
+    model = LinearGaussian()
+    x, z = model.draw(30)
+    few = Annealing(temperatures=10, chains=2, leapfrog=3)
+    below, above = anneal(Beside(model, x), few).log_likelihood.mean(), -anneal_back(Beside(model, x), z, few).log_likelihood.mean()
+    exact = model.exact(x).mean()
+    assert below < exact < above
+    longer = -anneal_back(Beside(model, x), z, SHORT).log_likelihood.mean()
+    assert exact - 0.02 < longer < above
+
+
+def test_weights_are_unbiased_with_frozen_steps() -> None:
+    """The mean of the weights, not of their logarithms, is p(x) whatever the number of temperatures."""
+    model = LinearGaussian()
+    x, _ = model.draw(3)
+    found = anneal(Beside(model, x), Annealing(temperatures=5, chains=8000, leapfrog=2))
+    ratio = (found.log_weights - model.exact(x)).exp()
+    assert float(((ratio.mean(0) - 1) / (ratio.std(0) / 8000**0.5)).abs().max()) < 4
+
+
+def test_agrees_with_importance_sampling() -> None:
+    model, data = LinearGaussian(), pictures(5)
+    by_weights = log_likelihood(model, data, num_samples=3000).log_likelihood[:, -1]
+    found = anneal(Beside(model, floats(torch.from_numpy(data.image))), SHORT).log_likelihood
+    assert float((found - torch.from_numpy(by_weights)).abs().max()) < 0.15
+
+
+def test_is_a_function_of_the_seed() -> None:
+    model = LinearGaussian()
+    beside = Beside(model, model.draw(2)[0])
+    few = Annealing(temperatures=4, chains=3, leapfrog=2)
+    first, again, other = (anneal(beside, few, seed=seed).log_weights for seed in (1, 1, 2))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_schedules_rise_from_zero_to_one() -> None:
+    for schedule in ("sigmoid", "linear"):
+        betas = Annealing(temperatures=7, schedule=schedule).betas()  # type: ignore[arg-type]
+        assert betas[0] == 0 and betas[-1] == 1 and len(betas) == 8 and (betas.diff() > 0).all()
+    with pytest.raises(InputError, match="counts must be at least 1"):
+        Annealing(chains=0)
