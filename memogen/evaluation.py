@@ -57,7 +57,7 @@ __all__ = [
 
 _MOVED = {
     "accuracy": "accuracy",
-    "ais": "log_likelihood",
+    "ais": "ais",
     "binarisation": "log_likelihood",
     "by_class": "accuracy",
     "classifiers": "classifiers",

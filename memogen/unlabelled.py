@@ -14,7 +14,7 @@ from .metrics import METRICS, evaluate, score_images
 from .metrics.extractors import NetworkExtractor
 from .metrics.modes import class_shares
 from .metrics.rows import ResultRow
-from .metrics.slots import slot_recall
+from .metrics.slot_contents import slot_recall
 from .metrics.stream import device_of
 from .metrics.work import Work
 from .models import MemoryGAN

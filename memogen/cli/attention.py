@@ -9,7 +9,7 @@ from memogen.cli.files import DataChoice, check_picture, open_model, read_pictur
 from memogen.cli.options import UsageError
 
 if TYPE_CHECKING:
-    from memogen.metrics.slots import Preferences
+    from memogen.metrics.slot_contents import Preferences
     from memogen.report.attention import ShowsSlots
 
 
@@ -39,7 +39,7 @@ def preferences_of(model: ShowsSlots, choice: DataChoice, *, by_class: bool = Fa
 
     import numpy as np
 
-    from memogen.metrics.slots import slot_preferences
+    from memogen.metrics.slot_contents import slot_preferences
     from memogen.metrics.stream import num_labels
     from memogen.metrics.work import Bar, Work
 
@@ -123,7 +123,7 @@ def draw_graph(model: ShowsSlots, choice: DataChoice, of: str, out: Path) -> Non
     """The graph of a layer or of the pixels, and the pairs that correlate most."""
     if of != "pixels" and not (of.isdecimal() and int(of) < len(model.slot_counts)):
         raise UsageError(f"--of {of}: neither a layer nor pixels; write one of {', '.join(map(str, range(len(model.slot_counts))))}, pixels")
-    from memogen.metrics.slots import class_correlation, strongest
+    from memogen.metrics.slot_contents import class_correlation, strongest
     from memogen.report import attention
 
     found = preferences_of(model, choice, by_class=True)

@@ -116,7 +116,7 @@ def clusters(
 ) -> None:
     """Print what a slot tells of an image: its class, beside k-means on pixels and an untrained critic, and its colours, pixels and features."""
     opened, choice = open_memory_gan(model), choose_data(data, model=model, folder=folder)
-    from memogen.metrics import extractors, slots
+    from memogen.metrics import extractors, slot_contents, slots
     from memogen.metrics.work import Bar, Work
     from memogen.report import clusters as tables
     from memogen.report.text import in_columns
@@ -131,9 +131,9 @@ def clusters(
     with Bar() as bar:
         work = Work(bar=bar)
         asked = slots.placed(opened, images, num=num, work=work)
-        shown = min(num, slots.SHOWN, len(images))
-        own = slots.image_contents(asked, judge=judge, num=shown, work=work)
-        drawn = slots.sample_contents(opened, judge=judge, num=shown, seed=seed, work=work)
+        shown = min(num, slot_contents.SHOWN, len(images))
+        own = slot_contents.image_contents(asked, judge=judge, num=shown, work=work)
+        drawn = slot_contents.sample_contents(opened, judge=judge, num=shown, seed=seed, work=work)
         known = trained and slots.placed(opened, trained, num=num, work=work)
         found = known and slots.knowledge(opened, known, asked, seed=seed, fresh_seed=fresh_seed, work=work)
     if known and found:

@@ -324,7 +324,7 @@ class Memorisation:
 COPIES = Metric(
     "copies",
     "nearer to training images than held-out ones?",
-    (Number("copies_pixels", "copies by pixels", "lower"), Number("copies_features", "copies by features", "lower")),
+    (Number("copies_pixels", "copies by pixels"), Number("copies_features", "copies by features")),
     needs("stream", "extractor", "train"),
     Copies,
     Copies.check,

@@ -21,7 +21,7 @@ from memogen.metrics.paths import PATHS
 from memogen.metrics.prdc import PRDC
 from memogen.metrics.rare import RARE
 from memogen.metrics.rows import ResultRow
-from memogen.metrics.slots import RECALLED, SLOTS
+from memogen.metrics.slot_contents import RECALLED, SLOTS
 from memogen.metrics.svm import SVM
 
 

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from memogen.metrics.imputation import Completed
-from memogen.metrics.slots import AddressesSlots, Preferences
+from memogen.metrics.slot_contents import AddressesSlots, Preferences
 from memogen.training.grid import folded
 from memogen.types import InputError, Latents, to_uint8
 

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from memogen.metrics.imputation import Reconstructs, shown
-from memogen.metrics.slots import Preferences, slot_preferences
+from memogen.metrics.slot_contents import Preferences, slot_preferences
 from memogen.metrics.stream import labels_for, part_of
 from memogen.types import ImageData, InputError, to_uint8
 

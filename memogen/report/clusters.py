@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from memogen.memory.inspect import mean_cosine
-from memogen.metrics.slots import Contents, Estimate, Knowledge, Placed, effective_rank, lead, share
+from memogen.metrics.slot_contents import Contents
+from memogen.metrics.slots import Estimate, Knowledge, Placed, effective_rank, lead, share
 
 
 def contents_table(images: Contents, samples: Contents | None) -> list[list[str]]:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from memogen import noise
-from memogen.metrics.log_likelihood import Annealing, Binarisation, LikelihoodInterrupted, WeightSums, anneal, anneal_back, log_likelihood
+from memogen.metrics.ais import Annealing, anneal, anneal_back
+from memogen.metrics.log_likelihood import Binarisation, LikelihoodInterrupted, WeightSums, log_likelihood
 from memogen.types import ImageData, InputError, LikelihoodModel
 from tests.metrics.linear_gaussian import LATENT, Beside, LinearGaussian, floats, pictures
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from memogen.data import load
 from memogen.metrics import evaluate, score_images
 from memogen.metrics.modes import ClassShares, class_shares, count_modes, mode_counts
-from memogen.metrics.slots import slot_recall
+from memogen.metrics.slot_contents import slot_recall
 from memogen.types import ImageData, InputError, Latents
 from tests.metrics.test_accuracy import Nearest, Shades
 from tests.models.test_memory_gan import TINY, VARIANTS, built

@@ -78,6 +78,16 @@ def test_every_metric_tells_what_it_is() -> None:
     assert len(names) == len(set(names)) and set(names) < set(numbers())
 
 
+def test_the_documents_name_every_metric_and_its_direction() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "scores.md").read_text(encoding="utf-8")
+    lines = {line.split("`")[1]: line for line in text.splitlines() if line.startswith("| `")}
+    assert set(METRICS) <= set(lines)
+    for name, metric in METRICS.items():
+        _, _, rows, better, *_ = lines[name].split("|")
+        assert all(number.name.removesuffix("_left") in rows for number in metric.numbers)
+        assert {number.better for number in metric.numbers} - {None} == {word for word in ("higher", "lower") if word in better}
+
+
 def test_what_needs_the_stream_is_a_score(tiny: ImageData, extractor: Moments) -> None:
     asked = Asked(ToyGenerator(), tiny, num_samples=50)
     assert isinstance(TOY.compute(asked), Score) and isinstance(METRICS["is"].compute(asked), Score)

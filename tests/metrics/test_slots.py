@@ -13,30 +13,26 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import Tensor
 
-from memogen.metrics import slots as module
+from memogen.metrics import slot_contents as module
 from memogen.metrics.classifiers import classifier
 from memogen.metrics.life_signs import knowing
+from memogen.metrics.slot_contents import class_correlation, image_contents, sample_contents, slot_preferences, strongest
 from memogen.metrics.slots import (
     Placed,
     Sorting,
     agreement,
     agreement_estimate,
-    class_correlation,
     effective_rank,
-    image_contents,
     kmeans,
     knowledge,
     lead,
     majority,
     name_slots,
     placed,
-    sample_contents,
     share,
     share_difference,
     slot_names,
-    slot_preferences,
     slots_beside_pixels,
-    strongest,
     told_by_cluster,
     told_by_neighbours,
     untrained,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from memogen.metrics.imputation import Refinement, complete
-from memogen.metrics.slots import class_correlation, slot_preferences
+from memogen.metrics.slot_contents import class_correlation, slot_preferences
 from memogen.models import AttentionConfig, MemVAEConfig
 from memogen.models.mem_vae import MemVAE
 from memogen.report import attention

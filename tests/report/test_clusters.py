@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from memogen.metrics.slots import Knowledge, Sorting, agreement, effective_rank, image_contents, placed, sample_contents, variance_between
+from memogen.metrics.slot_contents import image_contents, sample_contents
+from memogen.metrics.slots import Knowledge, Sorting, agreement, effective_rank, placed, variance_between
 from memogen.report.clusters import about, contents_table, knowledge_table, neighbours_table, spread
 from tests.report import toy
 
