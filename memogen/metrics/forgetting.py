@@ -77,6 +77,9 @@ class AccuracyMatrix:
 
 # --- fakes of the past ---
 # Does a discriminator forget the fakes of the past? The last one judges images of the generator as it was at every kept checkpoint of its run.
+#
+# Kim, Kim and Kim 2018, section 1, take forgetting for a cause of unstable training: a discriminator that unlearns what it was once shown lets the
+# generator return to it. A discriminator that calls everything fake would look perfect, so held-out real images are judged beside.
 
 
 FAKES = 1000  # of each checkpoint
