@@ -82,10 +82,10 @@ def _add_option(parser: ArgumentParser, key: str, options: list[str], kind: Any,
 
 
 def _unwrap(hint: Any, explained: bool) -> tuple[Any, str]:
-    """The type, and the help; one that a function makes is left out where nobody reads it."""
+    """The type, and the help; one that a function makes is made where somebody reads it."""
     if get_origin(hint) is Annotated:
         kind, text = get_args(hint)[:2]
-        return kind, str(text) if not callable(text) else str(text()) if explained else ""
+        return kind, str(text) if not callable(text) else str(text()) if explained else "told by --help"
     return hint, ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import sys
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import memogen
 from memogen.cli.data import Fit, Folder, Size, image_options
 from memogen.cli.files import choose_data, holds_samples, open_subject, recipe_of
 from memogen.cli.options import UsageError
@@ -26,10 +28,25 @@ if TYPE_CHECKING:
 
 
 def _metrics() -> str:
-    """The help of --metrics, from the registry."""
-    from memogen.metrics.registry import help_text
+    """The help of --metrics, from the registry; while nobody has loaded it, as its files spell it: help does not wait for torch."""
+    loaded = sys.modules.get("memogen.metrics.registry")
+    known = spelled_metrics() if loaded is None else [(metric.name, metric.about, metric.judged) for metric in loaded.METRICS.values()]
+    by_extractor, asked = ([(name, about) for name, about, judged in known if judged is wanted] for wanted in (True, False))
+    listed = [", ".join(name if about == name else f"{name} ({about})" for name, about in part) for part in (by_extractor, asked)]
+    return f"comma-separated: {listed[0]}; of a model that has them: {listed[1]}. Without it is,fid, or nll of a model with a likelihood"
 
-    return help_text()
+
+def spelled_metrics() -> list[tuple[str, str, bool]]:
+    """(name, what it is, whether an extractor judges) of every metric in the registry, read from the source of ``memogen.metrics``."""
+    folder, found = Path(memogen.__file__).parent / "metrics", dict[str, tuple[str, str, bool]]()
+    for path in folder.glob("*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and ast.unparse(node.value.func) == "Metric":
+                name, about, _, needed, *_ = node.value.args
+                found[ast.unparse(node.targets[0])] = (ast.literal_eval(name), ast.literal_eval(about), "'extractor'" in ast.unparse(needed))
+    registry = ast.parse((folder / "registry.py").read_text(encoding="utf-8"))
+    listed = next(node for node in registry.body if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "METRICS")
+    return [found[node.id] for node in ast.walk(listed) if isinstance(node, ast.Name) and node.id in found]
 
 
 ORDER = (

@@ -113,16 +113,6 @@ def in_order(names: Iterable[str]) -> list[str]:
     return sorted(set(names), key=place)
 
 
-def help_text() -> str:
-    """The metrics as the command line explains them."""
-    judged, asked = (", ".join(_explained(metric) for metric in found.values()) for found in (judged_metrics(), model_metrics()))
-    return f"comma-separated: {judged}; of a model that has them: {asked}. Without it is,fid, or nll of a model with a likelihood"
-
-
-def _explained(metric: Metric) -> str:
-    return metric.name if metric.about == metric.name else f"{metric.name} ({metric.about})"
-
-
 def told(row: ResultRow) -> str:
     """:func:`measured` of a result row."""
     return measured(str(row.metric), row.protocol)

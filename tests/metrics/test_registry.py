@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from memogen.cli import main
+from memogen.cli.scoring import spelled_metrics
 from memogen.metrics import METRICS, Asked, Metric, Number, Result, ScoreConfig, evaluate, score_model
 from memogen.metrics.metric import Score, needs
 from memogen.metrics.registry import in_order, measured, numbers, title
@@ -86,6 +87,10 @@ def test_the_documents_name_every_metric_and_its_direction() -> None:
         _, _, rows, better, *_ = lines[name].split("|")
         assert all(number.name.removesuffix("_left") in rows for number in metric.numbers)
         assert {number.better for number in metric.numbers} - {None} == {word for word in ("higher", "lower") if word in better}
+
+
+def test_help_reads_the_registry_before_it_is_loaded() -> None:
+    assert spelled_metrics() == [(metric.name, metric.about, metric.judged) for metric in METRICS.values()]
 
 
 def test_what_needs_the_stream_is_a_score(tiny: ImageData, extractor: Moments) -> None:
