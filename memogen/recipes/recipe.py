@@ -12,7 +12,7 @@ from .. import configs
 from ..configs import added
 from ..data import DataOptions
 from ..metrics.metric import ModelScoring
-from ..metrics.registry import METRICS
+from ..metrics.registry import model_metrics
 from ..models import MODELS, OBJECTIVES
 from ..training import SuccessionConfig, TrainingConfig
 from ..types import InputError, Objective
@@ -62,12 +62,12 @@ class ScoringConfig:
     @property
     def judged(self) -> tuple[str, ...]:
         """The metrics that an extractor is needed for, where there is one."""
-        return tuple(name for name in self.metrics if METRICS[name].judged) if self.extractor is not None else ()
+        return tuple(name for name in self.metrics if name not in model_metrics()) if self.extractor is not None else ()
 
     @property
     def asked(self) -> tuple[str, ...]:
         """The metrics that ask the model itself."""
-        return tuple(name for name in self.metrics if not METRICS[name].judged)
+        return tuple(name for name in self.metrics if name in model_metrics())
 
 
 class ModelConfig(Protocol):
