@@ -62,9 +62,10 @@ class ResultRow(Mapping[str, Any]):
 
     @classmethod
     def read(cls, mapping: Mapping[str, Any]) -> ResultRow:
-        """A row from the names and values of its JSON, which are taken as they are: rows of other versions tell less, or more."""
-        own = {_FIELDS[name]: value for name, value in mapping.items() if name in _FIELDS}
-        return cls(**own, extra={name: value for name, value in mapping.items() if name not in _FIELDS}, told=tuple(mapping))
+        """A row from the names and values of its JSON. Rows of other versions tell less, or more; what its field cannot be is ``extra`` too."""
+        own = {name: value for name, value in mapping.items() if name in _FIELDS and (value is None or isinstance(value, _KINDS[name]))}
+        extra = {name: value for name, value in mapping.items() if name not in own}
+        return cls(**{_FIELDS[name]: value for name, value in own.items()}, extra=extra, told=tuple(mapping))
 
     def to_json(self) -> dict[str, Any]:
         """The names and values of the row's JSON: what :meth:`read` was given."""
@@ -77,7 +78,7 @@ class ResultRow(Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         if name not in self.told:
             raise KeyError(name)
-        return getattr(self, _FIELDS[name]) if name in _FIELDS else self.extra[name]
+        return self.extra[name] if name in self.extra else getattr(self, _FIELDS[name])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.told)
@@ -88,6 +89,15 @@ class ResultRow(Mapping[str, Any]):
 
 _FIELDS = {part.name.rstrip("_"): part.name for part in fields(ResultRow) if part.name not in ("extra", "told")}
 """Fields by their names in JSON."""
+
+_NUMBERS = ("value", "spread", "paper", "seconds", "training_seconds", "processor_seconds")
+_KINDS: dict[str, Any] = (
+    dict.fromkeys(_FIELDS, str)
+    | dict.fromkeys(_NUMBERS, (int, float))
+    | dict.fromkeys(("seed", "steps", "images", "task", "class"), int)
+    | dict.fromkeys(("protocol", "parameters"), Mapping)
+)
+"""What the fields can be."""
 
 
 def made(device: torch.device) -> dict[str, Any]:

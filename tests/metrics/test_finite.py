@@ -14,8 +14,8 @@ from memogen.metrics.stream import NotFiniteError, finite
 from memogen.models.mem_vae import MemVAE
 from memogen.types import ImageData, InputError
 from tests.metrics.conftest import Moments, ToyGenerator
-from tests.metrics.test_evaluate import HOW, TEST, TRAIN, small
 from tests.metrics.test_forgetting import grey_data, grey_gan, keep
+from tests.metrics.test_model_metrics import HOW, TEST, TRAIN, small
 from tests.metrics.toys import Recalling, noise
 
 STREAMED = tuple(name for name, metric in METRICS.items() if metric.streamed)

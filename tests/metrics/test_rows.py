@@ -57,6 +57,12 @@ def test_a_row_without_a_name_does_not_know_it() -> None:
     assert row == {"metric": "fid", "value": 1.5, "class": 3, "colour": "red"}
 
 
+def test_a_value_that_its_field_cannot_be_is_kept_apart() -> None:
+    row = ResultRow.read({"metric": "fid", "seed": [1], "steps": "few"})
+    assert row.seed is None and row.steps is None and row.extra == {"seed": [1], "steps": "few"}
+    assert row.to_json() == {"metric": "fid", "seed": [1], "steps": "few"}
+
+
 def test_other_values_of_a_row() -> None:
     row = ResultRow.read({"metric": "fid", "task": None})
     assert row.but(task=2, class_=1, model="m").to_json() == {"metric": "fid", "task": 2, "class": 1, "model": "m"}

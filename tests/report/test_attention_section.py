@@ -61,7 +61,7 @@ def test_everything_is_shown(folder: Path) -> None:
 
 def test_every_mask_has_its_number(folder: Path) -> None:
     text = page(folder, DATA)
-    assert "0.0551" in text and "0.141" in text and "mputation mse half" in text
+    assert "0.0551" in text and "0.141" in text and "rror half" in text
 
 
 def test_without_data_or_labels_sentences_stand_in_their_place(folder: Path) -> None:
