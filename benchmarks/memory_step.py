@@ -23,9 +23,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from memogen.evaluation.rows import made
 from memogen.memory import VMFMemory
 from memogen.memory.functional import unit
+from memogen.metrics.rows import made
 from memogen.models import MemoryGAN
 from memogen.recipes import RECIPES, Recipe
 from memogen.training.config import TrainingConfig

@@ -23,9 +23,8 @@ from torch import Tensor, nn
 
 from benchmarks.memory_step import CLOCKS, append, interleaved
 from memogen import __version__
-from memogen.evaluation import Classifier, FeatureStatistics, InceptionScore, classifier, frechet_distance, kernel_distance, score_images
-from memogen.evaluation.features import Card, classifier_names
-from memogen.evaluation.network import SmallResNet, fold
+from memogen.metrics import Classifier, FeatureStatistics, InceptionScore, classifier, frechet_distance, kernel_distance, score_images
+from memogen.metrics.classifiers import Card, SmallResNet, classifier_names, fold
 from memogen.types import ImageData
 
 SHAPE, WIDTHS, CLASSES = (3, 32, 32), (64, 128, 256), 10

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from memogen.data import load as load_data
-    from memogen.evaluation.evaluate import evaluate
     from memogen.memory import AttentionMemory, VMFMemory
+    from memogen.metrics.evaluate import evaluate
     from memogen.models.mem_vae import MemVAE, MemVAEConfig, MemVAEObjective
     from memogen.models.memory_gan import MemoryGAN, MemoryGANConfig, MemoryGANObjective
     from memogen.models.replay_gan import ReplayGAN, ReplayGANConfig, ReplayGANObjective
@@ -36,7 +36,7 @@ _HOMES = {
     "ReplayGANObjective": "memogen.models.replay_gan",
     "TrainingConfig": "memogen.training",
     "VMFMemory": "memogen.memory",
-    "evaluate": "memogen.evaluation",
+    "evaluate": "memogen.metrics",
     "fit": "memogen.training",
     "fit_stream": "memogen.training",
     "from_pretrained": "memogen.pretrained",

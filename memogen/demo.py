@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,16 @@ import torch
 
 from . import runs
 from .data import load as load_data
-from .evaluation import classifier
-from .evaluation.slot_knowledge import name_slots, placed
+from .metrics import classifier, registry
+from .metrics.rows import ResultRow
+from .metrics.slots import name_slots, placed
 from .pretrained import from_pretrained
 from .recipes import RECIPES, Recipe
 from .report import figures, memory_gan
+from .report.history import read_rows
 
 STEPS = 2500
-METRICS = {"inception_score": "inception score", "fid": "Fréchet distance", "recall": "recall", "coverage": "coverage"}
+SHOWN = ("inception_score", "fid", "recall", "coverage")
 VARIANTS = {"no_memory": "plain GAN of equal size", "memory_gan": "memoryGAN"}
 
 
@@ -61,13 +64,13 @@ def draw(folder: Path) -> list[Path]:
 
 def summary(folder: Path, pictures: list[Path]) -> str:
     """The scores side by side, what the comparison holds equal, and where to look."""
-    rows = {variant: runs.read_rows(folder / variant / "results.jsonl") for variant in VARIANTS}
+    rows = {variant: read_rows(folder / variant / "results.jsonl") for variant in VARIANTS}
     shown = {"real digits": (rows["memory_gan"], "real"), **{title: (rows[variant], variant) for variant, title in VARIANTS.items()}}
-    lines = ["", f"{'':<26}" + "".join(f"{title:>18}" for title in METRICS.values()) + f"{'processor seconds':>20}"]
+    lines = ["", f"{'':<26}" + "".join(f"{title:>18}" for title in map(registry.title, SHOWN)) + f"{'processor seconds':>20}"]
     for title, (found, variant) in shown.items():
-        values = {row["metric"]: row for row in found if row["variant"] == variant}
-        scores = "".join(f"{values[metric]['value']:>18.2f}" if metric in values else f"{'-':>18}" for metric in METRICS)
-        spent = next((row.get("processor_seconds") for row in values.values()), None)
+        values = {row.metric: row for row in found if row.variant == variant}
+        scores = "".join(f"{values[metric]['value']:>18.2f}" if metric in values else f"{'-':>18}" for metric in SHOWN)
+        spent = next((row.processor_seconds for row in values.values()), None)
         lines.append(f"{title:<26}{scores}" + (f"{spent:>20.0f}" if spent else f"{'-':>20}"))
     scorer = classifier("digits")
     sizes = "; ".join(f"{title} {_sizes(rows[variant])}" for variant, title in VARIANTS.items())
@@ -77,9 +80,9 @@ def summary(folder: Path, pictures: list[Path]) -> str:
     return "\n".join(lines)
 
 
-def _sizes(rows: list[runs.Row]) -> str:
+def _sizes(rows: list[ResultRow]) -> str:
     """The parameters of each network, as a run's rows count them."""
-    counted: dict[str, int] = next((row["parameters"] for row in rows if row.get("parameters")), {})
+    counted: Mapping[str, int] = next((row.parameters for row in rows if row.parameters), {})
     return ", ".join(f"{name} {size:,}" for name, size in counted.items())
 
 

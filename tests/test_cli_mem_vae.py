@@ -14,7 +14,7 @@ from PIL import Image
 
 from memogen import cli
 from memogen.data import load
-from memogen.evaluation.rows import append_rows
+from memogen.metrics.rows import append_rows
 from memogen.models import AttentionConfig, MemoryConfig, MemoryGANConfig, MemVAEConfig, NoiseConfig
 from memogen.pretrained import save_pretrained
 

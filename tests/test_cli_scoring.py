@@ -19,7 +19,7 @@ from PIL import Image
 import memogen
 from memogen import cli
 from memogen.pretrained import save_pretrained
-from tests.evaluation.toys import small_gan
+from tests.metrics.toys import small_gan
 
 ROOT = Path(__file__).parents[1]
 

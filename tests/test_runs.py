@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from memogen import demo, runs
-from memogen.evaluation import evaluate
 from memogen.memory.inspect import sorted_prior
+from memogen.metrics import evaluate
 from memogen.models import MemoryConfig
 from memogen.pretrained import from_pretrained
 from memogen.recipes import RECIPES, DataConfig, Recipe

@@ -9,7 +9,7 @@ from memogen.cli.files import DataChoice, check_picture, open_model, read_pictur
 from memogen.cli.options import UsageError
 
 if TYPE_CHECKING:
-    from memogen.evaluation.preferences import Preferences
+    from memogen.metrics.slot_contents import Preferences
     from memogen.report.mem_vae import ShowsSlots
 
 
@@ -39,10 +39,9 @@ def preferences_of(model: ShowsSlots, choice: DataChoice, *, by_class: bool = Fa
 
     import numpy as np
 
-    from memogen.evaluation.labels import num_labels
-    from memogen.evaluation.preferences import slot_preferences
-    from memogen.evaluation.progress import Bar
-    from memogen.evaluation.work import Work
+    from memogen.metrics.slot_contents import slot_preferences
+    from memogen.metrics.stream import num_labels
+    from memogen.metrics.work import Bar, Work
 
     data = choice.load()
     if data.label is None and not by_class and not num_labels(model):
@@ -124,7 +123,7 @@ def draw_graph(model: ShowsSlots, choice: DataChoice, of: str, out: Path) -> Non
     """The graph of a layer or of the pixels, and the pairs that correlate most."""
     if of != "pixels" and not (of.isdecimal() and int(of) < len(model.slot_counts)):
         raise UsageError(f"--of {of}: neither a layer nor pixels; write one of {', '.join(map(str, range(len(model.slot_counts))))}, pixels")
-    from memogen.evaluation.preferences import class_correlation, strongest
+    from memogen.metrics.slot_contents import class_correlation, strongest
     from memogen.report import mem_vae
 
     found = preferences_of(model, choice, by_class=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from memogen.cli.options import UsageError
 
 if TYPE_CHECKING:
-    from memogen.evaluation.paired import Paired, PerImage
+    from memogen.metrics.paired import Paired, PerImage
 
 SIDE = "a run folder, or several seeds of one model, comma-separated; with --rows the name of a variant"
 
@@ -27,7 +27,7 @@ def compare(
 
     Both must have been scored by nll on the same images, drawn black and white by the same seed.
     """
-    from memogen.evaluation.paired import paired
+    from memogen.metrics.paired import paired
 
     if rows is not None:
         sides = [_of_variant(rows, side, recipe, budget, metric) for side in (first, second)]
@@ -55,15 +55,15 @@ def _told(found: Paired, seeds: list[object]) -> list[str]:
 
 def _of_runs(names: str, metric: str) -> dict[object, PerImage]:
     """What the newest rows of run folders kept, by seed."""
-    from memogen.evaluation.paired import per_image_of
-    from memogen.report.history import read_lines
+    from memogen.metrics.paired import per_image_of
+    from memogen.report.history import read_rows
 
     found: dict[object, PerImage] = {}
     for name in names.split(","):
         folder = Path(name).expanduser()
         if not (folder / "results.jsonl").is_file():
             raise UsageError(f"{name}: no run folder with results.jsonl; name runs that were scored by nll, or give --rows and two variants")
-        kept = per_image_of(read_lines(folder / "results.jsonl"), folder, metric=metric)
+        kept = per_image_of(read_rows(folder / "results.jsonl"), folder, metric=metric)
         if not kept:
             raise UsageError(f"{name}: its rows keep no {metric} of single images; score it: memogen evaluate {name} --metrics nll")
         for seed, scores in kept.items():
@@ -73,12 +73,12 @@ def _of_runs(names: str, metric: str) -> dict[object, PerImage]:
 
 def _of_variant(rows: Path, variant: str, recipe: str | None, budget: str | None, metric: str) -> dict[object, PerImage]:
     """What the rows of a variant kept, by seed."""
-    from memogen.evaluation.paired import per_image_of
-    from memogen.report.history import read_lines
+    from memogen.metrics.paired import per_image_of
+    from memogen.report.history import read_rows
 
     if not rows.is_file():
         raise UsageError(f"--rows {rows}: no such file; name the .jsonl file of a reproduced table")
-    asked = [row for row in read_lines(rows) if row.get("variant") == variant and row.get("metric") == metric]
+    asked = [row for row in read_rows(rows) if row.variant == variant and row.metric == metric]
     for key, wanted in (("recipe", recipe), ("budget", budget)):
         known = sorted({str(row.get(key)) for row in asked})
         if wanted is None and len(known) > 1:

@@ -13,7 +13,7 @@ from memogen.cli.pictures import Model
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from memogen.evaluation.imputation import Completed, Refinement
+    from memogen.metrics.imputation import Completed, Refinement
     from memogen.types import ImageData
 
 IN_PICTURE = 16  # images in a picture, where no number is given
@@ -44,8 +44,8 @@ def impute(
     if out.suffix and not picture and out.suffix != ".npz":
         raise UsageError(f"--out {out}: cannot write a file of this kind; end it with {', '.join(PICTURES)} or .npz, or name a folder")
     opened = open_model(model)
-    from memogen.evaluation.imputation import Reconstructs, Refinement
-    from memogen.evaluation.labels import num_labels
+    from memogen.metrics.imputation import Reconstructs, Refinement
+    from memogen.metrics.stream import num_labels
     from memogen.types import to_uint8
 
     if not isinstance(opened, Reconstructs):
@@ -67,9 +67,8 @@ def impute(
 
 def _completed(model: Any, data: ImageData, mask: str, how: Refinement) -> Completed:
     """On the best device there is, under a bar."""
-    from memogen.evaluation.imputation import complete
-    from memogen.evaluation.progress import Bar
-    from memogen.evaluation.work import Work
+    from memogen.metrics.imputation import complete
+    from memogen.metrics.work import Bar, Work
     from memogen.training.runtime import choose_device
 
     with Bar() as bar:

@@ -17,8 +17,8 @@ from memogen.cli.options import UsageError
 from memogen.cli.pictures import Model
 
 if TYPE_CHECKING:
-    from memogen.evaluation.life_signs import LifeSign
-    from memogen.evaluation.slot_knowledge import SlotNames
+    from memogen.metrics.life_signs import LifeSign
+    from memogen.metrics.slots import SlotNames
     from memogen.models import MemoryGAN
 
 OF_DATA = "images, best with labels: a data set's name, or a folder; without it the run's own"
@@ -116,27 +116,26 @@ def clusters(
 ) -> None:
     """Print what a slot tells of an image: its class, beside k-means on pixels and an untrained critic, and its colours, pixels and features."""
     opened, choice = open_memory_gan(model), choose_data(data, model=model, folder=folder)
-    from memogen.evaluation import features, slot_contents, slot_knowledge
-    from memogen.evaluation.progress import Bar
-    from memogen.evaluation.work import Work
+    from memogen.metrics import extractors, slot_contents, slots
+    from memogen.metrics.work import Bar, Work
     from memogen.report import memory_gan as tables
     from memogen.report.text import in_columns
     from memogen.training.runtime import choose_device
 
     images, device = choice.load(), choose_device("auto")
-    named = extractor or (images.name if images.name in features.readers(images.image_shape) else None)
-    judge = None if named is None else features.extractor(named, device=device, image_shape=images.image_shape)
+    named = extractor or (images.name if images.name in extractors.readers(images.image_shape) else None)
+    judge = None if named is None else extractors.extractor(named, device=device, image_shape=images.image_shape)
     trained = choice.load("train") if images.label is not None and images.split == "test" else None
     recipe, opened = recipe_of(model), opened.to(device)
     fresh_seed = recipe.training.seed if recipe else 0
     with Bar() as bar:
         work = Work(bar=bar)
-        asked = slot_knowledge.placed(opened, images, num=num, work=work)
-        shown = min(num, slot_contents.IMAGES, len(images))
+        asked = slots.placed(opened, images, num=num, work=work)
+        shown = min(num, slot_contents.SHOWN, len(images))
         own = slot_contents.image_contents(asked, judge=judge, num=shown, work=work)
         drawn = slot_contents.sample_contents(opened, judge=judge, num=shown, seed=seed, work=work)
-        known = trained and slot_knowledge.placed(opened, trained, num=num, work=work)
-        found = known and slot_knowledge.knowledge(opened, known, asked, seed=seed, fresh_seed=fresh_seed, work=work)
+        known = trained and slots.placed(opened, trained, num=num, work=work)
+        found = known and slots.knowledge(opened, known, asked, seed=seed, fresh_seed=fresh_seed, work=work)
     if known and found:
         print(tables.about(known, asked), f"The untrained critic has the weights of seed {fresh_seed}.\n")
         print(f"{in_columns(tables.knowledge_table(found), right=1)}\n\n{in_columns(tables.neighbours_table(found), right=1)}\n")
@@ -232,8 +231,8 @@ def signs(
 
 def _what_slots_know(run: Path) -> LifeSign | None:
     """Asked with the labelled images of the run; None where there are none, or no saved model."""
-    from memogen.evaluation.life_signs import knowing
-    from memogen.evaluation.slot_knowledge import placed
+    from memogen.metrics.life_signs import knowing
+    from memogen.metrics.slots import placed
     from memogen.types import InputError
 
     if not (run / "model" / "config.json").is_file():
@@ -249,7 +248,7 @@ def _what_slots_know(run: Path) -> LifeSign | None:
 
 def _names(opened: MemoryGAN, model: str, data: str | None, folder: Path | None) -> SlotNames | None:
     """What the slots hold, by labelled training images; None where there are none, and for ``data`` "none"."""
-    from memogen.evaluation.slot_knowledge import name_slots, placed
+    from memogen.metrics.slots import name_slots, placed
     from memogen.types import InputError
 
     try:

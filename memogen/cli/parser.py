@@ -1,4 +1,5 @@
-"""A function's signature is its command line: positional parameters are arguments, keyword-only ones options, ``Annotated`` texts the help.
+"""A function's signature is its command line: positional parameters are arguments, keyword-only ones options, ``Annotated`` texts, or
+functions that make them, the help.
 
 A parameter such as ``*run`` takes one argument or more.
 
@@ -28,7 +29,7 @@ def call(name: str, function: Callable[..., object], words: list[str]) -> int:
     own, others = split(words, names, flags)
     extra = next((key for key, hint in get_type_hints(function).items() if hint == Others), "")
     if "-h" in own or "--help" in own:
-        print(parser.format_help())
+        print(build(name, function, explained=True)[0].format_help())
         return 0
     for unknown in others if extra else ():  # a misspelt option of the command itself is none of the configuration's
         meant = difflib.get_close_matches(f"--{unknown}", [*names, "--help"], n=1, cutoff=0.75)
@@ -47,14 +48,14 @@ def call(name: str, function: Callable[..., object], words: list[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
-def build(name: str, function: Callable[..., object]) -> tuple[ArgumentParser, dict[str, Any]]:
-    """The parser of a function, and its options with their types."""
+def build(name: str, function: Callable[..., object], *, explained: bool = False) -> tuple[ArgumentParser, dict[str, Any]]:
+    """The parser of a function, and its options with their types; ``explained`` with the help texts that take a function to make."""
     parser = ArgumentParser(prog=f"memogen {name}", description=inspect.getdoc(function), allow_abbrev=False, exit_on_error=False)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     hints = get_type_hints(function, include_extras=True)
     names: dict[str, Any] = {}
     for key, parameter in inspect.signature(function).parameters.items():
-        kind, text = _unwrap(hints[key])
+        kind, text = _unwrap(hints[key], explained)
         if kind == Others:
             continue
         if parameter.kind is parameter.VAR_POSITIONAL:
@@ -85,10 +86,11 @@ def _add_option(parser: ArgumentParser, key: str, options: list[str], kind: Any,
         parser.add_argument(*options, dest=key, type=kind, default=default, help=text if default in (None, "") else f"{text} (default: {default})")
 
 
-def _unwrap(hint: Any) -> tuple[Any, str]:
+def _unwrap(hint: Any, explained: bool) -> tuple[Any, str]:
+    """The type, and the help; one that a function makes is made where somebody reads it."""
     if get_origin(hint) is Annotated:
         kind, text = get_args(hint)[:2]
-        return kind, str(text)
+        return kind, str(text) if not callable(text) else str(text()) if explained else "told by --help"
     return hint, ""
 
 

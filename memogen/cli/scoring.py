@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import memogen
 from memogen.cli.data import Fit, Folder, Size, image_options
 from memogen.cli.files import choose_data, holds_samples, open_subject, recipe_of
 from memogen.cli.options import UsageError
@@ -18,19 +20,34 @@ if TYPE_CHECKING:
 
     from memogen.cli.files import DataChoice
     from memogen.data import DataOptions
-    from memogen.evaluation import Extractor
-    from memogen.evaluation.model_scores import ModelScoring
-    from memogen.evaluation.processes import Processes
-    from memogen.evaluation.rows import Row
+    from memogen.metrics import Extractor
+    from memogen.metrics.metric import ModelScoring
+    from memogen.metrics.rows import ResultRow
+    from memogen.metrics.work import Processes
     from memogen.types import ImageData
 
-METRICS = (
-    "comma-separated: is (inception score), fid (Fréchet distance), kid, prdc (precision, recall, density, coverage), mifid, copies (nearer to "
-    "training images than held-out ones?), modes (classes reached), rare (the rarest classes of the training images), paths (images between two "
-    "samples that fall off the data), accuracy, reverse_accuracy, fitting_capacity; of a model that has them: nll (log-likelihood), imputation, "
-    "svm (a linear machine on its features), slots (which classes ask for which), critic (does it know fakes of earlier checkpoints?), "
-    "parameters. Without it is,fid, or nll of a model with a likelihood"
-)
+
+def _metrics() -> str:
+    """The help of --metrics, from the registry; while nobody has loaded it, as its files spell it: help does not wait for torch."""
+    loaded = sys.modules.get("memogen.metrics.registry")
+    known = spelled_metrics() if loaded is None else [(metric.name, metric.about, metric.judged) for metric in loaded.METRICS.values()]
+    by_extractor, asked = ([(name, about) for name, about, judged in known if judged is wanted] for wanted in (True, False))
+    listed = [", ".join(name if about == name else f"{name} ({about})" for name, about in part) for part in (by_extractor, asked)]
+    return f"comma-separated: {listed[0]}; of a model that has them: {listed[1]}. Without it is,fid, or nll of a model with a likelihood"
+
+
+def spelled_metrics() -> list[tuple[str, str, bool]]:
+    """(name, what it is, whether an extractor judges) of every metric in the registry, read from the source of ``memogen.metrics``."""
+    folder, found = Path(memogen.__file__).parent / "metrics", dict[str, tuple[str, str, bool]]()
+    for path in folder.glob("*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and ast.unparse(node.value.func) == "Metric":
+                name, about, _, needed, *_ = node.value.args
+                found[ast.unparse(node.targets[0])] = (ast.literal_eval(name), ast.literal_eval(about), "'extractor'" in ast.unparse(needed))
+    registry = ast.parse((folder / "registry.py").read_text(encoding="utf-8"))
+    listed = next(node for node in registry.body if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "METRICS")
+    return [found[node.id] for node in ast.walk(listed) if isinstance(node, ast.Name) and node.id in found]
+
 
 ORDER = (
     "of images: drawn by the seed, or given, as they stand by name; auto: given for what memogen sample wrote, drawn for others, which may be "
@@ -45,7 +62,7 @@ def evaluate(
     folder: Folder = None,
     split: Annotated[str | None, "the part of the data to compare with; without it test, or what there is"] = None,
     extractor: Annotated[str | None, "a classifier's name, inception-v3, or a file of weights; without it the classifier of the data set"] = None,
-    metrics: Annotated[str | None, METRICS] = None,
+    metrics: Annotated[str | None, _metrics] = None,
     num_samples: Annotated[int, "number of samples to score; of images, all there are at most", 1] = 10_000,
     importance_samples: Annotated[int | None, "of nll, for each image; without it as in the run, or 5,000", 1] = None,
     masks: Annotated[str | None, "of imputation, comma-separated; without it as in the run, or rect-12,rand-0.6,half"] = None,
@@ -68,8 +85,8 @@ def evaluate(
     names = _names(metrics, subject)
     compared, train = _learned(subject, choice.load(split), choice)
     from memogen.data.arrays import in_channels
-    from memogen.evaluation import Interrupted, ScoringError
-    from memogen.evaluation.processes import launched
+    from memogen.metrics import Interrupted, ScoringError
+    from memogen.metrics.work import launched
     from memogen.types import ImageData
 
     if isinstance(subject, ImageData):
@@ -90,16 +107,15 @@ def evaluate(
 def _names(metrics: str | None, subject: object) -> list[str]:
     """The metrics that were asked for, each once."""
     from memogen.configs import suggest
-    from memogen.evaluation import METRICS as JUDGED
-    from memogen.evaluation.model_scores import MODEL_SCORES
+    from memogen.metrics import METRICS
     from memogen.types import LikelihoodModel
 
     if metrics is None:
         metrics = "nll" if isinstance(subject, LikelihoodModel) else "is,fid"
-    names, known = [name.strip() for name in metrics.split(",")], (*JUDGED, *MODEL_SCORES)
+    names = [name.strip() for name in metrics.split(",")]
     for name in names:
-        if name not in known:
-            raise UsageError(f"--metrics {metrics!r}: {name!r} is no metric: {suggest(name, known)}")
+        if name not in METRICS:
+            raise UsageError(f"--metrics {metrics!r}: {name!r} is no metric: {suggest(name, METRICS)}")
     return list(dict.fromkeys(names))
 
 
@@ -120,7 +136,7 @@ def _learned(subject: object, compared: ImageData, choice: DataChoice) -> tuple[
 
 def _how(model: str, importance_samples: int | None, masks: str | None) -> ModelScoring:
     """How the model itself is asked: as in its run, but for what was given."""
-    from memogen.evaluation.model_scores import ModelScoring
+    from memogen.metrics.metric import ModelScoring
 
     recipe = recipe_of(model)
     own = (recipe.scoring.model if recipe else None) or ModelScoring()
@@ -142,14 +158,15 @@ class _Scoring:
     order: str
     run: Path | None = None
 
-    def rows(self, metrics: Sequence[str], extractor: str | None, *, given: bool) -> list[Row]:
+    def rows(self, metrics: Sequence[str], extractor: str | None, *, given: bool) -> list[ResultRow]:
         """By an extractor first, since what asks the model itself may take long. On a wish to stop, Interrupted with what there is."""
-        from memogen import evaluation
-        from memogen.evaluation.model_scores import MODEL_SCORES, check_model, check_run, score_model
+        from memogen import metrics as scores
+        from memogen.metrics import METRICS
+        from memogen.metrics.evaluate import check_model, check_run, score_model
         from memogen.training.runtime import choose_device
         from memogen.types import ImageData
 
-        asked, judged = ([name for name in metrics if (name in MODEL_SCORES) is own] for own in (True, False))
+        asked, judged = ([name for name in metrics if METRICS[name].judged is by_extractor] for by_extractor in (False, True))
         device = choose_device("auto")
         images = isinstance(self.subject, ImageData)
         if asked and images:
@@ -159,54 +176,54 @@ class _Scoring:
             check_model(subject, self.compared, metrics=asked, how=self.how, train=self.train)
             check_run(asked, self.run)
         shared: dict[str, Any] = {"num_samples": self.num_samples, "seed": self.seed, "train": self.train, "processes": self.processes}
-        rows: list[Row] = []
+        rows: list[ResultRow] = []
         if judged:
             options = {**shared, "extractor": _judge(extractor, self.compared, device), "metrics": judged}
             if images:
                 placed: Any = self.order if self.order != "auto" else "given" if given else "drawn"
-                rows += evaluation.score_images(subject, self.compared, variant="images", order=placed, **options)
+                rows += scores.score_images(subject, self.compared, variant="images", order=placed, **options)
             else:
-                rows += evaluation.evaluate(subject, self.compared, **options)
+                rows += scores.evaluate(subject, self.compared, **options)
         try:
             return rows + (score_model(subject, self.compared, metrics=asked, how=self.how, run=self.run, **shared) if asked else [])
-        except (evaluation.Interrupted, evaluation.ScoringError) as stopped:
+        except (scores.Interrupted, scores.ScoringError) as stopped:
             stopped.rows[:0] = rows
             raise
 
 
 def _judge(extractor: str | None, compared: ImageData, device: torch.device) -> Extractor:
     """The named extractor, or the classifier of the data."""
-    from memogen.evaluation import features
+    from memogen.metrics import extractors
 
-    if extractor is None and features.own_extractor(compared.name) is None:
-        names, kind = " or ".join(features.readers(compared.image_shape)) or "a file of weights", features.in_words(compared.image_shape)
+    if extractor is None and extractors.own_extractor(compared.name) is None:
+        names, kind = " or ".join(extractors.readers(compared.image_shape)) or "a file of weights", extractors.in_words(compared.image_shape)
         raise UsageError(f"--extractor: no classifier of {compared.name} ships with memogen; for its {kind} images give {names}")
-    return features.extractor(extractor or compared.name, device=device, image_shape=compared.image_shape)
+    return extractors.extractor(extractor or compared.name, device=device, image_shape=compared.image_shape)
 
 
-def _keep(rows: Sequence[Row], model: str, out: Path | None, options: DataOptions | None) -> None:
+def _keep(rows: Sequence[ResultRow], model: str, out: Path | None, options: DataOptions | None) -> None:
     """Print the rows as a table, and append them where they belong; without any nothing is written. They tell the ``options``."""
     if not rows:
         return
-    from memogen.evaluation.model_scores import measured
-    from memogen.evaluation.paired import kept
-    from memogen.evaluation.rows import append_rows
+    from memogen.metrics.paired import kept
+    from memogen.metrics.registry import told as name_of
+    from memogen.metrics.rows import ResultRow, append_rows
     from memogen.report.text import in_columns
 
     texts = [("metric", "value", "±", "samples")]
     for row in rows:
-        protocol: Any = row["protocol"]
-        variant = f" ({row['variant']})" if row.get("variant") not in (None, "images") else ""
-        name = f"{measured(str(row['metric']), protocol)}{variant}"
-        texts.append((name, _number(row["value"]), _number(row["spread"]), f"{protocol['num_samples']:,}"))
+        protocol: Any = row.protocol
+        variant = f" ({row.variant})" if row.variant not in (None, "images") else ""
+        name = f"{name_of(row)}{variant}"
+        texts.append((name, _number(row.value), _number(row.spread), f"{protocol['num_samples']:,}"))
     print(in_columns(texts, right=1))
-    if any(row["metric"] == "inception_score" and row["spread"] is None for row in rows):
+    if any(row.metric == "inception_score" and row.spread is None for row in rows):
         print("inception_score: so few samples make a single split, which has no ±")
     whose = _origin(model)
     target = out or (Path(model).expanduser() / "results.jsonl" if "recipe" in whose else None)
     if target is not None:
         brought = {"brought_to": {"size": options.size, "fit": options.fit}} if options else {}
-        told = [{**whose, **row, "protocol": {**cast(dict[str, object], row["protocol"]), **brought}} for row in rows]
+        told = [ResultRow.read({**whose, **row, "protocol": {**(row.protocol or {}), **brought}}) for row in rows]
         append_rows(target, kept(told, target.parent))
         print(f"appended to {target}")
 

@@ -133,7 +133,7 @@ def _groups(runs: tuple[Path, ...], label: str | None, tasks: str, num: int, fol
     recipe = recipe_of(str(runs[0]))
     if recipe is None or recipe.scoring.extractor is None:
         raise UsageError(f"{runs[0]}: names no classifier (scoring.extractor in its config.yaml); name a run that was scored")
-    from memogen.evaluation.features import extractor
+    from memogen.metrics.extractors import extractor
     from memogen.report.replay_gan import after_tasks, class_groups, first_learned, replay_gan
 
     judge = extractor(recipe.scoring.extractor)

@@ -10,10 +10,11 @@ from torch import nn
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Within, ``module`` is in evaluation mode; afterwards it is in the mode it was in."""
-    training = module.training
+    """Within, ``module`` is in evaluation mode; afterwards each of its parts is in the mode it was in."""
+    modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
         yield
     finally:
-        module.train(training)
+        for part, mode in modes:
+            part.training = mode

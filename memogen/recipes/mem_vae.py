@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ..data import DataOptions
-from ..evaluation.model_scores import ModelScoring
+from ..metrics.metric import ModelScoring
 from ..models.mem_vae import ADAM, AttentionConfig, MemVAEConfig, MemVAEObjective
 from ..training import TrainingConfig
 from ..types import DecayConfig, InputError
@@ -190,7 +190,7 @@ def _variant(recipe: Recipe, variant: str) -> Recipe:
 
 
 def printed(data: str, variant: str) -> tuple[Claim, ...]:
-    """Everything that the paper prints of a variant on a data set; the metrics are named as :func:`memogen.evaluation.model_scores.measured` does."""
+    """Everything that the paper prints of a variant on a data set; the metrics are named as :func:`memogen.metrics.evaluate.measured` does."""
     claims = [_claim("log_likelihood", TABLE_1.get(data, {}).get(variant), "Table 1")]
     where, value = TEXT.get(data, {}).get(variant, ("", None))
     claims.append(_claim("log_likelihood", value, where))

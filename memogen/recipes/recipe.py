@@ -10,7 +10,8 @@ from torch import nn
 
 from .. import configs
 from ..data import DataOptions
-from ..evaluation.model_scores import MODEL_SCORES, ModelScoring
+from ..metrics.metric import ModelScoring
+from ..metrics.registry import model_metrics
 from ..models import FAMILIES
 from ..training import SuccessionConfig, TrainingConfig
 from ..types import InputError, Objective
@@ -60,12 +61,12 @@ class ScoringConfig:
     @property
     def judged(self) -> tuple[str, ...]:
         """The metrics that an extractor is needed for, where there is one."""
-        return tuple(name for name in self.metrics if name not in MODEL_SCORES) if self.extractor is not None else ()
+        return tuple(name for name in self.metrics if name not in model_metrics()) if self.extractor is not None else ()
 
     @property
     def asked(self) -> tuple[str, ...]:
         """The metrics that ask the model itself."""
-        return tuple(name for name in self.metrics if name in MODEL_SCORES)
+        return tuple(name for name in self.metrics if name in model_metrics())
 
 
 class ModelConfig(Protocol):

@@ -11,11 +11,11 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from memogen.evaluation.copy_check import CopyCheck
 from memogen.memory.inspect import Slots, sorted_prior, written
+from memogen.metrics.copies import CopyCheck
 
 from .grid import FAKE, LIGHT, REAL, SERIES, Theme, blank, web
-from .history import Row, series, speed
+from .history import Entry, series, speed
 from .parts import visible
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def _legend_beside(figure: Figure, axes: Axes, theme: Theme) -> None:
     axes.set_position((left * before / after, bottom, width * before / after, height))
 
 
-def panel(metrics: tuple[Row, ...], what: Panel, *, points: int = 1, theme: Theme = LIGHT) -> Image.Image | None:
+def panel(metrics: tuple[Entry, ...], what: Panel, *, points: int = 1, theme: Theme = LIGHT) -> Image.Image | None:
     """One chart over training from metrics.jsonl; None where none of its metrics was written at ``points`` steps or more."""
     lines = [(label, *series(metrics, key)) for label, key in what.keys]
     lines = [line for line in lines if line[1]]
@@ -181,7 +181,7 @@ def panel(metrics: tuple[Row, ...], what: Panel, *, points: int = 1, theme: Them
     return line_chart(what.title, lines, low=what.low, high=what.high, theme=theme) if longest >= points else None
 
 
-def speed_chart(metrics: tuple[Row, ...], *, theme: Theme = LIGHT) -> Image.Image | None:
+def speed_chart(metrics: tuple[Entry, ...], *, theme: Theme = LIGHT) -> Image.Image | None:
     """Images per second over training; None where there is no more than one number."""
     steps, rates = speed(metrics)
     return line_chart("Images per second", [("", steps, rates)], low=0, theme=theme) if len(steps) > 1 else None

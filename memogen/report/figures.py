@@ -16,10 +16,10 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from memogen.evaluation.copies import Embedding, Measure, nearest_images, pixels
 from memogen.memory.functional import slerp
 from memogen.memory.inspect import best_slots
 from memogen.memory.vmf import VMFMemory
+from memogen.metrics.copies import Embedding, Measure, nearest_images, pixels
 from memogen.types import GenerativeModel, ImageData, InputError, Latents, as_bytes, to_uint8
 
 from . import grid

@@ -18,9 +18,11 @@ import yaml
 from safetensors import SafetensorError, safe_open
 
 from memogen.memory.inspect import SavedSlots
+from memogen.metrics.rows import ResultRow
 from memogen.types import InputError
 
-Row = dict[str, Any]
+Entry = dict[str, Any]
+"""A line of metrics.jsonl, or a configuration."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,9 @@ class Run:
     """The readable parts of a run folder. ``config`` is empty where config.yaml is missing; ``samples`` are (step, file), oldest first."""
 
     path: Path
-    config: Row
-    metrics: tuple[Row, ...]
-    results: tuple[Row, ...]
+    config: Entry
+    metrics: tuple[Entry, ...]
+    results: tuple[ResultRow, ...]
     samples: tuple[tuple[int, Path], ...]
 
     def setting(self, dotted: str) -> Any:
@@ -58,7 +60,7 @@ def read_run(path: Path) -> Run:
     parts = (path, *task_folders(path))
     samples = tuple(sorted((step_in(file), file) for part in parts for file in (part / "samples").glob("*.png")))
     metrics = tuple(row for part in parts for row in read_lines(part / "metrics.jsonl"))
-    run = Run(path, config, metrics, read_lines(path / "results.jsonl"), samples)
+    run = Run(path, config, metrics, tuple(read_rows(path / "results.jsonl")), samples)
     if not (config or run.metrics or run.results or samples or (path / "model").is_dir()):
         raise InputError(f"run {path}: holds no config.yaml, metrics.jsonl, samples or model: name a folder that memogen train wrote")
     return run
@@ -69,7 +71,7 @@ def task_folders(path: Path) -> tuple[Path, ...]:
     return tuple(sorted((path / "tasks").glob("task-*")))
 
 
-def read_config(path: Path) -> Row:
+def read_config(path: Path) -> Entry:
     """A YAML mapping; empty where there is none."""
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -78,7 +80,7 @@ def read_config(path: Path) -> Row:
     return found if isinstance(found, dict) else {}
 
 
-def read_lines(path: Path) -> tuple[Row, ...]:
+def read_lines(path: Path) -> tuple[Entry, ...]:
     """The JSON objects of a JSONL file, one a line; a cut-off line is left out."""
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -87,7 +89,12 @@ def read_lines(path: Path) -> tuple[Row, ...]:
     return tuple(row for row in map(_parse, lines) if row)
 
 
-def _parse(line: str) -> Row:
+def read_rows(path: Path) -> list[ResultRow]:
+    """The rows of a results file, without lines that are cut off; none where there is no file."""
+    return list(map(ResultRow.read, read_lines(path)))
+
+
+def _parse(line: str) -> Entry:
     try:
         row = json.loads(line)
     except ValueError:
@@ -101,13 +108,13 @@ def step_in(path: Path) -> int:
     return int(numbers[-1]) if numbers else -1
 
 
-def series(metrics: tuple[Row, ...], key: str) -> tuple[list[float], list[float]]:
+def series(metrics: tuple[Entry, ...], key: str) -> tuple[list[float], list[float]]:
     """(steps, values) of one metric, where both are numbers."""
     points = [(row["step"], row[key]) for row in metrics if is_number(row.get("step")) and is_number(row.get(key))]
     return [float(step) for step, _ in points], [float(value) for _, value in points]
 
 
-def speed(metrics: tuple[Row, ...]) -> tuple[list[float], list[float]]:
+def speed(metrics: tuple[Entry, ...]) -> tuple[list[float], list[float]]:
     """(steps, images per second) between successive lines; a line written after a restart, with the clock not ahead, is left out."""
     steps, rates = [], []
     counted = [row for row in metrics if all(is_number(row.get(key)) for key in ("step", "images_seen", "seconds"))]
@@ -123,7 +130,7 @@ RANK = "rank_"
 """How the metrics of a sorted prior begin, behind the evaluator's name."""
 
 
-def priors_logged(metrics: tuple[Row, ...]) -> list[tuple[int, dict[int, float]]]:
+def priors_logged(metrics: tuple[Entry, ...]) -> list[tuple[int, dict[int, float]]]:
     """(step, {rank: p(c | v = 1)}) of every look at the sorted prior during training."""
     found = []
     for row in metrics:
@@ -138,13 +145,12 @@ def is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def protocol_of(row: Row) -> Mapping[str, Any]:
+def protocol_of(row: ResultRow) -> Mapping[str, Any]:
     """How a result row was scored; empty where it does not say."""
-    protocol = row.get("protocol")
-    return protocol if isinstance(protocol, Mapping) else {}
+    return row.protocol if isinstance(row.protocol, Mapping) else {}
 
 
-def cut_short(row: Row) -> bool:
+def cut_short(row: ResultRow) -> bool:
     """Whether a result row is of fewer samples than were asked for, since the scoring was stopped."""
     return bool(protocol_of(row).get("interrupted"))
 

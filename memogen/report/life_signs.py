@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from memogen.evaluation.life_signs import LifeSign, life_signs
 from memogen.memory.inspect import best_slots, mean_cosine, sorted_prior, written
+from memogen.metrics.life_signs import LifeSign, life_signs
 from memogen.types import ImageData, InputError
 
 from . import charts

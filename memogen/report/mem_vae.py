@@ -15,10 +15,9 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from memogen.evaluation.held_out import part_of
-from memogen.evaluation.imputation import Completed, Reconstructs, shown
-from memogen.evaluation.labels import labels_for
-from memogen.evaluation.preferences import AddressesSlots, Preferences, slot_preferences
+from memogen.metrics.imputation import Completed, Reconstructs, shown
+from memogen.metrics.slot_contents import AddressesSlots, Preferences, slot_preferences
+from memogen.metrics.stream import labels_for, part_of
 from memogen.training.grid import folded
 from memogen.types import ImageData, InputError, Latents, to_uint8
 

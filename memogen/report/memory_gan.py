@@ -14,12 +14,11 @@ from jaxtyping import Float, Int, UInt8
 from PIL import Image
 from torch import Tensor
 
-from memogen.evaluation.clusters import Estimate, effective_rank, share
-from memogen.evaluation.life_signs import LifeSign, knowing
-from memogen.evaluation.slot_contents import Contents
-from memogen.evaluation.slot_knowledge import Knowledge, Placed, SlotNames, lead, name_slots, placed
 from memogen.memory.inspect import SlotRow, Slots, mean_cosine, prior, slot_posterior, spread_slots, top_slots, usage, written
 from memogen.memory.vmf import VMFMemory
+from memogen.metrics.life_signs import LifeSign, knowing
+from memogen.metrics.slot_contents import Contents
+from memogen.metrics.slots import Estimate, Knowledge, Placed, SlotNames, effective_rank, lead, name_slots, placed, share
 from memogen.models import MemoryGAN
 from memogen.types import ImageData, InputError, Latents
 

@@ -11,10 +11,11 @@ from pathlib import Path
 import yaml
 
 from memogen import pretrained
+from memogen.metrics.rows import ResultRow
 from memogen.types import GenerativeModel, ImageData, InputError
 
 from . import mem_vae, memory_gan, replay_gan, sections, tasks
-from .history import Row, Run, is_number, read_run, task_folders
+from .history import Run, is_number, read_run, task_folders
 from .parts import Code, Part, Section, Sign, Table, Text, Tile, render, write_page
 from .results import LEGEND, Results
 from .scores import column, metrics_of, number, score_lines, score_table
@@ -99,11 +100,11 @@ def family_of(run: Run) -> str:
         return str(run.setting("recipe") or "").partition("/")[0]
 
 
-def _of_the_end(run: Run) -> list[Row]:
+def _of_the_end(run: Run) -> list[ResultRow]:
     """Rows for the table of scores; the section on tasks shows those of single tasks, and the cost. What two metrics agree on stands there once."""
-    rows = [row for row in run.results if not is_number(row.get("task")) and row.get("metric") not in tasks.COSTS]
-    accuracies = {round(row["value"], 6) for row in rows if row.get("metric") == "accuracy" and is_number(row.get("value"))}
-    return [row for row in rows if row.get("metric") != "average_accuracy" or round(row["value"], 6) not in accuracies]
+    rows = [row for row in run.results if not is_number(row.task) and row.metric not in tasks.COSTS]
+    accuracies = {round(row.value, 6) for row in rows if row.metric == "accuracy" and is_number(row.value)}
+    return [row for row in rows if row.metric != "average_accuracy" or row.value is None or round(row.value, 6) not in accuracies]
 
 
 def _variant(run: Run) -> str:
@@ -146,7 +147,7 @@ def _losses(run: Run) -> Sign:
 
 def _facts(run: Run) -> str:
     """The variant, and the budget of its scores."""
-    budget = next((row["budget"] for row in reversed(run.results) if row.get("budget")), None)
+    budget = next((row.budget for row in reversed(run.results) if row.budget), None)
     return ", ".join([*([f"variant {_variant(run)}"] if _variant(run) else []), *([f"budget {budget}"] if budget else [])])
 
 
@@ -173,7 +174,7 @@ def duration(seconds: float) -> str:
 
 
 def _settings(run: Run) -> Section:
-    command = next((row["command"] for row in reversed(run.results) if row.get("command")), None)
+    command = next((row.command for row in reversed(run.results) if row.command), None)
     if not run.config and command is None:
         return Section("Settings", (Text("The run has no readable config.yaml."),))
     listed = Code(yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True), "config.yaml, complete and re-runnable")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,9 +17,10 @@ from PIL import Image
 from torch import Tensor
 
 from memogen.data.stream import of_classes
-from memogen.evaluation.features import Extractor, extractor
-from memogen.evaluation.fid import FeatureStatistics, frechet_distance
-from memogen.evaluation.stream import device_of, model_source
+from memogen.metrics.extractors import Extractor, extractor
+from memogen.metrics.fid import FeatureStatistics, frechet_distance
+from memogen.metrics.rows import ResultRow
+from memogen.metrics.stream import device_of, model_source
 from memogen.models import ReplayGAN
 from memogen.pretrained import from_pretrained
 from memogen.training.tasks import task_folders
@@ -28,7 +29,7 @@ from memogen.types import GenerativeModel, ImageData, InputError
 from . import charts
 from .charts import words_of
 from .grid import CLEAR, LIGHT, Theme
-from .history import Row, Run, is_number, protocol_of
+from .history import Run, is_number, protocol_of
 from .parts import Column, Section, Sign, Table, Text
 from .sections import FamilyPart, PageContext, picture, word
 
@@ -59,23 +60,23 @@ def sections(page: PageContext) -> FamilyPart:
 
 def _sign(run: Run) -> Sign | None:
     """Whether a judge takes the samples for their classes, and not by chance; None where nobody judged more than one class."""
-    own = (row for row in reversed(run.results) if row.get("metric") == "accuracy" and row.get("variant") != "real")
-    last = next((row for row in own if row.get("task") is None and row.get("class") is None and is_number(row.get("value"))), None)
+    own = (row for row in reversed(run.results) if row.metric == "accuracy" and row.variant != "real")
+    last = next((row for row in own if row.task is None and row.class_ is None and is_number(row.value)), None)
     count = protocol_of(last).get("learned") if last else None
-    if last is None or not is_number(count) or count < 2:
+    if last is None or last.value is None or not is_number(count) or count < 2:
         return None
-    chance, right = 1 / count, float(last["value"])
+    chance, right = 1 / count, last.value
     told = f"{right:.1%} of its samples are taken for their class, {chance:.1%} would be by chance"
     return Sign(right >= chance + LEARNED * (1 - chance), told)
 
 
 def categories(run: Run) -> Section | None:
     """Accuracy and Fréchet distance of every category before and after an extension; None for another run."""
-    rows = [row for row in run.results if row.get("recipe") == EXTENDED and row.get("class") is not None]
+    rows = [row for row in run.results if row.recipe == EXTENDED and row.class_ is not None]
     if not rows:
         return None
-    newest = {(row["class"], row.get("metric"), row.get("task")): row.get("value") for row in rows}
-    names = {row["class"]: str(row.get("class_name")) for row in rows}
+    newest = {(row.class_, row.metric, row.task): row.value for row in rows}
+    names = {row.class_: str(row.get("class_name")) for row in rows}
     head: list[Column | str] = [
         "Category",
         Column("Accuracy before", "higher"),
@@ -92,14 +93,14 @@ def _value(value: object) -> str:
     return f"{value:.3f}" if is_number(value) else "-"
 
 
-def _told(row: Row) -> list[str]:
-    protocol = row.get("protocol") or {}
+def _told(row: ResultRow) -> list[str]:
+    protocol = protocol_of(row)
     known, new, count = (protocol.get(key) for key in ("known", "new", "num_samples"))
     compared = f"{f'{count:,}' if is_number(count) else 'All'} samples of each category. The known ones are {known}, the new one is {new}."
-    return [f"{_judge(protocol)} {compared}", f"Learned by {row.get('variant')}, from {row.get('model')}."]
+    return [f"{_judge(protocol)} {compared}", f"Learned by {row.variant}, from {row.get('model')}."]
 
 
-def _judge(protocol: Row) -> str:
+def _judge(protocol: Mapping[str, Any]) -> str:
     """Who judged; of one that was trained for it, on what, and how well it knows that."""
     how, accuracy = protocol.get("judge", "given"), protocol.get("extractor_accuracy")
     if how == "given":

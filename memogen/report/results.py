@@ -7,27 +7,22 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from memogen.evaluation.model_scores import measured
+from memogen.metrics.registry import better, counted, in_order, tabled, title, told
+from memogen.metrics.rows import ResultRow
 from memogen.recipes import mem_vae, memory_gan
 from memogen.recipes.recipe import Claim
 from memogen.recipes.table import Table
 from memogen.recipes.tables import TABLES, claim_of
 from memogen.types import InputError
 
-from .history import Row, cut_short, is_number, protocol_of, read_lines
+from .history import cut_short, is_number, protocol_of, read_rows
 from .parts import Column
-from .scores import METRICS
 
 Address = tuple[str, str, str, int]
 
-COLUMNS = {name: metric.title for name, metric in METRICS.items() if metric.tabled}
-"""What a table shows where its rows have it, with titles: metrics as :func:`measured` tells them apart. The others stay in the rows."""
-
 WIDE = 20  # columns of metrics
-
-COUNTED = ("parameters", "generated_images", "kept_megabytes")
-"""Columns of what is counted, not measured: no seed changes it."""
 
 LEGEND = (
     "± is the standard deviation between seeds or, where there is one seed, between the splits of its samples (of likelihoods and accuracies: the "
@@ -116,8 +111,8 @@ class Results:
 
     @property
     def metrics(self) -> list[str]:
-        """Those of the lines, in the order of :data:`COLUMNS`."""
-        return [metric for metric in COLUMNS if any(metric in line.cells for line in self.lines)]
+        """Those of the lines, in the order of the registry."""
+        return in_order(metric for line in self.lines for metric in line.cells)
 
     @property
     def parts(self) -> tuple[Results, ...]:
@@ -145,8 +140,8 @@ class Results:
     @property
     def columns(self) -> list[Column]:
         """The same with the way in which each metric improves."""
-        better = {title: METRICS[metric].better for metric in self.metrics for title in self._titles(metric)}
-        return [Column(title, better.get(title, "")) for title in self.head]
+        ways = {title: better(metric) for metric in self.metrics for title in self._titles(metric)}
+        return [Column(title, ways.get(title, "")) for title in self.head]
 
     def row(self, line: Line) -> list[str]:
         """One line as texts; a metric has a second column, before ours, where the paper printed one of its numbers."""
@@ -169,7 +164,7 @@ class Results:
         return any(metric in line.cells and line.cells[metric].claim for line in self.lines)
 
     def _titles(self, metric: str) -> list[str]:
-        name = COLUMNS[metric]
+        name = title(metric)
         return [f"paper: {name}", f"ours: {name}"] if self._claimed(metric) else [name]
 
     def _texts(self, metric: str, line: Line) -> list[str]:
@@ -187,18 +182,18 @@ def read_results(path: Path) -> list[Results]:
     if path.is_dir():
         files = sorted(file for file in path.rglob("*.jsonl") if "archive" not in file.relative_to(path).parts)
     own = [file for file in files if not (file.parent / "config.yaml").is_file()]
-    tables = [gather(_name(file, path), read_lines(file)) for file in own]
+    tables = [gather(_name(file, path), read_rows(file)) for file in own]
     if not any(table.lines for table in tables):
-        tables = [gather(path.resolve().name, [row for file in files for row in read_lines(file)])]
+        tables = [gather(path.resolve().name, [row for file in files for row in read_rows(file)])]
     tables = [table for table in tables if table.lines]
     if not tables:
-        raise InputError(f"{path}: {_no_table([row for file in files for row in read_lines(file) if 'metric' in row])}")
+        raise InputError(f"{path}: {_no_table([row for file in files for row in read_rows(file) if 'metric' in row])}")
     return tables
 
 
-def _no_table(rows: Sequence[Row]) -> str:
+def _no_table(rows: Sequence[ResultRow]) -> str:
     """Why there is nothing to show, and what to name instead."""
-    if any(row.get("class") is not None for row in rows):
+    if any(row.class_ is not None for row in rows):
         return f"holds {len(rows)} result rows, all of single classes: name their run's folder, whose page shows them"
     return "holds no result rows of a model: name a .jsonl file of results, a folder of them, or a run's folder"
 
@@ -209,12 +204,12 @@ def _name(file: Path, root: Path) -> str:
     return whole if whole in TABLES else file.relative_to(root if root.is_dir() else root.parent).with_suffix("").as_posix()
 
 
-def gather(name: str, rows: Iterable[Row]) -> Results:
+def gather(name: str, rows: Iterable[Mapping[str, Any]]) -> Results:
     """The table of that name from its rows; a name of ``memogen.recipes.tables.TABLES`` adds the methods of others that the paper printed."""
     known = TABLES.get(name)
-    shown = [row for row in rows if _column(row) in COLUMNS and is_number(row.get("value")) and row.get("task") is None and row.get("class") is None]
+    shown = [row for row in map(ResultRow.read, rows) if tabled(told(row)) and is_number(row.value) and row.task is None and row.class_ is None]
     budgets = _budgets(shown)
-    groups: dict[Address, dict[str, list[Row]]] = {}
+    groups: dict[Address, dict[str, list[ResultRow]]] = {}
     for row in shown:
         recipe, variant, budget, steps = _address(row)
         named = budget or budgets.get((recipe, variant, steps), "")
@@ -225,18 +220,14 @@ def gather(name: str, rows: Iterable[Row]) -> Results:
     return Results(name, tuple(sorted(lines, key=_rank)), title, note, _scored(shown))
 
 
-def _scored(rows: Sequence[Row]) -> tuple[str, ...]:
+def _scored(rows: Sequence[ResultRow]) -> tuple[str, ...]:
     """What the rows say of their scoring, in the order of the columns."""
-    columns = list(COLUMNS)
-    ordered = sorted(rows, key=lambda row: (row.get("variant") == "real", columns.index(_column(row))))
-    return *scored_by((COLUMNS[_column(row)], row) for row in ordered), *made_at(rows)
+    columns = in_order(map(told, rows))
+    ordered = sorted(rows, key=lambda row: (row.variant == "real", columns.index(told(row))))
+    return *scored_by((title(told(row)), row) for row in ordered), *made_at(rows)
 
 
-def _column(row: Row) -> str:
-    return measured(str(row.get("metric")), row.get("protocol"))
-
-
-def _budgets(rows: Iterable[Row]) -> dict[tuple[str, str, int], str]:
+def _budgets(rows: Iterable[ResultRow]) -> dict[tuple[str, str, int], str]:
     """The only budget that rows of a recipe, variant and number of steps name: those that name none, made by train or evaluate, stand with them."""
     named: dict[tuple[str, str, int], set[str]] = {}
     for recipe, variant, budget, steps in map(_address, rows):
@@ -244,66 +235,66 @@ def _budgets(rows: Iterable[Row]) -> dict[tuple[str, str, int], str]:
     return {address: next(iter(budgets)) for address, budgets in named.items() if len(budgets) == 1}
 
 
-def _address(row: Row) -> Address:
+def _address(row: ResultRow) -> Address:
     """Recipe, variant, budget and steps: what the rows of one line share."""
-    steps = row.get("steps")
+    steps = row.steps
     return (
-        str(row.get("recipe") or row.get("model") or "-"),
-        str(row.get("variant") or "-"),
-        str(row.get("budget") or ""),
+        str(row.recipe or row.get("model") or "-"),
+        str(row.variant or "-"),
+        str(row.budget or ""),
         int(steps) if is_number(steps) else 0,
     )
 
 
-def _extractor(row: Row) -> str:
+def _extractor(row: ResultRow) -> str:
     """What scored the row; empty for a number that needs none, such as a likelihood."""
     return str(protocol_of(row).get("extractor") or "")
 
 
-def _joined(by_extractor: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
+def _joined(by_extractor: Mapping[str, list[ResultRow]]) -> dict[str, list[ResultRow]]:
     """Numbers that need no extractor stand in the line of the first one."""
     named = {name: rows for name, rows in by_extractor.items() if name}
     first = next(iter(named), "")
     return {name: rows + (by_extractor.get("", []) if name == first else []) for name, rows in (named or {"": []}).items()}
 
 
-def _line(address: tuple[str, str, str, int], extractor: str, rows: Sequence[Row]) -> Line:
+def _line(address: tuple[str, str, str, int], extractor: str, rows: Sequence[ResultRow]) -> Line:
     recipe, variant, budget, steps = address
-    cells = {column: _cell(recipe, variant, column, [row for row in rows if _column(row) == column]) for column in set(map(_column, rows))}
-    by_seed = {row["seed"]: row for row in rows if row.get("seed") is not None}
-    hours = sum(row.get("training_seconds") or 0 for row in by_seed.values()) / 3600
-    spent = [float(row["processor_seconds"]) for row in by_seed.values() if is_number(row.get("processor_seconds"))]
+    cells = {column: _cell(recipe, variant, column, [row for row in rows if told(row) == column]) for column in set(map(told, rows))}
+    by_seed = {row.seed: row for row in rows if row.seed is not None}
+    hours = sum(row.training_seconds or 0 for row in by_seed.values()) / 3600
+    spent = [float(row.processor_seconds) for row in by_seed.values() if is_number(row.processor_seconds)]
     processor = statistics.fmean(spent) if len(spent) == len(by_seed) and spent else None
-    command = training_command(str(row.get("command") or "") for row in rows)
+    command = training_command(str(row.command or "") for row in rows)
     return Line(recipe, variant, budget, steps, cells, len(by_seed), hours, _networks(rows), processor, command, extractor)
 
 
-def _networks(rows: Sequence[Row]) -> str:
+def _networks(rows: Sequence[ResultRow]) -> str:
     """Each network with its trainable parameters; empty where the rows are of a time that did not count them."""
-    counted: Mapping[str, int] = next((row["parameters"] for row in rows if isinstance(row.get("parameters"), Mapping)), {})
+    counted: Mapping[str, int] = next((row.parameters for row in rows if isinstance(row.parameters, Mapping)), {})
     return ", ".join(f"{name} {size:,}" for name, size in counted.items())
 
 
-def _cell(recipe: str, variant: str, column: str, rows: Sequence[Row]) -> Cell:
+def _cell(recipe: str, variant: str, column: str, rows: Sequence[ResultRow]) -> Cell:
     """Mean over seeds; the newest row of a seed counts, among those that are scored alike."""
-    newest = list({row.get("seed"): row for row in _alike(rows)}.values())
-    values = [float(row["value"]) for row in newest]
-    split = newest[0].get("spread")
-    spread = None if column in COUNTED else statistics.stdev(values) if len(values) > 1 else split if is_number(split) else None
-    printed = newest[0].get("paper")
+    newest = list({row.seed: row for row in _alike(rows)}.values())
+    values = [float(row.value) for row in newest if row.value is not None]
+    split = newest[0].spread
+    spread = None if counted(column) else statistics.stdev(values) if len(values) > 1 else split if is_number(split) else None
+    printed = newest[0].paper
     claim = claim_of(recipe, variant, column) or (Claim(column, printed, None, "") if is_number(printed) else None)
     return Cell(statistics.fmean(values), spread, claim, len(newest))
 
 
-def _alike(rows: Sequence[Row]) -> Sequence[Row]:
+def _alike(rows: Sequence[ResultRow]) -> Sequence[ResultRow]:
     """The rows that were scored as the first one was: on the same split, by as many samples. An interrupted one counts where no other is there."""
     whole = [row for row in rows if not cut_short(row)] or rows
     return [row for row in whole if _way(row) == _way(whole[0])]
 
 
-def _way(row: Row) -> tuple[object, ...]:
+def _way(row: ResultRow) -> tuple[object, ...]:
     protocol = protocol_of(row)
-    return row.get("split"), protocol.get("num_samples"), protocol.get("importance_samples")
+    return row.split, protocol.get("num_samples"), protocol.get("importance_samples")
 
 
 def _others(table: Table) -> list[Line]:
@@ -345,30 +336,30 @@ def training_command(commands: Iterable[str]) -> str:
     return min(commands, key=lambda command: (command.startswith("memogen evaluate"), command), default="")
 
 
-def scored_by(rows: Iterable[tuple[str, Row]]) -> list[str]:
+def scored_by(rows: Iterable[tuple[str, ResultRow]]) -> list[str]:
     """A sentence for each recipe. ``rows`` are (title of the metric, row) in the order of the table's columns."""
     by_recipe: dict[str, dict[str, dict[str, list[str]]]] = {}
-    for title, row in rows:
-        whose = f"{row.get('recipe') or row.get('model') or '-'}{_real(row)}"
+    for name, row in rows:
+        whose = f"{row.recipe or row.get('model') or '-'}{_real(row)}"
         titles = by_recipe.setdefault(whose, {}).setdefault(_judge(row), {}).setdefault(_count(row), [])
-        titles += [title] if title not in titles else []
+        titles += [name] if name not in titles else []
     return [f"{whose}: {'; '.join(_told(judge, counts) for judge, counts in judges.items())}." for whose, judges in by_recipe.items()]
 
 
-def made_at(rows: Iterable[Row]) -> list[str]:
+def made_at(rows: Iterable[ResultRow]) -> list[str]:
     """The days and the machines, of the rows that tell them; nothing where none does."""
     rows = list(rows)
-    told = [row for row in rows if row.get("date") and row.get("hardware")]
-    days, machines = sorted({str(row["date"]) for row in told}), dict.fromkeys(str(row["hardware"]) for row in told)
-    if not told:
+    dated = [row for row in rows if row.date and row.hardware]
+    days, machines = sorted({str(row.date) for row in dated}), dict.fromkeys(str(row.hardware) for row in dated)
+    if not dated:
         return []
     span = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
-    return [f"{'Made' if len(told) == len(rows) else 'Rows that tell it were made'} {span} on {'; '.join(machines)}."]
+    return [f"{'Made' if len(dated) == len(rows) else 'Rows that tell it were made'} {span} on {'; '.join(machines)}."]
 
 
-def _real(row: Row) -> str:
+def _real(row: ResultRow) -> str:
     """That it speaks of real images, and of which part of the data; empty where it speaks of a model."""
-    if row.get("variant") != "real":
+    if row.variant != "real":
         return ""
     images = protocol_of(row).get("images")
     return f", real images{' of the ' + str(images['split']) + ' split' if isinstance(images, Mapping) and 'split' in images else ''}"
@@ -379,15 +370,15 @@ def _told(judge: str, counts: Mapping[str, Sequence[str]]) -> str:
     return f"{numbers}{judge}"
 
 
-def _judge(row: Row) -> str:
+def _judge(row: ResultRow) -> str:
     """By what, and against which part of the data."""
-    protocol, split = protocol_of(row), row.get("split")
+    protocol, split = protocol_of(row), row.split
     right = f" ({100 * protocol['extractor_accuracy']:.1f} % right)" if is_number(protocol.get("extractor_accuracy")) else ""
     judge = f", by {protocol['extractor']}{right}" if protocol.get("extractor") else ""
     return f"{judge}, {'compared with the ' if judge else 'the '}{split} split" if split else judge
 
 
-def _count(row: Row) -> str:
+def _count(row: ResultRow) -> str:
     """How many samples, or images with so many importance samples each; empty where it is not told, or none were needed."""
     protocol = protocol_of(row)
     count, importance = protocol.get("num_samples"), protocol.get("importance_samples")

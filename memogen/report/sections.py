@@ -13,7 +13,7 @@ from typing import Protocol
 
 from PIL import Image
 
-from memogen.evaluation.copy_check import copy_check
+from memogen.metrics.copies import copy_check
 from memogen.types import GenerativeModel, ImageData, InputError
 
 from . import charts, figures

@@ -16,13 +16,14 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from memogen.metrics.rows import ResultRow
 from memogen.training.evolution import panels, read_panel
 from memogen.types import InputError
 
 from . import charts, grid
 from .charts import words_of
 from .grid import CLEAR, LIGHT, Theme
-from .history import Row, Run, is_number, task_folders
+from .history import Run, is_number, task_folders
 from .parts import Figure, Group, Heading, Part, Section, Table, Text
 from .sections import picture, themed
 
@@ -51,9 +52,9 @@ class Matrix:
 def class_matrix(run: Run, metric: str = "accuracy") -> Matrix:
     """The newest rows of a run by task and class. Raises InputError where there are none."""
     found = {
-        (int(row["task"]), int(row["class"])): float(row["value"])
+        (int(row.task), int(row.class_)): float(row.value)
         for row in run.results
-        if row.get("metric") == metric and is_number(row.get("task")) and is_number(row.get("class")) and is_number(row.get("value"))
+        if row.metric == metric and is_number(row.task) and is_number(row.class_) and is_number(row.value)
     }
     if not found:
         raise InputError(f"{run.path}: holds no {_why_not(run, metric)}")
@@ -61,13 +62,13 @@ def class_matrix(run: Run, metric: str = "accuracy") -> Matrix:
     values = np.full((max(task for task, _ in found) + 1, len(labels)), np.nan)
     for (task, label), value in found.items():
         values[task, labels.index(label)] = value
-    names = dict(enumerate(run.setting("model.classes") or [])) | {row["class"]: row["class_name"] for row in run.results if row.get("class_name")}
+    names = dict(enumerate(run.setting("model.classes") or [])) | {row.class_: row["class_name"] for row in run.results if row.get("class_name")}
     return Matrix(metric, values, labels, tuple(str(names.get(label, label)) for label in labels))
 
 
 def _why_not(run: Run, metric: str) -> str:
     """That a run has no such scores by task and class, for which reason, and what to look at instead."""
-    there = {row.get("metric") for row in run.results if is_number(row.get("task")) and is_number(row.get("class"))}
+    there = {row.metric for row in run.results if is_number(row.task) and is_number(row.class_)}
     instead = next((name for name in TITLES if name in there), None)
     if instead is None:
         return "scores by task and class: name a run of a stream of tasks that was scored"
@@ -156,15 +157,15 @@ def cost_rows(runs: Sequence[Run]) -> list[list[str]]:
             *(_told(number, ",.0f") for number in numbers[1:3]),
             _told(numbers[3], ",.1f"),
         ]
-        variant = run.setting("variant") or next((row["variant"] for row in run.results if row.get("variant")), "")
+        variant = run.setting("variant") or next((row.variant for row in run.results if row.variant), "")
         lines.append([run.path.name, str(variant), *texts])
     return lines
 
 
 def _newest(run: Run, name: str) -> float | None:
     """A number of the run's end: a row of its own, or what every row says."""
-    own: list[Row] = [row for row in run.results if row.get("variant") != "real"]
-    by_metric = [row["value"] for row in own if row.get("metric") == name and is_number(row.get("value"))]
+    own: list[ResultRow] = [row for row in run.results if row.variant != "real"]
+    by_metric = [row.value for row in own if row.metric == name and is_number(row.value)]
     by_row = [row[name] for row in own if is_number(row.get(name))]
     return max(by_row) if by_row else by_metric[-1] if by_metric else None
 

@@ -1,6 +1,7 @@
 """What a run folder is, from configuration to result: one run, tasks one after another, a table of a paper, one category more."""
 
-from ..evaluation import append_rows
+from ..metrics import append_rows
+from ..report.history import read_rows
 from .recipe import (
     Splits,
     check_scoring,
@@ -13,11 +14,10 @@ from .recipe import (
     with_data,
     with_images,
 )
-from .rows import Row, command_line, leads, progress_of, read_rows
+from .rows import command_line, leads, progress_of
 from .run import train, write_report
 
 __all__ = [
-    "Row",
     "Splits",
     "append_rows",
     "check_scoring",

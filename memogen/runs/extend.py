@@ -22,29 +22,27 @@ from .. import data as sets
 from ..data import DataOptions
 from ..data.arrays import digest
 from ..data.stream import of_classes
-from ..evaluation.accuracy import STUDENT
-from ..evaluation.by_class import ClassJudge, ClassScore
-from ..evaluation.classifiers import accuracy, train_classifier
-from ..evaluation.features import Classifier, NetworkExtractor, extractor
-from ..evaluation.fid import FeatureStatistics
-from ..evaluation.progress import Bar
-from ..evaluation.reference import shuffled
-from ..evaluation.rows import UNSEEN, append_rows, judged, made
-from ..evaluation.stream import Source, Watch, image_source, model_source, sample_stream
-from ..evaluation.work import Work
+from ..metrics.accuracy import STUDENT, ClassJudge, ClassScore
+from ..metrics.classifiers import Classifier, accuracy, train_classifier
+from ..metrics.extractors import NetworkExtractor, extractor
+from ..metrics.fid import FeatureStatistics, statistics_of
+from ..metrics.rows import UNSEEN, ResultRow, append_rows, judged, made
+from ..metrics.stream import Source, Watch, image_source, model_source, sample_stream, shuffled
+from ..metrics.work import Bar, Work
 from ..models import ReplayGAN, ReplayGANObjective
 from ..models.replay_gan import AlignmentConfig, JointConfig
 from ..models.replay_gan.cost import images_in_a_step, state_bytes
 from ..models.replay_gan.grow import with_class
 from ..models.replay_gan.options import SHORT_ALIGNMENT, SHORT_RATE
 from ..pretrained import RUN_MODEL, from_pretrained
+from ..report.history import read_rows
 from ..report.page import write_report
 from ..report.replay_gan import EXTENDED
 from ..training import TrainingConfig, fit
 from ..training.course import Course
 from ..training.runtime import choose_device
 from ..types import ImageData, InputError
-from .rows import Row, command_line, leads, read_rows
+from .rows import command_line, leads
 
 Method = Literal["joint_replay", "replay_alignment", "joint_replay_alignment"]
 JUDGE_SEED = 1 << 30  # of the images that a judge is trained on and compares with
@@ -140,7 +138,7 @@ def extend(
     drawn = config.steps * images_in_a_step(objective, learner.config, 1, len(known.known), config.batch_size)
     costs = {"generated_images": float(drawn), "kept_megabytes": state_bytes(teacher) / 1e6}
     counted = {"images": state.images_seen, "training_seconds": round(state.seconds, 1), "config": state.fingerprint, **made(device)}
-    _append(out / "results.jsonl", [{**row, **counted, "model": str(model), "command": command_line()} for row in judged.rows(changes, costs)])
+    _append(out / "results.jsonl", [row.but(**counted, model=str(model), command=command_line()) for row in judged.rows(changes, costs)])
     write_report(out)
     return changes
 
@@ -227,21 +225,23 @@ class Judged:
         now = judge.scores(after, self.labels, num, seed=seed, work=work)
         return [Change(after.config.name(score.label), then.get(score.label), score) for score in now]
 
-    def rows(self, changes: Sequence[Change], costs: Mapping[str, float]) -> list[Row]:
+    def rows(self, changes: Sequence[Change], costs: Mapping[str, float]) -> list[ResultRow]:
         """Result rows: ``task`` 0 before and 1 after; then what it cost."""
         config = self.config
         protocol = {**judged(self.judge), "num_samples": config.num_samples}
         protocol |= {"judge": OWN_JUDGE if config.extractor is None else "given", "known": "compared with what the model drew before"}
         protocol |= {"new": "compared with held-out images" if self.compared is self.held_out else LEARNED}
-        whole: Row = {"recipe": EXTENDED, "variant": config.method, "seed": config.seed, "steps": config.steps, "budget": None, "split": None}
-        rows = [{**whole, "metric": metric, "value": value, "protocol": UNSEEN, "task": None, "class": None} for metric, value in costs.items()]
+        whole: dict[str, Any] = {"recipe": EXTENDED, "variant": config.method, "seed": config.seed, "steps": config.steps}
+        whole |= {"budget": None, "split": None}
+        costly = ({"metric": metric, "value": value, "protocol": UNSEEN, "task": None, "class": None} for metric, value in costs.items())
+        rows = [ResultRow.read({**whole, **cost}) for cost in costly]
         for change in changes:
             for task, score in enumerate((change.before, change.after)):
                 address = {"task": task, "class": change.after.label, "class_name": change.name}
                 for metric, value in (("accuracy", score.accuracy), ("fid", score.fid)) if score is not None else ():
                     row = {**whole, "metric": metric, "value": value, "spread": None, "paper": None, "protocol": protocol}
-                    rows.append({**row, **address})
-        return [row for row in rows if row["value"] is not None]
+                    rows.append(ResultRow.read({**row, **address}))
+        return [row for row in rows if row.value is not None]
 
     def _answers(self, after: ReplayGAN) -> tuple[dict[int, int], tuple[int, ...]]:
         """The judge's number of each class, and the classes that it does not know: by name, or in its own order where it was trained here."""
@@ -259,10 +259,10 @@ class Judged:
         return {**found, self.slot: _statistics(watch, image_source(real, np.arange(len(real))), len(real))}
 
 
-def _append(path: Path, rows: Sequence[Row]) -> None:
+def _append(path: Path, rows: Sequence[ResultRow]) -> None:
     """Add what is not there yet: a finished run may be looked up again."""
 
-    def known_by(row: Row) -> str:
+    def known_by(row: ResultRow) -> str:
         return json.dumps({name: value for name, value in row.items() if name not in UNLIKE}, sort_keys=True)
 
     there = set(map(known_by, read_rows(path)))
@@ -328,8 +328,4 @@ def _settings(config: ExtendConfig, known: ReplayGAN, label: str) -> dict[str, o
 
 
 def _statistics(watch: Watch, source: Source, num: int) -> FeatureStatistics:
-    found: FeatureStatistics | None = None
-    for seen in watch(source, num):
-        found = found or FeatureStatistics(seen.features.shape[1])
-        found.update(seen.features)
-    return found or FeatureStatistics(0)
+    return statistics_of(seen.features for seen in watch(source, num))

@@ -16,10 +16,10 @@ import yaml
 from torch import nn
 
 from .. import configs, data
-from ..evaluation import METRICS, ScoreConfig
-from ..evaluation.checks import check_data
-from ..evaluation.features import extractor, own_extractor
-from ..evaluation.model_scores import MODEL_SCORES, ModelScoring, check_model
+from ..metrics import METRICS, ScoreConfig
+from ..metrics.evaluate import check_data, check_model
+from ..metrics.extractors import extractor, own_extractor
+from ..metrics.metric import ModelScoring
 from ..nets.class_norm import ClassBatchNorm
 from ..nets.norm import FullDataNorm
 from ..recipes import RECIPES, DataConfig, Recipe, ScoringConfig, read_recipe, shaped
@@ -95,10 +95,10 @@ def check_model_fits(recipe: Recipe, model: nn.Module, splits: Splits) -> None:
 
 def check_scoring(recipe: Recipe, splits: Splits) -> None:
     """Refuse what would end a training without a score. Raises InputError."""
-    scoring, metrics = recipe.scoring, (*METRICS, *MODEL_SCORES)
+    scoring = recipe.scoring
     for name in scoring.metrics:
-        if name not in metrics:
-            raise InputError(f"scoring.metrics: {name!r} is unknown: {configs.suggest(name, metrics)}")
+        if name not in METRICS:
+            raise InputError(f"scoring.metrics: {name!r} is unknown: {configs.suggest(name, METRICS)}")
     if not (scoring.judged or scoring.asked):
         return
     if splits.test is None:

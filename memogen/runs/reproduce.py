@@ -11,20 +11,22 @@ from typing import get_args, get_type_hints
 
 from ..configs import suggest
 from ..data import DATASETS
-from ..evaluation import append_rows
-from ..evaluation.features import own_extractor
-from ..evaluation.model_scores import measured
-from ..evaluation.paired import moved
+from ..metrics import append_rows
+from ..metrics.extractors import own_extractor
+from ..metrics.paired import moved
+from ..metrics.registry import told
+from ..metrics.rows import ResultRow
 from ..recipes import RECIPES, Recipe
 from ..recipes.table import Budget, Table, TableRow
 from ..recipes.tables import find_table
+from ..report.history import read_rows
 from ..report.page import write_results
 from ..report.results import Results, gather
 from ..training import NonFiniteLoss
 from ..types import InputError
 from . import tasks
 from .recipe import Splits, check_scoring, config_hash, keep_config, settings, with_images
-from .rows import Row, context, leads, read_rows
+from .rows import context, leads
 from .run import train
 
 OUT = Path("runs") / "reproduce"
@@ -44,15 +46,15 @@ class Job:
     def title(self) -> str:
         return f"{self.recipe.recipe} {self.recipe.variant}, seed {self.recipe.training.seed}"
 
-    def finished(self, rows: Sequence[Row]) -> bool:
+    def finished(self, rows: Sequence[ResultRow]) -> bool:
         """Whether rows of this configuration, budget and seed are there: all that its folder holds, as a write may have been cut off."""
         wanted = config_hash(self.recipe), self.budget_name, self.recipe.training.seed
-        there = {_known_by(row) for row in rows if (row.get("config"), row.get("budget"), row.get("seed")) == wanted}
-        return bool(there) and there.issuperset(_known_by(row) for row in self.made() if row.get("variant") != "real")
+        there = {_known_by(row) for row in rows if (row.config, row.budget, row.seed) == wanted}
+        return bool(there) and there.issuperset(_known_by(row) for row in self.made() if row.variant != "real")
 
-    def made(self) -> list[Row]:
+    def made(self) -> list[ResultRow]:
         """The rows in its folder that are of its configuration."""
-        return [row for row in read_rows(self.folder / "results.jsonl") if row.get("config") == config_hash(self.recipe)]
+        return [row for row in read_rows(self.folder / "results.jsonl") if row.config == config_hash(self.recipe)]
 
 
 @dataclass(frozen=True)
@@ -199,10 +201,10 @@ def share_first_task(recipe: Recipe, folder: Path) -> bool:
     return recipe.succession is not None and tasks.shared_start(run)
 
 
-def _known_by(row: Row) -> tuple[object, ...]:
+def _known_by(row: ResultRow) -> tuple[object, ...]:
     """What one score is known by; that of real images whatever the model beside which it was made."""
-    own = () if row.get("variant") == "real" else ("config", "seed", "task", "class")
-    return *(row.get(key) for key in ("recipe", "variant", "budget", *own)), measured(str(row.get("metric")), row.get("protocol"))
+    own = () if row.variant == "real" else ("config", "seed", "task", "class")
+    return *(row.get(key) for key in ("recipe", "variant", "budget", *own)), told(row)
 
 
 @dataclass

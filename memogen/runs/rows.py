@@ -1,4 +1,4 @@
-"""What the result rows of a run say beside its scores, and how they are read again."""
+"""What the result rows of a run say beside its scores."""
 
 from __future__ import annotations
 
@@ -9,19 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from ..recipes import Recipe
-from ..report.history import read_lines, read_run
+from ..report.history import read_run
 from .recipe import config_hash
 
-Row = dict[str, Any]
 
-
-def context(recipe: Recipe, budget: str | None) -> Row:
+def context(recipe: Recipe, budget: str | None) -> dict[str, Any]:
     """What every row of a run says: the recipe, what names its configuration, and the command that was typed."""
     about = {"recipe": recipe.recipe, "seed": recipe.training.seed, "budget": budget, "config": config_hash(recipe)}
     return {**about, "command": command_line()}
 
 
-def progress_of(folder: Path) -> Row:
+def progress_of(folder: Path) -> dict[str, Any]:
     """How far a run has been trained."""
     run = read_run(folder)
     return {"steps": run.count("step"), "images": run.count("images_seen"), "training_seconds": run.last("seconds")}
@@ -30,11 +28,6 @@ def progress_of(folder: Path) -> Row:
 def command_line() -> str:
     """What the user typed."""
     return shlex.join(["memogen", *sys.argv[1:]])
-
-
-def read_rows(path: Path) -> list[Row]:
-    """The rows of a results file, without lines that are cut off; none where there is no file."""
-    return [dict(row) for row in read_lines(path)]
 
 
 def leads() -> bool:

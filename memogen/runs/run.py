@@ -10,15 +10,19 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..evaluation import ScoreConfig, ScoreEvaluator, append_rows, evaluate, score_images
-from ..evaluation.features import extractor
-from ..evaluation.held_out import HeldOutBounds, observable, part_of
-from ..evaluation.labels import labels_for
-from ..evaluation.model_scores import ModelScoring, measured, score_model
-from ..evaluation.paired import kept
+from ..metrics import ScoreConfig, ScoreEvaluator, append_rows, evaluate, score_images
+from ..metrics.evaluate import score_model
+from ..metrics.extractors import extractor
+from ..metrics.log_likelihood import HeldOutBounds, observable
+from ..metrics.metric import ModelScoring
+from ..metrics.paired import kept
+from ..metrics.registry import told
+from ..metrics.rows import ResultRow
+from ..metrics.stream import labels_for, part_of
 from ..pretrained import from_pretrained
 from ..recipes import Recipe
 from ..report import page
+from ..report.history import read_rows
 from ..report.life_signs import HeldOutQueries, SortedPrior
 from ..training import TrainState, fit
 from ..training.runtime import choose_device
@@ -26,7 +30,7 @@ from ..types import Evaluator, ImageData, LikelihoodModel, SlotModel
 from . import tasks
 from .folder import begun, occupied, set_aside
 from .recipe import Splits, check_model_fits, check_scoring, config_hash, default_folder, named, save_config, settings, with_data, with_images
-from .rows import Row, context, leads, read_rows
+from .rows import context, leads
 
 WATCHED = 1000  # held-out images whose bounds are followed while a model trains
 
@@ -136,24 +140,25 @@ def _score(recipe: Recipe, splits: Splits, folder: Path, state: TrainState, budg
     """Append the finished model's scores and the real data's own to results.jsonl; a run that is scored already is left alone."""
     scoring, path = recipe.scoring, folder / "results.jsonl"
     names = (*scoring.asked, *scoring.judged)
-    if not leads() or not names or config_hash(recipe) in {row.get("config") for row in read_rows(path)}:
+    if not leads() or not names or config_hash(recipe) in {row.config for row in read_rows(path)}:
         return
     if console:
         print(f"scoring by {', '.join(names)}, {scoring.num_samples:,} samples or images (--scoring.metrics [] leaves it out)", file=sys.stderr)
     own, real = _measure(recipe, splits, folder / "model", console)
     printed = {claim.metric: claim.value for claim in recipe.claims}
     shared = {**context(recipe, budget), **state.counts()}
-    rows = [{**shared, "variant": recipe.variant, **row, "paper": printed.get(measured(str(row["metric"]), row["protocol"]))} for row in own]
+    rows = [ResultRow.read({**shared, "variant": recipe.variant, **row, "paper": printed.get(told(row))}) for row in own]
     untrained = {"steps": 0, "images": 0, "training_seconds": 0, "processor_seconds": 0, "parameters": {}}
-    append_rows(path, kept([*rows, *({**shared, **untrained, **row, "paper": None} for row in real)], folder))
+    of_data = [ResultRow.read({**shared, **untrained, **row, "paper": None}) for row in real]
+    append_rows(path, kept([*rows, *of_data], folder))
 
 
-def _measure(recipe: Recipe, splits: Splits, saved: Path, console: bool) -> tuple[list[Row], list[Row]]:
+def _measure(recipe: Recipe, splits: Splits, saved: Path, console: bool) -> tuple[list[ResultRow], list[ResultRow]]:
     """The scores of the saved model and, by the metrics that judge images, those of real ones: see :func:`_yardstick`."""
     scoring, device, test = recipe.scoring, choose_device(recipe.training.device), splits.test
     assert test is not None, "check_scoring has looked"
     model: Any = from_pretrained(saved).to(device)
-    shared: Row = {"num_samples": scoring.num_samples, "seed": scoring.seed, "progress": console, "train": splits.train}
+    shared: dict[str, Any] = {"num_samples": scoring.num_samples, "seed": scoring.seed, "progress": console, "train": splits.train}
     own = score_model(model, test, metrics=scoring.asked, how=scoring.model or ModelScoring(), run=saved.parent, **shared) if scoring.asked else []
     if not scoring.judged:
         return own, []
@@ -163,7 +168,7 @@ def _measure(recipe: Recipe, splits: Splits, saved: Path, console: bool) -> tupl
     return own, _yardstick(scoring.judged, test, splits.train, shared)
 
 
-def _yardstick(metrics: Sequence[str], test: ImageData, train: ImageData, shared: Row) -> list[Row]:
+def _yardstick(metrics: Sequence[str], test: ImageData, train: ImageData, shared: dict[str, Any]) -> list[ResultRow]:
     """What a perfect model would get: as many training images, which it would draw the like of, against the test images it is compared with.
 
     The inception score compares with nothing and is that of the test images: the classifier has learned the others by heart. Scores that compare

@@ -12,21 +12,17 @@ import numpy as np
 import torch
 
 from ..data.stream import of_classes
-from ..evaluation import evaluate, score_images
-from ..evaluation.accuracy import STUDENT, reverse_accuracy, told
-from ..evaluation.by_class import ClassJudge, ClassScore, class_references, mean_score, real_accuracy
-from ..evaluation.class_shares import class_shares
-from ..evaluation.features import NetworkExtractor
-from ..evaluation.forgetting import AccuracyMatrix
-from ..evaluation.reference import shuffled
-from ..evaluation.rows import UNSEEN, judged, made
-from ..evaluation.slot_recall import slot_recall
-from ..evaluation.stream import device_of, sample_stream
-from ..evaluation.work import Work
+from ..metrics import METRICS, evaluate, score_images
+from ..metrics.accuracy import STUDENT, ClassJudge, ClassScore, class_references, mean_score, real_accuracy, reverse_accuracy, told
+from ..metrics.extractors import NetworkExtractor
+from ..metrics.forgetting import AccuracyMatrix
+from ..metrics.modes import class_shares
+from ..metrics.rows import UNSEEN, ResultRow, judged, made
+from ..metrics.slot_contents import slot_recall
+from ..metrics.stream import device_of, sample_stream, shuffled
+from ..metrics.work import Work
 from ..recipes import ScoringConfig
 from ..types import ClassModel, CostedObjective, GenerativeModel, ImageData, SlotModel
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -55,29 +51,29 @@ class ClassStage:
         judge = ClassJudge(self.judge, class_references(self.test, self.labels, self.judge, work=self.work))
         return judge.scores(self.drawn, self.labels, self.scoring.num_samples, seed=self.scoring.seed, work=self.work)
 
-    def row(self, metric: str, value: float | None, *, task: int | None = None, label: int | None = None, **protocol: object) -> Row:
+    def row(self, metric: str, value: float | None, *, task: int | None = None, label: int | None = None, **protocol: object) -> ResultRow:
         """One number, with what it was measured by."""
         about = {"statistics": self.scoring.statistics, **protocol}
-        return {**stage_row(self.judge, self.test, self.scoring, metric, value, about), "task": task, "class": label}
+        return stage_row(self.judge, self.test, self.scoring, metric, value, about).but(task=task, class_=label)
 
-    def by_class(self, task: int) -> list[Row]:
+    def by_class(self, task: int) -> list[ResultRow]:
         """Accuracy and Fréchet distance of each class after ``task``, then their means."""
         rows = []
         for score in self.scores:
             rows += [self.row("accuracy", score.accuracy, task=task, label=score.label), self.row("fid", score.fid, task=task, label=score.label)]
         return _there([*rows, *(self.row(metric, value, task=task) for metric, value in self._means())])
 
-    def over_classes(self) -> list[Row]:
+    def over_classes(self) -> list[ResultRow]:
         """What a table shows: the means over the classes learned so far."""
         accuracy, fid = (value for _, value in self._means())
         return _there([self.row("accuracy", accuracy, learned=len(self.labels)), self.row("fid", fid, over="classes, each by itself")])
 
-    def real(self) -> Row:
+    def real(self) -> ResultRow:
         """The accuracy of real images of these classes."""
         row = self.row("accuracy", real_accuracy(self.test, self.labels, self.judge), learned=len(self.labels))
-        return {**row, "variant": "real"}
+        return row.but(variant="real")
 
-    def by_students(self, train: ImageData | None = None) -> list[Row]:
+    def by_students(self, train: ImageData | None = None) -> list[ResultRow]:
         """The accuracy on real images of a classifier trained on generated ones and, as the ceiling, of one trained on as many real ones."""
         each, seed = self.scoring.num_samples, self.scoring.seed
         if "reverse_accuracy" not in self.scoring.metrics or each * len(self.labels) < STUDENT.batch_size:
@@ -85,14 +81,14 @@ class ClassStage:
         test = of_classes(self.test, self.labels)
         image = torch.cat([part.cpu() for label in self.labels for part in sample_stream(self.drawn, each, seed=seed, label=label)])
         generated = ImageData(image.numpy(), np.repeat(self.labels, each), test.classes, "generated", "samples")
-        about: Row = {"student": told(STUDENT), "student_seed": seed, **UNSEEN}
+        about: dict[str, Any] = {"student": told(STUDENT), "student_seed": seed, **UNSEEN}
         rows = [self.row("reverse_accuracy", reverse_accuracy(generated, test, seed=seed), **about)]
         if train is not None:
             real = _some(of_classes(train, self.labels), each * len(self.labels), seed)
-            rows.append({**self.row("reverse_accuracy", reverse_accuracy(real, test, seed=seed), **about), "variant": "real"})
+            rows.append(self.row("reverse_accuracy", reverse_accuracy(real, test, seed=seed), **about).but(variant="real"))
         return rows
 
-    def kept(self, rows: Iterable[Mapping[str, Any]], tasks: Sequence[Sequence[int]]) -> list[Row]:
+    def kept(self, rows: Iterable[ResultRow], tasks: Sequence[Sequence[int]]) -> list[ResultRow]:
         """Averages over the matrix of accuracies of all tasks; ``rows`` are those of the earlier stages. Nothing where a stage is missing."""
         matrix = accuracy_matrix([*rows, *self.by_class(len(tasks) - 1)], tasks)
         if matrix is None or len(tasks) < 2:
@@ -100,7 +96,7 @@ class ClassStage:
         found = {"average_accuracy": matrix.average_accuracy, "backward_transfer": matrix.backward_transfer, "forgetting": matrix.forgetting}
         return [self.row(metric, value) for metric, value in found.items()]
 
-    def cost(self, objective: object, tasks: Sequence[Sequence[int]], *, steps: int, batch_size: int) -> list[Row]:
+    def cost(self, objective: object, tasks: Sequence[Sequence[int]], *, steps: int, batch_size: int) -> list[ResultRow]:
         """What keeping the past took, where the objective counts it."""
         if not isinstance(objective, CostedObjective):
             return []
@@ -109,10 +105,6 @@ class ClassStage:
 
     def _means(self) -> list[tuple[str, float | None]]:
         return list(zip(("accuracy", "fid"), mean_score(self.scores), strict=True))
-
-
-ONLY_SAMPLES = ("is", "fid", "kid", "prdc")
-"""Metrics that ask for neither labels nor training images."""
 
 
 @dataclass(frozen=True)
@@ -137,32 +129,32 @@ class UnlabelledStage:
         """Their test images."""
         return of_classes(self.test, self.seen)
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[ResultRow]:
         """Shares of the classes, inception score and Fréchet distance, and what the memory recalls; after the last task again as the run's end."""
         whole = [*self._shares(), *self._images(), *self._slots()]
-        found = [{**row, "task": self.number} for row in whole]
+        found = [row.but(task=self.number) for row in whole]
         if self.number + 1 < len(self.tasks):
             return found
-        ends = [row for row in whole if row["class"] is None]
+        ends = [row for row in whole if row.class_ is None]
         return [*found, *ends, *score_images(self.test, self.test, extractor=self.judge, metrics=("is",), progress=False)]
 
-    def _shares(self) -> list[Row]:
+    def _shares(self) -> list[ResultRow]:
         found = class_shares(self.model, self.judge, self.seen, self.scoring.num_samples, seed=self.scoring.seed, work=self.work)
         rows = [self._row("class_share", float(found.share[label]), label) for label in self.seen]
         rows.append(self._row("unseen_share", found.elsewhere))
         return rows if found.divergence is None else [*rows, self._row("class_divergence", found.divergence)]
 
-    def _images(self) -> list[Row]:
+    def _images(self) -> list[ResultRow]:
         num = self.scoring.num_samples
         dim = self.judge.features(torch.from_numpy(np.array(self.test.image[:1])).to(device_of(self.judge))).shape[1]
         enough = dim < min(num, len(self.reference))  # for a covariance
-        metrics = tuple(name for name in self.scoring.judged if name in ONLY_SAMPLES and (enough or name != "fid"))
+        plain = [name for name in self.scoring.judged if METRICS[name].streamed and not METRICS[name].needs & {"labels", "train"}]
+        metrics = tuple(name for name in plain if enough or name != "fid")
         if not metrics:
             return []
-        rows = evaluate(self.model, self.reference, extractor=self.judge, metrics=metrics, num_samples=num, seed=self.scoring.seed, progress=False)
-        return [dict(row) for row in rows]
+        return evaluate(self.model, self.reference, extractor=self.judge, metrics=metrics, num_samples=num, seed=self.scoring.seed, progress=False)
 
-    def _slots(self) -> list[Row]:
+    def _slots(self) -> list[ResultRow]:
         """By class, and over the classes of the earlier tasks."""
         if not isinstance(self.model, SlotModel) or self.model.memory is None:
             return []
@@ -176,12 +168,12 @@ class UnlabelledStage:
             rows.append(self._row("slot_recognition", float(np.mean([each.recognised for each in earlier]))))
         return rows
 
-    def _row(self, metric: str, value: float, label: int | None = None) -> Row:
-        about: Row = {}
+    def _row(self, metric: str, value: float, label: int | None = None) -> ResultRow:
+        about: dict[str, object] = {}
         if metric.startswith("slot"):  # asked with held-out images, not with samples
             asked = of_classes(self.test, [label] if label is not None else list(chain.from_iterable(self.tasks[: self.number])))
             about = {"num_samples": len(asked)} | ({"over": "classes of earlier tasks"} if label is None else {})
-        return {**stage_row(self.judge, self.test, self.scoring, metric, value, about), "class": label}
+        return stage_row(self.judge, self.test, self.scoring, metric, value, about).but(class_=label)
 
 
 def stage_row(
@@ -191,7 +183,7 @@ def stage_row(
     metric: str,
     value: float | None,
     about: Mapping[str, object],
-) -> Row:
+) -> ResultRow:
     """One number of a stage, of no task and no class yet, with what it was measured by; ``about`` joins the protocol."""
     base = {
         **judged(judge),
@@ -199,13 +191,13 @@ def stage_row(
         "seed": scoring.seed,
         "reference": {"data": test.name, "split": test.split, "digest": test.digest},
     }
-    row: Row = {"metric": metric, "value": value, "spread": None, "protocol": {**base, **about}, "split": test.split}
-    return row | {"task": None, "class": None, **made(device_of(judge))}
+    row: dict[str, Any] = {"metric": metric, "value": value, "spread": None, "protocol": {**base, **about}, "split": test.split}
+    return ResultRow.read(row | {"task": None, "class": None, **made(device_of(judge))})
 
 
 def accuracy_matrix(rows: Iterable[Mapping[str, Any]], tasks: Sequence[Sequence[int]]) -> AccuracyMatrix | None:
     """The accuracy on each task (mean over its classes) after each task, from rows by class; None where one is missing."""
-    by_address = {(row["task"], row["class"]): row["value"] for row in rows if row.get("metric") == "accuracy" and row.get("class") is not None}
+    by_address = {(row.task, row.class_): row.value for row in map(ResultRow.read, rows) if row.metric == "accuracy" and row.class_ is not None}
     values = np.full((len(tasks), len(tasks)), np.nan)
     for after in range(len(tasks)):
         for number, classes in enumerate(tasks[: after + 1]):
@@ -213,9 +205,9 @@ def accuracy_matrix(rows: Iterable[Mapping[str, Any]], tasks: Sequence[Sequence[
     return None if np.isnan(values[np.tril_indices(len(tasks))]).any() else AccuracyMatrix(values)
 
 
-def _there(rows: Iterable[Row]) -> list[Row]:
+def _there(rows: Iterable[ResultRow]) -> list[ResultRow]:
     """Those that hold a number."""
-    return [row for row in rows if row["value"] is not None]
+    return [row for row in rows if row.value is not None]
 
 
 def _some(data: ImageData, num: int, seed: int) -> ImageData:

@@ -13,21 +13,20 @@ import numpy as np
 import torch
 
 from ..data.stream import StreamConfig, TaskStream, check_stream, num_classes, of_classes, task_stream
-from ..evaluation.features import NetworkExtractor, extractor
-from ..evaluation.model_scores import measured
-from ..evaluation.progress import Bar
-from ..evaluation.rows import append_rows
-from ..evaluation.stream import device_of
-from ..evaluation.work import Work
+from ..metrics.extractors import NetworkExtractor, extractor
+from ..metrics.registry import told
+from ..metrics.rows import ResultRow, append_rows
+from ..metrics.stream import device_of
+from ..metrics.work import Bar, Work
 from ..pretrained import from_pretrained
 from ..recipes import Recipe
-from ..report.history import read_lines
+from ..report.history import read_rows
 from ..training import Onlooker, SuccessionConfig, TrainState, fit_stream, runtime
 from ..training.continual import TaskObjective, check_resume
 from ..training.evolution import Evolution
 from ..training.tasks import finished_tasks, take_over
 from ..types import ClassModel, GenerativeModel, ImageData, InputError, LabelledConfig, PanelModel, to_uint8
-from .stages import ClassStage, Row, UnlabelledStage
+from .stages import ClassStage, UnlabelledStage
 
 SHOWN = 8  # images of a class in a panel of its evolution
 FREE = (
@@ -50,7 +49,7 @@ class TaskRun:
     recipe: Recipe
     folder: Path
     settings: Mapping[str, object]
-    context: Row
+    context: Mapping[str, Any]
     load: Callable[[str], ImageData]
     console: bool = True
 
@@ -186,13 +185,13 @@ class Stages:
     def finished(self, number: int, place: Path, state: TrainState) -> None:
         """Append the rows of task ``number``; a task that is scored already is left alone."""
         path, scoring = self.run.folder / "results.jsonl", self.run.recipe.scoring
-        rows = [row for row in read_lines(path) if row.get("config") == self.run.context["config"]]
-        if scoring.extractor is None or number in {row.get("task") for row in rows}:
+        rows = [row for row in read_rows(path) if row.config == self.run.context["config"]]
+        if scoring.extractor is None or number in {row.task for row in rows}:
             return
         if self.run.console:
             each = " of every class" if isinstance(self.run.recipe.model, LabelledConfig) else ""
-            told = f"{scoring.num_samples:,} samples{each} (--scoring.extractor null leaves it out)"
-            print(f"task {number + 1} of {len(self.tasks)} is learned; scoring {told}", file=sys.stderr, flush=True)
+            said = f"{scoring.num_samples:,} samples{each} (--scoring.extractor null leaves it out)"
+            print(f"task {number + 1} of {len(self.tasks)} is learned; scoring {said}", file=sys.stderr, flush=True)
         device = runtime.choose_device(self.run.recipe.training.device)
         model: Any = from_pretrained(place / "model").to(device)
         with Bar(shown=self.run.console) as bar:
@@ -205,26 +204,27 @@ class Stages:
         if self.run.console:
             print(f"task {number + 1} of {len(self.tasks)}: {_told(found)}", file=sys.stderr, flush=True)
 
-    def _by_class(self, stage: ClassStage, number: int, earlier: Sequence[Row]) -> list[Row]:
+    def _by_class(self, stage: ClassStage, number: int, earlier: Sequence[ResultRow]) -> list[ResultRow]:
         by_class, means = stage.by_class(number), stage.over_classes()
         if number + 1 < len(self.tasks):
             return by_class + [row for row in means if self._printed(row) is not None]
         cost = stage.cost(self.run.objective, self.tasks, steps=self.steps, batch_size=self.run.recipe.training.batch_size)
         return [*by_class, *means, stage.real(), *stage.by_students(self.run.load("train")), *stage.kept(earlier, self.tasks), *cost]
 
-    def _printed(self, row: Row) -> float | None:
+    def _printed(self, row: ResultRow) -> float | None:
         """What the paper prints of this number."""
         claims = {claim.metric: claim.value for claim in self.run.recipe.claims}
-        return claims.get(measured(row["metric"], row["protocol"])) if row["task"] is None and row.get("variant") != "real" else None
+        return claims.get(told(row)) if row.task is None and row.variant != "real" else None
 
-    def _addressed(self, row: Row, counted: Row) -> Row:
+    def _addressed(self, row: ResultRow, counted: Mapping[str, Any]) -> ResultRow:
         """A complete result row."""
-        if row.get("variant") == "real":
-            return {**self.run.context, "steps": 0, "images": 0, "training_seconds": 0, **row, "paper": None}
-        return {**self.run.context, **counted, "variant": self.run.recipe.variant, **row, "paper": self._printed(row)}
+        if row.variant == "real":
+            return ResultRow.read({**self.run.context, "steps": 0, "images": 0, "training_seconds": 0, **row, "paper": None})
+        own = {**self.run.context, **counted, "variant": self.run.recipe.variant}
+        return ResultRow.read({**own, **row, "paper": self._printed(row)})
 
 
-def _told(rows: Sequence[Row]) -> str:
+def _told(rows: Sequence[ResultRow]) -> str:
     """The numbers of a stage that are of no single class, in one line."""
-    values = {row["metric"]: row["value"] for row in rows if row.get("class") is None and row.get("variant") != "real"}
+    values = {row.metric: row.value for row in rows if row.class_ is None and row.variant != "real" and row.value is not None}
     return ", ".join(f"{metric} {value:,.0f}" if value >= 1000 else f"{metric} {value:.3f}" for metric, value in values.items())

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from memogen.evaluation.ais import Annealing, anneal
-from memogen.evaluation.imputation import Reconstructs, Refinement, imputation_error
-from memogen.evaluation.likelihood import log_likelihood
+from memogen.metrics.ais import Annealing, anneal
+from memogen.metrics.imputation import Reconstructs, Refinement, imputation_error
+from memogen.metrics.log_likelihood import log_likelihood
 from memogen.models import AttentionConfig, GaussianConfig, MemVAEConfig
 from memogen.models.mem_vae.pixels import binarised
 from memogen.types import GenerativeModel, ImageData, InputError, Latents, LikelihoodModel, to_range

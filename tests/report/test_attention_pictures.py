@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from memogen.evaluation.imputation import Refinement, complete
-from memogen.evaluation.preferences import class_correlation, slot_preferences
+from memogen.metrics.imputation import Refinement, complete
+from memogen.metrics.slot_contents import class_correlation, slot_preferences
 from memogen.models import AttentionConfig, MemVAEConfig
 from memogen.models.mem_vae import MemVAE
 from memogen.report import mem_vae

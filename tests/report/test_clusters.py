@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from memogen.evaluation.clusters import agreement, effective_rank, variance_between
-from memogen.evaluation.slot_contents import image_contents, sample_contents
-from memogen.evaluation.slot_knowledge import Knowledge, Sorting, placed
+from memogen.metrics.slot_contents import image_contents, sample_contents
+from memogen.metrics.slots import Knowledge, Sorting, agreement, effective_rank, placed, variance_between
 from memogen.report.memory_gan import about, contents_table, knowledge_table, neighbours_table, spread
 from tests.report import toy
 

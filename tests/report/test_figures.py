@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from PIL import Image
 
-from memogen.evaluation.slot_knowledge import slot_names
 from memogen.memory.inspect import SavedSlots, spread_slots
+from memogen.metrics.slots import slot_names
 from memogen.models import MemoryGAN
 from memogen.report import charts, figures, grid, memory_gan
 from memogen.report.grid import CLEAR, LIGHT, RED

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from memogen import cli
-from memogen.evaluation.life_signs import LifeSign, life_signs
 from memogen.memory import MemoryRead, MemoryWrite, VMFMemory
+from memogen.metrics.life_signs import LifeSign, life_signs
 from memogen.models import MemoryConfig, MemoryGAN, MemoryGANConfig, MemoryGANObjective, NoiseConfig
 from memogen.report import life_signs as shown
 from memogen.report.history import read_run
@@ -21,7 +21,7 @@ from memogen.report.life_signs import HeldOutQueries, run_signs, signs_table
 from memogen.report.parts import html_of
 from memogen.report.text import in_columns, in_markdown
 from memogen.types import Batch, InputError
-from tests.evaluation.courses import NAMES, course
+from tests.metrics.courses import NAMES, course
 from tests.report import toy
 
 STEPS, BATCH = 60, 16

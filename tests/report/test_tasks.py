@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from memogen.evaluation.fid import FeatureStatistics, frechet_distance
+from memogen.metrics.fid import FeatureStatistics, frechet_distance
+from memogen.metrics.rows import ResultRow
 from memogen.report import replay_gan, tasks
 from memogen.report.grid import Theme
 from memogen.report.history import Run
@@ -27,7 +28,13 @@ def row(task: int | None, label: int | None, value: float, metric: str = "accura
 
 
 def run(path: Path, rows: tuple[dict[str, Any], ...] = (), **config: Any) -> Run:
-    return Run(path, {"variant": "joint_replay", "model": {"image_shape": [1, 3, 4], "classes": ["a", "b", "c"]}, **config}, (), rows, ())
+    return Run(
+        path,
+        {"variant": "joint_replay", "model": {"image_shape": [1, 3, 4], "classes": ["a", "b", "c"]}, **config},
+        (),
+        tuple(map(ResultRow.read, rows)),
+        (),
+    )
 
 
 def section_of(of: Run) -> str:
@@ -170,7 +177,9 @@ def test_cost_is_that_of_the_runs_end(tmp_path: Path) -> None:
     rows += (row(None, None, 12345.0, "generated_images"), row(None, None, 0.9, training_seconds=0, images=0) | {"variant": "real"})
     (_, line) = tasks.cost_rows([run(tmp_path, rows)])
     assert line == [tmp_path.name, "joint_replay", "1.00", "2,000", "12,345", "-"]
-    assert tasks.cost_rows([Run(tmp_path, {}, (), rows, ())])[1][1] == "joint_replay", "where there is no configuration, its rows say it"
+    assert tasks.cost_rows([Run(tmp_path, {}, (), tuple(map(ResultRow.read, rows)), ())])[1][1] == "joint_replay", (
+        "where there is no configuration, its rows say it"
+    )
     (_, short) = tasks.cost_rows([run(tmp_path, (row(None, None, 0.9, training_seconds=9),))])
     assert short[2] == "0.0025", "seconds are no hours, and not nothing"
 

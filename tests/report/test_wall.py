@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memogen.evaluation.slot_knowledge import slot_names
 from memogen.memory.functional import unit
 from memogen.memory.inspect import prior
+from memogen.metrics.slots import slot_names
 from memogen.report import grid
 from memogen.report.memory_gan import by_likeness, by_meaning, slot_wall
 from memogen.types import InputError, Latents, to_uint8

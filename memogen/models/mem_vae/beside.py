@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Beside:
-    """p(x, z) of b given images ``x`` under ``model``, differentiable in z; see :class:`memogen.evaluation.ais.Latent`."""
+    """p(x, z) of b given images ``x`` under ``model``, differentiable in z; see :class:`memogen.metrics.ais.Latent`."""
 
     model: MemVAE
     x: Float[Tensor, "b c h w"]

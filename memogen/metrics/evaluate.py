@@ -1,0 +1,313 @@
+"""The driver: one addressed stream of samples feeds every metric, and each number comes with the protocol that made it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from memogen.metrics import extractors
+from memogen.metrics.extractors import Extractor
+from memogen.metrics.forgetting import kept_checkpoints
+from memogen.metrics.metric import Asked, Metric, ModelScoring, Result, Score
+from memogen.metrics.paired import KEY
+from memogen.metrics.registry import METRICS, judged_metrics, model_metrics
+from memogen.metrics.rows import Interrupted, ResultRow, ScoringError, judged, made
+from memogen.metrics.stream import Source, Watch, default_cache, device_of, image_source, model_source, shuffled
+from memogen.metrics.work import Bar, Processes, Work, stopping
+from memogen.types import GenerativeModel, ImageData, InputError
+
+Order = Literal["drawn", "given"]
+
+
+@dataclass(frozen=True)
+class ScoreConfig:
+    """What to score and how. ``batch_size`` moves memory and speed, never a score. ``cache`` None keeps real statistics in memory only.
+
+    Among several ``processes`` each takes its share of the images, and all get the rows that one process would get.
+    """
+
+    metrics: tuple[str, ...] = ("is", "fid")
+    num_samples: int = 10_000
+    seed: int = 0
+    batch_size: int = 250
+    cache: Path | None = field(default_factory=default_cache)
+    progress: bool = True
+    processes: Processes = field(default_factory=Processes)
+
+    def __post_init__(self) -> None:
+        if self.num_samples < 1 or self.batch_size < 1:
+            raise InputError(f"num_samples is {self.num_samples} and batch_size {self.batch_size}: both must be at least 1")
+        if not self.metrics:
+            raise InputError("metrics: none given: choose for example is,fid")
+        _chosen(self.metrics, judged_metrics())
+
+
+def evaluate(
+    model: GenerativeModel,
+    data: ImageData,
+    *,
+    extractor: Extractor | str,
+    metrics: Sequence[str] = ("is", "fid"),
+    num_samples: int = 10_000,
+    seed: int = 0,
+    batch_size: int = 250,
+    progress: bool = True,
+    train: ImageData | None = None,
+    processes: Processes | None = None,
+) -> list[ResultRow]:
+    """Score ``num_samples`` samples of ``model`` against ``data``: one row per number, as in a run's results.jsonl.
+
+    ``extractor`` is a name of a shipped classifier or any :class:`~memogen.metrics.extractors.Extractor`, on the device it is to run on.
+    Sample i depends on (seed, i) alone. ``train`` holds the model's training images, for the metrics that look for copies or train a classifier.
+    With ``processes=Processes.joined()``, called on every process, each draws its share and all return the same rows.
+    Ctrl-C and SIGTERM raise :class:`~memogen.metrics.rows.Interrupted`, which holds the rows of what was seen. Raises InputError for what a
+    metric lacks, and for samples or features that are nan or infinite.
+    """
+    config = ScoreConfig(tuple(metrics), num_samples, seed, batch_size, progress=progress, processes=processes or Processes())
+    job = _Job(data, train, _extractor(extractor, data), config, {"seed": seed})
+    return job.rows(model_source(model, seed=seed), model)
+
+
+def score_images(
+    images: ImageData,
+    data: ImageData,
+    *,
+    extractor: Extractor | str,
+    metrics: Sequence[str] = ("is", "fid"),
+    num_samples: int | None = None,
+    seed: int = 0,
+    variant: str = "real",
+    progress: bool = True,
+    train: ImageData | None = None,
+    order: Order = "drawn",
+    processes: Processes | None = None,
+) -> list[ResultRow]:
+    """Score given images, such as held-out data or a folder of samples, as :func:`evaluate` scores a model; rows carry ``variant``.
+
+    ``order`` "drawn" takes the images in an order drawn by ``seed``, so that the splits of a data set sorted by class are alike. "given" takes
+    them as they stand, in files by name: a model's own samples, numbered in its order, then get exactly the model's scores.
+    """
+    if not len(images):
+        raise InputError(f"data {images.name}: no images in split {images.split}: give another")
+    num = min(num_samples or len(images), len(images))
+    config = ScoreConfig(tuple(metrics), num, seed, progress=progress, processes=processes or Processes())
+    source = {"data": images.name, "split": images.split, "digest": images.digest} | ({"order": order} if order == "given" else {})
+    places = shuffled(len(images), seed) if order == "drawn" else np.arange(len(images))
+    job = _Job(data, train, _extractor(extractor, data), config, {"seed": seed, "images": source}, variant)
+    return job.rows(image_source(images, places[:num]), images)
+
+
+@dataclass(frozen=True)
+class ScoreEvaluator:
+    """Scores a model while it trains: a ``memogen.types.Evaluator`` that gives {metric: value}, against ``held_out`` or else what it trains on."""
+
+    extractor: Extractor | str
+    config: ScoreConfig = field(default_factory=lambda: ScoreConfig(num_samples=2000, progress=False))
+    held_out: ImageData | None = None
+
+    def __call__(self, model: nn.Module, data: ImageData, *, seed: int) -> dict[str, float]:
+        if not isinstance(model, GenerativeModel):
+            raise InputError(f"scoring: {type(model).__name__} does not draw samples: give a model with sample() and image_range")
+        compared = data if self.held_out is None else self.held_out
+        job = _Job(compared, None, _extractor(self.extractor, compared), self.config, {"seed": seed})
+        rows = job.rows(model_source(model, seed=seed), model)
+        return {str(row.metric): float(str(row.value)) for row in rows}
+
+
+def score_model(
+    model: nn.Module,
+    data: ImageData,
+    *,
+    metrics: Sequence[str],
+    how: ModelScoring = ModelScoring(),
+    train: ImageData | None = None,
+    num_samples: int = 10_000,
+    seed: int = 0,
+    progress: bool = True,
+    processes: Processes | None = None,
+    run: Path | None = None,
+) -> list[ResultRow]:
+    """One row per number, as :func:`evaluate` gives them, of the metrics that ask the model itself about held-out images: no extractor judges.
+
+    Likelihoods and imputations are of ``num_samples`` images, which are drawn once and for all where the data have more. A row of a likelihood
+    holds a :class:`~memogen.metrics.paired.PerImage`; :func:`~memogen.metrics.paired.kept` makes the rows ready for a file. Several
+    ``processes``, all of which call this, share the images and get the same rows. ``run`` is the folder of the model's training, for "critic".
+    Raises InputError, and on Ctrl-C or SIGTERM :class:`~memogen.metrics.rows.Interrupted` with the rows of what was computed.
+    """
+    check_model(model, data, metrics=metrics, how=how, train=train)
+    check_run(metrics, run)
+    joined = processes or Processes()
+    about = {"extractor": None, "data": {"data": data.name, "split": data.split, "digest": data.digest}, "seed": seed}
+
+    def results(work: Work) -> Iterator[Result]:
+        asked = Asked(model, data, train, num_samples, seed, how=how, run=run, work=work)
+        for metric in _chosen(metrics, model_metrics()):
+            yield from _computed(metric, asked)
+
+    return _scored(results, about, data, device_of(model), joined, progress)
+
+
+def check_data(names: Sequence[str], data: ImageData, train: ImageData, *, extractor: Extractor, num_samples: int) -> None:
+    """Refuses what metrics that share a stream lack before there is a model: an image of ``data`` stands for its samples. Raises InputError."""
+    shared = [METRICS[name] for name in names if METRICS[name].streamed]
+    watch = Watch(extractor, 1, probabilities=_read_probabilities(shared))
+    check(shared, Asked(data, data, train, num_samples, watch=watch, source=image_source(data, np.arange(1))))
+
+
+def check_model(
+    model: nn.Module, data: ImageData, *, metrics: Sequence[str], how: ModelScoring = ModelScoring(), train: ImageData | None = None
+) -> None:
+    """Refuses what one of the metrics lacks before any is computed, or the model trained. Raises InputError."""
+    check(_chosen(metrics, model_metrics()), Asked(model, data, train, 1, how=how))
+
+
+def check_run(metrics: Sequence[str], run: Path | None) -> None:
+    """Refuses what one of the metrics lacks of the model's run folder, once there is one. Raises InputError."""
+    for name in metrics:
+        if "checkpoints" in METRICS[name].needs:
+            if run is None:
+                raise InputError(f"metric {name}: it judges fakes of a run's checkpoints: name the run's folder, or leave {name} out")
+            kept_checkpoints(run)
+
+
+def check(metrics: Sequence[Metric], asked: Asked) -> list[str]:
+    """Raises InputError for what those metrics lack. What can be computed, but not believed, comes back in words.
+
+    Looks at one image of every kind, and so says early what the extractor does not read.
+    """
+    if any(metric.streamed for metric in metrics):
+        _ = asked.first
+        for compared in filter(None, (asked.reference, asked.training)):
+            compared.look()
+    for metric in metrics:
+        metric.check(asked)
+    return [line for metric in metrics if metric.scarce is not None and (line := metric.scarce(asked))]
+
+
+def _chosen(names: Sequence[str], known: Mapping[str, Metric]) -> list[Metric]:
+    """The metrics of those names. Raises InputError for another name."""
+    for name in names:
+        if name not in known:
+            raise InputError(f"metric {name!r}: unknown: choose from {', '.join(known)}")
+    return [known[name] for name in names]
+
+
+def _read_probabilities(metrics: Sequence[Metric]) -> bool:
+    return any("probabilities" in metric.needs for metric in metrics)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One scoring by an extractor: what is compared with what, and what all its rows say."""
+
+    data: ImageData
+    train: ImageData | None
+    extractor: Extractor
+    config: ScoreConfig
+    protocol: Mapping[str, object]
+    variant: str | None = None
+
+    def rows(self, source: Source, subject: GenerativeModel | ImageData) -> list[ResultRow]:
+        """All rows; on Ctrl-C or SIGTERM, :class:`Interrupted` with those there are."""
+        config = self.config
+        about = {**judged(self.extractor), "num_samples": config.num_samples, **self.protocol}
+
+        def results(work: Work) -> Iterator[Result]:
+            return self._results(source, subject, work)
+
+        return _scored(results, about, self.data, device_of(self.extractor), config.processes, config.progress, self.variant)
+
+    def _results(self, source: Source, subject: GenerativeModel | ImageData, work: Work) -> Iterator[Result]:
+        """What is missing for any of the metrics is said before the first is computed; those that share the stream come first."""
+        config = self.config
+        metrics = sorted(_chosen(config.metrics, judged_metrics()), key=lambda metric: not metric.streamed)
+        shared = [metric for metric in metrics if metric.streamed]
+        watch = Watch(self.extractor, config.batch_size, work, probabilities=_read_probabilities(metrics))
+        asked = Asked(subject, self.data, self.train, config.num_samples, config.seed, watch, source, config.cache, work=work)
+        notes = check(metrics, asked)
+        for note in notes if config.progress and config.processes.leads else []:
+            print(f"note: {note}", file=sys.stderr)
+        if shared:
+            yield from _streamed(shared, asked)
+        for metric in metrics[len(shared) :]:
+            yield from _computed(metric, asked)
+
+
+def _computed(metric: Metric, asked: Asked) -> Iterator[Result]:
+    """The results of a metric that does not share the stream."""
+    found = metric.compute(asked)
+    assert not isinstance(found, Score), f"{metric.name} needs the stream, and does not say so"
+    yield from found
+
+
+def _streamed(metrics: Sequence[Metric], asked: Asked) -> Iterator[Result]:
+    """The metrics that share one stream. A wish to stop ends the stream, but never within a batch, and the scoring after what was seen."""
+    assert asked.source is not None, "the stream is of something"
+    begun = [metric.compute(asked) for metric in metrics]
+    scores = [score for score in begun if isinstance(score, Score)]
+    assert len(scores) == len(metrics), "what needs the stream gives a score"
+    num, seen, stopped, stop = asked.num_samples, 0, "", asked.work.stop
+    try:
+        for part in asked.judge(asked.source, num):
+            with stop.held():
+                for score in scores:
+                    score.update(part)
+                seen += len(part)
+            stop.look()
+    except KeyboardInterrupt:
+        stopped = f"samples, {seen:,} of {num:,}"
+    for score in scores:
+        yield from score.results() if seen >= score.needed else _unfinished(score, seen)
+    if stopped:
+        raise KeyboardInterrupt(stopped)
+
+
+def _unfinished(score: Score, seen: int) -> list[Result]:
+    """What a score says of the first ``seen`` samples, marked as such; nothing where they are too few for it."""
+    try:
+        found = score.results()
+    except InputError:
+        return []
+    return [replace(result, protocol={"num_samples": seen, **result.protocol, "interrupted": True}) for result in found]
+
+
+def _scored(
+    results: Callable[[Work], Iterator[Result]],
+    about: Mapping[str, object],
+    data: ImageData,
+    device: torch.device,
+    processes: Processes,
+    progress: bool,
+    variant: str | None = None,
+) -> list[ResultRow]:
+    """The results as rows, whose protocols begin with ``about``; on a wish to stop :class:`Interrupted` with those there are."""
+    began, rows, bar = time.perf_counter(), list[ResultRow](), Bar(shown=progress and processes.leads)
+    try:
+        with stopping() as stop, bar:
+            for result in results(Work(processes, bar, stop)):
+                rows.append(_row(result, about, data, device, variant).but(seconds=time.perf_counter() - began))
+    except KeyboardInterrupt as stopped:
+        raise Interrupted(rows, str(stopped) or bar.where) from stopped
+    except InputError as error:
+        raise ScoringError(error, rows) from error
+    return rows
+
+
+def _row(result: Result, about: Mapping[str, object], data: ImageData, device: torch.device, variant: str | None) -> ResultRow:
+    row: dict[str, object] = {"metric": result.metric, "value": result.value, "spread": result.spread, "protocol": {**about, **result.protocol}}
+    row |= {"split": data.split, "task": None, "class": None, **made(device)}
+    told = result.variant or variant
+    row |= ({} if told is None else {"variant": told}) | ({} if result.per_image is None else {KEY: result.per_image})
+    return ResultRow.read(row)
+
+
+def _extractor(extractor: Extractor | str, data: ImageData) -> Extractor:
+    return extractors.extractor(extractor, image_shape=data.image_shape) if isinstance(extractor, str) else extractor

@@ -1,0 +1,364 @@
+"""What samples are measured with: the frozen data-set classifiers, and the protocol for any extractor of the user's."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import math
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Shaped, UInt8
+from torch import Tensor, nn
+
+from memogen.metrics.classifiers import WEIGHTS, Classifier, classifier, classifier_names, read_card, weights_metadata
+from memogen.metrics.inception import CLASSES, FEATURES, INCEPTION, SIDE, InceptionV3, load_weights, published_file, weights_digest
+from memogen.types import InputError
+
+if TYPE_CHECKING:
+    from memogen.metrics.classifiers import Classifier
+
+
+@runtime_checkable
+class Extractor(Protocol):
+    """Anything that reads uint8 images: ``features`` (b, f) for distances, the call itself logits (b, classes) for the inception score.
+
+    ``version`` names the exact weights in every result, ``resize`` what is done to an image's size ("none" where nothing is);
+    ``accuracy`` is None where it is no classifier.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def resize(self) -> str: ...
+    @property
+    def accuracy(self) -> float | None: ...
+
+    def features(self, image: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b f"]: ...
+    def __call__(self, image: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b classes"]: ...
+
+
+@runtime_checkable
+class ReadsLogits(Protocol):
+    """An extractor whose logits follow from its features: one pass over the images serves both."""
+
+    def logits(self, features: Float[Tensor, "b f"]) -> Float[Tensor, "b classes"]: ...
+
+
+# --- how images are read ---
+# From uint8 images to what a network was trained to read: the resize filter, the range and the number of channels are part of a score's protocol.
+
+
+FILTERS = ("bilinear", "bicubic", "antialiased-bilinear", "antialiased-bicubic", "tensorflow-1-bilinear")
+
+
+@dataclass(frozen=True)
+class ImageInput:
+    """How a network wants its images: of ``size`` (height, width), reached by one of FILTERS, then (pixel - ``mean``) / ``std`` in float.
+
+    ``mean`` and ``std`` are in units of the uint8 pixel, one number or one per channel: 0 and 255 give [0, 1], 127.5 and 127.5 give [-1, 1].
+    ``size`` None leaves every image as it is. ``channels`` 3 repeats a grey image. Resized pixels are neither rounded nor clipped.
+    """
+
+    size: tuple[int, int] | None = None
+    filter: str = "antialiased-bicubic"
+    mean: float | tuple[float, ...] = 0.0
+    std: float | tuple[float, ...] = 255.0
+    channels: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.filter not in FILTERS:
+            raise InputError(f"filter: {self.filter!r} is unknown: choose {', '.join(FILTERS)}")
+        if self.size is not None and min(self.size) < 1:
+            raise InputError(f"size: {self.size} is no image: give (height, width) in pixels, or None to keep every image as it is")
+        if not all(math.isfinite(value) and value > 0 for value in _numbers(self.std)):
+            raise InputError(f"std: {self.std} cannot scale pixels: give numbers above 0")
+
+    @property
+    def resize(self) -> str:
+        """What a result row says of it."""
+        return "none" if self.size is None else f"{self.filter} to {self.size[0]}x{self.size[1]}"
+
+    def __call__(self, image: Shaped[Tensor, "b c h w"]) -> Float[Tensor, "b d h2 w2"]:
+        """The network's input, float32 on the images' device. Images of another type or number of channels are an InputError."""
+        if image.dtype != torch.uint8:
+            raise InputError(f"images are {image.dtype}: give uint8 pixels from 0 to 255")
+        pixels = resize(self._in_channels(image).float(), self.size, self.filter)
+        return (pixels - _per_channel(self.mean, pixels)) / _per_channel(self.std, pixels)
+
+    def _in_channels(self, image: Tensor) -> Tensor:
+        have, want = image.shape[1], self.channels
+        if want is None or have == want:
+            return image
+        if have != 1:
+            raise InputError(f"images have {have} channels, the extractor reads {want}: give images of {want}, or grey ones")
+        return image.expand(-1, want, -1, -1)
+
+
+def resize(image: Float[Tensor, "b c h w"], size: tuple[int, int] | None, filter: str) -> Float[Tensor, "b c h2 w2"]:
+    """``image`` in ``size``; itself where it has that size already."""
+    if size is None or tuple(image.shape[2:]) == tuple(size):
+        return image
+    if filter == "tensorflow-1-bilinear":
+        return tensorflow_bilinear(image, size)
+    smooth, _, kind = filter.rpartition("-")
+    return nn.functional.interpolate(image, size, mode=kind, align_corners=False, antialias=smooth == "antialiased")
+
+
+def tensorflow_bilinear(image: Float[Tensor, "b c h w"], size: tuple[int, int]) -> Float[Tensor, "b c h2 w2"]:
+    """The ``resize_bilinear`` of TensorFlow 1 with its default ``align_corners=False``, to the last bit of float32.
+
+    Pixel i of the result lies at i * (old / new), without the half pixel that later libraries add on both sides, and is never smoothed.
+    The published inception scores and Fréchet distances went through it.
+    """
+    low, high, part = _line(image.shape[3], size[1], image)
+    image = _between(image[..., low], image[..., high], part)
+    low, high, part = _line(image.shape[2], size[0], image)
+    return _between(image[..., low, :], image[..., high, :], part[:, None])
+
+
+def _line(old: int, new: int, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """For each of ``new`` pixels: the two of ``old`` it lies between, and how far from the first."""
+    scale = torch.tensor(old, dtype=torch.float32) / torch.tensor(new, dtype=torch.float32)
+    place = torch.arange(new, dtype=torch.float32) * scale  # float32 as in the original: in double, pixels would fall on other sides
+    low = place.long().clamp(max=old - 1)
+    part = (place - low).to(image)
+    return low.to(image.device), (low + 1).clamp(max=old - 1).to(image.device), part
+
+
+def _between(first: Tensor, second: Tensor, part: Tensor) -> Tensor:
+    return first + (second - first) * part
+
+
+def _numbers(value: float | tuple[float, ...]) -> tuple[float, ...]:
+    return tuple(value) if isinstance(value, (tuple, list)) else (value,)
+
+
+def _per_channel(value: float | tuple[float, ...], image: Tensor) -> Tensor:
+    numbers = _numbers(value)
+    if len(numbers) not in (1, image.shape[1]):
+        raise InputError(f"images have {image.shape[1]} channels, mean or std has {len(numbers)} numbers: give one, or one per channel")
+    return torch.tensor(numbers, dtype=image.dtype, device=image.device).view(-1, 1, 1)
+
+
+# --- networks of the user's ---
+# Any network as an extractor: frozen, told how to read images, and named by the hash of its weights.
+
+
+class ModuleExtractor(nn.Module):
+    """A copy of ``module``, frozen, as an :class:`~memogen.metrics.extractors.Extractor`: float images to features (b, f).
+
+    ``reading`` turns uint8 images into the module's input and names the resize filter in every result. ``head``, if given, maps features to
+    logits (b, classes); without it there is no inception score. ``version`` is ``name`` and eight digits of a SHA-256 over the weights and
+    ``reading``, unless the weights have a published name of their own. At most ``at_once`` images pass through together: that moves memory,
+    not scores.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        name: str,
+        reading: ImageInput | None = None,
+        head: nn.Module | None = None,
+        version: str | None = None,
+        accuracy: float | None = None,
+        at_once: int = 64,
+    ) -> None:
+        super().__init__()
+        self.module, self.head = deepcopy(module), deepcopy(head)
+        self.reading = reading or ImageInput()
+        self.name, self.accuracy, self.at_once = name, accuracy, at_once
+        self.requires_grad_(False).eval()
+        self.version = version or f"{name}:{_weights_digest(self, self.reading)[:8]}"
+
+    @property
+    def resize(self) -> str:
+        return self.reading.resize
+
+    def train(self, mode: bool = True) -> ModuleExtractor:
+        """Stays in evaluation mode whatever it is told."""
+        super().train(False)
+        return self
+
+    @torch.no_grad()
+    def features(self, image: Shaped[Tensor, "b c h w"]) -> Float[Tensor, "b f"]:
+        """What the module makes of uint8 images; an InputError where that is not one row per image."""
+        with torch.autocast(image.device.type, enabled=False), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            return torch.cat([self._features(part) for part in image.split(self.at_once)])
+
+    @torch.no_grad()
+    def logits(self, features: Float[Tensor, "b f"]) -> Float[Tensor, "b classes"]:
+        """The head's logits of given features; an InputError where there is no head."""
+        if self.head is None:
+            raise InputError(f"extractor {self.name}: it has features but no logits: give head=..., or metrics other than the inception score")
+        with torch.autocast(features.device.type, enabled=False):
+            out: Tensor = self.head(features)
+        return out
+
+    def forward(self, image: Shaped[Tensor, "b c h w"]) -> Float[Tensor, "b classes"]:
+        return self.logits(self.features(image))
+
+    def _features(self, image: Tensor) -> Tensor:
+        try:
+            read = self.reading(image)
+        except InputError as error:
+            raise InputError(f"extractor {self.name}: {error}") from error
+        out = self.module(read.to(_dtype(self.module)))
+        if not isinstance(out, Tensor) or out.ndim != 2 or len(out) != len(image):
+            shape = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+            raise InputError(f"extractor {self.name}: {len(image)} images gave {shape}: give a module that ends in (b, f), pooled or flattened")
+        return out
+
+
+def _dtype(module: nn.Module) -> torch.dtype:
+    """The type of its numbers: that of its first floating-point parameter or buffer."""
+    return next((value.dtype for value in module.state_dict().values() if value.is_floating_point()), torch.float32)
+
+
+def _weights_digest(module: nn.Module, reading: ImageInput) -> str:
+    """SHA-256 of all weights by name, type, shape and bits, and of how images are read."""
+    digest = hashlib.sha256(repr(reading).encode())
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+# --- the published network ---
+
+AT_ONCE = 16  # images of 299x299: some 300 MB of memory
+READING = ImageInput((SIDE, SIDE), "tensorflow-1-bilinear", mean=128.0, std=128.0, channels=3)
+
+
+def inception_v3(path: Path | None = None) -> ModuleExtractor:
+    """The standard extractor: 2,048 features for distances, 1,008 logits for the inception score.
+
+    Images of any size are brought to 299x299 as the graph did it, grey ones in three equal channels, and scaled by (x - 128) / 128. The logits
+    go without their bias, as in the code that the published inception scores come from (Salimans et al. 2016). ``version`` has the first
+    digits of the file's SHA-256: "inception-v3:6726825d" is the published file. ``path`` None looks for that file, and downloads it if need be.
+    """
+    path = path or published_file()
+    network = InceptionV3()
+    load_weights(network, path)
+    head = nn.Linear(FEATURES, CLASSES, bias=False)
+    head.weight = network.fc.weight
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # half as fast again on a CPU
+    return ModuleExtractor(network, name=INCEPTION, reading=READING, head=head, version=f"{INCEPTION}:{weights_digest(path)[:8]}", at_once=AT_ONCE)
+
+
+# --- stacked digits ---
+# The judge of stacked digits: the classifier of one digit, asked about each channel.
+
+
+STACKED = "stacked-digits"
+
+
+class StackedClassifier(nn.Module):
+    """An :class:`~memogen.metrics.extractors.Extractor` of pictures with a digit in each channel.
+
+    Its features are those of the channels side by side. It takes the channels for independent, p(a, b, c) = p(a) p(b) p(c), and combination
+    100 a + 10 b + c for class 100 a + 10 b + c of 1,000.
+    """
+
+    def __init__(self, one: Classifier, places: int = 3) -> None:
+        super().__init__()
+        self.one, self.places = one, places
+        self.name, self.resize = STACKED, one.resize
+
+    @property
+    def version(self) -> str:
+        """That of the classifier, and how many channels it is asked about."""
+        return f"{self.one.version}^{self.places}"
+
+    @property
+    def accuracy(self) -> float:
+        """That all channels are right, each as often as a single digit."""
+        return self.one.accuracy**self.places
+
+    @torch.no_grad()
+    def features(self, image: Shaped[Tensor, "b places h w"]) -> Float[Tensor, "b f"]:
+        """The layer before the logits, channel after channel. Another number of channels is an InputError."""
+        if image.ndim != 4 or image.shape[1] != self.places:
+            raise InputError(f"classifier {self.name}: images are {tuple(image.shape[1:])}: give {self.places} channels with a digit each")
+        return self.one.features(image.flatten(0, 1)[:, None]).unflatten(0, (-1, self.places)).flatten(1)
+
+    @torch.no_grad()
+    def logits(self, features: Float[Tensor, "b f"]) -> Float[Tensor, "b classes"]:
+        """log p of every combination."""
+        parts = self.one.logits(features.unflatten(1, (self.places, -1)).flatten(0, 1)).log_softmax(1).unflatten(0, (-1, self.places))
+        joint = parts[:, 0]
+        for place in range(1, self.places):
+            joint = (joint[:, :, None] + parts[:, place, None, :]).flatten(1)
+        return joint
+
+    def forward(self, image: Shaped[Tensor, "b places h w"]) -> Float[Tensor, "b classes"]:
+        return self.logits(self.features(image))
+
+
+# --- by name ---
+
+NetworkExtractor = Classifier | ModuleExtractor | StackedClassifier
+"""What :func:`extractor` gives: one that lives on a device."""
+
+
+def extractor(name: str | Path, *, device: torch.device | str = "cpu", image_shape: tuple[int, int, int] | None = None) -> NetworkExtractor:
+    """The extractor of that name: a shipped classifier, "stacked-digits" or "inception-v3"; or of that file: a classifier's or Inception's weights.
+
+    Another name, a file of something else, or a classifier that reads no images of ``image_shape`` is an InputError that names what would do.
+    See :func:`~memogen.metrics.extractors.inception_v3`.
+    """
+    path, ships = Path(name).expanduser(), own_extractor(str(name)) is not None
+    if str(name) == INCEPTION:
+        return inception_v3().to(device)
+    if not ships and not path.is_file():
+        raise InputError(f"extractor {str(name)!r}: neither a name nor a file of weights: {_remedy(str(name), image_shape)}")
+    if not ships and not (path.suffix == ".safetensors" and "classifier" in weights_metadata(path)):
+        return inception_v3(path).to(device)
+    found = _stacked() if str(name) == STACKED else classifier(str(name)) if ships else Classifier.read(path)
+    if image_shape is not None and _reads(found) != image_shape:
+        reads, given = in_words(_reads(found)), in_words(image_shape)
+        raise InputError(f"extractor {str(name)!r}: it reads {reads} images, these are {given}: {_remedy('', image_shape)}")
+    return found.to(device)
+
+
+def own_extractor(data: str) -> str | None:
+    """The name of the extractor that ships for a data set; None where none does."""
+    return data if data in (*classifier_names(), STACKED) else None
+
+
+def _stacked() -> StackedClassifier:
+    return StackedClassifier(classifier("digits"))
+
+
+def _reads(found: Classifier | StackedClassifier) -> tuple[int, int, int]:
+    """The shape of the images that it reads."""
+    return found.card.image_shape if isinstance(found, Classifier) else (found.places, *found.one.card.image_shape[1:])
+
+
+def readers(image_shape: tuple[int, int, int] | None = None) -> dict[str, str]:
+    """The extractors with a name that read images of a shape (c, h, w), or of any, and what each of them reads."""
+    shapes = {name: read_card(WEIGHTS / f"{name}-v1.safetensors").image_shape for name in classifier_names()}
+    shapes[STACKED] = _reads(_stacked())
+    found = {name: in_words(shape) for name, shape in shapes.items() if image_shape in (None, shape)}
+    return found | ({INCEPTION: "any size, grey or colour"} if image_shape is None or image_shape[0] in (1, 3) else {})
+
+
+def in_words(image_shape: tuple[int, int, int]) -> str:
+    """(c, h, w) as a reader should see it."""
+    channels, height, width = image_shape
+    return f"{height}x{width} {({1: 'grey', 3: 'colour'}).get(channels, f'{channels}-channel')}"
+
+
+def _remedy(name: str, image_shape: tuple[int, int, int] | None) -> str:
+    """What to give in place of ``name``: the nearest that fits, or all that do."""
+    known = readers(image_shape)
+    if near := difflib.get_close_matches(name, known, n=1):
+        return f"did you mean {near[0]!r}?"
+    names = [known_name if image_shape else f"{known_name} ({reads})" for known_name, reads in known.items()]
+    return f"choose {' or '.join(names)}, or give a file" if names else "give a file"

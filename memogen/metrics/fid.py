@@ -1,0 +1,214 @@
+"""The Fréchet distance between two sets of features (Heusel et al. 2017, "GANs trained by a two time-scale update rule", Eq. 6)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from uuid import uuid4
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from memogen.metrics.metric import Asked, Metric, Number, Result, needs
+from memogen.metrics.stream import Reference, Seen
+from memogen.types import InputError
+
+
+class FeatureStatistics:
+    """The mean and covariance of features seen in batches: float64, and two halves merge into the whole (Chan et al. 1979)."""
+
+    def __init__(self, dim: int) -> None:
+        self.count = 0
+        self.mean: Float[Tensor, " f"] = torch.zeros(dim, dtype=torch.float64)
+        self.scatter: Float[Tensor, "f f"] = torch.zeros(dim, dim, dtype=torch.float64)  # sum of (x - mean)(x - mean)^T
+
+    @property
+    def dim(self) -> int:
+        return len(self.mean)
+
+    def update(self, features: Float[Tensor, "b f"]) -> None:
+        """Add a batch of features."""
+        x = features.detach().to("cpu", torch.float64)
+        if x.ndim != 2 or x.shape[1] != self.dim:
+            raise InputError(f"feature statistics: features are {tuple(x.shape)}: give (batch, {self.dim})")
+        if len(x):
+            mean = x.mean(0)
+            self._add(len(x), mean, (x - mean).T @ (x - mean))
+
+    def merge(self, other: FeatureStatistics) -> FeatureStatistics:
+        """The statistics of both sets together; neither is changed."""
+        if self.dim != other.dim:
+            raise InputError(f"feature statistics: {self.dim} features here and {other.dim} there: use one extractor for both")
+        merged = FeatureStatistics(self.dim)
+        for part in (self, other):
+            merged._add(part.count, part.mean, part.scatter)
+        return merged
+
+    @property
+    def covariance(self) -> Float[Tensor, "f f"]:
+        """The unbiased covariance; an InputError where the samples are too few to give it full rank."""
+        check_count(self.count, self.dim)
+        return self.scatter / (self.count - 1)
+
+    def _add(self, count: int, mean: Tensor, scatter: Tensor) -> None:
+        if count == 0:
+            return
+        total = self.count + count
+        step = mean - self.mean
+        self.scatter = self.scatter + scatter + torch.outer(step, step) * (self.count * count / total)
+        self.mean = self.mean + step * (count / total)
+        self.count = total
+
+
+def check_count(count: int, dim: int, kind: str = "images") -> None:
+    """Refuse fewer images than a covariance of full rank needs; ``kind`` says which they are."""
+    if count <= dim:
+        raise InputError(f"Fréchet distance: {count} {kind} cannot give the covariance of {dim} features: use at least {dim + 1}")
+
+
+def frechet_distance(a: FeatureStatistics, b: FeatureStatistics) -> float:
+    """The squared 2-Wasserstein distance of the two Gaussians with these means and covariances."""
+    return gaussian_distance(a.mean, a.covariance, b.mean, b.covariance)
+
+
+def expected_self_distance(covariance: Float[Tensor, "f f"], num_a: int, num_b: int) -> tuple[float, float]:
+    """(mean, standard deviation) of the distance between two samples of one Gaussian: its bias, to first order in one over their numbers.
+
+    The means differ by |N(0, s C)|^2 with s = 1/n + 1/m. A difference D of covariances, in C's eigenbasis, costs 1/2 sum_ij D_ij^2 / (l_i + l_j),
+    and for Wishart matrices D_ij is nearly normal with variance l_i l_j (1 + [i = j]) (1/(n-1) + 1/(m-1)).
+    """
+    values = torch.linalg.eigvalsh(covariance.double()).clamp(min=0)
+    sums = values[:, None] + values
+    apart = torch.where(sums > 0, torch.outer(values, values) / sums, 0.0).triu()  # each pair once; the diagonal is l_i / 2
+    parts = torch.cat([values * (1 / num_a + 1 / num_b), apart.flatten() * (1 / (num_a - 1) + 1 / (num_b - 1))])
+    return float(parts.sum()), float((2 * parts.square().sum()).sqrt())  # each part is a chi-square variable of one degree times its mean
+
+
+def gaussian_distance(
+    mean_a: Float[Tensor, " f"], covariance_a: Float[Tensor, "f f"], mean_b: Float[Tensor, " f"], covariance_b: Float[Tensor, "f f"]
+) -> float:
+    """|m_a - m_b|^2 + tr A + tr B - 2 tr (A^1/2 B A^1/2)^1/2, never below zero.
+
+    The last trace is the sum of the singular values of A^1/2 B^1/2: real, and as precise near a singular covariance as elsewhere.
+    """
+    cross = torch.linalg.svdvals(_root(covariance_a) @ _root(covariance_b)).sum()
+    distance = (mean_a - mean_b).square().sum() + covariance_a.trace() + covariance_b.trace() - 2 * cross
+    return max(0.0, float(distance))
+
+
+def _root(covariance: Float[Tensor, "f f"]) -> Float[Tensor, "f f"]:
+    """The symmetric square root, rounding errors below zero set to zero."""
+    values, vectors = torch.linalg.eigh(covariance.double())
+    return (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+
+
+# --- real images ---
+
+
+def reference_statistics(reference: Reference) -> FeatureStatistics:
+    """Mean and covariance of the features of all the data, from the cache (safetensors, never pickle) where they are known."""
+    path = _path(reference)
+    found = _read(path)
+    if not reference.work.processes.any(found is None) and found is not None:  # a process that has none needs all others to read with it
+        return found
+    found = statistics_of(reference.batches())
+    _write(found, path)
+    return found
+
+
+def statistics_of(batches: Iterable[Float[Tensor, "b f"]]) -> FeatureStatistics:
+    """Of features that come in batches; of no features where there are none."""
+    found: FeatureStatistics | None = None
+    for features in batches:
+        found = found or FeatureStatistics(features.shape[1])
+        found.update(features)
+    return found or FeatureStatistics(0)
+
+
+def _path(reference: Reference) -> Path | None:
+    if reference.cache is None or not reference.data.digest:
+        return None
+    extractor = reference.extractor
+    key = json.dumps({"format": 1, "extractor": extractor.version, **reference.protocol, "resize": extractor.resize}, sort_keys=True)
+    return reference.cache / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
+
+
+def _read(path: Path | None) -> FeatureStatistics | None:
+    if path is None or not path.is_file():
+        return None
+    try:
+        state = load_file(path)
+        statistics = FeatureStatistics(len(state["mean"]))
+        statistics.count, statistics.mean, statistics.scatter = int(state["count"]), state["mean"], state["scatter"]
+    except (SafetensorError, KeyError, OSError):
+        return None  # damaged: measured again and written anew
+    return statistics
+
+
+def _write(statistics: FeatureStatistics, path: Path | None) -> None:
+    if path is None:
+        return
+    state = {"count": torch.tensor(statistics.count), "mean": statistics.mean, "scatter": statistics.scatter}
+    part = path.with_name(f"{path.stem}.{uuid4().hex}.part")
+    with suppress(OSError, SafetensorError):  # a full or read-only disk costs time at the next score, not this score
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(state, part)
+        part.replace(path)
+
+
+# --- the metric ---
+
+SCARCE = 5  # samples for each feature: below, the noise of the covariance alone adds some 5 % of the features' variance to a Fréchet distance
+
+
+def check_covariances(asked: Asked, compared: Reference) -> None:
+    """Refuse too few samples, or too few real images, for a covariance of full rank. Raises InputError."""
+    dim = asked.first.features.shape[1]
+    check_count(asked.num_samples, dim, "samples")
+    check_count(len(compared.data), dim, compared.called)
+
+
+def scarce(metric: str, asked: Asked, compared: Reference) -> str:
+    """What to say of covariances of full rank that are hardly more than noise; empty where they are more."""
+    dim, real = asked.first.features.shape[1], len(compared.data)
+    few, kind = (asked.num_samples, "samples") if asked.num_samples <= real else (real, "real images")
+    if few >= SCARCE * dim:
+        return ""
+    mend = f"use {SCARCE * dim:,}, or compare equal numbers only"
+    return f"{metric}: {few:,} {kind} are few for {dim:,} features and make the distance too large: {mend}"
+
+
+class Frechet:
+    """The Fréchet distance to all of the reference."""
+
+    def __init__(self, asked: Asked) -> None:
+        self.needed, self.real = asked.num_samples, reference_statistics(asked.reference)
+        self.fake = FeatureStatistics(self.real.dim)
+        self.protocol: dict[str, object] = {"reference": asked.reference.protocol}
+
+    @staticmethod
+    def check(asked: Asked) -> None:
+        check_covariances(asked, asked.reference)
+
+    def update(self, seen: Seen) -> None:
+        self.fake.update(seen.features)
+
+    def results(self) -> list[Result]:
+        return [Result("fid", frechet_distance(self.fake, self.real), None, self.protocol)]
+
+
+FID = Metric(
+    "fid",
+    "Fréchet distance",
+    (Number("fid", "Fréchet distance", "lower"),),
+    needs("stream", "extractor"),
+    Frechet,
+    Frechet.check,
+    lambda asked: scarce("fid", asked, asked.reference),
+)

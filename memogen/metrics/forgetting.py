@@ -1,0 +1,235 @@
+"""What a learner of tasks in a row keeps of the earlier ones: averages over the matrix of accuracies after each task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from memogen.metrics.metric import Asked, Metric, Number, Result, needs
+from memogen.metrics.stream import device_of, finite, part_of
+from memogen.metrics.work import Work
+from memogen.training.checkpoint import checkpoints, read_checkpoint, step_of
+from memogen.types import GenerativeModel, ImageData, InputError, Pixels, to_range
+
+
+@dataclass(frozen=True)
+class AccuracyMatrix:
+    """``values[i, j]``: the accuracy on task j after learning tasks 0 to i. ``untrained[j]``: that of a model that has learned nothing.
+
+    Entries above the diagonal, tasks not yet learned, may be nan where nobody asks for the forward transfer.
+    """
+
+    values: Float[np.ndarray, "learned tasks"]
+    untrained: Float[np.ndarray, " each"] | None = None
+
+    def __post_init__(self) -> None:
+        shape = self.values.shape
+        if len(shape) != 2 or shape[0] != shape[1] or not shape[0]:
+            raise InputError(f"accuracy matrix: its shape is {shape}: give one row and one column for each task")
+        if not np.isfinite(self.values[np.tril_indices(len(self.values))]).all():
+            raise InputError("accuracy matrix: an accuracy of a task already learned is missing: evaluate every task so far after each task")
+        if self.untrained is not None and self.untrained.shape != shape[:1]:
+            raise InputError(f"accuracy matrix: {self.untrained.shape} accuracies of the untrained model for {shape[0]} tasks: give one for each")
+
+    @property
+    def average_accuracy(self) -> float:
+        """The mean over all tasks after the last one (Lopez-Paz and Ranzato 2017, "ACC")."""
+        return float(self.values[-1].mean())
+
+    @property
+    def backward_transfer(self) -> float:
+        """The mean over earlier tasks of the accuracy at the end less that when the task was learned (2017, "BWT"): negative is forgetting."""
+        self._more_than_one("backward transfer")
+        return float((self.values[-1] - self.values.diagonal())[:-1].mean())
+
+    @property
+    def forward_transfer(self) -> float:
+        """The mean over later tasks of the accuracy just before the task is learned less the untrained model's (2017, "FWT")."""
+        self._more_than_one("forward transfer")
+        before = self.values.diagonal(offset=1)
+        if self.untrained is None or not np.isfinite(before).all():
+            raise InputError("forward transfer: it needs the accuracy on each task before it is learned, and that of the untrained model: give both")
+        return float((before - self.untrained[1:]).mean())
+
+    @property
+    def forgetting(self) -> float:
+        """The mean over earlier tasks of the best accuracy before the last task less that at the end (Chaudhry et al. 2018, Eq. 3)."""
+        return float(self.forgetting_by_task.mean())
+
+    @property
+    def forgetting_by_task(self) -> Float[np.ndarray, " earlier"]:
+        """How much of each earlier task is forgotten at the end; below zero where it was never better."""
+        self._more_than_one("forgetting")
+        learned = np.where(np.tri(len(self.values), dtype=bool), self.values, -np.inf)  # what task j was like before it was learned does not count
+        return learned[:-1, :-1].max(axis=0) - self.values[-1, :-1]
+
+    def _more_than_one(self, what: str) -> None:
+        if len(self.values) < 2:
+            raise InputError(f"{what}: there is one task: learn two or more")
+
+
+# --- fakes of the past ---
+# Does a discriminator forget the fakes of the past? The last one judges images of the generator as it was at every kept checkpoint of its run.
+#
+# Kim, Kim and Kim 2018, section 1, take forgetting for a cause of unstable training: a discriminator that unlearns what it was once shown lets the
+# generator return to it. A discriminator that calls everything fake would look perfect, so held-out real images are judged beside.
+
+
+FAKES = 1000  # of each checkpoint
+_BLOCK = 250
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Logits of D: of fakes by the step of their generator, the last of which is D's own, and of held-out real images. Below 0 means fake.
+
+    ``then`` holds, by step, what the D of that time could tell: its :func:`ranked` of the same real images and its own generator's fakes.
+    """
+
+    fakes: Mapping[int, Float[Tensor, " s"]]
+    real: Float[Tensor, " r"]
+    then: Mapping[int, float]
+
+    @property
+    def accuracies(self) -> dict[int, float]:
+        """The share of fakes found out, by the step of their generator."""
+        return {step: float((logit < 0).double().mean()) for step, logit in sorted(self.fakes.items())}
+
+    @property
+    def ranked(self) -> dict[int, float]:
+        """:func:`ranked` of the real images and the fakes, by the step of the generator."""
+        return {step: ranked(self.real, logit) for step, logit in sorted(self.fakes.items())}
+
+    @property
+    def forgetting(self) -> dict[int, float]:
+        """How much better the D of a step told its fakes from real images than the last D does; below 0 where that one does better."""
+        return {step: self.then[step] - now for step, now in self.ranked.items()}
+
+    @property
+    def real_accuracy(self) -> float:
+        """The share of held-out real images taken for real."""
+        return float((self.real > 0).double().mean())
+
+
+def earlier(by_step: Mapping[int, float]) -> float:
+    """The mean over all steps but the last."""
+    *steps, _ = sorted(by_step)
+    return sum(by_step[step] for step in steps) / len(steps)
+
+
+@runtime_checkable
+class Discriminates(GenerativeModel, Protocol):
+    """A model that keeps the D it was trained against: ``score`` is its logit. ``config`` builds the model anew, and ``calibrate`` gives such a one,
+    once its weights are loaded, the batch statistics to draw by.
+    """
+
+    config: Any
+
+    def score(self, image: Pixels) -> Float[Tensor, " b"]: ...
+    def calibrate(self) -> None: ...
+
+
+def judge_past(model: Discriminates, run: Path, data: ImageData, *, seed: int = 0, work: Work | None = None) -> Judgement:
+    """The model's D about 1,000 fakes of each checkpoint of its run, unaveraged and with batch statistics of their own, and about ``data``.
+
+    Real images are 5,000 at most. Raises InputError where there are no two checkpoints.
+    """
+    found, work = kept_checkpoints(run), work or Work()
+    part = part_of(data, 5000)
+    image = to_range(torch.from_numpy(np.array(part.image)), model.image_range)
+    fakes, then = dict[int, Tensor](), dict[int, float]()
+    work.bar.stage("fakes of checkpoints", FAKES * len(found))
+    for path in found:
+        past, step = _past(model, path), step_of(path)
+        fake = torch.cat([past.sample(min(_BLOCK, FAKES - start), seed=seed, start=start) for start in range(0, FAKES, _BLOCK)])
+        fakes[step] = _scores(model, fake)  # in floats, as D was trained on them
+        then[step] = ranked(_scores(past, image), _scores(past, fake))
+        work.bar.advance(FAKES)
+    return Judgement(fakes, _scores(model, image), then)
+
+
+def kept_checkpoints(run: Path) -> list[Path]:
+    """The run's checkpoints, the oldest first. Raises InputError where there is none beside the last."""
+    found = checkpoints(run)
+    if len(found) < 2:
+        mend = "train with --training.keep 5 and a training.checkpoint_every of a fifth of the steps"
+        raise InputError(f"metric critic: {run} keeps {len(found)} checkpoints, and one before the last is needed: {mend}")
+    return found
+
+
+def ranked(real: Float[Tensor, " r"], fake: Float[Tensor, " s"]) -> float:
+    """How often a real image scores above a fake one, ties by half: 1 where D tells them apart, 1/2 where it guesses (the area under the curve)."""
+    order = fake.sort().values
+    ranks = [torch.searchsorted(order, real, right=right).double().mean() for right in (False, True)]
+    return float((ranks[0] + ranks[1]) / 2 / len(fake))
+
+
+def _past(model: Discriminates, path: Path) -> Discriminates:
+    """The model as it was in a checkpoint, with its own batch statistics."""
+    try:
+        files, _ = read_checkpoint(path)
+        past = model.config.build()
+        past.load_state_dict(files["model"])
+    except (ValueError, KeyError, RuntimeError) as error:
+        raise InputError(f"metric critic: {path}: {str(error).splitlines()[0]}: train again, or leave critic out") from error
+    past = past.to(device_of(model)).eval()
+    past.calibrate()
+    return past
+
+
+def _scores(model: Discriminates, image: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
+    return finite(torch.cat([model.score(part).cpu() for part in image.split(_BLOCK)]), "the discriminator's scores")
+
+
+# --- the metric ---
+
+
+def check(asked: Asked) -> None:
+    """Refuse a model without a discriminator, no images, and a run that keeps too few checkpoints."""
+    if not isinstance(asked.subject, Discriminates):
+        raise asked.unable("critic", "has no discriminator that was kept")
+    if not len(asked.data):
+        raise InputError(f"metric critic: {asked.data.name} has no images in split {asked.data.split}: give another")
+
+
+def results(asked: Asked) -> Iterator[Result]:
+    """What the last discriminator says of fakes of earlier checkpoints, and of held-out real images."""
+    assert asked.run is not None, "the driver has looked"
+    found = judge_past(asked.subject, asked.run, asked.data, seed=asked.seed, work=asked.work)
+    by_step, real = found.accuracies, found.real_accuracy
+    protocol = {"by_step": by_step, "present": by_step[max(by_step)], "num_samples": FAKES, "held_out": len(found.real)}
+    yield Result("critic_past_fakes", earlier(by_step), None, protocol)
+    yield Result("critic_held_out", real, None, {"num_samples": len(found.real)})
+    yield Result("critic_balanced", (earlier(by_step) + real) / 2, None, protocol)
+    for name, values in (("critic_ranked", found.ranked), ("critic_forgetting", found.forgetting)):
+        yield Result(name, earlier(values), None, {**protocol, "by_step": values, "present": values[max(values)]})
+
+
+CRITIC = Metric(
+    "critic",
+    "does it know fakes of earlier checkpoints?",
+    (
+        Number("critic_past_fakes", "D knows past fakes", "higher"),
+        Number("critic_held_out", "D knows real images", "higher"),
+        Number("critic_balanced", "D balanced", "higher"),
+        Number("critic_ranked", "D ranks past fakes", "higher"),
+        Number("critic_forgetting", "D forgets", "lower"),
+    ),
+    needs("model", "checkpoints"),
+    results,
+    check,
+)
+
+KEPT_OF_TASKS = (
+    Number("average_accuracy", "average accuracy", "higher", tabled=False),
+    Number("backward_transfer", "backward transfer", "higher"),
+    Number("forgetting", "forgetting", "lower"),
+)
+"""Of a stream of tasks."""

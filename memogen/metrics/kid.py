@@ -1,0 +1,118 @@
+"""The kernel distance between two sets of features: unbiased, unlike the Fréchet distance (Binkowski et al. 2018, "Demystifying MMD GANs")."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from memogen.metrics.metric import Asked, Kept, Metric, Number, Result, needs
+from memogen.metrics.stream import Seen
+from memogen.types import InputError
+
+SUBSETS = 100
+SUBSET_SIZE = 1000
+_SMALL = 256  # rows below which halving saves nothing
+_PAIRS = 1 << 22  # kernel values in memory at a time
+
+
+@dataclass(frozen=True)
+class KernelDistance:
+    """The mean over ``subsets`` random subsets of ``subset_size`` images of each set, and their standard deviation (0 for a single one)."""
+
+    mean: float
+    spread: float
+    subsets: int
+    subset_size: int
+
+
+def kernel_distance(
+    real: Float[Tensor, "r f"], fake: Float[Tensor, "s f"], *, subsets: int = SUBSETS, subset_size: int = SUBSET_SIZE, seed: int = 0
+) -> KernelDistance:
+    """The unbiased squared maximum mean discrepancy under k(x, y) = (x . y / f + 1)^3, over random subsets drawn by ``seed``.
+
+    Subsets are as large as the smaller set where that has fewer than ``subset_size`` images; where both sets are no larger, there is one subset: all.
+    Sums are in float64. InputError for fewer than two images.
+    """
+    check_features(real, fake)
+    size = min(subset_size, len(real), len(fake))
+    num = 1 if size == max(len(real), len(fake)) else subsets
+    random = np.random.default_rng(seed)
+    found = [squared_discrepancy(_subset(real, size, random), _subset(fake, size, random)) for _ in range(num)]
+    return KernelDistance(float(np.mean(found)), float(np.std(found)), num, size)
+
+
+def squared_discrepancy(x: Float[Tensor, "r f"], y: Float[Tensor, "s f"]) -> float:
+    """Eq. 4 of the paper with all pairs: the mean kernel within x and within y, each image with itself left out, less twice that between them."""
+    within = [(_within(rows) - _with_itself(rows)) / (len(rows) * (len(rows) - 1)) for rows in (x, y)]
+    return within[0] + within[1] - 2 * _between(x, y) / (len(x) * len(y))
+
+
+def check_features(real: Tensor, fake: Tensor) -> None:
+    """Refuse features of two extractors, and sets too small for an unbiased estimate."""
+    if real.ndim != 2 or fake.ndim != 2 or real.shape[1] != fake.shape[1]:
+        raise InputError(f"kernel distance: features are {tuple(real.shape)} and {tuple(fake.shape)}: use one extractor for both")
+    check_pairs(min(len(real), len(fake)))
+
+
+def check_pairs(count: int, kind: str = "images") -> None:
+    """Refuse fewer images than there are pairs to be had from; ``kind`` says which they are."""
+    if count < 2:
+        raise InputError(f"kernel distance: {count} {kind} make no pair: use at least 2, and {SUBSET_SIZE} for subsets of full size")
+
+
+def _subset(rows: Tensor, size: int, random: np.random.Generator) -> Tensor:
+    return rows[torch.from_numpy(random.choice(len(rows), size, replace=False, shuffle=False))]
+
+
+def _between(x: Tensor, y: Tensor) -> float:
+    """The sum of k over all pairs: products in the type of the features, their sums in float64."""
+    one, total = x.new_ones(1), 0.0
+    for rows in x.split(max(1, _PAIRS // len(y))):
+        base = torch.addmm(one, rows, y.T, alpha=1 / x.shape[1])
+        total += float(base.pow(3).sum(1).double().sum())
+    return total
+
+
+def _within(x: Tensor) -> float:
+    """The same of x with itself, each pair of different halves computed once."""
+    if len(x) <= _SMALL:
+        return _between(x, x)
+    first, second = x.tensor_split(2)
+    return _within(first) + _within(second) + 2 * _between(first, second)
+
+
+def _with_itself(x: Tensor) -> float:
+    """The sum of k(x_i, x_i)."""
+    return float((x.double().square().sum(1) / x.shape[1] + 1).pow(3).sum())
+
+
+# --- the metric ---
+
+
+class Kernel:
+    """The kernel distance to the reference, over random subsets of both."""
+
+    def __init__(self, asked: Asked) -> None:
+        self.needed, self.seed = asked.num_samples, asked.seed
+        self.real, self.fake = asked.reference.features(), Kept(self.needed)
+        self.reference = asked.reference.protocol
+
+    @staticmethod
+    def check(asked: Asked) -> None:
+        check_pairs(asked.num_samples, "samples")
+        check_pairs(len(asked.reference.data), asked.reference.called)
+
+    def update(self, seen: Seen) -> None:
+        self.fake.add(seen.features)
+
+    def results(self) -> list[Result]:
+        found = kernel_distance(self.real, self.fake.rows, seed=self.seed)
+        protocol = {"reference": self.reference, "subsets": found.subsets, "subset_size": found.subset_size, "subset_seed": self.seed}
+        return [Result("kid", found.mean, found.spread if found.subsets > 1 else None, protocol)]
+
+
+KID = Metric("kid", "kernel distance", (Number("kid", "KID", "lower"),), needs("stream", "extractor"), Kernel, Kernel.check)

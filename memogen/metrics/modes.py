@@ -1,0 +1,136 @@
+"""How many of the known modes a generator reaches, and how evenly.
+
+Metz et al. 2017 ("Unrolled generative adversarial networks", section 3.3.1) and Srivastava et al. 2017 ("VEEGAN", section 4.2) count the
+combinations of stacked digits that a classifier finds among the samples, and the divergence of their shares from the true ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from memogen.metrics.extractors import Extractor
+from memogen.metrics.metric import Asked, Metric, Number, Result, needs, probabilities
+from memogen.metrics.stream import Seen, Watch, model_source
+from memogen.metrics.work import Work
+from memogen.types import GenerativeModel, ImageData, InputError
+
+
+@dataclass(frozen=True)
+class Modes:
+    """``reached``: modes with a sample at least. ``divergence``: KL(q || p) in nats of the samples' shares q from the true shares p.
+
+    n samples of p itself have a divergence of about (modes - 1) / (2 n) (Miller 1955), and leave out a mode of share p with probability (1 - p)^n.
+    """
+
+    reached: int
+    divergence: float
+
+
+def count_modes(found: Int[np.ndarray, " n"], true: Int[np.ndarray, " n"]) -> Modes:
+    """From the number of samples, and of real images, of each mode; every mode has real images."""
+    q, p = found / found.sum(), true / true.sum()
+    there = found > 0
+    return Modes(int(there.sum()), float((q[there] * np.log(q[there] / p[there])).sum()))
+
+
+def mode_counts(data: ImageData, known: int) -> Int[np.ndarray, " n"]:
+    """The images of each of the ``known`` classes, the modes. Raises InputError where labels are missing, or a class has none."""
+    if data.label is None:
+        raise InputError(f"metric modes: {data.name} {data.split} has no labels: compare with a labelled data set")
+    counts = np.bincount(data.label, minlength=known)
+    if len(counts) > known or not counts.all():
+        there = int((counts > 0).sum())
+        raise InputError(f"metric modes: the extractor knows {known} classes, {data.name} {data.split} has {there}: use a classifier of the data")
+    return counts
+
+
+# --- samples of a model that was told no class ---
+# Of which classes are the samples of a model that was told none, as a classifier sees them, and how evenly do they spread over those it has seen?
+
+
+@dataclass(frozen=True)
+class ClassShares:
+    """``counts``: how many samples are taken for each class, of which those in ``seen`` were in the data so far."""
+
+    counts: Int[np.ndarray, " classes"]
+    seen: tuple[int, ...]
+
+    @property
+    def share(self) -> Float[np.ndarray, " classes"]:
+        """p(y), the share of each class among all samples."""
+        return self.counts / self.counts.sum()
+
+    @property
+    def elsewhere(self) -> float:
+        """The share of samples that are taken for a class that was not in the data yet."""
+        return float((self.counts.sum() - self.counts[list(self.seen)].sum()) / self.counts.sum())
+
+    @property
+    def divergence(self) -> float | None:
+        """Of p(y) over the k seen classes from the uniform distribution, log k - H(p), in nats: 0 where all come alike, log k where one alone does.
+
+        None where no sample is of a seen class.
+        """
+        counts = self.counts[list(self.seen)]
+        if not counts.sum():
+            return None
+        p = counts[counts > 0] / counts.sum()
+        return float(np.log(len(self.seen)) + (p * np.log(p)).sum())
+
+
+def class_shares(
+    model: GenerativeModel, extractor: Extractor, seen: Sequence[int], num: int, *, seed: int = 0, work: Work | None = None
+) -> ClassShares:
+    """Of samples 0 to ``num`` - 1 of ``seed``."""
+    counts: Tensor | int = 0
+    for part in Watch(extractor, 250, work or Work())(model_source(model, seed=seed), num):
+        assert part.probabilities is not None, "the watch was not told to leave them out"
+        counts = counts + torch.bincount(part.probabilities.argmax(1).cpu(), minlength=part.probabilities.shape[1])
+    return ClassShares(np.asarray(counts), tuple(seen))
+
+
+# --- the metric ---
+
+
+class ModeCount:
+    """The number of classes that the samples reach, and the divergence of their shares from those of the reference."""
+
+    def __init__(self, asked: Asked) -> None:
+        self.needed, self.found = asked.num_samples, np.zeros(0, np.int64)
+        self.reference = asked.reference
+
+    @staticmethod
+    def check(asked: Asked) -> None:
+        mode_counts(asked.reference.data, probabilities(asked.first).shape[1])
+
+    def update(self, seen: Seen) -> None:
+        counts = torch.bincount(probabilities(seen).argmax(1), minlength=probabilities(seen).shape[1]).cpu().numpy()
+        self.found = counts if not len(self.found) else self.found + counts
+
+    def results(self) -> list[Result]:
+        found = count_modes(self.found, mode_counts(self.reference.data, len(self.found)))
+        protocol = {"reference": self.reference.protocol, "modes": len(self.found)}
+        return [Result("modes_reached", found.reached, None, protocol), Result("mode_divergence", found.divergence, None, protocol)]
+
+
+MODES = Metric(
+    "modes",
+    "classes reached",
+    (Number("modes_reached", "modes", "higher"), Number("mode_divergence", "divergence of modes", "lower")),
+    needs("stream", "extractor", "probabilities", "labels"),
+    ModeCount,
+    ModeCount.check,
+)
+
+CLASS_SHARES = (
+    Number("class_share", "share of samples", tabled=False),
+    Number("unseen_share", "share of unseen classes", "lower", tabled=False),
+    Number("class_divergence", "divergence of classes", "lower"),
+)
+"""Of a stream of tasks without labels."""

@@ -1,0 +1,133 @@
+"""Two models on the same images: a score that is kept for every image, and the difference of two of them with its standard error.
+
+Likelihoods of single images differ by dozens of nats, those of one image under two models by a few: paired over images, a difference has an error
+several times smaller than that of either mean.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from memogen.metrics.rows import ResultRow
+from memogen.types import InputError
+
+KEY = "per_image"
+"""Where a row holds its :class:`PerImage`, and once that is kept, the file's name relative to the rows' own file."""
+
+
+@dataclass(frozen=True)
+class PerImage:
+    """``value`` of every image. Two of them can be compared where ``images`` (what names the images) and ``settings`` are the same."""
+
+    metric: str
+    value: Float[np.ndarray, " n"]
+    images: str
+    settings: Mapping[str, object] = field(default_factory=dict)
+
+    def save(self, path: Path) -> None:
+        """As an npz file of plain arrays; the numbers in single precision, finer than any difference that matters."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            told = json.dumps([self.metric, self.images, dict(self.settings)], sort_keys=True)
+            np.savez_compressed(file, value=self.value.astype(np.float32), told=np.array(told))
+
+    @classmethod
+    def load(cls, path: Path) -> PerImage:
+        """Raises InputError for what :meth:`save` did not write."""
+        try:
+            with np.load(path, allow_pickle=False) as content:
+                metric, images, settings = json.loads(str(content["told"]))
+                return cls(metric, content["value"].astype(np.float64), images, settings)
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise InputError(f"{path}: holds no scores of images ({' '.join(str(error).split())}): score the model again") from error
+
+
+@dataclass(frozen=True)
+class Paired:
+    """The mean of first - second over the images, and its standard error over them; ``by_seed`` are the means of each pair of runs."""
+
+    mean: float
+    error: float
+    first: float
+    second: float
+    num_images: int
+    by_seed: tuple[float, ...]
+
+    @property
+    def seed_error(self) -> float:
+        """The standard error of the mean over pairs of runs; nan for one pair."""
+        return float(np.std(self.by_seed, ddof=1) / math.sqrt(len(self.by_seed))) if len(self.by_seed) > 1 else math.nan
+
+
+def paired(first: Sequence[PerImage], second: Sequence[PerImage]) -> Paired:
+    """The difference of two models, each trained once or with several seeds: every image's scores are averaged over the seeds first.
+
+    Raises InputError unless all were measured on the same images in the same way.
+    """
+    if not first or not second:
+        raise InputError("compare: one side has no scores of single images: score it with this version of memogen")
+    for other in (*first, *second):
+        _check_alike(first[0], other)
+    scores = [np.stack([np.asarray(run.value, np.float64) for run in side]) for side in (first, second)]
+    difference = scores[0].mean(0) - scores[1].mean(0)
+    error = float(difference.std(ddof=1) / math.sqrt(len(difference))) if len(difference) > 1 else math.nan
+    pairs = zip(scores[0], scores[1], strict=False)
+    by_seed = tuple(float((one - two).mean()) for one, two in pairs)
+    return Paired(float(difference.mean()), error, float(scores[0].mean()), float(scores[1].mean()), len(difference), by_seed)
+
+
+def _check_alike(one: PerImage, other: PerImage) -> None:
+    if one.metric != other.metric:
+        raise InputError(f"compare: {one.metric} beside {other.metric}: compare two scores of one kind")
+    if one.images != other.images or len(one.value) != len(other.value):
+        raise InputError("compare: the two were scored on different images: score both on the same, binarised by the same seed")
+    names = sorted({*one.settings, *other.settings})
+    changed = [
+        f"{name} {one.settings.get(name)} beside {other.settings.get(name)}" for name in names if one.settings.get(name) != other.settings.get(name)
+    ]
+    if changed:
+        raise InputError(f"compare: the two were scored in different ways ({', '.join(changed)}): score both alike")
+
+
+def kept(rows: Iterable[Mapping[str, object]], folder: Path) -> list[ResultRow]:
+    """The rows as a file in ``folder`` can hold them: each :class:`PerImage` in a file of its own, named by its content, and its name in the row."""
+    return [_kept(ResultRow.read(row), folder) for row in rows]
+
+
+def _kept(row: ResultRow, folder: Path) -> ResultRow:
+    found = row.get(KEY)
+    if not isinstance(found, PerImage):
+        return row
+    digest = hashlib.sha256(np.ascontiguousarray(found.value, np.float32).data).hexdigest()[:12]
+    words = [str(row[key]).replace("/", "-") for key in ("recipe", "variant", "seed") if row.get(key) is not None]
+    name = Path(KEY) / f"{'-'.join([*words, found.metric, digest])}.npz"
+    found.save(folder / name)
+    return row.but(**{KEY: name.as_posix()})
+
+
+def moved(rows: Iterable[Mapping[str, object]], source: Path, target: Path) -> list[ResultRow]:
+    """Rows of a file in ``source`` for a file in ``target``: what they keep for every image is copied along."""
+    found = []
+    for row in rows:
+        name = row.get(KEY)
+        if isinstance(name, str) and (source / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            (target / name).write_bytes((source / name).read_bytes())
+        found.append(ResultRow.read(row))
+    return found
+
+
+def per_image_of(rows: Iterable[Mapping[str, object]], folder: Path, *, metric: str, variant: str | None = None) -> dict[object, PerImage]:
+    """What the newest row of every seed kept, of one ``metric`` and, where given, one ``variant``; rows that kept nothing are left out."""
+    asked = (row for row in rows if row.get("metric") == metric and variant in (None, row.get("variant")))
+    names = {row.get("seed"): row[KEY] for row in asked if isinstance(row.get(KEY), str)}
+    return {seed: PerImage.load(folder / str(name)) for seed, name in names.items()}

@@ -1,0 +1,166 @@
+"""Does a generator keep what it has seldom seen? Of the rarest classes of its training data: how often they come, whether they are reached, how well.
+
+The claim is of Kim, Kim and Kim 2018, section 1: a memory keeps rare samples that a network of the same size forgets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from memogen.metrics.fid import check_count, gaussian_distance
+from memogen.metrics.metric import PAIR_IMAGES, PRDC_NEIGHBOURS, Asked, Kept, Metric, Number, Result, needs, probabilities
+from memogen.metrics.prdc import Manifold
+from memogen.metrics.stream import Seen, shuffled
+from memogen.types import ImageData, InputError
+
+RAREST = 3  # classes
+
+
+@dataclass(frozen=True)
+class RareClasses:
+    """The ``classes`` with the fewest training images, the rarest first, and their ``share`` of all of them. ``counts``: images by class."""
+
+    classes: tuple[int, ...]
+    share: float
+    counts: dict[int, int]
+
+
+def rarest(training: ImageData, num: int = RAREST) -> RareClasses:
+    """The rarest classes; of equally rare ones the one with the highest number. Raises InputError without labels, or with too few classes."""
+    if training.label is None:
+        raise InputError(f"metric rare: {training.name} {training.split} has no labels: use a labelled data set")
+    names, counts = np.unique(training.label, return_counts=True)
+    if len(names) <= num:
+        raise InputError(f"metric rare: {training.name} {training.split} has {len(names)} classes: use data with more than {num}")
+    order = np.lexsort((-names, counts))[:num]
+    by_class = {int(name): int(count) for name, count in zip(names, counts, strict=True)}
+    return RareClasses(tuple(int(name) for name in names[order]), float(counts[order].sum() / counts.sum()), by_class)
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Of the real images of each class: the share inside the samples' manifold (``recall``), and whose own ball holds a sample (``coverage``).
+
+    Means over blocks of ``block`` samples, as many as there are real images, ``num_samples`` in all. A few stray samples far from each other have
+    wide balls, so that recall alone flatters a model with outliers; coverage has no such weakness.
+    """
+
+    recall: dict[int, float]
+    coverage: dict[int, float]
+    block: int
+    num_samples: int
+
+    def over(self, classes: tuple[int, ...]) -> tuple[float, float]:
+        """(recall, coverage), means over classes."""
+        return float(np.mean([self.recall[name] for name in classes])), float(np.mean([self.coverage[name] for name in classes]))
+
+
+def reach(real: Float[Tensor, "r f"], label: Int[np.ndarray, " r"], fake: Float[Tensor, "s f"], *, k: int = 5) -> Reach:
+    """By k-th nearest neighbours among all real images, and among the samples of a block, as :func:`~memogen.metrics.prdc.prdc` takes them."""
+    block = min(len(real), len(fake))
+    blocks, of_real = fake[: len(fake) // block * block].split(block), Manifold.of(real, k=k)
+    recalled = torch.stack([Manifold.of(part, k=k).holds(real) for part in blocks]).double().mean(0).cpu().numpy()
+    covered = torch.stack([of_real.covered(part) for part in blocks]).double().mean(0).cpu().numpy()
+    names = [int(name) for name in np.unique(label)]
+    recall, coverage = ({name: float(hit[label == name].mean()) for name in names} for hit in (recalled, covered))
+    return Reach(recall, coverage, block, block * len(blocks))
+
+
+def rare_distance(
+    real: Float[Tensor, "r f"], label: Int[np.ndarray, " r"], fake: Float[Tensor, "s f"], belief: Float[Tensor, " s"], rare: RareClasses
+) -> tuple[float, int]:
+    """(Fréchet distance of the rare classes' real images to the samples most like them, how many these are).
+
+    ``belief`` is the probability that a sample is of a rare class, by the judge. As many samples are taken as a faithful generator would draw of
+    these classes, and one more than there are features at least: a generator that draws none is judged by what comes nearest. Real images weigh
+    as much as their class does in the training data, which is what a faithful generator has learned.
+    """
+    dim = fake.shape[1]
+    num = max(round(rare.share * len(fake)), dim + 1)
+    chosen = fake[belief.sort(descending=True, stable=True).indices[:num].to(fake.device)]
+    rows = real[torch.from_numpy(np.isin(label, rare.classes)).to(real.device)]
+    names = label[np.isin(label, rare.classes)]
+    for count, kind in ((len(chosen), "samples"), (len(rows), "real images of the rarest classes")):
+        check_count(count, dim, kind)
+    weight = np.array([rare.counts[int(name)] / (names == name).sum() for name in names])
+    even = np.ones(len(chosen))
+    return gaussian_distance(*_moments(chosen, even), *_moments(rows, weight)), len(chosen)
+
+
+def _moments(rows: Float[Tensor, "n f"], weight: Float[np.ndarray, " n"]) -> tuple[Float[Tensor, " f"], Float[Tensor, "f f"]]:
+    """The weighted mean and the unbiased covariance, float64."""
+    x = rows.double().cpu()
+    w = torch.from_numpy(weight / weight.sum())
+    mean = w @ x
+    return mean, (x - mean).T @ (w[:, None] * (x - mean)) / (1 - w.square().sum())
+
+
+def share_of(probabilities: Float[Tensor, "s classes"], classes: tuple[int, ...]) -> float:
+    """The share of samples that the judge takes for one of the classes."""
+    return float(torch.isin(probabilities.argmax(1), torch.tensor(classes, device=probabilities.device)).double().mean())
+
+
+# --- the metric ---
+
+
+class RareSamples:
+    """Of the rarest classes of the training data: their share among the samples, recall, coverage, and Fréchet distance."""
+
+    def __init__(self, asked: Asked) -> None:
+        self.needed, self.rare = asked.num_samples, rarest(asked.trained_on("rare").data)
+        self.data, self.reference = asked.reference.data, asked.reference.protocol
+        self.real = asked.reference.features()
+        self.order = shuffled(len(self.data), 0)  # of the features
+        self.fake, self.belief = Kept(self.needed), Kept(self.needed)
+
+    @staticmethod
+    def check(asked: Asked) -> None:
+        rare, label = rarest(asked.trained_on("rare").data), asked.reference.data.label
+        if label is None or not set(rare.classes) <= set(label.tolist()) or max(rare.counts) >= probabilities(asked.first).shape[1]:
+            raise InputError(f"metric rare: {asked.reference.called} lack labels of the rarest classes, or the extractor does not know them all")
+        check_count(asked.num_samples, asked.first.features.shape[1], "samples")
+        check_count(int(np.isin(label, rare.classes).sum()), asked.first.features.shape[1], "images of the rarest classes")
+
+    def update(self, seen: Seen) -> None:
+        self.fake.add(seen.features)
+        self.belief.add(probabilities(seen))
+
+    def results(self) -> list[Result]:
+        rare, label = self.rare, self._labels()
+        near = reach(self.real[:PAIR_IMAGES], label[:PAIR_IMAGES], self.fake.rows[:PAIR_IMAGES], k=PRDC_NEIGHBOURS)
+        recall, coverage = near.over(rare.classes)
+        belief = self.belief.rows[:, list(rare.classes)].sum(1)
+        distance, chosen = rare_distance(self.real, label, self.fake.rows, belief, rare)
+        protocol: dict[str, object] = {"reference": self.reference, "classes": rare.classes, "training_counts": rare.counts}
+        neighbours = {**protocol, "neighbours": PRDC_NEIGHBOURS, "num_samples": near.num_samples, "block": near.block}
+        return [
+            Result("rare_share", share_of(self.belief.rows, rare.classes) / rare.share, None, {**protocol, "training_share": rare.share}),
+            Result("rare_recall", recall, None, {**neighbours, "by_class": near.recall}),
+            Result("rare_coverage", coverage, None, {**neighbours, "by_class": near.coverage}),
+            Result("rare_fid", distance, None, {**protocol, "chosen": chosen}),
+        ]
+
+    def _labels(self) -> Int[np.ndarray, " n"]:
+        """Of the features, in their order."""
+        assert self.data.label is not None, "the check has looked"
+        return np.asarray(self.data.label)[self.order]
+
+
+RARE = Metric(
+    "rare",
+    "the rarest classes of the training images",
+    (
+        Number("rare_share", "rare share"),
+        Number("rare_recall", "rare recall", "higher"),
+        Number("rare_coverage", "rare coverage", "higher"),
+        Number("rare_fid", "rare distance", "lower"),
+    ),
+    needs("stream", "extractor", "probabilities", "labels", "train"),
+    RareSamples,
+    RareSamples.check,
+)

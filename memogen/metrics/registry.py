@@ -1,0 +1,125 @@
+"""Every metric by its name on the command line, and every number by the name that rows give it. A new metric is one line here.
+
+Commands, messages, tables and pages take names, titles and help from these two; the order is that of tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Literal
+
+from memogen.metrics.accuracy import ACCURACY, FITTING_CAPACITY, REVERSE_ACCURACY
+from memogen.metrics.copies import COPIES, MIFID
+from memogen.metrics.fid import FID
+from memogen.metrics.forgetting import CRITIC, KEPT_OF_TASKS
+from memogen.metrics.imputation import IMPUTATION
+from memogen.metrics.inception_score import INCEPTION_SCORE
+from memogen.metrics.kid import KID
+from memogen.metrics.log_likelihood import LOG_LIKELIHOOD
+from memogen.metrics.metric import Asked, Metric, Number, Result, needs
+from memogen.metrics.modes import CLASS_SHARES, MODES
+from memogen.metrics.paths import PATHS
+from memogen.metrics.prdc import PRDC
+from memogen.metrics.rare import RARE
+from memogen.metrics.rows import ResultRow
+from memogen.metrics.slot_contents import RECALLED, SLOTS
+from memogen.metrics.svm import SVM
+
+
+def _parameters(asked: Asked) -> Iterator[Result]:
+    yield Result("parameters", sum(parameter.numel() for parameter in asked.subject.parameters()), None, {"num_samples": 0})
+
+
+PARAMETERS = Metric("parameters", "how many it has", (Number("parameters", "parameters", counted=True),), needs("model"), _parameters)
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        INCEPTION_SCORE,
+        FID,
+        KID,
+        PRDC,
+        ACCURACY,
+        REVERSE_ACCURACY,
+        FITTING_CAPACITY,
+        LOG_LIKELIHOOD,
+        IMPUTATION,
+        SVM,
+        SLOTS,
+        PARAMETERS,
+        COPIES,
+        MIFID,
+        MODES,
+        RARE,
+        PATHS,
+        CRITIC,
+    )
+}
+
+COSTS = (Number("generated_images", "images drawn in training", counted=True), Number("kept_megabytes", "MB kept", "lower", counted=True))
+OF_TASKS = (*KEPT_OF_TASKS, *CLASS_SHARES, *RECALLED, *COSTS)
+"""Numbers of a stream of tasks, which no metric of the command line yields."""
+
+
+def numbers() -> dict[str, Number]:
+    """Every number by its name, in the order of tables."""
+    return {number.name: number for number in (*(each for metric in METRICS.values() for each in metric.numbers), *OF_TASKS)}
+
+
+def judged_metrics() -> dict[str, Metric]:
+    """Those that see images through an extractor."""
+    return {name: metric for name, metric in METRICS.items() if metric.judged}
+
+
+def model_metrics() -> dict[str, Metric]:
+    """Those that ask the model itself."""
+    return {name: metric for name, metric in METRICS.items() if not metric.judged}
+
+
+def measured(metric: str, protocol: object) -> str:
+    """What a number is compared under: its name and the words that tell it apart, such as a mask, a rank or the number of learned classes."""
+    number = numbers().get(metric)
+    told = protocol if isinstance(protocol, Mapping) else {}
+    apart = number.apart(told) if number is not None and number.apart is not None else ""
+    return f"{metric} {apart}" if apart else metric
+
+
+def title(name: str) -> str:
+    """The title of a number as :func:`measured` names it; of one that is unknown its name in words."""
+    metric, _, apart = name.partition(" ")
+    number = numbers().get(metric)
+    return name.replace("_", " ") if number is None else number.entitled(apart)
+
+
+def better(name: str) -> Literal["higher", "lower", ""]:
+    """Which way the number improves; empty where neither way is better, or nobody knows."""
+    number = numbers().get(name.partition(" ")[0])
+    return "" if number is None or number.better is None else number.better
+
+
+def tabled(name: str) -> bool:
+    """Whether tables of results show the number."""
+    number = numbers().get(name.partition(" ")[0])
+    return number is not None and number.tabled
+
+
+def counted(name: str) -> bool:
+    """Whether it is counted, not measured: no seed changes it."""
+    number = numbers().get(name.partition(" ")[0])
+    return number is not None and number.counted
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Numbers as :func:`measured` names them, each once, in the order of the registry; unknown ones last, by name."""
+    known = list(all_numbers := numbers())
+
+    def place(name: str) -> tuple[int, tuple[int, int, str], str]:
+        metric, _, apart = name.partition(" ")
+        return (known.index(metric), all_numbers[metric].place(apart), "") if metric in known else (len(known), (0, 0, ""), name)
+
+    return sorted(set(names), key=place)
+
+
+def told(row: ResultRow) -> str:
+    """:func:`measured` of a result row."""
+    return measured(str(row.metric), row.protocol)

@@ -1,0 +1,186 @@
+"""Result rows: how a score is written down."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from memogen import __version__
+from memogen.types import InputError
+
+if TYPE_CHECKING:
+    from memogen.metrics.extractors import Extractor
+
+
+@dataclass(frozen=True, eq=False)
+class ResultRow(Mapping[str, Any]):
+    """One number as a line of results.jsonl holds it, with what made it. What a row does not tell is None; so is what it tells to be none.
+
+    ``protocol`` says how it was measured, ``paper`` what a paper printed of it; ``seed`` is that of the training, ``config`` names its configuration.
+    ``seconds`` are those since the scoring began. ``extra`` holds what is none of the fields. As a mapping, the row has the names of its JSON, where
+    ``class_`` is called "class", and just those that it was given, in their order.
+    """
+
+    recipe: str | None = None
+    seed: int | None = None
+    budget: str | None = None
+    config: str | None = None
+    steps: int | None = None
+    images: int | None = None
+    training_seconds: float | None = None
+    processor_seconds: float | None = None
+    data: str | None = None
+    parameters: Mapping[str, int] | None = None
+    command: str | None = None
+    variant: str | None = None
+    metric: str | None = None
+    value: float | None = None
+    spread: float | None = None
+    protocol: Mapping[str, Any] | None = None
+    split: str | None = None
+    task: int | None = None
+    class_: int | None = None
+    device: str | None = None
+    hardware: str | None = None
+    date: str | None = None
+    version: str | None = None
+    commit: str | None = None
+    seconds: float | None = None
+    paper: float | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    told: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, mapping: Mapping[str, Any]) -> ResultRow:
+        """A row from the names and values of its JSON. Rows of other versions tell less, or more; what its field cannot be is ``extra`` too."""
+        own = {name: value for name, value in mapping.items() if name in _FIELDS and (value is None or isinstance(value, _KINDS[name]))}
+        extra = {name: value for name, value in mapping.items() if name not in own}
+        return cls(**{_FIELDS[name]: value for name, value in own.items()}, extra=extra, told=tuple(mapping))
+
+    def to_json(self) -> dict[str, Any]:
+        """The names and values of the row's JSON: what :meth:`read` was given."""
+        return {name: self[name] for name in self.told}
+
+    def but(self, **changes: Any) -> ResultRow:
+        """The row with other values, by the names of its JSON (``class_`` for "class"); new ones stand at the end."""
+        return ResultRow.read({**self, **{"class" if name == "class_" else name: value for name, value in changes.items()}})
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self.told:
+            raise KeyError(name)
+        return self.extra[name] if name in self.extra else getattr(self, _FIELDS[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.told)
+
+    def __len__(self) -> int:
+        return len(self.told)
+
+
+_FIELDS = {part.name.rstrip("_"): part.name for part in fields(ResultRow) if part.name not in ("extra", "told")}
+"""Fields by their names in JSON."""
+
+_NUMBERS = ("value", "spread", "paper", "seconds", "training_seconds", "processor_seconds")
+_KINDS: dict[str, Any] = (
+    dict.fromkeys(_FIELDS, str)
+    | dict.fromkeys(_NUMBERS, (int, float))
+    | dict.fromkeys(("seed", "steps", "images", "task", "class"), int)
+    | dict.fromkeys(("protocol", "parameters"), Mapping)
+)
+"""What the fields can be."""
+
+
+def made(device: torch.device) -> dict[str, Any]:
+    """What every row says of its making: the kind of device, the machine, the day (UTC), the version and the commit of the program."""
+    day = datetime.now(UTC).date().isoformat()
+    return {"device": device.type, "hardware": hardware(device), "date": day, "version": __version__, "commit": commit()}
+
+
+@cache
+def commit() -> str | None:
+    """The commit that the program was run from, with a "+" where its files were changed since; None where it is not run from a repository."""
+    folder = Path(__file__).parents[1]
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", "-C", folder, *words], capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", "__init__.py")  # an installed package may lie inside somebody else's repository
+        return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain", "--", ".") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+UNSEEN: dict[str, Any] = {"extractor": None, "extractor_accuracy": None, "resize": "none"}
+"""What the protocol of a number says that no extractor had part in."""
+
+
+def judged(extractor: Extractor) -> dict[str, Any]:
+    """What the protocol of a number says of the extractor behind it."""
+    return {"extractor": extractor.version, "extractor_accuracy": extractor.accuracy, "resize": extractor.resize}
+
+
+def hardware(device: torch.device) -> str:
+    """The GPU by its name; of a CPU, which one and how many threads torch works with."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"{_processor()}, {threads} thread{'s' * (threads > 1)}"
+
+
+def _processor(listing: Path = Path("/proc/cpuinfo")) -> str:
+    """Its name by the kernel's list, or else what Python knows."""
+    try:
+        lines = listing.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, "") or platform.processor() or platform.machine() or "CPU"
+
+
+class Interrupted(KeyboardInterrupt):
+    """A scoring was stopped by Ctrl-C or SIGTERM; ``rows`` holds what was computed: append them, then raise on.
+
+    A row over fewer samples than were asked for says so: its protocol has their true number and ``interrupted``. ``where`` names the stage.
+    """
+
+    def __init__(self, rows: list[ResultRow], where: str = "") -> None:
+        kept = f"{len(rows)} score{'s' * (len(rows) > 1)} of what was seen until then" if rows else "no score was finished"
+        super().__init__(f"scoring stopped{' at ' if where else ''}{where}; {kept}")
+        self.rows = rows
+
+
+class ScoringError(InputError):
+    """One of several metrics could not be computed; ``rows`` holds those before it."""
+
+    def __init__(self, error: InputError, rows: list[ResultRow]) -> None:
+        super().__init__(str(error))
+        self.rows = rows
+
+
+def append_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
+    """Append rows to a JSONL file in a single write, so that a reader or another writer sees all of them or none; flushed to the disk."""
+    text = "".join(json.dumps(dict(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "ab", buffering=0) as file:
+        file.write((_mending(path) + text).encode())
+        os.fsync(file.fileno())
+
+
+def _mending(path: Path) -> str:
+    """A newline where an earlier write was cut off, so that only its own row is lost."""
+    if not path.exists() or path.stat().st_size == 0:
+        return ""
+    with open(path, "rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return "" if file.read(1) == b"\n" else "\n"
