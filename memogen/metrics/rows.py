@@ -27,8 +27,9 @@ class ResultRow(Mapping[str, Any]):
     """One number as a line of results.jsonl holds it, with what made it. What a row does not tell is None; so is what it tells to be none.
 
     ``protocol`` says how it was measured, ``paper`` what a paper printed of it; ``seed`` is that of the training, ``config`` names its configuration.
-    ``seconds`` are those since the scoring began. ``extra`` holds what is none of the fields. As a mapping, the row has the names of its JSON, where
-    ``class_`` is called "class", and just those that it was given, in their order.
+    ``data`` and ``weights`` are digests: of the training images, and of the model file that was scored. ``seconds`` are those since the scoring
+    began. ``extra`` holds what is none of the fields. As a mapping, the row has the names of its JSON, where ``class_`` is called "class", and just
+    those that it was given, in their order.
     """
 
     recipe: str | None = None
@@ -41,6 +42,7 @@ class ResultRow(Mapping[str, Any]):
     processor_seconds: float | None = None
     data: str | None = None
     parameters: Mapping[str, int] | None = None
+    weights: str | None = None
     command: str | None = None
     variant: str | None = None
     metric: str | None = None

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..metrics.rows import ResultRow
+from ..pretrained import WEIGHTS, sha256
 from ..recipes import Recipe
 from ..report.history import read_run
 from .recipe import config_hash
@@ -33,3 +36,13 @@ def command_line() -> str:
 def leads() -> bool:
     """Whether this process writes for all."""
     return int(os.environ.get("RANK", "0")) == 0
+
+
+def weights_of(model: Path) -> str:
+    """Sixteen digits that name the weights of a saved model."""
+    return sha256(model / WEIGHTS)[:16]
+
+
+def scored(rows: Iterable[ResultRow], of: Mapping[str, Any]) -> bool:
+    """Whether rows are there of the same configuration, the same images and the same weights as ``of`` names."""
+    return tuple(of[name] for name in ("config", "data", "weights")) in {(row.config, row.data, row.weights) for row in rows}

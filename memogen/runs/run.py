@@ -29,8 +29,8 @@ from ..training.runtime import choose_device
 from ..types import Evaluator, ImageData, LikelihoodModel, SlotModel
 from . import tasks
 from .folder import begun, occupied, set_aside
-from .recipe import Splits, check_model_fits, check_scoring, config_hash, default_folder, named, save_config, settings, with_data, with_images
-from .rows import context, leads
+from .recipe import Splits, check_model_fits, check_scoring, default_folder, named, save_config, settings, with_data, with_images
+from .rows import context, leads, scored, weights_of
 
 WATCHED = 1000  # held-out images whose bounds are followed while a model trains
 
@@ -140,15 +140,17 @@ def _score(recipe: Recipe, splits: Splits, folder: Path, state: TrainState, budg
     """Append the finished model's scores and the real data's own to results.jsonl; a run that is scored already is left alone."""
     scoring, path = recipe.scoring, folder / "results.jsonl"
     names = (*scoring.asked, *scoring.judged)
-    if not leads() or not names or config_hash(recipe) in {row.config for row in read_rows(path)}:
+    if not leads() or not names:
+        return
+    shared = {**context(recipe, budget), **state.counts(), "weights": weights_of(folder / "model")}
+    if scored(read_rows(path), shared):
         return
     if console:
         print(f"scoring by {', '.join(names)}, {scoring.num_samples:,} samples or images (--scoring.metrics [] leaves it out)", file=sys.stderr)
     own, real = _measure(recipe, splits, folder / "model", console)
     printed = {claim.metric: claim.value for claim in recipe.claims}
-    shared = {**context(recipe, budget), **state.counts()}
     rows = [ResultRow.read({**shared, "variant": recipe.variant, **row, "paper": printed.get(told(row))}) for row in own]
-    untrained = {"steps": 0, "images": 0, "training_seconds": 0, "processor_seconds": 0, "parameters": {}}
+    untrained = {"steps": 0, "images": 0, "training_seconds": 0, "processor_seconds": 0, "parameters": {}, "weights": None}
     of_data = [ResultRow.read({**shared, **untrained, **row, "paper": None}) for row in real]
     append_rows(path, kept([*rows, *of_data], folder))
 

@@ -26,6 +26,7 @@ from ..training.continual import TaskObjective, check_resume
 from ..training.evolution import Evolution
 from ..training.tasks import finished_tasks, take_over
 from ..types import ClassModel, GenerativeModel, ImageData, InputError, LabelledConfig, PanelModel, to_uint8
+from .rows import scored, weights_of
 from .stages import ClassStage, UnlabelledStage
 
 SHOWN = 8  # images of a class in a panel of its evolution
@@ -185,8 +186,11 @@ class Stages:
     def finished(self, number: int, place: Path, state: TrainState) -> None:
         """Append the rows of task ``number``; a task that is scored already is left alone."""
         path, scoring = self.run.folder / "results.jsonl", self.run.recipe.scoring
+        if scoring.extractor is None:
+            return
         rows = [row for row in read_rows(path) if row.config == self.run.context["config"]]
-        if scoring.extractor is None or number in {row.task for row in rows}:
+        about = {**self.run.context, **state.counts(), "weights": weights_of(place / "model")}
+        if scored((row for row in rows if row.task == number), about):
             return
         if self.run.console:
             each = " of every class" if isinstance(self.run.recipe.model, LabelledConfig) else ""
@@ -200,7 +204,7 @@ class Stages:
                 found = self._by_class(ClassStage(model, judge, test, scoring, work), number, rows)
             else:
                 found = UnlabelledStage(model, judge, test, scoring, number, self.tasks, work).rows()
-        append_rows(path, [self._addressed(row, state.counts()) for row in found])
+        append_rows(path, [self._addressed(row, about) for row in found])
         if self.run.console:
             print(f"task {number + 1} of {len(self.tasks)}: {_told(found)}", file=sys.stderr, flush=True)
 
@@ -216,12 +220,11 @@ class Stages:
         claims = {claim.metric: claim.value for claim in self.run.recipe.claims}
         return claims.get(told(row)) if row.task is None and row.variant != "real" else None
 
-    def _addressed(self, row: ResultRow, counted: Mapping[str, Any]) -> ResultRow:
-        """A complete result row."""
+    def _addressed(self, row: ResultRow, about: Mapping[str, Any]) -> ResultRow:
+        """A complete result row; ``about`` says what all rows of the task say."""
         if row.variant == "real":
             return ResultRow.read({**self.run.context, "steps": 0, "images": 0, "training_seconds": 0, **row, "paper": None})
-        own = {**self.run.context, **counted, "variant": self.run.recipe.variant}
-        return ResultRow.read({**own, **row, "paper": self._printed(row)})
+        return ResultRow.read({**about, "variant": self.run.recipe.variant, **row, "paper": self._printed(row)})
 
 
 def _told(rows: Sequence[ResultRow]) -> str:
