@@ -9,22 +9,27 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 import yaml
 from torch import nn
 
 from .. import configs, data
+from ..data.stream import check_stream, num_classes, of_classes
 from ..metrics import METRICS, ScoreConfig
 from ..metrics.evaluate import check_data, check_model
-from ..metrics.extractors import extractor, own_extractor
+from ..metrics.extractors import NetworkExtractor, extractor, own_extractor
 from ..metrics.metric import ModelScoring
+from ..metrics.stream import device_of
 from ..nets.class_norm import ClassBatchNorm
 from ..nets.norm import FullDataNorm
 from ..recipes import RECIPES, DataConfig, Recipe, ScoringConfig, read_recipe, shaped
-from ..types import ImageData, InputError
-from . import tasks
+from ..training.continual import TaskObjective
+from ..types import ImageData, InputError, LabelledConfig
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,20 @@ def _scoring_for(recipe: Recipe, name: str) -> ScoringConfig:
 
 def with_images(recipe: Recipe, splits: Splits) -> Recipe:
     """The recipe in the shape and with the classes of its training images."""
-    return tasks.with_classes(shaped(recipe, splits.train.image_shape), splits.train)
+    return with_classes(shaped(recipe, splits.train.image_shape), splits.train)
+
+
+def with_classes(recipe: Recipe, images: ImageData) -> Recipe:
+    """The recipe of a model that is told classes with a place for each class of the data, called by its name; others are told none."""
+    if recipe.succession is None:
+        return recipe
+    check_stream(images, recipe.succession.tasks)
+    if not isinstance(recipe.objective, TaskObjective):
+        raise InputError(f"succession: {recipe.recipe} learns no tasks one after another: leave it null, or use a recipe of replay_gan")
+    if not isinstance(recipe.model, LabelledConfig):
+        return recipe
+    count = num_classes(images)
+    return replace(recipe, model=recipe.model.with_classes(count, images.classes[:count]))
 
 
 # --- what is refused before anything is trained ---
@@ -111,7 +129,7 @@ def check_scoring(recipe: Recipe, splits: Splits) -> None:
         assert scoring.extractor is not None
         judge = extractor(scoring.extractor, image_shape=splits.test.image_shape)
         if recipe.succession is not None:
-            tasks.check_judge(recipe, splits.test, judge)
+            _check_judge(recipe, splits.test, judge)
         ScoreConfig(scoring.judged, scoring.num_samples)
         check_data(scoring.judged, splits.test, splits.train, extractor=judge, num_samples=scoring.num_samples)
 
@@ -123,6 +141,15 @@ def _check_kept(recipe: Recipe) -> None:
     if "critic" in recipe.scoring.asked and min(made, training.keep) < 2:
         mend = "make training.checkpoint_every smaller, and training.keep 2 or more"
         raise InputError(f"metric critic: it judges fakes of earlier checkpoints, and {min(made, training.keep)} is kept: {mend}")
+
+
+def _check_judge(recipe: Recipe, test: ImageData, judge: NetworkExtractor) -> None:
+    """Refuse before the training a class without test images or unknown to the judge. Raises InputError."""
+    assert recipe.succession is not None, "the caller has looked"
+    labels = list(chain.from_iterable(recipe.succession.tasks.tasks(num_classes(test))))
+    known = judge(torch.from_numpy(np.array(of_classes(test, labels).image[:1])).to(device_of(judge))).shape[1]
+    if max(labels) >= known:
+        raise InputError(f"scoring.extractor: {judge.name} knows {known} classes, and class {max(labels)} is learned: use a classifier of the data")
 
 
 # --- config.yaml, and what names a configuration ---

@@ -5,18 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from ..data.stream import StreamConfig, TaskStream, check_stream, num_classes, of_classes, task_stream
-from ..metrics.extractors import NetworkExtractor, extractor
+from ..data.stream import StreamConfig, TaskStream, num_classes, task_stream
+from ..metrics.extractors import extractor
 from ..metrics.registry import told
 from ..metrics.rows import ResultRow, append_rows
-from ..metrics.stream import device_of
 from ..metrics.work import Bar, Work
 from ..pretrained import from_pretrained
 from ..recipes import Recipe
@@ -63,28 +60,6 @@ class TaskRun:
     def objective(self) -> TaskObjective:
         assert isinstance(self.recipe.objective, TaskObjective), "with_classes has looked"
         return self.recipe.objective
-
-
-def with_classes(recipe: Recipe, images: ImageData) -> Recipe:
-    """The recipe of a model that is told classes with a place for each class of the data, called by its name; others are told none."""
-    if recipe.succession is None:
-        return recipe
-    check_stream(images, recipe.succession.tasks)
-    if not isinstance(recipe.objective, TaskObjective):
-        raise InputError(f"succession: {recipe.recipe} learns no tasks one after another: leave it null, or use a recipe of replay_gan")
-    if not isinstance(recipe.model, LabelledConfig):
-        return recipe
-    count = num_classes(images)
-    return replace(recipe, model=recipe.model.with_classes(count, images.classes[:count]))
-
-
-def check_judge(recipe: Recipe, test: ImageData, judge: NetworkExtractor) -> None:
-    """Refuse before the training a class without test images or unknown to the judge. Raises InputError."""
-    assert recipe.succession is not None, "the caller has looked"
-    labels = list(chain.from_iterable(recipe.succession.tasks.tasks(num_classes(test))))
-    known = judge(torch.from_numpy(np.array(of_classes(test, labels).image[:1])).to(device_of(judge))).shape[1]
-    if max(labels) >= known:
-        raise InputError(f"scoring.extractor: {judge.name} knows {known} classes, and class {max(labels)} is learned: use a classifier of the data")
 
 
 def begin(run: TaskRun, *, resume: str = "auto", start: Path | None = None, start_tasks: int = 1) -> None:
