@@ -325,7 +325,7 @@ def commands_in(path: Path) -> list[str]:
     return [line.strip() for line in lines if line.strip().startswith("memogen ")]
 
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 @pytest.mark.parametrize(("page", "line"), [(page.name, line) for page in PAGES for line in commands_in(page)])

@@ -1,6 +1,6 @@
 """The rows of Memory Replay GANs' tables (Wu et al. 2018, Tables 1 and 2), Fashion-MNIST, which the paper has not, and any labelled image folder.
 
-Each function takes a ``variant``, one of ``VARIANTS``. A row is the authors' code with what docs/replay_gan.md lists under "Choices" and
+Each function takes a ``variant``, one of ``VARIANTS``. A row is the authors' code with what docs/explanation/replay_gan.md lists under "Choices" and
 "Departures"; of the paper's own methods ROW_paper follows the text wherever the code differs, and ROW_code is the code, scored as its authors do.
 ``training.steps`` are generator iterations for each task.
 """

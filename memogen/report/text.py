@@ -1,6 +1,6 @@
 """Tables as text, in columns for a terminal and as Markdown: rows of texts, of which the first holds the titles, and tables of results.
 
-The tables of docs/results.md are made here.
+The tables of docs/results/tables.md are made here.
 """
 
 from __future__ import annotations

@@ -137,8 +137,8 @@ def test_logits_do_not_depend_on_the_batch(name: str) -> None:
     torch.testing.assert_close(net.logits(net.features(image)), together, rtol=0, atol=0)
 
 
-def test_the_page_on_extractors_lists_them_as_they_are() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "extractors.md").read_text()
+def test_the_page_on_scoring_lists_them_as_they_are() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "howto" / "score_a_generator.md").read_text()
     rows = {cells[1].strip(" `"): cells[2:] for line in page.splitlines() if line.startswith("| `") for cells in [line.split("|")]}
     assert set(rows) == set(classifier_names())
     for name, (images, features, accuracy, _) in rows.items():

@@ -80,7 +80,7 @@ def test_every_metric_tells_what_it_is() -> None:
 
 
 def test_the_documents_name_every_metric_and_its_direction() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "scores.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "metrics.md").read_text(encoding="utf-8")
     lines = {line.split("`")[1]: line for line in text.splitlines() if line.startswith("| `")}
     assert set(METRICS) <= set(lines)
     for name, metric in METRICS.items():

@@ -11,7 +11,7 @@ from memogen.recipes import RECIPES
 from memogen.recipes.tables import TABLES, Budget, claim_of, find_table
 from memogen.types import InputError
 
-PAGE = Path(__file__).parents[2] / "docs" / "reproduce.md"
+PAGE = Path(__file__).parents[2] / "docs" / "howto" / "reproduce_a_table.md"
 ROWS = [(table, row) for table in TABLES.values() for row in table.rows if row.recipe]
 
 

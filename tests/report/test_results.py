@@ -295,9 +295,9 @@ def test_only_what_stands_between_the_marks_is_written_anew(tmp_path: Path) -> N
 
 
 def test_the_documents_show_the_results_of_the_repository() -> None:
-    """``memogen report results --out docs/results.md`` mends it."""
+    """``memogen report results --out docs/results/tables.md`` mends it."""
     shown = f"{BEGIN}\n{results_text(read_results(ROOT / 'results'))}\n{END}"
-    assert shown in (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    assert shown in (ROOT / "docs" / "results" / "tables.md").read_text(encoding="utf-8")
 
 
 def test_a_table_too_wide_to_read_is_one_for_each_recipe() -> None:

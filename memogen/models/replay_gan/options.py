@@ -12,7 +12,7 @@ ADAM = OptimiserConfig(learning_rate=1e-4, betas=(0.0, 0.9), eps_form="uncorrect
 """The authors' optimiser; the paper prints the learning rate alone."""
 
 # departs: the authors' learning rate and lambda of alignment are meant for 4,000 iterations a task. After 250 a generator at that rate draws its
-# digits in noise, and one that moves faster needs a firmer hold (docs/replay_gan.md, "How fast").
+# digits in noise, and one that moves faster needs a firmer hold (docs/results/replay_gan.md, "Learning rate").
 SHORT_RATE, SHORT_ALIGNMENT = 1e-3, 1e-2
 """Learning rate and lambda for few iterations, such as the 250 a task of the recipes."""
 
