@@ -18,7 +18,8 @@ PAGE = Path(__file__).parent / "reference" / "configuration.md"
 HEAD = """# Configuration
 
 The options of `config.yaml`. Each has the same name in Python, in YAML and on the command line: `--training.steps 2000`. A recipe sets its own
-values; `memogen train RECIPE --dry-run` prints them. The defaults below are those of the dataclasses. `python docs/configuration.py` writes this page.
+values; `memogen train RECIPE --dry-run` prints them. The defaults below are those of the dataclasses.
+`python docs/configuration.py` writes this page.
 """
 
 
