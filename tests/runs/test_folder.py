@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from memogen import InputError, runs
-from memogen.metrics.model_scores import ModelScoring
+from memogen.metrics.metric import ModelScoring
 from memogen.recipes import RECIPES, DataConfig, Recipe
 from memogen.runs.folder import begun, occupied, set_aside
 
