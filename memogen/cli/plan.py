@@ -40,13 +40,15 @@ def _row(name: str, variant: str | None, options: Mapping[str, str]) -> Recipe:
     """A recipe in one of its variants; an option of another name that asks for one is refused with the right name."""
     from memogen.recipes import RECIPES
 
-    known = get_args(get_type_hints(RECIPES[name])["variant"])
+    known = get_args(get_type_hints(RECIPES[name]).get("variant"))
     for option, value in options.items():
         meant = [row for row in known if row == value or (value in ("paper", "code") and row.endswith(f"_{value}"))]
         if meant and "." not in option:
             raise UsageError(f"--{option} {value}: no such option (did you mean '--variant {meant[0]}'?)")
     if variant is None:
         return RECIPES[name]()
+    if not known:
+        raise UsageError(f"--variant {variant}: {name} has no variants; leave it out")
     if variant not in known:
         raise UsageError(f"--variant {variant}: {name} has no such variant{nearest(variant, known)}; choose one of {', '.join(known)}")
     return RECIPES[name](variant=variant)

@@ -190,7 +190,7 @@ def _variant(recipe: Recipe, variant: str) -> Recipe:
 
 
 def printed(data: str, variant: str) -> tuple[Claim, ...]:
-    """Everything that the paper prints of a variant on a data set; the metrics are named as :func:`memogen.metrics.evaluate.measured` does."""
+    """Everything that the paper prints of a variant on a data set; the metrics are named as :func:`memogen.metrics.registry.measured` does."""
     claims = [_claim("log_likelihood", TABLE_1.get(data, {}).get(variant), "Table 1")]
     where, value = TEXT.get(data, {}).get(variant, ("", None))
     claims.append(_claim("log_likelihood", value, where))

@@ -14,9 +14,10 @@ from memogen.metrics.metric import Score, needs
 from memogen.metrics.registry import in_order, measured, numbers, title
 from memogen.metrics.rows import ResultRow
 from memogen.metrics.stream import Seen
-from memogen.report.markdown import results_text
+from memogen.report.parts import Column, Table
 from memogen.report.results import gather
 from memogen.report.scores import score_table
+from memogen.report.text import results_text
 from memogen.types import ImageData, InputError
 from tests.metrics.conftest import Moments, ToyGenerator
 
@@ -57,7 +58,8 @@ def test_a_new_metric_is_one_entry(tiny: ImageData, extractor: Moments, capsys: 
     made = [ResultRow.read({"recipe": "some/recipe", "variant": "own", "seed": 0, **row}) for row in rows]
     table = results_text([gather("some/table", made)])
     assert "Fréchet distance | mean brightness" in table
-    assert "Mean brightness" in score_table(made)
+    shown = score_table(made)[0]
+    assert isinstance(shown, Table) and Column("Mean brightness", "higher") in shown.columns
     assert main(["evaluate", "--help"]) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "toy (how bright samples are)" in told and "layers (modules of the network)" in told
