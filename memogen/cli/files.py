@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
@@ -126,7 +126,14 @@ def choose_data(name: str | None, *, model: str, folder: Path | None = None) -> 
     place = Path(name).expanduser()
     if name not in DATASETS and folder is None and own.name != "folder" and place.exists() and may_hold(place, own.name):
         return DataChoice(own.name, name, own.options)
-    return DataChoice(name, folder, own.options)
+    return DataChoice(name, folder, _without_share(own.options, name, folder))
+
+
+def _without_share(options: DataOptions, name: str, folder: Path | None) -> DataOptions:
+    """The options of a run for other data: no share is held out of data that are split already."""
+    from memogen.data import splits
+
+    return options if options.test_share and splits(name, folder=folder) == ("train",) else replace(options, test_share=0.0)
 
 
 def class_number(label: str | None, names: Sequence[str]) -> int | None:

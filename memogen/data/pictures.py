@@ -64,7 +64,8 @@ def find_pictures(place: Path) -> Pictures:
     if place.is_dir():
         return _sorted_out(place, list(_walk(place)), lambda key: open_regular(place / key))
     archive = open_zip(place)
-    found = {info.filename: Entry(info.filename, info.filename, info.file_size, info.CRC) for info in archive.infolist() if not info.is_dir()}
+    files = [info for info in archive.infolist() if info.filename and not info.is_dir()]
+    found = {info.filename: Entry(info.filename, info.filename, info.file_size, info.CRC) for info in files}
     return _sorted_out(place, list(found.values()), lambda key: cast(BufferedIOBase, archive.open(key)))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,12 @@ import pytest
 from PIL import Image
 
 from memogen.cli import main
+from memogen.cli.files import choose_data
 from memogen.data import DataOptions, check, from_arrays, load, splits
 from memogen.data.pictures import find_pictures, label_entries
 from memogen.data.share import place_of
+from memogen.recipes import RECIPES
+from memogen.runs.recipe import save_config
 from memogen.types import ImageData, InputError
 
 RNG = np.random.default_rng(0)
@@ -199,3 +203,18 @@ def test_a_valid_split_stays_as_it_is(tmp_path: Path) -> None:
     place = make(tmp_path / "set", [f"train/{k}.png" for k in range(30)] + ["val/1.png"])
     parts = {split: len(opened(place, tmp_path, split, test_share=0.5)) for split in splits(str(place), options=DataOptions(test_share=0.5))}
     assert list(parts) == ["train", "valid", "test"] and parts["valid"] == 1 and parts["train"] + parts["test"] == 30
+
+
+def test_a_run_that_held_a_share_out_is_scored_by_it(tmp_path: Path) -> None:
+    place = make(tmp_path / "set", [f"{k}.png" for k in range(20)])
+    run = tmp_path / "run"
+    run.mkdir()
+    recipe = RECIPES["memory_gan/folder"]()
+    data = replace(recipe.data, folder=str(place), options=DataOptions(test_share=0.3))
+    save_config(replace(recipe, data=data), run / "config.yaml")
+    shares = {}
+    for name in (None, str(place), "digits", str(make(tmp_path / "other", ["train/1.png", "test/2.png"]))):
+        choice = choose_data(name, model=str(run))
+        assert choice.held_out() == "test"
+        shares[name] = choice.options.test_share
+    assert list(shares.values()) == [0.3, 0.3, 0.0, 0.0]
