@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import operator
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -17,8 +19,13 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
+from memogen.names import printable
+
 Pixels = UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]
 """Images as the data hold them: bytes 0..255, or the numbers in [0, 1] of a user's real vectors."""
+
+OneImage = UInt8[Tensor, "c h w"] | Float[Tensor, "c h w"]
+"""One of them."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +33,7 @@ class ImageData:
     """A data set of equally sized images, usually memory-mapped.
 
     ``image`` is uint8 (n, c, h, w), or float32 (n, 1, 1, d) in [0, 1] for real vectors of d numbers, which bytes would round; ``label`` is
-    int64 (n,) or None, ``digest`` a hash of the pixels and labels that names the data in results.
+    int64 (n,) or None, ``digest`` a hash of the pixels and labels that names the data in results. A torch DataLoader takes it as it is.
     """
 
     image: np.ndarray
@@ -38,6 +45,12 @@ class ImageData:
 
     def __len__(self) -> int:
         return len(self.image)
+
+    def __getitem__(self, row: int) -> tuple[OneImage, int] | tuple[OneImage]:
+        """(image, label) of one row, as torch data sets give them; (image,) where there are no labels. The image is a copy of its own."""
+        place = operator.index(row)
+        image = torch.from_numpy(np.array(self.image[place]))
+        return (image,) if self.label is None else (image, int(self.label[place]))
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -231,7 +244,10 @@ class Evaluator(Protocol):
 
 
 class InputError(ValueError):
-    """The user's input cannot be used: one line that says what, where and how to mend it. The command line answers with exit code 2."""
+    """The user's input cannot be used: one printable line that says what, where and how to mend it. The command line answers with exit code 2."""
+
+    def __str__(self) -> str:
+        return printable(re.sub(r"\s*\n\s*", " ", super().__str__()))
 
 
 def to_range(image: Pixels, image_range: tuple[float, float]) -> Float[Tensor, "b c h w"]:

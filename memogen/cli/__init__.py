@@ -7,6 +7,7 @@ with ``--debug``. Nothing here imports torch: a command imports what it needs wh
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 import traceback
@@ -14,12 +15,15 @@ from collections.abc import Sequence
 
 from memogen import __version__
 from memogen.cli.options import UsageError, nearest
+from memogen.names import printable
 
 INPUT, OURS, STOPPED = 2, 1, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks ends no command
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
@@ -85,12 +89,12 @@ def overview(group: str = "") -> str:
 
 def _explain(error: Exception) -> int:
     """One line on standard error, and the exit code."""
-    message = " ".join(str(error).split())
+    message = printable(" ".join(str(error).split()))
     if isinstance(error, UsageError) or _is(error, "memogen.types", "InputError"):
         print(f"memogen: {message}", file=sys.stderr)
         return INPUT
     if isinstance(error, OSError) and (error.filename is not None or error.errno == errno.ENOSPC):
-        where = error.filename if error.filename is not None else "output"
+        where = printable(str(error.filename)) if error.filename is not None else "output"
         print(f"memogen: {where}: cannot be read or written ({error.strerror}); check the path, its permissions and the disk", file=sys.stderr)
         return INPUT
     if _is(error, "memogen.training.stopping", "Stopped"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
@@ -75,7 +75,8 @@ def open_subject(name: str, options: DataOptions | None = None) -> GenerativeMod
         return open_model(name)
     from memogen.data import DataOptions, load, splits
 
-    return load(name, split=splits(name)[0], options=options or DataOptions())
+    options = options or DataOptions()
+    return load(name, split=splits(name)[0], options=options)
 
 
 def recipe_of(name: str) -> Recipe | None:
@@ -105,7 +106,7 @@ class DataChoice:
     def held_out(self) -> str:
         from memogen.data import splits
 
-        found = splits(self.name, folder=self.folder)
+        found = splits(self.name, folder=self.folder, options=self.options)
         return "test" if "test" in found else found[0]
 
 
@@ -125,16 +126,47 @@ def choose_data(name: str | None, *, model: str, folder: Path | None = None) -> 
     place = Path(name).expanduser()
     if name not in DATASETS and folder is None and own.name != "folder" and place.exists() and may_hold(place, own.name):
         return DataChoice(own.name, name, own.options)
-    return DataChoice(name, folder, own.options)
+    return DataChoice(name, folder, _without_share(own.options, name, folder))
+
+
+def _without_share(options: DataOptions, name: str, folder: Path | None) -> DataOptions:
+    """The options of a run for other data: no share is held out of data that are split already."""
+    from memogen.data import splits
+
+    return options if options.test_share and splits(name, folder=folder) == ("train",) else replace(options, test_share=0.0)
 
 
 def class_number(label: str | None, names: Sequence[str]) -> int | None:
-    """The number of a class that was given by its name, one of ``names`` in their order, or by its number."""
-    if label is None or label in names:
-        return None if label is None else names.index(label)
-    if not label.lstrip("-").isdecimal():
-        raise UsageError(f"--label {label}: neither a class's number nor {'one of ' + ', '.join(names) if names else 'a name that is known'}")
-    return int(label)
+    """The index of a class that was given by its name, one of ``names`` in their order, or by its index; ``name:2`` and ``index:2`` say which.
+
+    InputError for a name that is not known, and for a number that is the name of one class and the index of another.
+    """
+    if label is None:
+        return None
+    from memogen.types import InputError
+
+    form, given = _named_form(label, names)
+    named, number = names.index(given) if given in names and form != "index" else None, _index(given) if form != "name" else None
+    counted = number is not None and 0 <= number < len(names)
+    if named is not None and counted and named != number:
+        raise InputError(
+            f"--label {label}: is the name of class {named} and the index of class {number} ({names[int(given)]}): "
+            f"write name:{given} or index:{given}"
+        )
+    if named is None and number is None:
+        raise InputError(f"--label {label}: neither a class's number nor {'one of ' + ', '.join(names) if names else 'a name that is known'}")
+    return number if named is None else named
+
+
+def _named_form(label: str, names: Sequence[str]) -> tuple[str, str]:
+    """("name" or "index", the rest) of a label with such a beginning, else ("", the label)."""
+    form, colon, rest = label.partition(":")
+    return (form, rest) if colon and form in ("name", "index") and label not in names else ("", label)
+
+
+def _index(word: str) -> int | None:
+    digits = word.removeprefix("-")
+    return int(word) if digits.isascii() and digits.isdecimal() and len(digits) < 10 else None
 
 
 def class_names(model: object) -> tuple[str, ...]:
@@ -148,6 +180,7 @@ def read_picture(path: Path, image_shape: tuple[int, int, int]) -> torch.Tensor:
     """A picture file as uint8 (c, h, w) in the shape that a model reads."""
     import torch
 
+    from memogen.data.files import open_regular
     from memogen.data.images import UnusableImage, decode, shaped
     from memogen.data.options import DataOptions
 
@@ -155,10 +188,10 @@ def read_picture(path: Path, image_shape: tuple[int, int, int]) -> torch.Tensor:
     if height == 1:
         raise UsageError(f"{path}: this model reads vectors of {width} numbers; name an .npz file of vectors")
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             picture, _ = decode(file)
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror}); name a picture file") from error
+        raise UsageError(f"{path}: cannot be read ({error.strerror or error}); name a picture file") from error
     except UnusableImage as error:
         raise UsageError(f"{path}: {error}; name another picture") from error
     return torch.tensor(shaped(picture, DataOptions(size=(height, width), fit="resize"), channels))

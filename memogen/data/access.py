@@ -6,14 +6,14 @@ import difflib
 from dataclasses import replace
 from pathlib import Path
 
-from memogen.data.cache import cache_root, cached
-from memogen.data.datasets import DATASETS, Request, own_place
+from memogen.data.cache import cache_root, cached, damaged_caches
+from memogen.data.datasets import DATASETS
 from memogen.data.findings import DataReport, Tally
 from memogen.data.layouts import recognised
 from memogen.data.long_tail import long_tailed
 from memogen.data.options import DataOptions
-from memogen.data.pictures import by_split, find_pictures
-from memogen.data.readers import npz_splits
+from memogen.data.own import is_npz, own_splits
+from memogen.data.request import Request
 from memogen.data.source import counted
 from memogen.types import ImageData, InputError
 
@@ -39,13 +39,16 @@ def load(
 def prepare(name: str, *, folder: str | Path | None = None, options: DataOptions | None = None, progress: bool = True) -> tuple[ImageData, ...]:
     """Downloads and caches every split that there is, so that later runs start at once and offline."""
     options = options or DataOptions()
-    return tuple(load(name, folder=folder, split=split, options=options, progress=progress) for split in splits(name, folder=folder))
+    parts = splits(name, folder=folder, options=options)
+    return tuple(load(name, folder=folder, split=split, options=options, progress=progress) for split in parts)
 
 
 def check(
     name: str, *, folder: str | Path | None = None, split: str = "train", options: DataOptions | None = None, progress: bool = True
 ) -> DataReport:
     """Reads every image of a data set and says what was found, without caching: counts, sizes, modes, labels, broken files, problems.
+
+    Caches of these images that are there are read to the end too; a damaged one is removed, which the report says.
 
     Sizes that differ from one another, or from the one in ``options``, are a problem only where ``options.fit`` does not say what to do about them.
     Without problems, the report says how many images of which size a training would get.
@@ -63,13 +66,13 @@ def check(
     except InputError as error:
         tally.problems.append(str(error))
     tally.problems += _misfits(tally, options) if open_to_all else []
-    report = tally.report(source.place)
+    report = replace(tally.report(source.place), cache=damaged_caches(asked.root, source.place, asked.split))
     return report if report.problems else replace(report, trained=_only_size(tally, options) if open_to_all else shape[1:])
 
 
 def _is_array(asked: Request) -> bool:
     """Whether the images come in one array, hence in one size, which reading it compares with the one that is asked for."""
-    return asked.folder is not None and asked.folder.suffix == ".npz"
+    return asked.folder is not None and is_npz(asked.folder)
 
 
 def _only_size(tally: Tally, options: DataOptions) -> tuple[int, int]:
@@ -92,13 +95,10 @@ def _misfits(tally: Tally, options: DataOptions) -> list[str]:
     return [f"images are {size}, {asked} is asked for: {mend}" for size in tally.sizes if size != asked]
 
 
-def splits(name: str, *, folder: str | Path | None = None) -> tuple[str, ...]:
-    """The splits of a data set; of a user's folder or file, those found there."""
-    asked = _request(name, folder, "train", DataOptions(), None, False)
-    if asked.name != "folder":
-        return DATASETS[asked.name].splits
-    place = own_place(asked)
-    return npz_splits(place) if place.suffix == ".npz" else tuple(by_split(find_pictures(place)))
+def splits(name: str, *, folder: str | Path | None = None, options: DataOptions = DataOptions()) -> tuple[str, ...]:  # noqa: B008  frozen
+    """The splits of a data set; of a user's folder or file, those found there, and "test" where ``options.test_share`` holds some out."""
+    asked = _request(name, folder, "train", options, None, False)
+    return own_splits(asked) if asked.name == "folder" else DATASETS[asked.name].splits
 
 
 def _request(name: str, folder: str | Path | None, split: str, options: DataOptions, cache: Path | None, progress: bool) -> Request:
@@ -110,6 +110,8 @@ def _request(name: str, folder: str | Path | None, split: str, options: DataOpti
         name, folder = _lying_in(Path(name).expanduser()), name
     if split not in DATASETS[name].splits:
         raise InputError(f"split: {split}: {name} has {', '.join(DATASETS[name].splits)}: choose one of these")
+    if options.test_share and name != "folder":
+        raise InputError(f"test_share: {options.test_share}: {name} is split as it was published: leave the share at 0")
     place = None if folder is None else Path(folder).expanduser()
     return Request(name, place, split, options, cache_root(cache), progress)
 

@@ -12,15 +12,18 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from memogen.data.images import UnusableImage, values_of
+from memogen.data.values import Kind, WrongRange, check_range, kind_of, to_bytes, white_of
 from memogen.types import ImageData, InputError
 
 _MOST_CLASSES = 100_000
 
 
 def from_arrays(image: np.ndarray | Tensor, label: np.ndarray | Tensor | None = None, *, name: str = "arrays", split: str = "train") -> ImageData:
-    """Images (n, h, w), (n, h, w, c) or (n, c, h, w) as data: whole numbers in 0..255 or floats in [0, 1]; vectors (n, d) in [0, 1].
+    """Images (n, h, w), (n, h, w, c) or (n, c, h, w), or vectors (n, d) in [0, 1], as data.
 
-    InputError for anything else.
+    Images hold whole numbers in 0..255, floats in [0, 1] or uint16 in 0..65,535. Where all values are 0 or 1, of whatever type, 1 is white.
+    InputError for anything else, and for uint16 that reach no more than 4,095.
     """
     pixels = as_pixels(_array(image), name)
     labels = None if label is None else as_labels(_array(label), len(pixels), name)
@@ -47,19 +50,45 @@ def from_dataset(source: Dataset[Any] | DataLoader[Any], *, name: str = "dataset
     if not pairs:
         raise InputError(f"{name}: the data set is empty: give another")
     batched = isinstance(source, DataLoader) and source.batch_size is not None
-    images = [_array(item[0]) if batched else _array(item[0])[None] for item in pairs]
+    pictures = [item[0] for item in pairs]
+    if all(isinstance(picture, Image.Image) for picture in pictures):
+        images = _from_pillow(pictures, name)
+    else:
+        images = [_array(picture) if batched else _array(picture)[None] for picture in pictures]
+    _refuse_mixture(images, name)
+    labels = [np.atleast_1d(_array(item[1])) for item in pairs if len(item) > 1 and item[1] is not None]
+    return from_arrays(np.concatenate(images), np.concatenate(labels) if labels else None, name=name, split=split)
+
+
+def _refuse_mixture(images: list[np.ndarray], name: str) -> None:
+    """InputError where images differ in shape, or some are whole numbers and others are not: one range must hold for all."""
     if len({image.shape[1:] for image in images}) > 1:
         sizes = sorted({str(image.shape[1:]) for image in images})
         raise InputError(f"{name}: images of several shapes, {', '.join(sizes[:3])}: resize them in the data set's transform")
-    labels = [np.atleast_1d(_array(item[1])) for item in pairs if len(item) > 1 and item[1] is not None]
-    return from_arrays(np.concatenate(images), np.concatenate(labels) if labels else None, name=name, split=split)
+    types = {image.dtype.kind.replace("i", "u"): image.dtype.name for image in images}
+    if len(types) > 1:
+        raise InputError(f"{name}: images of several types, {', '.join(sorted(types.values()))}: give all in one type")
+
+
+def _from_pillow(pictures: list[Image.Image], name: str) -> list[np.ndarray]:
+    """uint8 (1, c, h, w) each, as a folder of the same pictures is read: one white for all of a kind, three channels as soon as one has colour."""
+    try:
+        values = [values_of(picture)[0] for picture in pictures]
+        largest: dict[Kind, float] = {}
+        for one in values:
+            largest[one.kind] = max(largest.get(one.kind, 0), one.largest)
+        pixels = [to_bytes(one.array, white_of(one.kind, largest[one.kind])) for one in values]
+    except (UnusableImage, WrongRange) as error:
+        raise InputError(f"images: {name}: {error}{'' if ': ' in str(error) else ': mend or leave out these images'}") from error
+    colour = any(one.ndim == 3 for one in pixels)
+    return [(one.transpose(2, 0, 1) if one.ndim == 3 else np.repeat(one[None], 3 if colour else 1, 0))[None] for one in pixels]
 
 
 def _array(value: Any) -> np.ndarray:
     if isinstance(value, Tensor):
         return value.detach().cpu().to(torch.float32).numpy() if value.dtype == torch.bfloat16 else value.detach().cpu().numpy()
-    if isinstance(value, Image.Image) and value.mode not in ("1", "L", "RGB"):
-        value = value.convert("RGB")
+    if isinstance(value, Image.Image):
+        return _from_pillow([value], "dataset")[0][0]
     return np.asarray(value)
 
 
@@ -85,7 +114,7 @@ def as_vectors(vector: np.ndarray, where: str) -> np.ndarray:
 
 
 def as_images(image: np.ndarray, where: str) -> np.ndarray:
-    """uint8 (n, c, h, w). InputError for other shapes, NaN, and values that are neither 0..255 nor [0, 1]."""
+    """uint8 (n, c, h, w). InputError for other shapes, NaN, and a range that :mod:`memogen.data.values` does not know."""
     return np.ascontiguousarray(_bytes(_channels_first(image, where), where))
 
 
@@ -100,22 +129,12 @@ def _channels_first(image: np.ndarray, where: str) -> np.ndarray:
 
 
 def _bytes(image: np.ndarray, where: str) -> np.ndarray:
-    if image.dtype == np.uint8:
-        return image
-    if image.dtype == np.bool_:
-        return image.astype(np.uint8) * np.uint8(255)
-    if image.dtype.kind not in "iuf":
-        raise InputError(f"images: {where}: values of type {image.dtype}: give uint8, or floats in [0, 1]")
-    low, high = float(image.min()), float(image.max())  # NaN anywhere makes both NaN
-    if not (low >= 0 and high <= 255):
-        hint = "(x + 1) / 2 brings [-1, 1] to [0, 1]" if low >= -1 and high <= 1 else "bring them to 0..255 or [0, 1]"
-        raise InputError(f"images: {where}: values {'hold NaN' if low != low else f'from {low:g} to {high:g}'}: {hint}")
-    if image.dtype.kind == "f" and high <= 1:
-        return np.rint(image * 255).astype(np.uint8)
-    whole = image.astype(np.uint8)
-    if image.dtype.kind == "f" and not np.array_equal(whole, image):
-        raise InputError(f"images: {where}: values from {low:g} to {high:g} are neither whole numbers nor within [0, 1]: bring them to [0, 1]")
-    return whole
+    try:
+        kind = kind_of(image.dtype)
+        check_range(image)
+        return to_bytes(image, white_of(kind, float(image.max())))
+    except WrongRange as error:
+        raise InputError(f"images: {where}: {error}") from error
 
 
 def as_labels(label: np.ndarray, count: int, where: str) -> np.ndarray:
@@ -123,11 +142,16 @@ def as_labels(label: np.ndarray, count: int, where: str) -> np.ndarray:
     flat = label.reshape(-1) if label.ndim == 2 and label.shape[1] == 1 else label
     if flat.shape != (count,):
         raise InputError(f"labels: {where}: shape {label.shape} for {count} images: give one class number per image")
-    if flat.dtype.kind not in "iufb" or not np.array_equal(flat, flat.astype(np.int64)) or flat.min(initial=0) < 0:
+    if flat.dtype.kind not in "iufb" or not _are_whole(flat) or flat.min(initial=0) < 0:
         raise InputError(f"labels: {where}: not all are whole numbers from 0 up: give class numbers 0, 1, 2, ...")
     if flat.max(initial=0) >= _MOST_CLASSES:
         raise InputError(f"labels: {where}: the largest is {flat.max():,}: give class numbers 0, 1, 2, ... below {_MOST_CLASSES:,}")
     return flat.astype(np.int64)
+
+
+def _are_whole(label: np.ndarray) -> bool:
+    with np.errstate(invalid="ignore"):  # NaN and numbers beyond int64 become others
+        return np.array_equal(label, label.astype(np.int64))
 
 
 def class_numbers(label: np.ndarray | None) -> tuple[str, ...]:

@@ -1,19 +1,23 @@
 """The cache: a data set's pixels as one memory-mapped array, built once and opened in milliseconds.
 
 A cache folder holds image.npy, label.npy (where there are labels), report.txt, report.json and cache.json. It is written under another name and
-renamed when complete, so what has the right name is whole, whenever the writing was interrupted.
+renamed when complete, so what has the right name is whole, whenever the writing was interrupted. At every opening its size, header, labels and a few
+blocks of its pixels are compared with what was written, and by ``data check`` all of them; a damaged cache is removed and built anew.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import math
 import os
 import re
 import shutil
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,13 +26,16 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
+from memogen.data.arrays import digest as data_digest
 from memogen.data.findings import DataReport, Tally
 from memogen.data.progress import bar
 from memogen.data.source import Contents, Source, counted
+from memogen.names import printable
 from memogen.types import ImageData, InputError
 
 DTYPES = ("|u1", "<f4")  # images, and real vectors
 _HEADER_BYTES = 128
+_BLOCK, _BLOCKS = 1 << 16, 64  # bytes, and how many blocks are compared at an opening: up to 4 MiB all of them
 _ABANDONED = 24 * 3600.0  # seconds after which an unfinished cache belongs to a process that is gone
 
 
@@ -58,17 +65,112 @@ def cached(source: Source, root: Path, *, progress: bool = True) -> ImageData:
     return data
 
 
+class _DamagedError(Exception):
+    """A cache that is not as it was written; the message says in what."""
+
+
 def _opened(folder: Path) -> ImageData | None:
-    """The cached data; None when it is missing or its files are not as they were written."""
+    """The cached data; None when they are missing or damaged."""
+    try:
+        return _read(folder)
+    except _DamagedError:
+        return None
+
+
+def _read(folder: Path) -> ImageData | None:
+    """The cached data; None when they are missing. Raises _DamagedError."""
+    if not folder.exists():
+        return None
+    facts = _facts(folder)
+    shape, path = tuple(facts["shape"]), folder / "image.npy"
+    try:
+        if path.stat().st_size != _HEADER_BYTES + math.prod(shape) * np.dtype(facts["dtype"]).itemsize:
+            raise _DamagedError("image.npy has another size")
+        with path.open("rb") as file:
+            if file.read(_HEADER_BYTES) != _npy_header(shape, facts["dtype"]):
+                raise _DamagedError("image.npy has another header")
+        if _blocks(path) != facts["blocks"]:
+            raise _DamagedError("image.npy holds other pixels")
+        image = np.load(path, mmap_mode="r", allow_pickle=False)
+        label = _labels(folder, facts)
+    except (OSError, ValueError, MemoryError) as error:
+        raise _DamagedError(f"{str(error) or type(error).__name__}") from error
+    if label is not None and label.shape != shape[:1]:
+        raise _DamagedError("label.npy has another size")
+    return ImageData(image, label, tuple(facts["classes"]), facts["name"], facts["split"], facts["digest"])
+
+
+_KINDS = {"name": str, "split": str, "classes": list, "shape": list, "dtype": str, "digest": str, "labels": str, "blocks": int, "place": str}
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    """What cache.json says. Raises _DamagedError where it is of another shape."""
     try:
         facts = json.loads((folder / "cache.json").read_text(encoding="utf-8"))
-        image = np.load(folder / "image.npy", mmap_mode="r", allow_pickle=False)
-        label = np.load(folder / "label.npy", allow_pickle=False) if facts["labelled"] else None
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, RecursionError, MemoryError) as error:
+        raise _DamagedError("cache.json cannot be read") from error
+    if not isinstance(facts, dict) or any(type(facts.get(name)) is not kind for name, kind in _KINDS.items()):
+        raise _DamagedError("cache.json has another shape")
+    whole = all(type(side) is int and side > 0 for side in facts["shape"]) and len(facts["shape"]) == 4
+    if not whole or facts["dtype"] not in DTYPES or not all(isinstance(name, str) for name in facts["classes"]):
+        raise _DamagedError("cache.json has another shape")
+    if facts.get("seal") != _seal(facts):
+        raise _DamagedError("cache.json holds other facts")
+    return facts
+
+
+def _seal(facts: dict[str, Any]) -> str:
+    """A digest of all other facts."""
+    others = {name: fact for name, fact in facts.items() if name != "seal"}
+    return hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()
+
+
+def _labels(folder: Path, facts: dict[str, Any]) -> np.ndarray | None:
+    if not facts["labels"]:
         return None
-    if list(image.shape) != facts["shape"] or image.dtype.str not in DTYPES or (label is not None and len(label) != len(image)):
-        return None
-    return ImageData(image, label, tuple(facts["classes"]), facts["name"], facts["split"], facts["digest"])
+    content = (folder / "label.npy").read_bytes()
+    if hashlib.sha256(content).hexdigest() != facts["labels"]:
+        raise _DamagedError("label.npy holds other labels")
+    return np.load(io.BytesIO(content), allow_pickle=False)
+
+
+def _blocks(path: Path) -> int:
+    """A checksum of some blocks of a file, evenly spaced, with the first and the last."""
+    size, check = path.stat().st_size, 0
+    last = max(0, -(-size // _BLOCK) - 1)
+    places = sorted({round(last * part / (_BLOCKS - 1)) for part in range(_BLOCKS)})
+    with path.open("rb", buffering=0) as file:
+        for place in places:
+            file.seek(place * _BLOCK)
+            check = zlib.crc32(file.read(_BLOCK), check)
+    return check
+
+
+def damaged_caches(root: Path, place: str, split: str) -> tuple[str, ...]:
+    """Reads the caches of a split of the images at ``place`` to their ends, removes those that are damaged, and says so, a line each."""
+    told = []
+    for folder in sorted((root / "images").glob("[!.]*")):
+        try:
+            facts = _facts(folder)
+            if (facts["place"], facts["split"]) != (place, split):
+                continue
+            data = _read(folder)
+            if data is not None and data_digest(data.image, data.label) != data.digest:
+                raise _DamagedError("image.npy holds other pixels")
+        except _DamagedError as error:
+            if _of(folder, place):
+                shutil.rmtree(folder, ignore_errors=True)
+                told.append(f"cache: {printable(str(folder))}: damaged ({error}), removed: the next run builds it anew")
+    return tuple(told)
+
+
+def _of(folder: Path, place: str) -> bool:
+    """Whether a damaged cache is of the images at ``place``, as far as its cache.json can still be read."""
+    try:
+        facts = json.loads((folder / "cache.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(facts, dict) and facts.get("place") == place
 
 
 def report_of(source: Source, root: Path) -> str:
@@ -111,7 +213,10 @@ def _sweep(folder: Path) -> None:
     for part in folder.parent.glob(f".{folder.name}.*"):
         if part.is_dir() and time.time() - part.stat().st_mtime > _ABANDONED:
             shutil.rmtree(part, ignore_errors=True)
-    if folder.exists() and _opened(folder) is None:
+    try:
+        _read(folder)
+    except _DamagedError as error:
+        print(f"cache: {printable(str(folder))}: damaged ({error}): built anew", file=sys.stderr)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -129,20 +234,20 @@ def _build(source: Source, part: Path, progress: bool) -> None:
     tally = Tally()
     try:
         contents = source.open(tally, progress)
-        shape, labelled, digest = _write_images(contents, source.name, part, tally, progress)
+        facts = _write_images(contents, source.name, part, tally, progress)
     except InputError:
         if tally.kept == 0 and not tally.report(source.place).clean:  # the reasons belong to the refusal
             print(tally.report(source.place).text(), file=sys.stderr)
         raise
     report = tally.report(source.place)
     _write_report(report, part, progress)
-    facts: dict[str, Any] = {"name": source.name, "split": source.split, "classes": contents.classes, "shape": shape, "labelled": labelled}
-    facts |= {"digest": digest, "place": source.place, "fingerprint": source.fingerprint}
+    facts |= {"name": source.name, "split": source.split, "classes": list(contents.classes), "place": source.place, "fingerprint": source.fingerprint}
+    facts["seal"] = _seal(facts)
     (part / "cache.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
 
-def _write_images(contents: Contents, name: str, part: Path, tally: Tally, progress: bool) -> tuple[tuple[int, ...], bool, str]:
-    """Streams the pixels to image.npy: (shape, whether there are labels, digest)."""
+def _write_images(contents: Contents, name: str, part: Path, tally: Tally, progress: bool) -> dict[str, Any]:
+    """Streams the pixels to image.npy and says what was written: shape, dtype, digest of pixels and labels, checksums of the files."""
     hasher, labels = hashlib.sha256(), []
     with (part / "image.npy").open("wb") as file, bar(f"caching {name}", contents.total, shown=progress) as advance:
         file.write(bytes(_HEADER_BYTES))  # no valid array until the count is known
@@ -163,7 +268,9 @@ def _write_images(contents: Contents, name: str, part: Path, tally: Tally, progr
         label = np.concatenate(labels)
         np.save(part / "label.npy", label)
         hasher.update(np.ascontiguousarray(label, "<i8").data)
-    return shape, bool(labels), hasher.hexdigest()
+    check = hashlib.sha256((part / "label.npy").read_bytes()).hexdigest() if labels else ""
+    facts = {"shape": list(shape), "dtype": DTYPES[contents.real], "digest": hasher.hexdigest()}
+    return {**facts, "labels": check, "blocks": _blocks(part / "image.npy")}
 
 
 def _npy_header(shape: tuple[int, ...], dtype: str) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -13,13 +13,13 @@ import numpy as np
 from memogen.data import published
 from memogen.data.affine import AT_ONCE, FRAME, affine
 from memogen.data.batches import epoch_order
-from memogen.data.cache import cache_root
 from memogen.data.download import Remote, fetch
-from memogen.data.findings import Tally
 from memogen.data.options import DataOptions
-from memogen.data.pictures import Entry, Pictures, by_split, find_pictures, label_entries, picture_contents
-from memogen.data.readers import read_cifar, read_frames, read_house_numbers, read_idx_pair, read_letters, read_npz
-from memogen.data.source import Chunk, Contents, Source, array_contents, stamps_of
+from memogen.data.own import folder, own_place
+from memogen.data.pictures import Entry, find_pictures, label_entries
+from memogen.data.readers import read_cifar, read_frames, read_house_numbers, read_idx_pair, read_letters
+from memogen.data.request import Request, array_source, picture_source
+from memogen.data.source import Chunk, Source
 from memogen.data.stacked import COUNTS, PLACES, stacked
 from memogen.types import InputError
 
@@ -35,18 +35,6 @@ _CELEBA_LAST = (162_770, 182_637, 202_599)  # the official partition goes by the
 
 
 @dataclass(frozen=True)
-class Request:
-    """What the caller of :func:`memogen.data.load` asked for."""
-
-    name: str
-    folder: Path | None = None
-    split: str = "train"
-    options: DataOptions = field(default_factory=DataOptions)
-    root: Path = field(default_factory=cache_root)
-    progress: bool = True
-
-
-@dataclass(frozen=True)
 class DataSet:
     """A row of the table: its function, its splits, one line for a listing, whether memogen can get the files itself, and whether it holds them."""
 
@@ -57,21 +45,10 @@ class DataSet:
     embedded: bool = False
 
 
-def _array_source(asked: Request, files: list[Path], classes: tuple[str, ...], read: Callable[[], Chunk]) -> Source:
-    """A source that is read as one array; ``read`` runs only when there is no cache."""
-    place = str(files[0].parent if len(files) > 1 else files[0]) if files else f"{asked.name} (embedded)"
-
-    def begin(tally: Tally, progress: bool) -> Contents:
-        image, label = read()
-        return array_contents(image, label, classes, asked.options, tally, place)
-
-    return Source(asked.name, asked.split, place, stamps_of(*files), asked.options, begin)
-
-
 def digits(asked: Request) -> Source:
     """scikit-learn's embedded 8 x 8 digits, 1,437 to train and 360 to test, split by class and always alike; 0..16 becomes 0..255."""
     _refuse_folder(asked)
-    return _array_source(asked, [], DIGITS, lambda: _read_digits(asked.split))
+    return array_source(asked, [], DIGITS, lambda: _read_digits(asked.split))
 
 
 def stacked_digits(asked: Request) -> Source:
@@ -82,7 +59,7 @@ def stacked_digits(asked: Request) -> Source:
         image, label = _read_digits(asked.split)
         return stacked(image, label, COUNTS[asked.split], stream=list(COUNTS).index(asked.split))
 
-    return _array_source(asked, [], tuple(f"{number:03d}" for number in range(10**PLACES)), read)
+    return array_source(asked, [], tuple(f"{number:03d}" for number in range(10**PLACES)), read)
 
 
 def _read_digits(split: str) -> tuple[np.ndarray, np.ndarray]:
@@ -106,13 +83,13 @@ def _refuse_folder(asked: Request) -> None:
 def mnist(asked: Request) -> Source:
     """Handwritten digits, 28 x 28 grey (LeCun et al. 1998)."""
     files = _idx_files(asked, "mnist", published.MNIST, published.MNIST_FOLDERS)
-    return _array_source(asked, files, DIGITS, lambda: _read_idx_set("mnist", asked.split, files))
+    return array_source(asked, files, DIGITS, lambda: _read_idx_set("mnist", asked.split, files))
 
 
 def fashion_mnist(asked: Request) -> Source:
     """Articles of clothing, 28 x 28 grey (Xiao et al. 2017)."""
     files = _idx_files(asked, "fashion-mnist", published.FASHION_MNIST, published.FASHION_FOLDERS)
-    return _array_source(asked, files, FASHION, lambda: _read_idx_set("fashion-mnist", asked.split, files))
+    return array_source(asked, files, FASHION, lambda: _read_idx_set("fashion-mnist", asked.split, files))
 
 
 def affine_mnist(asked: Request) -> Source:
@@ -126,7 +103,7 @@ def affine_mnist(asked: Request) -> Source:
             placed[start : start + AT_ONCE] = affine(image[start : start + AT_ONCE], start, stream=("train", "test").index(asked.split))
         return placed, label
 
-    return _array_source(asked, files, DIGITS, read)
+    return array_source(asked, files, DIGITS, read)
 
 
 def _idx_files(asked: Request, name: str, files: dict[str, tuple[Remote, Remote]], folders: tuple[str, ...]) -> list[Path]:
@@ -143,7 +120,9 @@ def _idx_files(asked: Request, name: str, files: dict[str, tuple[Remote, Remote]
 def _read_idx_set(name: str, split: str, files: list[Path]) -> Chunk:
     twin, published_twin = ("fashion-mnist", published.FASHION_MNIST) if name == "mnist" else ("mnist", published.MNIST)
     published.refuse_twin(name, files, twin, published_twin[split])
-    return read_idx_pair(*files)
+    image, label = read_idx_pair(files[0], files[1], len(DIGITS))
+    published.check_published(name, split, image, label, str(files[0]))
+    return image, label
 
 
 def cifar10(asked: Request) -> Source:
@@ -152,13 +131,19 @@ def cifar10(asked: Request) -> Source:
     binary = [f"{batch}.bin" for batch in batches]
     if asked.folder is None:
         archive = fetch(published.CIFAR10, asked.root / "downloads" / "cifar10", wanted_by="cifar10", progress=asked.progress)
-        return _array_source(asked, [archive], CIFAR, lambda: read_cifar(archive, binary))
+        return array_source(asked, [archive], CIFAR, partial(_read_cifar, asked.split, archive, binary))
     layouts = [(binary, binary), (batches, batches), ([published.CIFAR10.name], binary), ([published.CIFAR10_PYTHON], batches)]
     for wanted, names in layouts:
         if files := published.find_files(asked.folder, published.CIFAR_FOLDERS, [(name,) for name in wanted]):
             place = files[0] if wanted is not names else files[0].parent
-            return _array_source(asked, files, CIFAR, partial(read_cifar, place, names))
+            return array_source(asked, files, CIFAR, partial(_read_cifar, asked.split, place, names))
     raise published.wrong_folder("cifar10", asked.folder, f"{binary[0]} and its like, {batches[0]} and its like, or {published.CIFAR10.name}")
+
+
+def _read_cifar(split: str, place: Path, names: list[str]) -> Chunk:
+    image, label = read_cifar(place, names)
+    published.check_published("cifar10", split, image, label, str(place))
+    return image, label
 
 
 def ocr_letters(asked: Request) -> Source:
@@ -170,7 +155,7 @@ def ocr_letters(asked: Request) -> Source:
         rows = letter_rows(asked.split, len(image), str(files[0]))
         return image[rows], label[rows]
 
-    return _array_source(asked, files, LETTERS, read)
+    return array_source(asked, files, LETTERS, read)
 
 
 def letter_rows(split: str, count: int, where: str) -> np.ndarray:
@@ -195,19 +180,26 @@ def frey_faces(asked: Request) -> Source:
 
     def read() -> Chunk:
         image = read_frames(files[0], (28, 20))
+        published.check_published("frey-faces", asked.split, image, None, str(files[0]))
         if len(image) <= published.FREY_TEST:
             raise InputError(f"frey-faces: {files[0]}: holds {len(image)} frames, {published.FREY_TEST} are held out: fetch the file again")
         order = epoch_order(len(image), seed=asked.options.split_seed, epoch=0)
         held_out, others = order[: published.FREY_TEST], order[published.FREY_TEST :]
         return image[np.sort(held_out if asked.split == "test" else others)], None
 
-    return _array_source(asked, files, (), read)
+    return array_source(asked, files, (), read)
 
 
 def svhn(asked: Request) -> Source:
     """Cropped house numbers, 32 x 32 in colour, from train_32x32.mat and test_32x32.mat (Netzer et al. 2011); the digit 0 is class 0."""
     files = _own_files(asked, published.SVHN[asked.split], published.SVHN_FOLDERS, "http://ufldl.stanford.edu/housenumbers")
-    return _array_source(asked, files, DIGITS, lambda: read_house_numbers(files[0]))
+
+    def read() -> Chunk:
+        image, label = read_house_numbers(files[0])
+        published.check_published("svhn", asked.split, image, label, str(files[0]))
+        return image, label
+
+    return array_source(asked, files, DIGITS, read)
 
 
 def _own_files(asked: Request, names: tuple[tuple[str, ...], ...], folders: tuple[str, ...], home: str) -> list[Path]:
@@ -221,45 +213,6 @@ def _own_files(asked: Request, names: tuple[tuple[str, ...], ...], folders: tupl
     return found
 
 
-def _picture_source(asked: Request, pictures: Pictures, classes: tuple[str, ...], label: np.ndarray | None, name: str) -> Source:
-    if not pictures.entries:
-        found = ", ".join(pictures.others[:5]) or "nothing"
-        raise InputError(
-            f"{asked.name}: {pictures.place}: looked for image files (.png, .jpg, ...) of split {asked.split}, found {found}: "
-            f"give the folder that holds the images"
-        )
-    stamps = tuple((entry.key, entry.size, entry.changed) for entry in pictures.entries)
-
-    def begin(tally: Tally, progress: bool) -> Contents:
-        return picture_contents(pictures, classes, label, asked.options, tally, progress)
-
-    return Source(name, asked.split, str(pictures.place.resolve()), stamps, asked.options, begin)
-
-
-def own_place(asked: Request) -> Path:
-    """The user's own folder or file. InputError when it was not given or is not there."""
-    if asked.folder is None:
-        raise InputError(f"{asked.name}: this set cannot be downloaded: give the place of its files with folder=...")
-    if not asked.folder.exists():
-        raise InputError(f"{asked.name}: {asked.folder}: there is no such folder or file: check the path")
-    return asked.folder
-
-
-def folder(asked: Request) -> Source:
-    """The user's own images: a folder or zip (sub-folder = class; train/, valid/, test/ = splits), or an npz file of images or vectors."""
-    place = own_place(asked)
-    if place.suffix == ".npz":
-        return _array_source(replace(asked, name=place.stem), [place], (), lambda: read_npz(place, asked.split))
-    if place.is_file() and place.suffix.lower() != ".zip":
-        raise InputError(f"data: {place}: is no folder, zip or npz file: give one of these")
-    pictures = find_pictures(place)
-    groups = by_split(pictures)
-    if asked.split not in groups:
-        raise InputError(f"split: {place}: has {', '.join(groups)}: choose one of these, or sort the images into train/ and {asked.split}/")
-    classes, label = label_entries(groups, asked.split)
-    return _picture_source(asked, replace(pictures, entries=groups[asked.split]), classes, label, place.resolve().stem or "data")
-
-
 def chairs(asked: Request) -> Source:
     """Rendered chairs (Aubry et al. 2014), rendered_chairs/<model>/renders/*.png, one class per model: scaled to 64 x 64 unless asked otherwise."""
     place = _first_there(own_place(asked), ("rendered_chairs", "chairs/rendered_chairs", "rendered_chairs.zip", ""))
@@ -269,7 +222,7 @@ def chairs(asked: Request) -> Source:
         raise published.wrong_folder("chairs", place, "rendered_chairs/<model>/renders/*.png")
     classes, label = label_entries({"train": renders}, "train")
     sized = replace(asked, options=_preset(asked.options, DataOptions(SMALL, "resize")))
-    return _picture_source(sized, replace(pictures, entries=renders), classes, label, "chairs")
+    return picture_source(sized, replace(pictures, entries=renders), classes, label, "chairs")
 
 
 def celeba(asked: Request) -> Source:
@@ -284,7 +237,7 @@ def celeba(asked: Request) -> Source:
         raise published.wrong_folder("celeba", own, "img_align_celeba/*.jpg or img_align_celeba.zip")
     preset = DataOptions(SMALL, "resize", centre=CELEBA_CROP)
     sized = replace(asked, options=_preset(asked.options, preset))
-    return _picture_source(sized, replace(pictures, entries=entries), (), None, "celeba")
+    return picture_source(sized, replace(pictures, entries=entries), (), None, "celeba")
 
 
 def lsun(asked: Request) -> Source:
@@ -300,7 +253,7 @@ def lsun(asked: Request) -> Source:
     options = _preset(asked.options, DataOptions(SMALL, "resize"))
     sized = replace(asked, options=options if options == asked.options else replace(options, filter="bilinear"))  # as the authors scale
     entries = tuple(entry for category in chosen for entry in category)
-    return _picture_source(sized, replace(pictures, entries=entries), published.LSUN, label, "lsun")
+    return picture_source(sized, replace(pictures, entries=entries), published.LSUN, label, "lsun")
 
 
 def _first_there(root: Path, subs: tuple[str, ...]) -> Path:
@@ -318,13 +271,13 @@ def _celeba_partition(*places: Path) -> dict[str, int]:
     folders = [folder for place in places for folder in (place, place.parent, place / "celeba")]
     names = ("list_eval_partition.txt", "list_eval_partition.csv")
     found = next((folder / name for folder in folders for name in names if (folder / name).is_file()), None)
-    rows = [line.replace(",", " ").split() for line in found.read_text(encoding="utf-8").splitlines()] if found else []
+    rows = [line.replace(",", " ").split() for line in found.read_text(encoding="utf-8", errors="replace").splitlines()] if found else []
     return {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1] in ("0", "1", "2")}
 
 
 def _celeba_part(entry: Entry, parts: dict[str, int]) -> int:
     name = PurePosixPath(entry.name)
-    number = int(name.stem) if name.stem.isdecimal() else 0
+    number = int(name.stem) if name.stem.isdecimal() and len(name.stem) < 10 else 0
     return parts.get(name.name, -1) if parts else int(np.searchsorted(_CELEBA_LAST, number))
 
 

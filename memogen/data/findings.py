@@ -8,7 +8,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 
+from memogen.names import printable
+
 NAMED = 5  # so many file names are shown per reason
+_DARK = 128  # below it, a report says how bright the brightest pixel is
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class Finding:
 
     def text(self, most: int | None = NAMED) -> str:
         """The count, and at most so many names."""
-        named = self.files[:most]
+        named = tuple(map(printable, self.files[:most]))
         more = ", ..." if self.count > len(named) else ""
         return f"{self.count} ({', '.join(named)}{more})" if named else str(self.count)
 
@@ -31,6 +34,7 @@ class DataReport:
 
     ``ignored`` are files that are no images; ``sizes`` maps "height x width" to counts, ``modes`` Pillow's mode names, ``labels`` class names.
     ``problems`` are lines that would stop a training run, such as mixed sizes; ``trained`` is the (height, width) that one would get, where known.
+    ``brightest`` is the largest byte of all pictures; ``cache`` are lines on caches of these images that were found damaged.
     """
 
     place: str
@@ -43,6 +47,8 @@ class DataReport:
     labels: Mapping[str, int] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
     trained: tuple[int, int] | None = None
+    brightest: int | None = None
+    cache: tuple[str, ...] = ()
 
     @property
     def clean(self) -> bool:
@@ -53,14 +59,16 @@ class DataReport:
         """A few plain lines for a person; a ``whole`` one names every file that was skipped, the others say how to get it."""
         lost = sum(finding.count for finding in self.skipped.values())
         others = f", {self.ignored.count} other files ignored" if self.ignored.count else ""
-        lines = [f"data: {self.place}: {self.kept or 'no'} images read, {lost} skipped{others}"]
+        lines = [f"data: {printable(self.place)}: {self.kept or 'no'} images read, {lost} skipped{others}"]
         lines += [f"  skipped, {reason}: {finding.text(None if whole else NAMED)}" for reason, finding in sorted(self.skipped.items())]
-        lines += [f"  all of them by name: memogen data check {shlex.quote(self.place)}"] if lost and not whole else []
+        lines += [f"  all of them by name: memogen data check {printable(shlex.quote(self.place))}"] if lost and not whole else []
         lines += [f"  changed, {reason}: {finding.text()}" for reason, finding in sorted(self.changed.items())]
         lines += [f"  {title}: {_listing(counts)}" for title, counts in self._kinds() if counts]
+        if self.brightest is not None and self.brightest < _DARK:
+            lines.append(f"  dark: no pixel is brighter than {self.brightest} of 255")
         if self.trained:
             lines.append(f"  as trained: {self.kept} images of {' x '.join(map(str, self.trained))}, {lost} left out")
-        return "\n".join([*lines, *(f"  problem: {line}" for line in self.problems)])
+        return "\n".join([*lines, *(f"  {line}" for line in self.cache), *(f"  problem: {printable(line)}" for line in self.problems)])
 
     def _kinds(self) -> Iterable[tuple[str, Mapping[str, int]]]:
         return ("sizes (height x width)", self.sizes), ("modes", self.modes), ("labels", self.labels)
@@ -73,7 +81,7 @@ class DataReport:
 def _listing(counts: Mapping[str, int], most: int = 12) -> str:
     """The most frequent first; a tail that would not fit is summed up."""
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    shown = [f"{name}: {count}" for name, count in ranked[:most]]
+    shown = [f"{printable(name)}: {count}" for name, count in ranked[:most]]
     return ", ".join(shown + ([f"and {len(ranked) - most} more"] if len(ranked) > most else []))
 
 
@@ -90,6 +98,7 @@ class Tally:
         self.labels: Counter[str] = Counter()
         self.others: tuple[str, ...] = ()
         self.problems: list[str] = []
+        self.brightest: int | None = None
 
     def skip(self, reason: str, name: str) -> None:
         """This file is left out."""
@@ -116,4 +125,5 @@ class Tally:
 
         ignored = Finding(len(self.others), self.others[:NAMED])
         skipped, changed = findings("skipped", self._skipped), findings("changed", self._changed)
-        return DataReport(place, self.kept, skipped, changed, ignored, dict(self.sizes), dict(self.modes), dict(self.labels), tuple(self.problems))
+        counts = dict(self.sizes), dict(self.modes), dict(self.labels)
+        return DataReport(place, self.kept, skipped, changed, ignored, *counts, tuple(self.problems), brightest=self.brightest)

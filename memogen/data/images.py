@@ -1,7 +1,8 @@
-"""One image file to uint8 pixels, whatever its mode; what had to be changed is said, what cannot be used is refused with a reason."""
+"""One picture to uint8 pixels, whatever its mode; what had to be changed is said, what cannot be used is refused with a reason."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BufferedIOBase
 from typing import IO, cast
@@ -10,8 +11,10 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from memogen.data.options import DataOptions
+from memogen.data.values import Kind, Values, WrongRange, to_bytes, white_of
 
 MAX_PIXELS = 89_478_485  # Pillow's own limit against decompression bombs: a quarter of a gigabyte at three bytes a pixel
+_ORIENTATION = 274  # the EXIF tag
 _GREY = ("1", "L", "LA", "La", "I", "F")
 _FILTERS = {
     "nearest": Image.Resampling.NEAREST,
@@ -28,12 +31,13 @@ class UnusableImage(Exception):  # noqa: N818  the image is at fault
 
 @dataclass(frozen=True)
 class Header:
-    """What can be said of an image before it is decoded: its size upright, whether it is grey, and Pillow's name of its mode."""
+    """What can be said of an image before it is decoded: its size upright, whether it is grey, Pillow's name of its mode, and its kind of values."""
 
     height: int
     width: int
     grey: bool
     mode: str
+    kind: Kind
 
 
 def read_header(file: BufferedIOBase) -> Header:
@@ -41,26 +45,64 @@ def read_header(file: BufferedIOBase) -> Header:
     try:
         with _open(file) as image:
             width, height = (image.height, image.width) if _orientation(image) >= 5 else image.size
-            return Header(height, width, _is_grey(image), image.mode)
+            return Header(height, width, _is_grey(image), image.mode, _kind(image))
     except Exception as error:
         raise _unusable(error) from error
 
 
-def decode(file: BufferedIOBase) -> tuple[Image.Image, tuple[str, ...]]:
-    """The image in mode L or RGB, and the names of the changes that made it so. Raises UnusableImage."""
+def decode(file: BufferedIOBase, whites: Mapping[Kind, int] | None = None) -> tuple[Image.Image, tuple[str, ...]]:
+    """The image in mode L or RGB, and the names of the changes that made it so. Raises UnusableImage.
+
+    ``whites`` says which value is white for each kind; a kind that it does not name is judged by this image alone.
+    """
+    values, notes = read_values(file)
+    white = (whites or {}).get(values.kind)
+    try:
+        white = white_of(values.kind, values.largest) if white is None else white
+        return Image.fromarray(to_bytes(values.array, white)), (*notes, *_told(values, white))
+    except WrongRange as error:
+        raise UnusableImage(str(error).split(":")[0]) from error
+
+
+def read_values(file: BufferedIOBase) -> tuple[Values, tuple[str, ...]]:
+    """What a picture file holds, upright, of its first frame, and the names of the changes that were made. Raises UnusableImage."""
     try:
         with _open(file) as image:
             notes = []
             if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":  # a camera's MPO carries previews, not frames
                 notes.append("animated, first frame taken")
                 image.seek(0)
-            image.load()
-            if _orientation(image) > 1:
-                notes.append("turned upright as its EXIF data says")
-            plain, changes = _plain(ImageOps.exif_transpose(image) if _orientation(image) > 1 else image)
-            return plain, (*notes, *changes)
+            values, changes = values_of(image)
+            return values, (*notes, *changes)
     except Exception as error:  # Pillow's decoders raise nearly every type there is on damaged files
         raise _unusable(error) from error
+
+
+def values_of(image: Image.Image) -> tuple[Values, tuple[str, ...]]:
+    """What a Pillow image of any mode holds, upright and on white, and the names of the changes that were made. Raises UnusableImage."""
+    kind = _kind(image)  # of the file, which loading forgets
+    grey = _is_grey(image)
+    image.load()
+    notes = []
+    if _orientation(image) > 1:
+        notes.append("turned upright as its EXIF data says")
+        image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16") or image.mode == "I":
+        return Values(_words(image), "word"), tuple(notes)
+    if image.mode == "F":
+        return Values(_reals(image), "real"), tuple(notes)
+    plain, changes = _plain(image, "L" if grey else "RGB")
+    return Values(np.asarray(plain, dtype=np.uint8), kind), (*notes, *changes)
+
+
+def _told(values: Values, white: int) -> tuple[str, ...]:
+    """What bringing the values to bytes changed."""
+    if white == 1 and values.kind in ("byte", "word"):
+        return ("whole numbers 0 and 1 taken for black and white",) if values.largest > 0 else ()
+    whole = {"word": "16-bit grey " + ("taken for 8 bit, as no value exceeds 255" if white == 255 else "scaled to 8 bit")}
+    others = {"high byte": "16-bit colours cut to 8 bit", "real": "floating-point grey scaled to 8 bit"}
+    told = (whole | others).get(values.kind)
+    return (told,) if told else ()
 
 
 def shaped(image: Image.Image, options: DataOptions, channels: int) -> np.ndarray:
@@ -105,24 +147,46 @@ def _unusable(error: Exception) -> UnusableImage:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation 1..8; looked up in photographs only, as other formats would decode for it."""
-    return int(image.getexif().get(274, 1)) if image.format in ("JPEG", "MPO") else 1
+    """EXIF orientation 1..8, without decoding for it. Pillow turns TIFF itself."""
+    if image.format in ("JPEG", "MPO"):
+        return int(image.getexif().get(_ORIENTATION, 1))
+    block = image.info.get("exif")
+    if not isinstance(block, bytes):
+        return 1
+    exif = Image.Exif()
+    try:
+        exif.load(block)
+        return int(exif.get(_ORIENTATION, 1))
+    except Exception:  # a damaged block says nothing, as in Pillow's own reading
+        return 1
+
+
+def _raw_mode(image: Image.Image) -> str:
+    """How a file's values lie in it, in Pillow's words; empty once they are decoded."""
+    tile = getattr(image, "tile", None)
+    if not tile:
+        return ""
+    words = tile[0][3]
+    return str(words[0] if isinstance(words, tuple) and words else words)
+
+
+def _kind(image: Image.Image) -> Kind:
+    if image.mode.startswith("I"):
+        return "word"
+    return "real" if image.mode == "F" else "high byte" if ";16" in _raw_mode(image) else "byte"
 
 
 def _is_grey(image: Image.Image) -> bool:
+    if _raw_mode(image).startswith("LA"):  # 16-bit grey with transparency, which Pillow opens as colours
+        return True
     if image.mode in ("P", "PA"):
         palette = np.asarray(image.getpalette(), dtype=np.uint8).reshape(-1, 3)
         return bool((palette == palette[:, :1]).all())
     return image.mode in _GREY or image.mode.startswith("I;16")
 
 
-def _plain(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
-    """Any mode to L or RGB."""
-    mode = "L" if _is_grey(image) else "RGB"
-    if image.mode.startswith("I;16") or image.mode == "I":
-        return _from_16_bit(image), ("16-bit grey scaled to 8 bit",)
-    if image.mode == "F":
-        return _from_float(image), ("floating-point grey scaled to 8 bit",)
+def _plain(image: Image.Image, mode: str) -> tuple[Image.Image, tuple[str, ...]]:
+    """Any mode of 8 bits to L or RGB."""
     if image.mode == "CMYK":
         return image.convert("RGB"), ("CMYK converted to RGB",)
     notes = ("palette expanded",) if image.mode in ("P", "PA") else ()
@@ -132,19 +196,19 @@ def _plain(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     return image.convert(mode), notes
 
 
-def _from_16_bit(image: Image.Image) -> Image.Image:
-    """65,535 becomes 255: division by 257, rounded. Mode I is how some formats carry 16 bits."""
+def _words(image: Image.Image) -> np.ndarray:
+    """uint16; mode I is how some formats carry 16 bits."""
     wide = np.asarray(image).astype(np.int64)
     if wide.min() < 0 or wide.max() > 65535:
         raise UnusableImage("32-bit values beyond 0..65535")
-    return Image.fromarray(((wide + 128) // 257).astype(np.uint8))
+    return wide.astype(np.uint16)
 
 
-def _from_float(image: Image.Image) -> Image.Image:
+def _reals(image: Image.Image) -> np.ndarray:
     values = np.asarray(image)
     if not np.isfinite(values).all() or values.min() < 0 or values.max() > 255:
         raise UnusableImage("floating-point values beyond 0..255")
-    return Image.fromarray(np.rint(values * (255 if values.max() <= 1 else 1)).astype(np.uint8))
+    return values
 
 
 def _on_white(image: Image.Image) -> tuple[Image.Image, bool]:

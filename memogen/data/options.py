@@ -17,7 +17,8 @@ class DataOptions:
     until it covers ``size`` and cuts out the middle. ``channels`` "auto" gives 3 as soon as one image has colour.
     ``centre`` cuts a square of that many pixels out of the middle of every image first; 0 leaves it out. ``split_seed`` draws the test images of
     a set that was published without a split of its own. ``long_tail``: class k of the training split keeps this share, to the power of k, of its
-    images; 1 keeps all.
+    images; 1 keeps all. ``test_share`` holds that share of a user's own images out to test where they have no test split; what a picture shows says
+    on which side it lies.
     """
 
     size: int | tuple[int, int] | None = None
@@ -27,6 +28,7 @@ class DataOptions:
     centre: int = 0
     split_seed: int = 0
     long_tail: float = 1.0
+    test_share: float = 0.0
 
     def __post_init__(self) -> None:
         if self.target and (len(self.target) != 2 or min(self.target) < 2):
@@ -43,6 +45,8 @@ class DataOptions:
             raise InputError(f"centre: {self.centre}: give a number of pixels, or 0 for none")
         if not 0 < self.long_tail <= 1:
             raise InputError(f"long_tail: {self.long_tail}: give a share above 0, for instance 0.6, or 1 to keep all images")
+        if not 0 <= self.test_share < 1:
+            raise InputError(f"test_share: {self.test_share}: give a share below 1, for instance 0.1, or 0 for no test split")
 
     @property
     def target(self) -> tuple[int, int] | None:

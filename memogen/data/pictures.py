@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,17 +12,26 @@ from pathlib import Path, PurePosixPath
 from typing import cast
 
 import numpy as np
+from PIL import Image
 
+from memogen.data.files import DAMAGED, NoRegularFile, open_regular
 from memogen.data.findings import Tally
-from memogen.data.images import Header, UnusableImage, decode, read_header, shaped
+from memogen.data.images import Header, UnusableImage, decode, read_header, read_values, shaped
+from memogen.data.npz import open_zip
 from memogen.data.options import DataOptions
 from memogen.data.progress import bar
-from memogen.data.readers import zipfile_only
+from memogen.data.share import Keep
 from memogen.data.source import CHUNK, Chunk, Contents
+from memogen.data.values import Kind, WrongRange, settled, white_of
+from memogen.names import printable
 from memogen.types import InputError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".avif", ".jp2")
 SPLITS = {"train": ("train", "training"), "valid": ("valid", "val", "validation"), "test": ("test", "testing")}
+_SPLIT_OF = {alias: split for split, aliases in SPLITS.items() for alias in aliases}
+Labels = tuple[tuple[str, ...], np.ndarray | None]  # the names of the classes, and the class of each image
+_FAULTS: tuple[type[Exception], ...] = (UnusableImage, *DAMAGED)
+_MOST_BYTES = 1 << 30  # more than 89 million pixels take in any format
 _THREADS = min(8, os.cpu_count() or 1)  # Pillow decodes without holding Python's lock
 
 
@@ -52,12 +60,13 @@ class Pictures:
 
 
 def find_pictures(place: Path) -> Pictures:
-    """The pictures of a folder (searched through all its sub-folders) or zip file."""
+    """The pictures of a folder (searched through all its sub-folders) or zip file. InputError where it cannot be read."""
     if place.is_dir():
-        return _sorted_out(place, list(_walk(place)), lambda key: open(place / key, "rb"))
-    archive = zipfile.ZipFile(zipfile_only(place))
-    found = [Entry(info.filename, info.filename, info.file_size, info.CRC) for info in archive.infolist() if not info.is_dir()]
-    return _sorted_out(place, found, lambda key: cast(BufferedIOBase, archive.open(key)))
+        return _sorted_out(place, list(_walk(place)), lambda key: open_regular(place / key))
+    archive = open_zip(place)
+    files = [info for info in archive.infolist() if info.filename and not info.is_dir()]
+    found = {info.filename: Entry(info.filename, info.filename, info.file_size, info.CRC) for info in files}
+    return _sorted_out(place, list(found.values()), lambda key: cast(BufferedIOBase, archive.open(key)))
 
 
 def _walk(root: Path) -> Iterator[Entry]:
@@ -72,12 +81,29 @@ def _walk(root: Path) -> Iterator[Entry]:
             items = sorted(os.scandir(folder), key=lambda item: item.name)
         except OSError as error:
             raise InputError(f"data: {folder}: cannot be read ({error.strerror}): mend its permissions or move it away") from error
-        waiting += [Path(item.path) for item in items if item.is_dir()]
+        folders = [item for item in items if _leads_to(item.is_dir)]
+        waiting += [Path(item.path) for item in folders]
         for item in items:
-            if not item.is_dir():
-                stat = item.stat(follow_symlinks=item.is_file())
+            if item not in folders and (stamp := _stamp(item)):
                 name = Path(item.path).relative_to(root).as_posix()
-                yield Entry(name, name, stat.st_size, stat.st_mtime_ns)
+                yield Entry(name, name, *stamp)
+
+
+def _leads_to(question: Callable[[], bool]) -> bool:
+    """The answer; False where a link cannot be followed."""
+    try:
+        return question()
+    except OSError:
+        return False
+
+
+def _stamp(item: os.DirEntry[str]) -> tuple[int, int] | None:
+    """Bytes and time of change; None for a file that has just gone."""
+    try:
+        stat = item.stat(follow_symlinks=_leads_to(item.is_file))
+    except OSError:
+        return None
+    return stat.st_size, stat.st_mtime_ns
 
 
 def _sorted_out(place: Path, found: list[Entry], opener: Callable[[str], BufferedIOBase]) -> Pictures:
@@ -88,8 +114,10 @@ def _sorted_out(place: Path, found: list[Entry], opener: Callable[[str], Buffere
 
 
 def _without_wrapper(entries: list[Entry]) -> list[Entry]:
-    """Drops folders that merely wrap the whole set, as archives often have one."""
+    """Drops folders that merely wrap the whole set, as archives often have one; a split's folder is none of them."""
     while entries and all(len(entry.parts) > 2 for entry in entries) and len({entry.parts[0] for entry in entries}) == 1:
+        if entries[0].parts[0].lower() in _SPLIT_OF:
+            break
         entries = [_shorter(entry) for entry in entries]
     return entries
 
@@ -99,19 +127,28 @@ def _shorter(entry: Entry) -> Entry:
 
 
 def by_split(pictures: Pictures) -> dict[str, tuple[Entry, ...]]:
-    """The entries by split where the top folders are train/, valid/ and test/; otherwise all are "train"."""
-    names = {alias: split for split, aliases in SPLITS.items() for alias in aliases}
+    """The entries by split where all top folders are train/, valid/ or test/; otherwise all are "train".
+
+    InputError where valid/ or test/ lie beside other images: held-out images must not become a class of the training images.
+    """
     groups: dict[str, list[Entry]] = {}
     for entry in pictures.entries:
         top = entry.parts[0].lower() if len(entry.parts) > 1 else ""
-        groups.setdefault(names.get(top, "none"), []).append(_shorter(entry))
-    if "none" in groups or "train" not in groups:
+        groups.setdefault(_SPLIT_OF.get(top, "none"), []).append(entry)
+    held_out = [split for split in ("valid", "test") if split in groups]
+    if "none" in groups and held_out:
+        there, other = groups[held_out[0]][0].parts[0], groups["none"][0].parts[0]
+        raise InputError(
+            f"data: {pictures.place}: holds {printable(there)}/, as of a split, beside {printable(other)}, which is of none: "
+            f"move all other images into train/, or give {printable(there)}/ another name if it is a class"
+        )
+    if "none" in groups or not groups:
         return {"train": pictures.entries}
-    return {split: tuple(entries) for split, entries in groups.items()}
+    return {split: tuple(_shorter(entry) for entry in groups[split]) for split in SPLITS if split in groups}
 
 
-def label_entries(groups: dict[str, tuple[Entry, ...]], split: str) -> tuple[tuple[str, ...], np.ndarray | None]:
-    """Class names over all splits and the labels of this one: the first sub-folder is the class, numbers sort as numbers.
+def label_entries(groups: dict[str, tuple[Entry, ...]], split: str) -> Labels:
+    """Class names over all splits and the labels of this one: the first sub-folder is the class, numbers sort as numbers. The names are printable.
 
     Unlabelled, ((), None), when some image lies in no sub-folder or all lie in the same.
     """
@@ -119,16 +156,18 @@ def label_entries(groups: dict[str, tuple[Entry, ...]], split: str) -> tuple[tup
     names = {entry.parts[0] for entry in everything}
     if len(names) < 2 or any(len(entry.parts) < 2 for entry in everything):
         return (), None
-    numbered = all(name.isdecimal() for name in names)
-    classes = sorted(names, key=lambda name: (int(name) if numbered else 0, name))
+    numbered = all(name.isascii() and name.isdecimal() for name in names)
+    value = {name: name.lstrip("0") for name in names}  # compared by length and digits: a name may be longer than a number that Python reads
+    classes = sorted(names, key=lambda name: (len(value[name]), value[name], name) if numbered else (0, "", name))
     number = {name: k for k, name in enumerate(classes)}
-    return tuple(classes), np.array([number[entry.parts[0]] for entry in groups[split]], dtype=np.int64)
+    return tuple(map(printable, classes)), np.array([number[entry.parts[0]] for entry in groups[split]], dtype=np.int64)
 
 
-def picture_contents(
-    pictures: Pictures, classes: tuple[str, ...], label: np.ndarray | None, options: DataOptions, tally: Tally, progress: bool
-) -> Contents:
-    """Contents of image files: their headers are read first, so that mixed sizes are found before anything is decoded."""
+def picture_contents(pictures: Pictures, named: Labels, options: DataOptions, tally: Tally, progress: bool, keep: Keep | None = None) -> Contents:
+    """Contents of image files: their headers are read first, so that mixed sizes are found before anything is decoded.
+
+    ``keep`` chooses images by their decoded pixels, uint8 (c, h, w). InputError where images have no common size, or a range that cannot be right.
+    """
     tally.others = pictures.others
     usable = _survey(pictures, tally, progress)
     headers = [header for _, header in usable]
@@ -136,7 +175,8 @@ def picture_contents(
     colour = 3 if any(not header.grey for header in headers) else 1
     shape = (colour if options.channels == "auto" else options.channels, height, width)
     tally.change_all("smaller than the size, enlarged", _enlarged(pictures, usable, options))
-    return Contents(shape, len(usable), classes, _decoded(pictures, [row for row, _ in usable], label, options, shape, tally))
+    reading = _Reading(pictures, options, shape, _whites(pictures, usable), keep)
+    return Contents(shape, len(usable), named[0], _decoded(reading, [row for row, _ in usable], named[1], tally))
 
 
 def _survey(pictures: Pictures, tally: Tally, progress: bool) -> list[tuple[int, Header]]:
@@ -145,9 +185,9 @@ def _survey(pictures: Pictures, tally: Tally, progress: bool) -> list[tuple[int,
     def header(entry: Entry) -> Header | str:
         try:
             with pictures.open(entry.key) as file:
-                return read_header(file) if entry.size else "empty file"
-        except (UnusableImage, OSError, RuntimeError, zipfile.BadZipFile) as error:
-            return str(error) if isinstance(error, UnusableImage) else "cannot be opened"
+                return read_header(file) if 0 < entry.size <= _MOST_BYTES else "empty file" if not entry.size else "more than a gigabyte"
+        except _FAULTS as error:
+            return _reason(error)
 
     usable = []
     with ThreadPoolExecutor(_THREADS) as pool, bar("reading headers", len(pictures.entries), shown=progress) as advance:
@@ -160,6 +200,33 @@ def _survey(pictures: Pictures, tally: Tally, progress: bool) -> list[tuple[int,
             tally.modes[found.mode] += 1
             usable.append((row, found))
     return usable
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, (UnusableImage, NoRegularFile)) else "cannot be opened"
+
+
+def _whites(pictures: Pictures, usable: list[tuple[int, Header]]) -> dict[Kind, int]:
+    """Which value is white, for each kind of picture: by the largest value of all of a kind. Reads no more of them than settle it.
+
+    InputError for a range that cannot be right.
+    """
+    whites: dict[Kind, int] = {}
+    for kind in dict.fromkeys(header.kind for _, header in usable):
+        largest = 0.0
+        for row in (row for row, header in usable if header.kind == kind):
+            try:
+                with pictures.open(pictures.entries[row].key) as file:
+                    largest = max(largest, read_values(file)[0].largest)
+            except _FAULTS:  # counted when it is read for good
+                continue
+            if settled(kind, largest):
+                break
+        try:
+            whites[kind] = white_of(kind, largest)
+        except WrongRange as error:
+            raise InputError(f"images: {pictures.place}: {error}") from error
+    return whites
 
 
 def _size(header: Header, options: DataOptions) -> tuple[int, int]:
@@ -191,34 +258,59 @@ def _enlarged(pictures: Pictures, usable: list[tuple[int, Header]], options: Dat
     return [pictures.entries[row].name for row, size in sizes if size[0] < height or size[1] < width]
 
 
-def _decoded(
-    pictures: Pictures, rows: list[int], label: np.ndarray | None, options: DataOptions, shape: tuple[int, int, int], tally: Tally
-) -> Iterator[Chunk]:
-    """Chunks of the images that decode to ``shape``; the others are counted."""
+@dataclass(frozen=True)
+class _Image:
+    """An image as it is kept, what was changed, and the brightest value of its picture."""
 
-    def pixels(row: int) -> tuple[np.ndarray, tuple[str, ...]] | str:
+    pixels: np.ndarray
+    notes: tuple[str, ...]
+    brightest: int
+
+
+def _brightest(picture: Image.Image) -> int:
+    return max(np.ravel(picture.getextrema()).tolist())
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """How the pictures of one place become images of one shape (c, h, w)."""
+
+    pictures: Pictures
+    options: DataOptions
+    shape: tuple[int, int, int]
+    whites: dict[Kind, int]
+    keep: Keep | None
+
+    def image(self, row: int) -> _Image | str | None:
+        """The image, or the reason why it is left out, or None where ``keep`` leaves it to another split."""
         try:
-            with pictures.open(pictures.entries[row].key) as file:
-                image, notes = decode(file)
-                return shaped(image, options, shape[0]), notes
-        except (UnusableImage, OSError, RuntimeError, zipfile.BadZipFile) as error:
-            return str(error) if isinstance(error, UnusableImage) else "cannot be opened"
+            with self.pictures.open(self.pictures.entries[row].key) as file:
+                picture, notes = decode(file, self.whites)
+                if self.keep is not None and not self.keep(shaped(picture, DataOptions(), len(picture.getbands()))):
+                    return None
+                return _Image(shaped(picture, self.options, self.shape[0]), notes, _brightest(picture))
+        except _FAULTS as error:
+            return _reason(error)
 
+
+def _decoded(reading: _Reading, rows: list[int], label: np.ndarray | None, tally: Tally) -> Iterator[Chunk]:
+    """Chunks of the images that decode to the shape; the others are counted."""
     with ThreadPoolExecutor(_THREADS) as pool:
         for start in range(0, len(rows), CHUNK):
             chosen = rows[start : start + CHUNK]
             kept = {}
-            for row, result in zip(chosen, pool.map(pixels, chosen), strict=True):
-                if (image := _accepted(result, shape, pictures.entries[row].name, tally)) is not None:
+            for row, result in zip(chosen, pool.map(reading.image, chosen), strict=True):
+                if result is not None and (image := _accepted(result, reading.shape, reading.pictures.entries[row].name, tally)) is not None:
                     kept[row] = image
             if kept:
                 yield np.stack(list(kept.values())), None if label is None else label[list(kept)]
 
 
-def _accepted(result: tuple[np.ndarray, tuple[str, ...]] | str, shape: tuple[int, int, int], name: str, tally: Tally) -> np.ndarray | None:
-    if isinstance(result, str) or result[0].shape != shape:
+def _accepted(result: _Image | str, shape: tuple[int, int, int], name: str, tally: Tally) -> np.ndarray | None:
+    if isinstance(result, str) or result.pixels.shape != shape:
         tally.skip(result if isinstance(result, str) else "size differs from its header", name)
         return None
-    for note in result[1]:
+    for note in result.notes:
         tally.change(note, name)
-    return result[0]
+    tally.brightest = max(tally.brightest or 0, result.brightest)
+    return result.pixels

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
+
+from memogen.data.arrays import digest
 from memogen.data.download import Remote, matches
+from memogen.names import printable
 from memogen.types import InputError
 
 _MNIST_MIRRORS = (
@@ -48,6 +52,20 @@ FASHION_MNIST = {
 CIFAR10 = _remote("cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530", _CIFAR_MIRRORS)
 CIFAR10_PYTHON = "cifar-10-python.tar.gz"
 CIFAR10_BATCHES = {"train": [f"data_batch_{number}" for number in range(1, 6)], "test": ["test_batch"]}
+
+COUNTS = {  # images of the published files, where a set has so many and no other
+    "mnist": {"train": 60_000, "test": 10_000},
+    "fashion-mnist": {"train": 60_000, "test": 10_000},
+    "cifar10": {"train": 50_000, "test": 10_000},
+    "frey-faces": {"train": 1_965, "test": 1_965},  # one file
+    "svhn": {"train": 73_257, "test": 26_032},
+}
+DIGESTS = {  # SHA-256 of the pixels followed by the labels, as in ImageData.digest
+    ("mnist", "train"): "d18cfd466eb143ac1097fde604dba9eec4116885869d04cc648b510949f9e88c",
+    ("mnist", "test"): "a0863a96c44e5666edbb30c4071ee79ca0514c621e6349c5967fc78e7305c891",
+    ("fashion-mnist", "train"): "1f243a60b4b748a44c48b9a6f6907be2a08bee3e4e226f0e86fbde8e147b745a",
+    ("fashion-mnist", "test"): "9a494dc49efeb996f4076c469b31cd058152067b1594ba6ab85dd739fce3775e",
+}
 
 OCR_LETTERS = (("letter.data.gz", "letter.data"),)
 OCR_LETTERS_PARTS = {"train": 32_152, "valid": 10_000, "test": 10_000}
@@ -94,9 +112,20 @@ def wrong_folder(name: str, root: Path, wanted: str, otherwise: str = ", or leav
         return InputError(f"{name}: {root}: there is no such folder: give the one that holds {wanted}{otherwise}")
     if root.is_file():
         return InputError(f"{name}: {root}: is a file: give the folder that holds {wanted}")
-    there = sorted(item.name + "/" * item.is_dir() for item in root.iterdir())
+    there = sorted(printable(item.name) + "/" * item.is_dir() for item in root.iterdir())
     found = ", ".join(there[:5]) + (f" and {len(there) - 5} more" if len(there) > 5 else "") if there else "nothing"
     return InputError(f"{name}: {root}: looked for {wanted}, found {found}: give the folder that holds these files{otherwise}")
+
+
+def check_published(name: str, split: str, image: np.ndarray, label: np.ndarray | None, where: str) -> None:
+    """InputError where a set's files hold another number of images than the published ones, or, where their digest is known, other images."""
+    wanted = COUNTS.get(name, {}).get(split, len(image))
+    own = "or give them as images of your own, in a folder or an npz file of another name"
+    if len(image) != wanted:
+        raise InputError(f"{name}: {where}: holds {len(image):,} images, the published files {wanted:,}: fetch them again, {own}")
+    known = DIGESTS.get((name, split))
+    if known is not None and digest(image, label) != known:
+        raise InputError(f"{name}: {where}: holds other images or labels than the published files: fetch them again, {own}")
 
 
 def refuse_twin(name: str, files: list[Path], twin: str, published: tuple[Remote, Remote]) -> None:

@@ -1,11 +1,10 @@
-"""Published array formats to NumPy: IDX, both versions of CIFAR-10, letter.data, MATLAB, npz. Headers are checked against what follows."""
+"""Published array formats to NumPy: IDX, both versions of CIFAR-10, letter.data, MATLAB. Headers are checked against what follows."""
 
 from __future__ import annotations
 
 import gzip
 import math
 import tarfile
-import zipfile
 import zlib
 from collections.abc import Iterable
 from io import BufferedIOBase
@@ -13,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from memogen.data.arrays import as_images, as_labels, as_pixels
+from memogen.data.arrays import as_images, as_labels
+from memogen.data.files import DAMAGED, Readable, at_most, most_bytes, open_regular
+from memogen.data.matlab import read_matrices
 from memogen.data.plain_pickle import loads
 from memogen.types import InputError
 
-_PIECE = 1 << 24
-_MOST_BYTES = 1 << 34  # a header that claims more is not believed
 _CIFAR_ROW = 1 + 3 * 32 * 32
 _LETTER_HEAD, _LETTER_BITS = 6, 16 * 8  # columns of letter.data
 _UNSIGNED_BYTE = 8  # IDX type code
@@ -34,10 +33,10 @@ def read_idx(path: Path) -> np.ndarray:
             sides = file.read(4 * start[3])
             shape = [int.from_bytes(sides[place : place + 4], "big") for place in range(0, len(sides), 4)]
             wanted = math.prod(shape)
-            if len(sides) < 4 * start[3] or wanted > _MOST_BYTES:
+            if len(sides) < 4 * start[3] or wanted > most_bytes():
                 raise InputError(f"IDX: {path}: its header is damaged: fetch the file again")
-            content = _at_most(file, wanted + 1)
-    except (OSError, EOFError, zlib.error) as error:
+            content = at_most(file, wanted + 1)
+    except (OSError, EOFError, zlib.error, MemoryError) as error:
         raise InputError(f"IDX: {path}: cannot be read to its end ({error}): fetch the file again") from error
     if len(content) != wanted:
         many = "more than " if len(content) > wanted else ""
@@ -46,24 +45,26 @@ def read_idx(path: Path) -> np.ndarray:
 
 
 def _maybe_gzipped(path: Path) -> BufferedIOBase:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         gzipped = file.read(2) == b"\x1f\x8b"
     return gzip.open(path, "rb") if gzipped else path.open("rb")
 
 
-def _at_most(file: BufferedIOBase, count: int) -> bytearray:
-    """Up to ``count`` bytes, in pieces, so that a lying header costs no memory."""
-    content = bytearray()
-    while len(content) < count and (piece := file.read(min(_PIECE, count - len(content)))):
-        content += piece
-    return content
+def _whole(file: Readable) -> bytes:
+    """All that is there. OSError where that is more than memory holds."""
+    content = at_most(file, most_bytes() + 1)
+    if len(content) > most_bytes():
+        raise OSError(f"unpacks to more than {most_bytes():,} bytes")
+    return bytes(content)
 
 
-def read_idx_pair(images: Path, labels: Path) -> tuple[np.ndarray, np.ndarray]:
-    """uint8 (n, 1, h, w) and int64 (n,) of an image file and its label file."""
+def read_idx_pair(images: Path, labels: Path, classes: int = 256) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 (n, 1, h, w) and int64 (n,) in 0 .. ``classes`` - 1 of an image file and its label file. InputError for anything else."""
     image, label = read_idx(images), read_idx(labels)
     if image.ndim != 3 or label.ndim != 1 or len(image) != len(label):
         raise InputError(f"IDX: {images}: shape {image.shape} and labels {label.shape} do not belong together: fetch both files again")
+    if label.max(initial=0) >= classes:
+        raise InputError(f"IDX: {labels}: labels reach {label.max()}, there are {classes} classes: fetch the file again")
     return image[:, None], label.astype(np.int64)
 
 
@@ -76,16 +77,26 @@ def read_cifar(place: Path, names: Iterable[str]) -> tuple[np.ndarray, np.ndarra
 def _blobs(place: Path, names: list[str]) -> list[tuple[str, bytes]]:
     """(where, content) of the named files, in order."""
     if place.is_dir():
-        return [(str(place / name), (place / name).read_bytes()) for name in names]
+        return [(str(place / name), _content(place / name)) for name in names]
     try:
         with tarfile.open(place) as tar:
             members = {Path(member.name).name: member for member in tar if member.isfile()}
             found = [(f"{place}: {name}", tar.extractfile(members[name])) for name in names]
-            return [(where, file.read() if file else b"") for where, file in found]
+            return [(where, _whole(file) if file else b"") for where, file in found]
     except KeyError as error:
         raise InputError(f"cifar10: {place}: does not hold {error.args[0]}: give another file") from error
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+    except InputError:
+        raise
+    except DAMAGED as error:
         raise InputError(f"cifar10: {place}: cannot be read to its end ({error}): fetch the file again") from error
+
+
+def _content(path: Path) -> bytes:
+    try:
+        with open_regular(path) as file:
+            return _whole(file)
+    except OSError as error:
+        raise InputError(f"cifar10: {path}: cannot be read ({error.strerror or error}): fetch the file again") from error
 
 
 def _cifar_binary(blob: bytes, where: str) -> tuple[np.ndarray, np.ndarray]:
@@ -103,7 +114,11 @@ def _cifar_python(blob: bytes, where: str) -> tuple[np.ndarray, np.ndarray]:
     rows, label = batch.get("data"), batch.get("labels")
     if not isinstance(rows, np.ndarray) or rows.dtype != np.uint8 or rows.ndim != 2 or rows.shape[1] != _CIFAR_ROW - 1 or label is None:
         raise InputError(f"cifar10: {where}: holds no data of shape (n, 3072) with labels: give the files of the published python version")
-    return _cifar_checked(rows, as_labels(np.asarray(label), len(rows), where), where)
+    try:
+        plain = np.asarray(label)
+    except ValueError as error:  # lists of several lengths
+        raise InputError(f"cifar10: {where}: its labels are no list of numbers: give the files of the published python version") from error
+    return _cifar_checked(rows, as_labels(plain, len(rows), where), where)
 
 
 def _name(key: object) -> str:
@@ -123,10 +138,10 @@ def read_letters(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """
     try:
         with _maybe_gzipped(path) as file:
-            rows = [line.split() for line in file.read().splitlines() if line.strip()]
-    except (OSError, EOFError, zlib.error) as error:
+            rows = [line.split() for line in _whole(file).splitlines() if line.strip()]
+    except (OSError, EOFError, zlib.error, MemoryError) as error:
         raise InputError(f"letter.data: {path}: cannot be read to its end ({error}): fetch the file again") from error
-    bad = next((number for number, row in enumerate(rows, start=1) if len(row) != _LETTER_HEAD + _LETTER_BITS or not row[1].islower()), None)
+    bad = next((number for number, row in enumerate(rows, start=1) if len(row) != _LETTER_HEAD + _LETTER_BITS or not _is_letter(row[1])), None)
     if bad is not None or not rows:
         where = f"line {bad}" if bad else "it is empty, which"
         raise InputError(f"letter.data: {path}: {where} is no row of {_LETTER_HEAD + _LETTER_BITS} columns with a letter: fetch the file again")
@@ -137,9 +152,13 @@ def read_letters(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return ((bits == b"1") * np.uint8(255)).reshape(-1, 1, 16, 8), label
 
 
+def _is_letter(word: bytes) -> bool:
+    return len(word) == 1 and word.isalpha() and word.islower()
+
+
 def read_frames(path: Path, size: tuple[int, int]) -> np.ndarray:
     """The columns of a MATLAB file's matrix ``ff`` as uint8 (n, 1, height, width)."""
-    (columns,) = _matrices(path, "ff")
+    (columns,) = read_matrices(path, "ff")
     if columns.ndim != 2 or len(columns) != math.prod(size):
         raise InputError(f"MATLAB: {path}: holds no matrix ff of {math.prod(size)} rows: give the published file")
     return as_images(columns.T.reshape(-1, *size), str(path))
@@ -147,69 +166,10 @@ def read_frames(path: Path, size: tuple[int, int]) -> np.ndarray:
 
 def read_house_numbers(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """uint8 (n, 3, 32, 32) and int64 (n,) of a cropped SVHN file: X (32, 32, 3, n) and y (n, 1), in which 10 stands for the digit 0."""
-    image, label = _matrices(path, "X", "y")
+    image, label = read_matrices(path, "X", "y")
     if image.shape[:3] != (32, 32, 3) or image.ndim != 4 or image.dtype != np.uint8:
         raise InputError(f"MATLAB: {path}: X is {image.dtype} of shape {image.shape}, not bytes of shape (32, 32, 3, n): give the published file")
     digit = as_labels(label, image.shape[3], str(path))
     if digit.max(initial=1) > 10 or digit.min(initial=1) < 1:
         raise InputError(f"MATLAB: {path}: labels from {digit.min()} to {digit.max()}, not from 1 to 10: give the published file")
     return np.ascontiguousarray(image.transpose(3, 2, 0, 1)), digit % 10
-
-
-def _matrices(path: Path, *names: str) -> list[np.ndarray]:
-    """The matrices of a MATLAB file by name."""
-    from scipy.io import loadmat
-
-    try:
-        found = loadmat(path, variable_names=list(names))
-    except Exception as error:  # on damaged files the reader fails in many ways
-        raise InputError(f"MATLAB: {path}: cannot be read ({' '.join(str(error).split())}): fetch the file again") from error
-    for name in names:
-        if not isinstance(found.get(name), np.ndarray):
-            raise InputError(f"MATLAB: {path}: holds no matrix {name}: give the published file")
-    return [found[name] for name in names]
-
-
-IMAGE_KEYS = ("image", "images", "x", "X", "data", "arr_0")
-LABEL_KEYS = ("label", "labels", "y", "Y", "target", "targets", "arr_1")
-
-
-def read_npz(path: Path, split: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """Images or vectors, and labels, from an npz file with keys such as ``image``/``label``, ``x``/``y`` or ``x_train``/``y_train``."""
-    try:
-        with np.load(zipfile_only(path), allow_pickle=False) as content:
-            arrays = {key: content[key] for key in _npz_keys(content.files, split, path) if key}
-    except InputError:
-        raise
-    except (ValueError, OSError, EOFError, KeyError, zlib.error, zipfile.BadZipFile) as error:
-        raise InputError(f"npz: {path}: cannot be read ({error}): save plain arrays with numpy.savez") from error
-    image, *label = arrays.values()
-    pixels = as_pixels(image, str(path))
-    return pixels, as_labels(label[0], len(pixels), str(path)) if label else None
-
-
-def npz_splits(path: Path) -> tuple[str, ...]:
-    """The splits that an npz file names in its keys; ("train",) if it names none."""
-    with np.load(zipfile_only(path), allow_pickle=False) as content:
-        named = [split for split in ("train", "valid", "test") if any(f"{key}_{split}" in content.files for key in IMAGE_KEYS)]
-    return tuple(named) or ("train",)
-
-
-def zipfile_only(path: Path) -> Path:
-    """The path again, if a zip file is there: NumPy would open other formats too. InputError otherwise."""
-    if not zipfile.is_zipfile(path):
-        raise InputError(f"{path.suffix.lstrip('.') or 'zip'}: {path}: is no complete zip archive: write or fetch it again")
-    return path
-
-
-def _npz_keys(keys: list[str], split: str, path: Path) -> tuple[str, str | None]:
-    """The names of the image array and of the label array of this split."""
-    forms = [f"{{}}_{split}", f"{split}_{{}}"] + (["{}"] if split == "train" else [])
-    image, label = (
-        next((name for name in (form.format(key) for form in forms for key in known) if name in keys), None) for known in (IMAGE_KEYS, LABEL_KEYS)
-    )
-    if image:
-        return image, label
-    wanted = "image (and label)" if split == "train" else f"x_{split} (and y_{split})"
-    found = f" among its arrays {', '.join(keys)}" if keys else ", nor any other array"
-    raise InputError(f"npz: {path}: no images of split {split!r}{found}: name them {wanted}")

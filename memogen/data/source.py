@@ -19,7 +19,7 @@ from memogen.data.options import DataOptions
 from memogen.types import InputError
 
 CHUNK = 512  # images in memory at once
-_VERSION = 1  # raise it when the same files give other pixels than before
+_VERSION = 2  # raise it when the same files give other pixels than before
 
 Chunk = tuple[np.ndarray, np.ndarray | None]
 Stamp = tuple[str, int, int]  # name, bytes, time of change
@@ -76,12 +76,15 @@ def counted(contents: Contents, tally: Tally) -> Iterator[Chunk]:
 def array_contents(image: np.ndarray, label: np.ndarray | None, classes: tuple[str, ...], options: DataOptions, tally: Tally, where: str) -> Contents:
     """Contents of uint8 (n, c, h, w) in memory, brought to the shape that the options ask for; vectors, (n, 1, 1, d), as :func:`vector_contents`."""
     total, found, height, width = image.shape
+    if classes and label is not None and label.max(initial=0) >= len(classes):
+        raise InputError(f"labels: {where}: reach {label.max()}, there are {len(classes)} classes: give class numbers below {len(classes)}")
     if height == 1 and found == 1:
         return vector_contents(image, label, classes, options, tally, where)
     if height < 2 or width < 2:
         raise InputError(f"images: {where}: {height} x {width} pixels: give images of at least 2 x 2")
     tally.sizes[f"{height} x {width}"] += total
     tally.modes["L" if found == 1 else "RGB"] += total
+    tally.brightest = int(image.max())
     channels = found if options.channels == "auto" else options.channels
     shape = (channels, *array_size(height, width, options, where))
     same = shape == image.shape[1:]

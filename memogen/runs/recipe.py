@@ -41,7 +41,7 @@ class Splits:
     @cached_property
     def known(self) -> tuple[str, ...]:
         """The names of the splits."""
-        return data.splits(self.config.name, folder=self.config.folder)
+        return data.splits(self.config.name, folder=self.config.folder, options=self.config.options)
 
     @cached_property
     def train(self) -> ImageData:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from memogen.data import DataOptions, load
+from memogen.data import DataOptions, check, load
 from memogen.data.cache import cache_root, cached
 from memogen.data.findings import Tally
 from memogen.data.source import Contents, Source, array_contents
@@ -149,3 +149,70 @@ def test_cached_arrays_are_read_only(tmp_path: Path) -> None:
     data: ImageData = cached(source()[0], tmp_path, progress=False)
     with pytest.raises(ValueError, match="read-only"):
         data.image[0] = 1
+
+
+def built(root: Path) -> Path:
+    """The folder of a cache of some set."""
+    cached(source()[0], root, progress=False)
+    (folder,) = (path for path in (root / "images").iterdir() if path.is_dir())
+    return folder
+
+
+def flip(path: Path, place: int) -> None:
+    blob = bytearray(path.read_bytes())
+    blob[place] ^= 1
+    path.write_bytes(blob)
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "words"),
+    [
+        ("image.npy", 20, "image.npy has another header"),
+        ("image.npy", 5000, "image.npy holds other pixels"),
+        ("image.npy", -1, "image.npy holds other pixels"),
+        ("label.npy", -1, "label.npy holds other labels"),
+        ("cache.json", 30, "cache.json"),
+    ],
+)
+def test_a_flipped_byte_is_found_and_the_cache_rebuilt(tmp_path: Path, name: str, place: int, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = built(tmp_path)
+    flip(folder / name, place)
+    again, reads = source()
+    data = cached(again, tmp_path, progress=False)
+    told = capsys.readouterr().err
+    assert len(reads) == 1 and f"cache: {folder}: damaged ({words}" in told and told.rstrip().endswith("built anew")
+    np.testing.assert_array_equal(data.image, IMAGE)
+    assert cached(again, tmp_path, progress=False).digest == data.digest and len(reads) == 1
+
+
+@pytest.mark.parametrize(
+    "facts",
+    ["[]", "7", "null", "{}", '"a"', "[" * 100_000, '{"shape": 3, "labels": ""}', '{"labelled": true, "shape": [1100, 1, 4, 3], "classes": 5}'],
+)
+def test_facts_of_another_shape_are_damage(tmp_path: Path, facts: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (built(tmp_path) / "cache.json").write_text(facts)
+    again, reads = source()
+    assert len(cached(again, tmp_path, progress=False)) == 1100 and len(reads) == 1
+    assert "damaged (cache.json" in capsys.readouterr().err
+
+
+def test_facts_that_were_edited_are_damage(tmp_path: Path) -> None:
+    path = built(tmp_path) / "cache.json"
+    path.write_text(path.read_text().replace('"0"', '"zero"'))
+    again, reads = source()
+    assert cached(again, tmp_path, progress=False).classes == ("0", "1", "2") and len(reads) == 1
+
+
+def test_large_caches_are_compared_in_blocks_and_by_a_check_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEMOGEN_CACHE", str(tmp_path / "cache"))
+    pixels = np.random.default_rng(0).integers(0, 256, (2400, 64, 64), dtype=np.uint8)  # 9.4 MiB in 151 blocks, of which 64 are compared
+    np.savez(tmp_path / "x.npz", image=pixels)
+    data = load(str(tmp_path / "x.npz"), progress=False)
+    (folder,) = (path for path in (tmp_path / "cache" / "images").iterdir() if path.is_dir())
+    flip(folder / "image.npy", 128 + (1 << 16) + 9)  # in the second block, which no opening reads
+    assert load(str(tmp_path / "x.npz"), progress=False).digest == data.digest
+    report = check(str(tmp_path / "x.npz"), progress=False)
+    assert report.cache == (f"cache: {folder}: damaged (image.npy holds other pixels), removed: the next run builds it anew",)
+    assert report.cache[0] in report.text() and not folder.exists()
+    np.testing.assert_array_equal(load(str(tmp_path / "x.npz"), progress=False).image[:, 0], pixels)
+    assert check(str(tmp_path / "x.npz"), progress=False).cache == ()

@@ -17,8 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
+from memogen.data.npz import npz_splits, read_npz
 from memogen.data.plain_pickle import loads
-from memogen.data.readers import npz_splits, read_cifar, read_idx, read_idx_pair, read_letters, read_npz
+from memogen.data.readers import read_cifar, read_idx, read_idx_pair, read_letters
 from memogen.types import InputError
 
 same_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -231,9 +232,9 @@ def test_npz_keys(tmp_path: Path, image_key: str, label_key: str) -> None:
 
 def test_npz_splits(tmp_path: Path) -> None:
     path = tmp_path / "set.npz"
-    np.savez(path, x_train=np.zeros((3, 4, 4), np.uint8), x_test=np.ones((2, 4, 4), np.uint8), y_test=np.zeros(2))
+    np.savez(path, x_train=np.zeros((3, 4, 4), np.uint8), x_test=np.full((2, 4, 4), 7, np.uint8), y_test=np.zeros(2))
     assert npz_splits(path) == ("train", "test")
-    assert read_npz(path, "train")[1] is None and read_npz(path, "test")[0].max() == 1
+    assert read_npz(path, "train")[1] is None and read_npz(path, "test")[0].max() == 7
     assert "no images of split 'valid'" in refusal(read_npz, path, "valid")
     np.savez(path, image=np.zeros((3, 4, 4), np.uint8))
     assert npz_splits(path) == ("train",) and "no images of split 'test'" in refusal(read_npz, path, "test")

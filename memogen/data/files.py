@@ -1,0 +1,72 @@
+"""Files that may be opened: regular ones, read up to a bound. Pipes, sockets and devices are never opened, for reading them may not end."""
+
+from __future__ import annotations
+
+import lzma
+import os
+import stat
+import struct
+import tarfile
+import zipfile
+import zlib
+from io import BufferedIOBase
+from pathlib import Path
+from typing import Protocol
+
+from memogen.types import InputError
+
+DAMAGED: tuple[type[Exception], ...] = (  # what the readers of archives raise on damaged ones
+    *(OSError, EOFError, ValueError, LookupError, ArithmeticError, RuntimeError, MemoryError),
+    *(struct.error, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError),
+)
+_PIECE = 1 << 24
+_MOST_BYTES = 1 << 34  # a header that claims more is not believed
+
+
+class Readable(Protocol):
+    """Something opened to read bytes."""
+
+    def read(self, count: int, /) -> bytes: ...
+
+
+class NoRegularFile(OSError):  # noqa: N818  the file is at fault
+    """A pipe, a socket or a device where a file is looked for."""
+
+    def __init__(self) -> None:
+        super().__init__("no regular file, but a pipe, a socket or a device")
+
+
+def open_regular(path: Path) -> BufferedIOBase:
+    """The file, opened to read bytes. NoRegularFile for a pipe, a socket or a device, which is not touched; OSError as usual."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise NoRegularFile
+    return path.open("rb")
+
+
+def readable(path: Path, kind: str) -> Path:
+    """The path again, if it leads to a regular file; InputError otherwise, which begins with ``kind``."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise InputError(f"{kind}: {path}: cannot be read ({error.strerror}): check the path") from error
+    if not stat.S_ISREG(mode):
+        found = "a folder" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
+        raise InputError(f"{kind}: {path}: is no regular file, but {found}: give a file")
+    return path
+
+
+def most_bytes() -> int:
+    """How many bytes of one array are believed in: 16 GiB, or what the machine's memory holds where that is less."""
+    try:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):  # not every platform tells
+        return _MOST_BYTES
+    return min(_MOST_BYTES, memory) if memory > 0 else _MOST_BYTES
+
+
+def at_most(file: Readable, count: int) -> bytearray:
+    """Up to ``count`` bytes, in pieces, so that a lying header costs no memory."""
+    content = bytearray()
+    while len(content) < count and (piece := file.read(min(_PIECE, count - len(content)))):
+        content += piece
+    return content
