@@ -17,8 +17,9 @@ from memogen.training import SuccessionConfig, TrainingConfig
 PAGE = Path(__file__).parent / "reference" / "configuration.md"
 HEAD = """# Configuration
 
-The options of `config.yaml`. Each has the same name in Python, in YAML and on the command line: `--training.steps 2000`. A recipe sets its own values;
-`memogen train RECIPE --dry-run` prints them. The defaults below are those of the dataclasses. `python docs/configuration.py` writes this page.
+The options of `config.yaml`. Each has the same name in Python, in YAML and on the command line (`--training.steps 2000`).
+A recipe sets its own values; `memogen train RECIPE --dry-run` prints them.
+The defaults below are those of the dataclasses. `python docs/configuration.py` writes this page.
 """
 
 
@@ -64,7 +65,11 @@ def _value(hint: Any) -> str:
         return ", ".join(f"`{choice}`" for choice in get_args(hint))
     if get_origin(hint) is tuple:
         inner = [part for part in get_args(hint) if part is not Ellipsis]
-        return f"list of {_value(inner[0])}" if Ellipsis in get_args(hint) else f"{len(inner)} values: {', '.join(sorted({_value(part) for part in inner}))}"
+        return (
+            f"list of {_value(inner[0])}"
+            if Ellipsis in get_args(hint)
+            else f"{len(inner)} values: {', '.join(sorted({_value(part) for part in inner}))}"
+        )
     words = {int: "whole number", float: "number", bool: "true, false", str: "text", types.NoneType: "null"}
     return words.get(hint) or f"`{hint.__name__}`"
 
@@ -88,7 +93,8 @@ def _changed(value: Any) -> Iterator[str]:
         own = getattr(value, field.name)
         usual = field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
         if own != usual:
-            yield f"`{field.name}` {', '.join(_changed(own)) if dataclasses.is_dataclass(own) else f'`{list(own) if isinstance(own, tuple) else own}`'}"
+            told = ", ".join(_changed(own)) if dataclasses.is_dataclass(own) else f"`{list(own) if isinstance(own, tuple) else own}`"
+            yield f"`{field.name}` {told}"
 
 
 def _prose(config: type) -> str:

@@ -86,7 +86,7 @@ class ExtendConfig:
             raise InputError(f"num_samples is {self.num_samples}: judge one image or more")
 
 
-# departs: the known classes together weigh like the new one, as in the authors' code for LSUN; one by one, they drown it (docs/results/replay_gan.md).
+# departs: the known classes together weigh like the new one, as in the authors' code for LSUN; one by one they drown it (docs/results/replay_gan.md).
 OBJECTIVES: dict[str, ReplayGANObjective] = {
     "joint_replay": ReplayGANObjective(joint=JointConfig("mean")),
     "replay_alignment": ReplayGANObjective(alignment=AlignmentConfig(SHORT_ALIGNMENT)),
