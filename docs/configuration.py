@@ -17,9 +17,9 @@ from memogen.training import SuccessionConfig, TrainingConfig
 PAGE = Path(__file__).parent / "reference" / "configuration.md"
 HEAD = """# Configuration
 
-The options of `config.yaml`. Each has the same name in Python, in YAML and on the command line: `--training.steps 2000`. A recipe sets its own
-values; `memogen train RECIPE --dry-run` prints them. The defaults below are those of the dataclasses.
-`python docs/configuration.py` writes this page.
+The options of `config.yaml`. Each has the same name in Python, in YAML and on the command line (`--training.steps 2000`).
+A recipe sets its own values; `memogen train RECIPE --dry-run` prints them.
+The defaults below are those of the dataclasses. `python docs/configuration.py` writes this page.
 """
 
 
@@ -65,8 +65,11 @@ def _value(hint: Any) -> str:
         return ", ".join(f"`{choice}`" for choice in get_args(hint))
     if get_origin(hint) is tuple:
         inner = [part for part in get_args(hint) if part is not Ellipsis]
-        kinds = ", ".join(sorted({_value(part) for part in inner}))
-        return f"list of {kinds}" if Ellipsis in get_args(hint) else f"{len(inner)} values: {kinds}"
+        return (
+            f"list of {_value(inner[0])}"
+            if Ellipsis in get_args(hint)
+            else f"{len(inner)} values: {', '.join(sorted({_value(part) for part in inner}))}"
+        )
     words = {int: "whole number", float: "number", bool: "true, false", str: "text", types.NoneType: "null"}
     return words.get(hint) or f"`{hint.__name__}`"
 

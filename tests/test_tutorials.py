@@ -13,10 +13,7 @@ from memogen import cli
 
 TUTORIALS = sorted((Path(__file__).parents[1] / "docs" / "tutorials").glob("*.md"))
 BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```", flags=re.M | re.S)
-FEW = (
-    "--training.steps 2 --training.sample_every 0 --training.checkpoint_every 2 "
-    "--scoring.likelihood_every 0 --scoring.num_samples {} --scoring.metrics"
-)
+FEW = "--training.steps 2 --training.sample_every 0 --scoring.likelihood_every 0 --scoring.num_samples {} --scoring.metrics"
 
 
 def budget(line: str) -> list[str]:
