@@ -34,7 +34,8 @@ class DataReport:
 
     ``ignored`` are files that are no images; ``sizes`` maps "height x width" to counts, ``modes`` Pillow's mode names, ``labels`` class names.
     ``problems`` are lines that would stop a training run, such as mixed sizes; ``trained`` is the (height, width) that one would get, where known.
-    ``brightest`` is the largest byte of all pictures, ``elsewhere`` counts those that a share puts into another split; ``cache`` are lines on caches of these images that were found damaged.
+    ``brightest`` is the largest byte of all pictures, ``elsewhere`` counts those that a share puts into another split; ``cache`` are lines on caches
+    of these images that were found damaged.
     """
 
     place: str
