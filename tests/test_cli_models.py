@@ -154,26 +154,26 @@ def test_a_models_own_images_in_its_own_order_score_what_the_model_does(here: Pa
 
 
 def test_an_interrupted_scoring_keeps_its_rows(here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from memogen import evaluation
+    from memogen import metrics
 
     row = {"metric": "fid", "value": 1.5, "spread": None, "protocol": {"num_samples": 40}}
 
     def stopped(*given: object, **options: object) -> list[object]:
-        raise evaluation.Interrupted([row])
+        raise metrics.Interrupted([row])
 
-    monkeypatch.setattr(evaluation, "evaluate", stopped)
+    monkeypatch.setattr(metrics, "evaluate", stopped)
     code, out, err = run("evaluate m --data digits --out rows.jsonl", capsys)
     assert code == 130 and "1.5000" in out and "scoring stopped; 1 score of what was seen" in err
     assert json.loads((here / "rows.jsonl").read_text())["value"] == 1.5
 
 
 def test_a_scoring_stopped_before_any_score_is_one_line(here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from memogen import evaluation
+    from memogen import metrics
 
     def stopped(*given: object, **options: object) -> list[object]:
-        raise evaluation.Interrupted([], "real data (digits test), 250 of 360")
+        raise metrics.Interrupted([], "real data (digits test), 250 of 360")
 
-    monkeypatch.setattr(evaluation, "evaluate", stopped)
+    monkeypatch.setattr(metrics, "evaluate", stopped)
     code, out, err = run("evaluate m --data digits --out rows.jsonl", capsys)
     lines = [line for line in err.splitlines() if line.startswith("memogen:")]
     assert (code, out) == (130, "") and not (here / "rows.jsonl").exists()

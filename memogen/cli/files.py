@@ -232,6 +232,7 @@ def holds_samples(name: str) -> bool:
     """Whether a folder or zip holds what :func:`write_folder` wrote, by what its first picture says of itself."""
     from PIL import Image as Pillow
 
+    from memogen.data.files import DAMAGED
     from memogen.data.pictures import find_pictures
 
     place = Path(name).expanduser()
@@ -241,7 +242,7 @@ def holds_samples(name: str) -> bool:
     try:
         with pictures.open(pictures.entries[0].key) as file, Pillow.open(cast(IO[bytes], file)) as picture:
             return bool(picture.info.get("Software") == SOFTWARE)
-    except OSError:  # not readable as a picture: it will be left out
+    except DAMAGED:  # not readable as a picture: it will be left out
         return False
 
 

@@ -34,7 +34,8 @@ class DataReport:
 
     ``ignored`` are files that are no images; ``sizes`` maps "height x width" to counts, ``modes`` Pillow's mode names, ``labels`` class names.
     ``problems`` are lines that would stop a training run, such as mixed sizes; ``trained`` is the (height, width) that one would get, where known.
-    ``brightest`` is the largest byte of all pictures; ``cache`` are lines on caches of these images that were found damaged.
+    ``brightest`` is the largest byte of all pictures, ``elsewhere`` counts those that a share puts into another split; ``cache`` are lines on caches
+    of these images that were found damaged.
     """
 
     place: str
@@ -48,6 +49,7 @@ class DataReport:
     problems: tuple[str, ...] = ()
     trained: tuple[int, int] | None = None
     brightest: int | None = None
+    elsewhere: int = 0
     cache: tuple[str, ...] = ()
 
     @property
@@ -64,6 +66,8 @@ class DataReport:
         lines += [f"  all of them by name: memogen data check {printable(shlex.quote(self.place))}"] if lost and not whole else []
         lines += [f"  changed, {reason}: {finding.text()}" for reason, finding in sorted(self.changed.items())]
         lines += [f"  {title}: {_listing(counts)}" for title, counts in self._kinds() if counts]
+        if self.elsewhere:
+            lines.append(f"  in another split, by test_share: {self.elsewhere}")
         if self.brightest is not None and self.brightest < _DARK:
             lines.append(f"  dark: no pixel is brighter than {self.brightest} of 255")
         if self.trained:
@@ -99,6 +103,7 @@ class Tally:
         self.others: tuple[str, ...] = ()
         self.problems: list[str] = []
         self.brightest: int | None = None
+        self.elsewhere = 0
 
     def skip(self, reason: str, name: str) -> None:
         """This file is left out."""
@@ -126,4 +131,6 @@ class Tally:
         ignored = Finding(len(self.others), self.others[:NAMED])
         skipped, changed = findings("skipped", self._skipped), findings("changed", self._changed)
         counts = dict(self.sizes), dict(self.modes), dict(self.labels)
-        return DataReport(place, self.kept, skipped, changed, ignored, *counts, tuple(self.problems), brightest=self.brightest)
+        return DataReport(
+            place, self.kept, skipped, changed, ignored, *counts, tuple(self.problems), brightest=self.brightest, elsewhere=self.elsewhere
+        )

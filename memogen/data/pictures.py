@@ -300,7 +300,9 @@ def _decoded(reading: _Reading, rows: list[int], label: np.ndarray | None, tally
             chosen = rows[start : start + CHUNK]
             kept = {}
             for row, result in zip(chosen, pool.map(reading.image, chosen), strict=True):
-                if result is not None and (image := _accepted(result, reading.shape, reading.pictures.entries[row].name, tally)) is not None:
+                if result is None:
+                    tally.elsewhere += 1
+                elif (image := _accepted(result, reading.shape, reading.pictures.entries[row].name, tally)) is not None:
                     kept[row] = image
             if kept:
                 yield np.stack(list(kept.values())), None if label is None else label[list(kept)]

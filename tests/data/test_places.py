@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from memogen.cli import main
-from memogen.cli.files import choose_data
+from memogen.cli.files import choose_data, holds_samples
 from memogen.data import DataOptions, check, from_arrays, load, splits
 from memogen.data.pictures import find_pictures, label_entries
 from memogen.data.share import place_of
@@ -163,6 +163,8 @@ def test_a_share_is_held_out_by_content(tmp_path: Path) -> None:
     assert train.classes == test.classes == ("cat", "dog") and train.label is not None and test.label is not None
     known = {image.tobytes(): int(label) for image, label in zip(whole.image, whole.label, strict=True)}
     assert [known[image.tobytes()] for image in test.image] == test.label.tolist()
+    report = check(str(place), split="test", options=DataOptions(test_share=0.2), progress=False)
+    assert (report.kept, report.elsewhere) == (len(test), len(train)) and f"in another split, by test_share: {len(train)}" in report.text()
     larger = opened(place, tmp_path, "test", test_share=0.4)
     assert parts[1] < {image.tobytes() for image in larger.image}
 
@@ -218,3 +220,12 @@ def test_a_run_that_held_a_share_out_is_scored_by_it(tmp_path: Path) -> None:
         assert choice.held_out() == "test"
         shares[name] = choice.options.test_share
     assert list(shares.values()) == [0.3, 0.3, 0.0, 0.0]
+
+
+def test_a_damaged_first_picture_holds_no_samples(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.png", RNG.bytes(500))
+    blob = bytearray((tmp_path / "a.zip").read_bytes())
+    blob[60:80] = bytes(20)
+    (tmp_path / "a.zip").write_bytes(blob)
+    assert not holds_samples(str(tmp_path / "a.zip"))

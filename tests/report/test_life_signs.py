@@ -50,7 +50,7 @@ class Frozen(VMFMemory):
 
     def write(self, query: Tensor, value: Tensor | int, read: MemoryRead | None = None) -> MemoryWrite:
         nobody, no_slot = torch.zeros(len(query), dtype=torch.bool), torch.zeros(self.num_slots, dtype=torch.bool)
-        return MemoryWrite(no_slot, no_slot, nobody, nobody, torch.zeros(()))
+        return MemoryWrite(no_slot, no_slot, nobody, nobody, torch.zeros(()), nobody)
 
 
 class Restless(VMFMemory):
