@@ -159,7 +159,7 @@ def test_an_interrupted_scoring_keeps_its_rows(here: Path, capsys: pytest.Captur
     row = {"metric": "fid", "value": 1.5, "spread": None, "protocol": {"num_samples": 40}}
 
     def stopped(*given: object, **options: object) -> list[object]:
-        raise metrics.Interrupted([row])
+        raise metrics.Interrupted([metrics.rows.ResultRow.read(row)])
 
     monkeypatch.setattr(metrics, "evaluate", stopped)
     code, out, err = run("evaluate m --data digits --out rows.jsonl", capsys)
