@@ -1,6 +1,6 @@
 """The pages: that of a run, built from its folder whether it is finished or half way, and that of tables of results. Each is one HTML file.
 
-Which sections a run's page has, and in which order, is decided here; what a family shows of its models is its own (:data:`FAMILIES`).
+Which sections a run's page has, and in which order, is decided here; what a family shows of its models is its own (:data:`SECTIONS`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .results import LEGEND, Results
 from .scores import column, metrics_of, number, score_lines, score_table
 from .sections import FamilyPart, FamilySections, PageContext
 
-FAMILIES: dict[str, FamilySections] = {
+SECTIONS: dict[str, FamilySections] = {
     "memory_gan": memory_gan.sections,
     "mem_vae": mem_vae.sections,
     "replay_gan": replay_gan.sections,
@@ -30,7 +30,7 @@ FAMILIES: dict[str, FamilySections] = {
 
 
 def write_report(
-    run: Path, *, data: ImageData | None = None, held_out: ImageData | None = None, families: Mapping[str, FamilySections] = FAMILIES
+    run: Path, *, data: ImageData | None = None, held_out: ImageData | None = None, families: Mapping[str, FamilySections] = SECTIONS
 ) -> Path:
     """Write ``run``/report.html and return its path; ``data`` are the training images, for the nearest ones and a posterior, ``held_out`` others.
 

@@ -69,13 +69,13 @@ class FamilySections(Protocol):
     """What a family hands over for the pages of its runs: a plain function of what there is.
 
     It is given all runs that name the family: finished ones, half-way ones without a model, and those made where the data are not at hand. It
-    raises nothing for what is missing and leaves a section out, or a sentence in its place. :data:`memogen.report.page.FAMILIES` maps the family's
+    raises nothing for what is missing and leaves a section out, or a sentence in its place. :data:`memogen.report.page.SECTIONS` maps the family's
     name, as ``config.json`` of a saved model has it, to this function. A further family adds an entry, or gives ``write_report`` a mapping::
 
         def sections(page: PageContext) -> FamilyPart:
             return FamilyPart("my family", (Section("Memory", (Text("..."),)),))
 
-        FAMILIES["my_family"] = sections
+        SECTIONS["my_family"] = sections
     """
 
     def __call__(self, page: PageContext) -> FamilyPart: ...

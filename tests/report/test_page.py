@@ -15,7 +15,7 @@ from PIL import Image
 from memogen.report import charts, memory_gan, sections
 from memogen.report import page as report_page
 from memogen.report.history import Run, read_lines, read_run, saved_memories, speed
-from memogen.report.page import FAMILIES, duration, write_report
+from memogen.report.page import SECTIONS, duration, write_report
 from memogen.report.parts import Figure, Section, Sign, Table, Text, html_of
 from memogen.report.scores import column, number, score_lines, score_table
 from memogen.report.sections import FamilyPart, PageContext
@@ -209,7 +209,7 @@ def test_a_further_family_hands_over_its_own_sections(tmp_path: Path) -> None:
     folder = toy.run_folder(tmp_path / "toys")
     about = json.loads((folder / "model" / "config.json").read_text())
     (folder / "model" / "config.json").write_text(json.dumps(about | {"family": "fruit_gan"}))
-    page = checked(write_report(folder, held_out=toy.images(), families=FAMILIES | {"fruit_gan": own}).read_text(encoding="utf-8"))
+    page = checked(write_report(folder, held_out=toy.images(), families=SECTIONS | {"fruit_gan": own}).read_text(encoding="utf-8"))
     for words in ("Orchard", "40 <apples>", "fruit GAN on toys", "it withers", "# water it\nmemogen water", "Scores", "Training"):
         assert words in page.text
     assert ("p", {"class": "sign bad"}) in page.tags and "without the data" not in page.text
