@@ -2,58 +2,16 @@
 
 import sys
 from importlib import import_module
+from typing import Any
 
-from memogen.metrics import (
-    METRICS,
-    Classifier,
-    CopyCheck,
-    Extractor,
-    FeatureStatistics,
-    ImageInput,
-    InceptionScore,
-    Interrupted,
-    ModuleExtractor,
-    Processes,
-    ScoreConfig,
-    ScoreEvaluator,
-    ScoringError,
-    append_rows,
-    classifier,
-    copy_check,
-    evaluate,
-    extractor,
-    frechet_distance,
-    kernel_distance,
-    nearest_images,
-    prdc,
-    score_images,
-)
+from memogen import metrics
 
-__all__ = [
-    "METRICS",
-    "Classifier",
-    "CopyCheck",
-    "Extractor",
-    "FeatureStatistics",
-    "ImageInput",
-    "InceptionScore",
-    "Interrupted",
-    "ModuleExtractor",
-    "Processes",
-    "ScoreConfig",
-    "ScoreEvaluator",
-    "ScoringError",
-    "append_rows",
-    "classifier",
-    "copy_check",
-    "evaluate",
-    "extractor",
-    "frechet_distance",
-    "kernel_distance",
-    "nearest_images",
-    "prdc",
-    "score_images",
-]
+__all__ = metrics.__all__
+
+
+def __getattr__(name: str) -> Any:
+    return getattr(metrics, name)
+
 
 _MOVED = {
     "accuracy": "accuracy",
