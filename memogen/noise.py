@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from memogen.types import InputError
+
 _GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed 64-bit integer
 _MIX_1 = -4658895280553007687  # 0xBF58476D1CE4E5B9
 _MIX_2 = -7723592293110705685  # 0x94D049BB133111EB
@@ -28,6 +30,8 @@ def _mix(x: Tensor) -> Tensor:
 
 def bits(index: Int[Tensor, " b"], dim: int, *, seed: int, stream: int = 0, first: int = 0) -> Int[Tensor, "b dim"]:
     """64 hashed bits for each (seed, stream, index, position), of the positions ``first`` .. ``first + dim - 1``."""
+    if not -(2**63) <= seed < 2**63:
+        raise InputError(f"seed is {seed}: use a whole number below 2^63")
     start = torch.full((), seed, dtype=torch.int64, device=index.device)  # filled there: a tensor of a number would make a GPU wait for its copy
     key = _mix(start * _GOLDEN + stream + 1)
     row = _mix(_mix(index.long() + key) + key)

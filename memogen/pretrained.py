@@ -24,7 +24,8 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from memogen import configs
-from memogen.models import FAMILIES
+from memogen.models import FAMILIES, outline
+from memogen.parsing import parse_json
 from memogen.types import InputError
 
 FORMAT = 2
@@ -78,13 +79,14 @@ def from_pretrained(path_or_hub_id: str | Path, *, live: bool = False, revision:
     """
     folder = _folder(path_or_hub_id, revision)
     document = read_document(folder)
-    model = _build(document, folder / CONFIG)
+    config = _config(document, folder / CONFIG)
     state = _read_tensors(folder / WEIGHTS, document)
-    _refuse(_differences(state, model.state_dict(), whole=True), f"{folder / WEIGHTS}")
+    _refuse(_differences(state, _outline(config, folder / CONFIG), whole=True), f"{folder / WEIGHTS}")
     if live:
         newer = _read_tensors(folder / LIVE, document)
         _refuse(_differences(newer, state, whole=False), f"{folder / LIVE}")
         state |= newer
+    model: nn.Module = config.build()
     model.load_state_dict(state, assign=True)
     return model.eval()
 
@@ -107,7 +109,7 @@ def read_document(folder: Path) -> Document:
     """config.json of a saved model, checked but for the family's own options."""
     path = folder / CONFIG
     try:
-        mapping = json.loads(path.read_text(encoding="utf-8"))
+        mapping = parse_json(path.read_bytes())
     except FileNotFoundError as error:
         raise InputError(f"{folder}: {no_model(folder)}") from error
     except OSError as error:
@@ -143,15 +145,23 @@ def _family(model: nn.Module) -> tuple[str, dict[str, Any]]:
     raise TypeError(f"{type(config).__name__} is not the config of a family in memogen.models.FAMILIES ({', '.join(FAMILIES)})")
 
 
-def _build(document: Document, path: Path) -> nn.Module:
+def _config(document: Document, path: Path) -> Any:
+    """The configuration of the document's family."""
     family = FAMILIES.get(document.family)
     if family is None:
         raise InputError(f"{path}: family {document.family!r} is unknown: {configs.suggest(document.family, FAMILIES)}")
     try:
-        model: nn.Module = configs.from_dict(family.config, document.config, where="config").build()
+        return configs.from_dict(family.config, document.config, where="config")
     except ValueError as error:
         raise InputError(f"{path}: {error}") from error
-    return model
+
+
+def _outline(config: Any, path: Path) -> Mapping[str, Tensor]:
+    """Names and shapes of the state that ``config`` builds; no memory is taken for sizes that config.json makes up."""
+    try:
+        return outline(config).state_dict()
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def _version() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +15,10 @@ from memogen import demo, runs
 from memogen.memory.inspect import sorted_prior
 from memogen.metrics import evaluate
 from memogen.models import MemoryConfig
+from memogen.parsing import read_lines
 from memogen.pretrained import from_pretrained
 from memogen.recipes import RECIPES, DataConfig, Recipe
-from memogen.report.history import priors_logged, read_lines
+from memogen.report.history import priors_logged
 from memogen.types import InputError
 
 
@@ -51,6 +53,19 @@ def test_rows_name_everything_that_made_them(run: Path) -> None:
         assert row["config"] == runs.config_hash(tiny())
         assert row["protocol"]["extractor"].startswith("digits-v1:")
     assert {row["steps"] for row in rows if row["variant"] == "memory_gan"} == {12}
+
+
+def test_damaged_logs_stop_neither_the_report_nor_the_next_step(run: Path, tmp_path: Path) -> None:
+    """Whole runs go on from their checkpoints, whatever became of their lines."""
+    copy = shutil.copytree(run, tmp_path / "run")
+    for name in ("metrics.jsonl", "results.jsonl", "train.log"):
+        kept = (copy / name).read_bytes()
+        (copy / name).write_bytes(b"\xff" + kept[1:] + b"[" * 100_000 + b'\n{"step": 1e999, "metric": 7, "value": "x"}\n{"step": 3, "lo')
+    runs.write_report(copy)
+    again = replace(tiny(), training=replace(tiny().training, steps=14))
+    assert runs.train(again, out=copy, console=False) == copy
+    assert read_lines(copy / "metrics.jsonl")[-1]["step"] == 14
+    assert torch.equal(from_pretrained(copy).memory.age, from_pretrained(runs.train(again, out=tmp_path / "whole", console=False)).memory.age)
 
 
 def test_held_out_likelihood_is_followed(run: Path) -> None:
@@ -105,7 +120,7 @@ def test_data_by_name_and_by_folder() -> None:
 
 def test_a_broken_config_names_the_file(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
-    for content, complaint in ((b"\xff\xfe\x00", "not YAML"), (b"a: [", "not YAML"), (b"recipes: x", "recipes")):
+    for content, complaint in ((b"\xff\xfe\x00", "YAML"), (b"a: [", "YAML"), (b"recipes: x", "recipes")):
         path.write_bytes(content)
         with pytest.raises(InputError, match=complaint) as told:
             runs.load_config(path)

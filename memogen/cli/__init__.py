@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from memogen import __version__
 from memogen.cli.options import UsageError, nearest
 from memogen.names import printable
+from memogen.stopping import stopping
 
 INPUT, OURS, STOPPED = 2, 1, 130
 
@@ -28,7 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     try:
-        return _run(words)
+        with stopping():
+            return _run(words)
     except KeyboardInterrupt as stopped:
         if _leads():
             print(f"\nmemogen: {stopped if str(stopped) else 'stopped'}", file=sys.stderr)
@@ -97,7 +99,10 @@ def _explain(error: Exception) -> int:
         where = printable(str(error.filename)) if error.filename is not None else "output"
         print(f"memogen: {where}: cannot be read or written ({error.strerror}); check the path, its permissions and the disk", file=sys.stderr)
         return INPUT
-    if _is(error, "memogen.training.stopping", "Stopped"):
+    if isinstance(error, MemoryError) or "can't allocate memory" in message or _is(error, "torch", "OutOfMemoryError"):
+        print(f"memogen: out of memory ({message[:200]}); make batches, --num or the model smaller", file=sys.stderr)
+        return INPUT
+    if _is(error, "memogen.training.fit", "Stopped"):
         if _leads():
             print(f"memogen: {message}", file=sys.stderr)
         return STOPPED

@@ -41,7 +41,8 @@ def preferences_of(model: ShowsSlots, choice: DataChoice, *, by_class: bool = Fa
 
     from memogen.metrics.slot_contents import slot_preferences
     from memogen.metrics.stream import num_labels
-    from memogen.metrics.work import Bar, Work
+    from memogen.metrics.work import Work
+    from memogen.progress import Bar
 
     data = choice.load()
     if data.label is None and not by_class and not num_labels(model):

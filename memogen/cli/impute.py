@@ -68,7 +68,8 @@ def impute(
 def _completed(model: Any, data: ImageData, mask: str, how: Refinement) -> Completed:
     """On the best device there is, under a bar."""
     from memogen.metrics.imputation import complete
-    from memogen.metrics.work import Bar, Work
+    from memogen.metrics.work import Work
+    from memogen.progress import Bar
     from memogen.training.runtime import choose_device
 
     with Bar() as bar:

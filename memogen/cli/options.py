@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import yaml
+from memogen.parsing import parse_yaml
 
 
 class UsageError(ValueError):
@@ -95,6 +95,7 @@ def read_value(name: str, text: str, old: object) -> object:
     if isinstance(old, str) and text != "null":
         return text
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UsageError(f"--{name}: cannot read the value {text!r}; write it as in YAML") from error
+        return parse_yaml(text)
+    except ValueError as error:
+        shown = text if len(text) <= 60 else text[:57] + "..."
+        raise UsageError(f"--{name}: cannot read the value {shown!r} ({error}); write it as in YAML") from error

@@ -38,6 +38,7 @@ def call(name: str, function: Callable[..., object], words: list[str]) -> int:
     if others and not extra:
         unknown = next(iter(others))
         raise UsageError(f"{name}: no option --{unknown}{nearest(unknown, names)}; memogen {name} --help lists them")
+    _refuse_empty(name, own)
     try:
         values = dict(parser.parse_args(own))
     except argparse.ArgumentError as error:
@@ -92,6 +93,14 @@ def _unwrap(hint: Any, explained: bool) -> tuple[Any, str]:
         kind, text = get_args(hint)[:2]
         return kind, str(text) if not callable(text) else str(text()) if explained else "told by --help"
     return hint, ""
+
+
+def _refuse_empty(name: str, words: list[str]) -> None:
+    """An empty word, which as a path would mean the current folder."""
+    for before, word in zip(["", *words], words, strict=False):
+        if not word or (word.startswith("--") and word.endswith("=")):
+            what = word.rstrip("=") or (before if before.startswith("--") else "an argument")
+            raise UsageError(f"{name}: {what}: is empty; give a value, or leave it out")
 
 
 def _refuse_small(name: str, function: Callable[..., object], values: Mapping[str, Any]) -> None:

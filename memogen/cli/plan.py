@@ -76,10 +76,9 @@ def describe(recipe: Recipe, *, data: str | None, out: Path | None, resume: str)
 
 def _amount(recipe: Recipe) -> str:
     """Steps and the real images that they read. How many classes there are, only the data know, where the model does not."""
-    import torch
+    from memogen.models import outline
 
-    with torch.device("meta"):
-        phases = recipe.objective.phases(recipe.model.build())
+    phases = recipe.objective.phases(outline(recipe.model))
     steps, images = recipe.training.steps, sum(phase.repeats for phase in phases if phase.reads_data) * recipe.training.batch_size
     each = f"{steps:,} steps of {images:,} images"
     if recipe.succession is None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from memogen.metrics import Extractor
     from memogen.metrics.metric import ModelScoring
     from memogen.metrics.rows import ResultRow
-    from memogen.metrics.work import Processes
+    from memogen.processes import Processes
     from memogen.types import ImageData
 
 
@@ -86,22 +86,22 @@ def evaluate(
     compared, train = _learned(subject, choice.load(split), choice)
     from memogen.data.arrays import in_channels
     from memogen.metrics import Interrupted, ScoringError
-    from memogen.metrics.work import launched
+    from memogen.processes import Processes
     from memogen.types import ImageData
 
     if isinstance(subject, ImageData):
         subject = in_channels(subject, compared.image_shape[0])
 
     how = _how(model, importance_samples, masks)
-    with launched() as processes:
-        run = None if recipe_of(model) is None else Path(model).expanduser()
-        task = _Scoring(subject, compared, train, how, num_samples, seed, processes, order, run)
-        try:
-            rows = task.rows(names, extractor, given=holds_samples(model))
-        except (Interrupted, ScoringError) as stopped:
-            _keep(stopped.rows if processes.leads else [], model, out, options)
-            raise
-        _keep(rows if processes.leads else [], model, out, options)
+    processes = Processes.launched()
+    run = None if recipe_of(model) is None else Path(model).expanduser()
+    task = _Scoring(subject, compared, train, how, num_samples, seed, processes, order, run)
+    try:
+        rows = task.rows(names, extractor, given=holds_samples(model))
+    except (Interrupted, ScoringError) as stopped:
+        _keep(stopped.rows if processes.leads else [], model, out, options)
+        raise
+    _keep(rows if processes.leads else [], model, out, options)
 
 
 def _names(metrics: str | None, subject: object) -> list[str]:

@@ -28,9 +28,10 @@ from filelock import FileLock
 
 from memogen.data.arrays import digest as data_digest
 from memogen.data.findings import DataReport, Tally
-from memogen.data.progress import bar
 from memogen.data.source import Contents, Source, counted
 from memogen.names import printable
+from memogen.parsing import parse_json
+from memogen.progress import Bar
 from memogen.types import ImageData, InputError
 
 DTYPES = ("|u1", "<f4")  # images, and real vectors
@@ -106,8 +107,8 @@ _KINDS = {"name": str, "split": str, "classes": list, "shape": list, "dtype": st
 def _facts(folder: Path) -> dict[str, Any]:
     """What cache.json says. Raises _DamagedError where it is of another shape."""
     try:
-        facts = json.loads((folder / "cache.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, MemoryError) as error:
+        facts = parse_json((folder / "cache.json").read_bytes())
+    except (OSError, ValueError) as error:
         raise _DamagedError("cache.json cannot be read") from error
     if not isinstance(facts, dict) or any(type(facts.get(name)) is not kind for name, kind in _KINDS.items()):
         raise _DamagedError("cache.json has another shape")
@@ -167,8 +168,8 @@ def damaged_caches(root: Path, place: str, split: str) -> tuple[str, ...]:
 def _of(folder: Path, place: str) -> bool:
     """Whether a damaged cache is of the images at ``place``, as far as its cache.json can still be read."""
     try:
-        facts = json.loads((folder / "cache.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        facts = parse_json((folder / "cache.json").read_bytes())
+    except (OSError, ValueError):
         return False
     return isinstance(facts, dict) and facts.get("place") == place
 
@@ -249,14 +250,15 @@ def _build(source: Source, part: Path, progress: bool) -> None:
 def _write_images(contents: Contents, name: str, part: Path, tally: Tally, progress: bool) -> dict[str, Any]:
     """Streams the pixels to image.npy and says what was written: shape, dtype, digest of pixels and labels, checksums of the files."""
     hasher, labels = hashlib.sha256(), []
-    with (part / "image.npy").open("wb") as file, bar(f"caching {name}", contents.total, shown=progress) as advance:
+    with (part / "image.npy").open("wb") as file, Bar(shown=progress) as bar:
+        bar.stage(f"caching {name}", contents.total)
         file.write(bytes(_HEADER_BYTES))  # no valid array until the count is known
         for image, label in counted(contents, tally):
             pixels = np.ascontiguousarray(image, DTYPES[contents.real]).data
             file.write(pixels)
             hasher.update(pixels)
             labels += [] if label is None else [label]
-            advance(len(image))
+            bar.advance(len(image))
         shape = (tally.kept, *contents.shape)
         file.seek(0)
         file.write(_npy_header(shape, DTYPES[contents.real]))

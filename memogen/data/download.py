@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from memogen.data.progress import bar
+from memogen.progress import Bar
 from memogen.types import InputError
 
 _PIECE = 1 << 18
@@ -98,10 +98,11 @@ def _download(url: str, part: Path, name: str, progress: bool) -> None:
         have = have if goes_on else 0
         missing = int(answer.headers["Content-Length"]) if answer.headers.get("Content-Length") else None
         total = None if missing is None else have + missing
-        with part.open("ab" if goes_on else "wb") as file, bar(name, total, shown=progress, done=have, in_bytes=True) as advance:
+        with part.open("ab" if goes_on else "wb") as file, Bar(shown=progress) as bar:
+            bar.stage(name, total, done=have, unit="bytes")
             for piece in _pieces(answer):
                 file.write(piece)
-                advance(len(piece))
+                bar.advance(len(piece))
         if total is not None and part.stat().st_size < total:
             raise OSError(f"the connection ended after {part.stat().st_size:,} of {total:,} bytes")
 

@@ -19,11 +19,11 @@ from memogen.data.findings import Tally
 from memogen.data.images import Header, UnusableImage, decode, read_header, read_values, shaped
 from memogen.data.npz import open_zip
 from memogen.data.options import DataOptions
-from memogen.data.progress import bar
 from memogen.data.share import Keep
 from memogen.data.source import CHUNK, Chunk, Contents
 from memogen.data.values import Kind, WrongRange, settled, white_of
 from memogen.names import printable
+from memogen.progress import Bar
 from memogen.types import InputError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".avif", ".jp2")
@@ -190,9 +190,10 @@ def _survey(pictures: Pictures, tally: Tally, progress: bool) -> list[tuple[int,
             return _reason(error)
 
     usable = []
-    with ThreadPoolExecutor(_THREADS) as pool, bar("reading headers", len(pictures.entries), shown=progress) as advance:
+    with ThreadPoolExecutor(_THREADS) as pool, Bar(shown=progress) as bar:
+        bar.stage("reading headers", len(pictures.entries))
         for row, found in enumerate(pool.map(header, pictures.entries)):
-            advance(1)
+            bar.advance(1)
             if isinstance(found, str):
                 tally.skip(found, pictures.entries[row].name)
                 continue

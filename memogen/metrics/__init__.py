@@ -14,7 +14,7 @@ from memogen.metrics.metric import Asked, Metric, ModelScoring, Number, Result
 from memogen.metrics.prdc import prdc
 from memogen.metrics.registry import METRICS
 from memogen.metrics.rows import Interrupted, ScoringError, append_rows
-from memogen.metrics.work import Processes
+from memogen.processes import Processes
 
 __all__ = [
     "METRICS",

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from memogen.metrics.work import Bar
+from memogen.progress import Bar
 from memogen.types import InputError
 
 

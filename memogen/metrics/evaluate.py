@@ -21,7 +21,10 @@ from memogen.metrics.paired import KEY
 from memogen.metrics.registry import METRICS, judged_metrics, model_metrics
 from memogen.metrics.rows import Interrupted, ResultRow, ScoringError, judged, made
 from memogen.metrics.stream import Source, Watch, default_cache, device_of, image_source, model_source, shuffled
-from memogen.metrics.work import Bar, Processes, Work, stopping
+from memogen.metrics.work import Work
+from memogen.processes import Processes
+from memogen.progress import Bar
+from memogen.stopping import stopping
 from memogen.types import GenerativeModel, ImageData, InputError
 
 Order = Literal["drawn", "given"]

@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Float
 
 from memogen.metrics.rows import ResultRow
+from memogen.parsing import parse_json
 from memogen.types import InputError
 
 KEY = "per_image"
@@ -45,7 +46,7 @@ class PerImage:
         """Raises InputError for what :meth:`save` did not write."""
         try:
             with np.load(path, allow_pickle=False) as content:
-                metric, images, settings = json.loads(str(content["told"]))
+                metric, images, settings = parse_json(str(content["told"]))
                 return cls(metric, content["value"].astype(np.float64), images, settings)
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise InputError(f"{path}: holds no scores of images ({' '.join(str(error).split())}): score the model again") from error

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from memogen.data.arrays import digest
 from memogen.data.cache import cache_root
 from memogen.metrics.extractors import Extractor, ReadsLogits
-from memogen.metrics.work import Turn, Work
+from memogen.metrics.work import Work
 from memogen.nets.modes import evaluating
+from memogen.processes import Turn
 from memogen.types import GenerativeModel, ImageData, InputError, to_uint8
 
 Source = Callable[[int, int], Tensor]

@@ -7,6 +7,7 @@ from typing import Any
 
 from .mem_vae import AttentionConfig, GaussianConfig, MemVAE, MemVAEConfig, MemVAEObjective
 from .memory_gan import MemoryConfig, MemoryGAN, MemoryGANConfig, MemoryGANObjective, NoiseConfig
+from .outline import outline
 from .replay_gan import ReplayGAN, ReplayGANConfig, ReplayGANObjective
 
 
@@ -50,4 +51,5 @@ __all__ = [
     "ReplayGAN",
     "ReplayGANConfig",
     "ReplayGANObjective",
+    "outline",
 ]

@@ -5,20 +5,19 @@ Reading never fails on a run that is half done or was cut off: a line that is no
 
 from __future__ import annotations
 
-import json
-import math
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeGuard
 
-import yaml
 from safetensors import SafetensorError, safe_open
 
 from memogen.memory.inspect import SavedSlots
 from memogen.metrics.rows import ResultRow
+from memogen.parsing import parse_yaml, read_lines
 from memogen.types import InputError
 
 Entry = dict[str, Any]
@@ -74,32 +73,15 @@ def task_folders(path: Path) -> tuple[Path, ...]:
 def read_config(path: Path) -> Entry:
     """A YAML mapping; empty where there is none."""
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        found = parse_yaml(path.read_bytes())
+    except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def read_lines(path: Path) -> tuple[Entry, ...]:
-    """The JSON objects of a JSONL file, one a line; a cut-off line is left out."""
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return ()
-    return tuple(row for row in map(_parse, lines) if row)
 
 
 def read_rows(path: Path) -> list[ResultRow]:
     """The rows of a results file, without lines that are cut off; none where there is no file."""
     return list(map(ResultRow.read, read_lines(path)))
-
-
-def _parse(line: str) -> Entry:
-    try:
-        row = json.loads(line)
-    except ValueError:
-        return {}
-    return row if isinstance(row, dict) else {}
 
 
 def step_in(path: Path) -> int:
@@ -142,7 +124,7 @@ def priors_logged(metrics: tuple[Entry, ...]) -> list[tuple[int, dict[int, float
 
 def is_number(value: object) -> TypeGuard[float]:
     """A finite number, and no truth value."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def protocol_of(row: ResultRow) -> Mapping[str, Any]:

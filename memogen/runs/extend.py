@@ -28,13 +28,14 @@ from ..metrics.extractors import NetworkExtractor, extractor
 from ..metrics.fid import FeatureStatistics, statistics_of
 from ..metrics.rows import UNSEEN, ResultRow, append_rows, judged, made
 from ..metrics.stream import Source, Watch, image_source, model_source, sample_stream, shuffled
-from ..metrics.work import Bar, Work
+from ..metrics.work import Work
 from ..models import ReplayGAN, ReplayGANObjective
 from ..models.replay_gan import AlignmentConfig, JointConfig
 from ..models.replay_gan.cost import images_in_a_step, state_bytes
 from ..models.replay_gan.grow import with_class
 from ..models.replay_gan.options import SHORT_ALIGNMENT, SHORT_RATE
 from ..pretrained import RUN_MODEL, from_pretrained
+from ..progress import Bar
 from ..report.history import read_rows
 from ..report.page import write_report
 from ..report.replay_gan import EXTENDED

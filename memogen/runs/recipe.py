@@ -25,8 +25,10 @@ from ..metrics.evaluate import check_data, check_model
 from ..metrics.extractors import NetworkExtractor, extractor, own_extractor
 from ..metrics.metric import ModelScoring
 from ..metrics.stream import device_of
+from ..models import outline
 from ..nets.class_norm import ClassBatchNorm
 from ..nets.norm import FullDataNorm
+from ..parsing import parse_yaml
 from ..recipes import RECIPES, DataConfig, Recipe, ScoringConfig, read_recipe, shaped
 from ..training.continual import TaskObjective
 from ..types import ImageData, InputError, LabelledConfig
@@ -124,7 +126,7 @@ def check_scoring(recipe: Recipe, splits: Splits) -> None:
         raise InputError(f"scoring: {recipe.data.name} has {', '.join(splits.known)} and no test split to compare with: {mend}")
     if scoring.asked:
         _check_kept(recipe)
-        check_model(recipe.model.build(), splits.test, metrics=scoring.asked, how=scoring.model or ModelScoring(), train=splits.train)
+        check_model(outline(recipe.model), splits.test, metrics=scoring.asked, how=scoring.model or ModelScoring(), train=splits.train)
     if scoring.judged:
         assert scoring.extractor is not None
         judge = extractor(scoring.extractor, image_shape=splits.test.image_shape)
@@ -158,11 +160,11 @@ def _check_judge(recipe: Recipe, test: ImageData, judge: NetworkExtractor) -> No
 def load_config(path: Path) -> Recipe:
     """A recipe from a config.yaml, strictly; keys with a default may be left out. Raises InputError."""
     try:
-        mapping = yaml.safe_load(path.read_bytes())
+        mapping = parse_yaml(path.read_bytes())
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}): name a config.yaml or one of {', '.join(RECIPES)}") from error
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())}): mend it, or start from `memogen train RECIPE --dry-run`") from error
+    except ValueError as error:
+        raise InputError(f"{path}: cannot be read as YAML ({error}): mend it, or start from `memogen train RECIPE --dry-run`") from error
     try:
         return read_recipe(mapping, complete=False)
     except InputError as error:

@@ -19,6 +19,7 @@ from ..metrics.paired import kept
 from ..metrics.registry import told
 from ..metrics.rows import ResultRow
 from ..metrics.stream import labels_for, part_of
+from ..models import outline
 from ..pretrained import from_pretrained
 from ..recipes import Recipe
 from ..report import page
@@ -57,6 +58,7 @@ def train(
     recipe = with_data(named(recipe_or_config), data)
     splits = Splits(recipe.data)
     recipe = with_images(recipe, splits)
+    outline(recipe.model)
     check_scoring(recipe, splits)
     model = build(recipe, splits)
     folder = Path(out) if out is not None else default_folder(recipe)

@@ -14,8 +14,9 @@ from ..data.stream import StreamConfig, TaskStream, num_classes, task_stream
 from ..metrics.extractors import extractor
 from ..metrics.registry import told
 from ..metrics.rows import ResultRow, append_rows
-from ..metrics.work import Bar, Work
+from ..metrics.work import Work
 from ..pretrained import from_pretrained
+from ..progress import Bar
 from ..recipes import Recipe
 from ..report.history import read_rows
 from ..training import Onlooker, SuccessionConfig, TrainState, fit_stream, runtime
@@ -79,7 +80,7 @@ def begin(run: TaskRun, *, resume: str = "auto", start: Path | None = None, star
     here = runtime.start(run.recipe.training)
     if here.leads:
         _take_first(run, start, _digests(run, start_tasks))
-    here.barrier()
+    here.processes.wait()
 
 
 def learn(run: TaskRun, *, resume: str = "auto") -> TrainState:

@@ -4,11 +4,10 @@ from memogen.training.checkpoint import latest
 from memogen.training.config import TrainingConfig
 from memogen.training.continual import Onlooker, SuccessionConfig, fit_stream
 from memogen.training.ema import Averages, averaged_model
-from memogen.training.fit import fit
+from memogen.training.fit import Stopped, fit
 from memogen.training.grid import grid
 from memogen.training.runtime import Runtime, seed, start
 from memogen.training.state import TrainState
-from memogen.training.stopping import Stopped
 from memogen.training.window import NonFiniteLoss
 
 __all__ = [

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from memogen.parsing import parse_json
 from memogen.types import InputError
 
 Tensors = Mapping[str, Tensor]
@@ -58,14 +59,17 @@ def read_checkpoint(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str,
 def verify(path: Path) -> dict[str, Any]:
     """The state of a checkpoint after all checksums have been compared. Raises ValueError as :func:`read_checkpoint` does."""
     try:
-        state: dict[str, Any] = json.loads((path / _STATE).read_text())
+        state: dict[str, Any] = parse_json((path / _STATE).read_bytes())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: incomplete ({error})") from error
+    try:
         recorded = state.pop("sha256")
         if recorded != _digest(state):
             raise ValueError(f"{path / _STATE}: its checksum differs")
         for name, checksum in state["files"].items():
             if Path(name).name != name or _sha256(path / name) != checksum:
                 raise ValueError(f"{path / name}: its checksum differs")
-    except (OSError, KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (OSError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: incomplete ({error})") from error
     return state
 

@@ -94,7 +94,7 @@ def fit_stream(
     folder, runtime = Path(folder), start(config)
     if resume == "never" and runtime.leads:
         shutil.rmtree(folder / "tasks", ignore_errors=True)
-    runtime.barrier()
+    runtime.processes.wait()
     teacher, state = objective.teacher(model), None
     if teacher is not None:
         runtime.place(teacher)
@@ -121,7 +121,7 @@ def fit_stream(
             publish(place, folder)
             if onlooker.finished is not None:
                 onlooker.finished(number, place, state)
-        runtime.barrier()
+        runtime.processes.wait()
         if teacher is not None and number + 1 < len(stream):
             objective.teach(teacher, model if succession.teacher == "live" else _averaged(place, runtime.device))
     assert state is not None, "a stream has a task or more, and no more are finished"

@@ -12,20 +12,29 @@ import torch
 from torch import nn
 
 from memogen.data.batches import Batches
+from memogen.progress import Bar
+from memogen.stopping import Stop, stopping
 from memogen.training.checkpoint import checkpoint_path
 from memogen.training.config import TrainingConfig
 from memogen.training.course import Course
 from memogen.training.ema import start_averages, trainable
 from memogen.training.graphs import Graphs, Scalars
-from memogen.training.log import Display, RunLog, display, open_log
+from memogen.training.log import RunLog, open_log
 from memogen.training.optimise import Turn, keeping_gradient_flags, make_turns
 from memogen.training.outputs import Outputs
 from memogen.training.runtime import Runtime, seed_step, start
 from memogen.training.settings import flat_settings
 from memogen.training.state import TrainState, resume_state
-from memogen.training.stopping import Stopped, StopRequest, stop_requests
 from memogen.training.window import NonFiniteLoss, terms_of
 from memogen.types import Batch, Evaluator, ImageData, Loss, Objective
+
+
+class Stopped(Exception):  # noqa: N818  (the user's wish, not an error)
+    """The training was asked to stop, and has saved ``checkpoint`` after ``step``; the same call continues it."""
+
+    def __init__(self, step: int, steps: int, checkpoint: Path) -> None:
+        super().__init__(f"stopped after step {step} of {steps}; saved {checkpoint}; the same command continues")
+        self.step, self.checkpoint = step, checkpoint
 
 
 def fit(
@@ -67,18 +76,21 @@ def fit(
         )
         course.hand_over(state, turns)
         source = resume_state(state, Path(folder), resume, write=runtime.leads)
-        runtime.barrier()
+        runtime.processes.wait()
         with (
             open_log(Path(folder) if runtime.leads else None, state.step, tensorboard=config.tensorboard) as log,
-            display(state.step, course.end or config.steps, course.title, console=console and runtime.leads) as show,
-            stop_requests() as request,
+            Bar(shown=console and runtime.leads) as bar,
+            stopping() as stop,
+            stop.held(),
         ):
             log.line(f"{'resumed from ' + str(source) if source else 'started'} at step {state.step} of {config.steps} on {runtime.device}")
-            batches = Batches(data, config.batch_size, seed=config.seed, rank=runtime.rank, world_size=runtime.world_size, device=runtime.device)
+            batches = Batches(
+                data, config.batch_size, seed=config.seed, rank=runtime.processes.rank, world_size=runtime.processes.world_size, device=runtime.device
+            )
             outputs = Outputs(state, config, runtime, Path(folder), data, log, evaluators or {}, evaluate_every)
             outputs.saved = state.step if source == checkpoint_path(Path(folder), state.step) else -1
             graphs = Graphs() if runtime.cuda_graphs else None
-            _Loop(state, config, runtime, turns, batches, outputs, request, course, graphs).run(show, log)
+            _Loop(state, config, runtime, turns, batches, outputs, stop, course, graphs).run(bar, log)
     return state
 
 
@@ -90,15 +102,16 @@ class _Loop:
     turns: tuple[Turn, ...]
     batches: Batches
     outputs: Outputs
-    request: StopRequest
+    stop: Stop
     course: Course
     graphs: Graphs | None = None
 
-    def run(self, show: Display, log: RunLog) -> None:
+    def run(self, bar: Bar, log: RunLog) -> None:
         """Step after step until the last one, a request to stop, or a loss that is not finite."""
         state, before, begun = self.state, self.state.seconds, time.monotonic()
         worked, began_to_work = state.processor_seconds, time.process_time()
-        images_before = state.images_seen
+        images = self.config.batch_size * sum(turn.phase.repeats for turn in self.turns if turn.phase.reads_data)
+        bar.stage(self.course.title, self.course.end or self.config.steps, done=state.step, unit="steps", rate=(images, " images"), lines=True)
         self.state.modules["model"].train()
         if state.step == self.course.begun:
             self._show()
@@ -108,7 +121,7 @@ class _Loop:
                 elapsed = time.monotonic() - begun
                 state.seconds, state.processor_seconds = before + elapsed, worked + time.process_time() - began_to_work
                 self._show()
-                show(state.step, (state.images_seen - images_before) / max(elapsed, 1e-9))
+                bar.advance(1)
                 self.outputs.after_step()
                 if self._asked_to_stop():
                     saved = self.outputs.finish()
@@ -182,6 +195,6 @@ class _Loop:
 
     def _asked_to_stop(self) -> bool:
         """Whether to stop here; several processes agree on it every tenth step, since the signal may reach them at different ones."""
-        if self.runtime.world_size > 1 and self.state.step % 10:
+        if self.runtime.processes.world_size > 1 and self.state.step % 10:
             return False
-        return self.runtime.agree(self.request.made) and self.state.step < self.config.steps
+        return self.runtime.processes.any(self.stop.made) and self.state.step < self.config.steps

@@ -1,32 +1,22 @@
-"""What a training tells: metrics.jsonl first, train.log, and where wanted TensorBoard and a progress bar."""
+"""What a training writes down: metrics.jsonl, train.log and, where wanted, TensorBoard."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
-import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
+from memogen.parsing import read_lines
 from memogen.types import InputError
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
-
-_BAR_EVERY = 0.25  # seconds between refreshes of the bar
-_LINE_EVERY = 30.0  # seconds between plain lines, if a tenth of the steps takes longer
-
-
-class Display(Protocol):
-    """Shows how far a training is."""
-
-    def __call__(self, step: int, images_per_second: float) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -73,12 +63,12 @@ def open_log(folder: Path | None, step: int, *, tensorboard: bool) -> Iterator[R
 
 
 def truncate_metrics(path: Path, step: int) -> None:
-    """Keeps the lines up to ``step``; later ones, and one that was cut off while it was written, go."""
+    """Keeps the lines up to ``step``; later ones go, and so do damaged ones: a log is never needed to continue."""
     if not path.exists():
         return
-    kept = [line for line in path.read_text().splitlines() if 0 <= _step_of(line) <= step]
+    kept = [row for row in read_lines(path) if isinstance(row.get("step"), int) and row["step"] <= step]
     shorter = path.with_suffix(".tmp")
-    shorter.write_text("".join(line + "\n" for line in kept))
+    shorter.write_text("".join(json.dumps(row) + "\n" for row in kept))
     os.replace(shorter, path)
 
 
@@ -90,81 +80,9 @@ def remove_samples(folder: Path, step: int) -> None:
             path.unlink(missing_ok=True)
 
 
-@contextmanager
-def display(start: int, steps: int, title: str = "training", *, console: bool) -> Iterator[Display]:
-    """A bar on a terminal, plain lines elsewhere (both on stderr), or nothing. ``title`` is what is trained."""
-    if not console:
-        yield lambda step, images_per_second: None
-    elif sys.stderr.isatty():
-        with _bar(start, steps, title) as bar:
-            yield bar
-    else:
-        yield PlainLines(start, steps, title)
-
-
-@dataclass
-class PlainLines:
-    """A line at every tenth of the way, or every half minute."""
-
-    start: int
-    steps: int
-    title: str = "training"
-    begun: float = field(default_factory=time.monotonic)
-    last_step: int = -1
-    last_time: float = field(default_factory=time.monotonic)
-
-    def __call__(self, step: int, images_per_second: float) -> None:
-        now = time.monotonic()
-        last = max(self.last_step, self.start)
-        if step < self.steps and step * 10 // self.steps == last * 10 // self.steps and now - self.last_time < _LINE_EVERY:
-            return
-        self.last_step, self.last_time = step, now
-        left = (now - self.begun) * (self.steps - step) / max(step - self.start, 1)
-        print(f"{self.title}: step {step}/{self.steps}  {images_per_second:.0f} images/s  {_clock(left)} left", file=sys.stderr, flush=True)
-
-
-@contextmanager
-def _bar(start: int, steps: int, title: str) -> Iterator[Display]:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description} {task.completed:.0f}/{task.total:.0f}"),
-        BarColumn(),
-        TextColumn("{task.fields[speed]:.0f} images/s"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False) as progress:
-        task = progress.add_task(title, total=steps, completed=start, speed=0.0)
-        shown = 0.0
-
-        def show(step: int, images_per_second: float) -> None:
-            nonlocal shown
-            if time.monotonic() - shown >= _BAR_EVERY or step == steps:
-                progress.update(task, completed=step, speed=images_per_second, refresh=True)
-                shown = time.monotonic()
-
-        yield show
-
-
 def _board(folder: Path, step: int) -> SummaryWriter:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise InputError("training.tensorboard is true: tensorboard is not installed: pip install 'memogen[track]', or leave it off") from error
     return SummaryWriter(str(folder), purge_step=step + 1 if step else None)
-
-
-def _step_of(line: str) -> int:
-    """The step of a line of metrics; -1 for a line that is none."""
-    try:
-        return int(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return -1
-
-
-def _clock(seconds: float) -> str:
-    whole = int(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"

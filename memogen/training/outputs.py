@@ -63,7 +63,7 @@ class Outputs:
         if self.runtime.leads:
             state.save(self.folder, self.config.keep)
             self.log.line(f"saved {path.name}")
-        self.runtime.barrier()
+        self.runtime.processes.wait()
         self.saved = state.step
         return path
 
@@ -83,7 +83,7 @@ class Outputs:
         if self.runtime.leads:
             save_pretrained(_module(averaged), self.folder / "model", live=live)
             self.log.line(f"wrote model/ at step {self.state.step}")
-        self.runtime.barrier()
+        self.runtime.processes.wait()
         return path
 
     def explain(self, error: NonFiniteLoss) -> NonFiniteLoss:
@@ -126,7 +126,7 @@ class Outputs:
             }
             self.log.metrics(self.state.step, self.state.images_seen, self.state.seconds, scores)
         self.scored = self.state.step
-        self.runtime.barrier()
+        self.runtime.processes.wait()
 
     def _check_weights(self) -> None:
         """One look at all parameters together: their norms are finite unless one of them is not."""

@@ -1,37 +1,31 @@
 """Where a training runs: device, precision, seeds and processes.
 
-Processes are started by ``torchrun`` or ``accelerate launch``; this file reads the environment they set and otherwise calls
-``torch.distributed`` alone. All processes must see the same run folder. What batch norm does across processes is in
-docs/decisions/0003-batch-norm-across-processes.md.
+All processes must see the same run folder. What batch norm does across processes is in docs/decisions/0003-batch-norm-across-processes.md.
 """
 
 from __future__ import annotations
 
-import atexit
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
-from datetime import timedelta
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
+from memogen.processes import Processes
 from memogen.training.config import Precision, TrainingConfig
 from memogen.types import InputError
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
-_PATIENCE = timedelta(hours=4)  # the other processes wait this long while the first one evaluates or writes
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """The device and the processes of one training. ``rank`` 0 leads: it alone prints and writes files."""
+    """The device and the processes of one training, and in what precision it computes."""
 
     device: torch.device
-    rank: int = 0
-    world_size: int = 1
+    processes: Processes = field(default_factory=Processes)
     precision: Precision = "float32"
     channels_last: bool = False
     sync_batch_norm: bool = False
@@ -39,12 +33,13 @@ class Runtime:
 
     @property
     def leads(self) -> bool:
-        return self.rank == 0
+        """Whether this process prints and writes files."""
+        return self.processes.leads
 
     @property
     def watches_every_step(self) -> bool:
         """Whether reading a number on the host is free: a single process on the CPU."""
-        return self.device.type == "cpu" and self.world_size == 1
+        return self.device.type == "cpu" and self.processes.world_size == 1
 
     def autocast(self) -> AbstractContextManager[object]:
         """Half precision around a loss, or nothing."""
@@ -72,7 +67,7 @@ class Runtime:
 
     def place(self, model: nn.Module) -> None:
         """Moves ``model`` in place to the device, type and memory format; all processes continue from the weights and buffers of rank 0."""
-        if self.sync_batch_norm and self.world_size > 1:
+        if self.sync_batch_norm and self.processes.world_size > 1:
             nn.SyncBatchNorm.convert_sync_batchnorm(model)
         model.to(self.device, torch.float64 if self.precision == "float64" else None)
         if self.channels_last:
@@ -80,51 +75,21 @@ class Runtime:
                 if parameter.dim() == 4:
                     # `contiguous` leaves the strides of a single channel as they are, and the layers after it in mixed formats, many times slower
                     parameter.data = torch.empty_like(parameter.data, memory_format=torch.channels_last).copy_(parameter.data)
-        if self.world_size > 1:
-            for tensor in model.state_dict().values():
-                shared = tensor.contiguous()
-                dist.broadcast(shared, src=0)
-                tensor.copy_(shared)
+        self.processes.follow(model.state_dict().values())
 
     def merge_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Every gradient becomes its mean over the processes: one flat all-reduce for each dtype."""
-        if self.world_size > 1:
-            self._average(p.grad for p in parameters if p.grad is not None)
+        """Every gradient becomes its mean over the processes."""
+        self.processes.average(p.grad for p in parameters if p.grad is not None)
 
     def merge_statistics(self, model: nn.Module) -> None:
         """The running means and variances of batch norm become their mean over the processes."""
-        if self.world_size > 1:
-            norms = (m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm))
-            self._average(b for norm in norms for b in norm.buffers() if b.is_floating_point())
+        norms = (m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm))
+        self.processes.average(b for norm in norms for b in norm.buffers() if b.is_floating_point())
 
     def mean(self, values: Tensor) -> Tensor:
-        """The mean of a host tensor over the processes."""
-        if self.world_size > 1:
-            dist.all_reduce(values)
-            values /= self.world_size
+        """The mean of a host tensor over the processes, in its place."""
+        self.processes.average([values])
         return values
-
-    def agree(self, flag: bool) -> bool:
-        """True on every process as soon as it is true on one."""
-        if self.world_size == 1:
-            return flag
-        told = torch.tensor(float(flag))
-        dist.all_reduce(told, op=dist.ReduceOp.MAX)
-        return bool(told)
-
-    def barrier(self) -> None:
-        self.agree(False)
-
-    def _average(self, tensors: Iterable[Tensor]) -> None:
-        kinds: dict[torch.dtype, list[Tensor]] = {}
-        for tensor in tensors:
-            kinds.setdefault(tensor.dtype, []).append(tensor)
-        for same in kinds.values():
-            flat = torch.cat([tensor.reshape(-1) for tensor in same])
-            dist.all_reduce(flat)
-            flat /= self.world_size
-            for tensor, merged in zip(same, flat.split([tensor.numel() for tensor in same]), strict=True):
-                tensor.copy_(merged.view(tensor.shape))
 
 
 def start(config: TrainingConfig) -> Runtime:
@@ -132,17 +97,13 @@ def start(config: TrainingConfig) -> Runtime:
 
     Raises InputError for a device or an option this machine cannot serve.
     """
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
     device = choose_device(config.device)
-    _check(config, device, world_size)
+    _check(config, device, int(os.environ.get("WORLD_SIZE", "1")))
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
-    if world_size > 1 and not dist.is_initialized():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
-        atexit.register(_leave)
-    rank = dist.get_rank() if world_size > 1 else 0
+    processes = Processes.launched(cuda=device.type == "cuda")
     graphs = config.cuda_graphs and device.type == "cuda"
-    return Runtime(device, rank, world_size, config.precision, config.channels_last, config.sync_batch_norm, graphs)
+    return Runtime(device, processes, config.precision, config.channels_last, config.sync_batch_norm, graphs)
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -173,7 +134,7 @@ def seed(number: int) -> None:
 
 def seed_step(number: int, step: int, runtime: Runtime) -> None:
     """Starts a step's generator (dropout and the like) as a function of (seed, step, rank): nothing of it needs saving."""
-    mixed = (number * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + runtime.rank * 0x94D049BB133111EB) % 2**63
+    mixed = (number * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + runtime.processes.rank * 0x94D049BB133111EB) % 2**63
     torch.default_generator.manual_seed(mixed)  # a hundred times cheaper than torch.manual_seed
     if runtime.device.type == "cuda":
         torch.cuda.manual_seed(mixed)
@@ -188,12 +149,3 @@ def _check(config: TrainingConfig, device: torch.device, world_size: int) -> Non
         raise InputError(
             "training.cuda_graphs is true: several processes and fp16's scaler talk to the host in every step: leave it off, or use bf16"
         )
-
-
-def _leave() -> None:
-    """Leave together: a process that tears its connections down while another still uses them can take that one with it."""
-    if not dist.is_initialized():
-        return
-    with suppress(RuntimeError, ValueError):  # a process that has died cannot be waited for; NCCL alone has no such barrier
-        dist.monitored_barrier(timeout=timedelta(seconds=10))
-    dist.destroy_process_group()

@@ -15,7 +15,7 @@ from torch import Tensor
 from memogen.metrics import Interrupted, ScoreConfig, ScoreEvaluator, ScoringError, append_rows, evaluate
 from memogen.metrics.fid import FeatureStatistics, Frechet
 from memogen.metrics.stream import Seen
-from memogen.training.stopping import stop_requests
+from memogen.stopping import stopping
 from memogen.types import ImageData, InputError
 from tests.metrics.conftest import Moments, ToyGenerator
 
@@ -100,7 +100,7 @@ def test_no_batch_is_counted_by_one_score_and_not_by_another(tiny: ImageData, ex
 
 
 def test_a_second_wish_does_not_wait() -> None:
-    script = "import signal; from memogen.metrics.work import stopping\nwith stopping() as stop, stop.held():\n  "
+    script = "import signal; from memogen.stopping import stopping\nwith stopping() as stop, stop.held():\n  "
     done = subprocess.run([sys.executable, "-c", script + "; ".join(["signal.raise_signal(15)"] * 2)], check=False)
     assert done.returncode == -signal.SIGTERM
 
@@ -186,6 +186,6 @@ def test_rows_of_what_was_seen_can_be_written(tiny: ImageData, extractor: Moment
 
 def test_within_a_training_the_wish_is_the_training_s(tiny: ImageData, extractor: Moments) -> None:
     """The training stops after its step and saves; the scoring goes on to its end."""
-    with stop_requests() as request:
+    with stopping() as stop, stop.held():
         values = ScoreEvaluator(extractor, ScoreConfig(num_samples=300, progress=False))(Impatient(10), tiny, seed=0)
-    assert request.made and set(values) == {"inception_score", "fid"}
+    assert stop.made and set(values) == {"inception_score", "fid"}

@@ -16,9 +16,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.progress import Task, TaskID
 
-from memogen.metrics.work import Bar, Processes, Rate, Stop, Work, stopping
+from memogen.metrics.work import Work
+from memogen.processes import Processes
+from memogen.progress import Bar
+from memogen.stopping import Stop, stopping
 from tests.metrics.two_processes import scores
 
 
@@ -152,20 +154,29 @@ def test_shown_on_a_terminal_and_nowhere_else(
         bar.stage("samples", 20)
         bar.advance(20)
     out, err = capsys.readouterr()
-    assert out == "" and ("20/20" in err) == visible and (visible or err == "")
+    assert out == "" and ("20 of 20" in err) == visible and (visible or err == "")
 
 
-def test_a_log_names_long_stages(capsys: pytest.CaptureFixture[str]) -> None:
-    """Standard error is no terminal here."""
+def test_a_log_tells_of_long_stages(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Standard error is no terminal here. A line at every tenth: 1,000 of 10,000 pass in ten seconds."""
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
     for shown in (True, False):
         with Bar(shown=shown) as bar:
             bar.stage("samples", 20)
-            bar.stage("real data", 10_000)
-    assert capsys.readouterr().err == "real data: 10,000\n"
+            bar.stage("real data", 10_000, rate=(2, " images"))
+            for _ in range(100):
+                now += 1.0
+                bar.advance(100)
+    first, *lines = capsys.readouterr().err.splitlines()
+    assert first == "real data: 0 of 10,000"
+    assert [line.split()[2] for line in lines] == [f"{done:,}" for done in range(1000, 11_000, 1000)]
+    assert "200 images/s" in lines[0] and "0:01:30 left" in lines[0]
 
 
-@pytest.mark.parametrize(("speed", "told"), [(None, ""), (1234.5, "1,234/s"), (0.25, "0.25/s")])
-def test_the_rate_is_told(speed: float | None, told: str) -> None:
-    task = Task(TaskID(0), "samples", 20, 5, _get_time=lambda: 0.0)
-    task.finished_speed = speed
-    assert Rate().render(task).plain == told
+def test_quick_work_prints_no_line_but_the_first(capsys: pytest.CaptureFixture[str]) -> None:
+    with Bar() as bar:
+        bar.stage("training", 1000, lines=True)
+        for _ in range(1000):
+            bar.advance(1)
+    assert len(capsys.readouterr().err.splitlines()) == 1

@@ -14,7 +14,7 @@ from PIL import Image
 
 from memogen.report import charts, memory_gan, sections
 from memogen.report import page as report_page
-from memogen.report.history import Run, read_lines, read_run, saved_memories, speed
+from memogen.report.history import Run, read_run, saved_memories, speed
 from memogen.report.page import SECTIONS, duration, write_report
 from memogen.report.parts import Figure, Section, Sign, Table, Text, html_of
 from memogen.report.scores import column, number, score_lines, score_table

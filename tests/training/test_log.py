@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memogen.training import NonFiniteLoss, grid
-from memogen.training.log import display, open_log, truncate_metrics
+from memogen.training.log import open_log, truncate_metrics
 from memogen.training.window import Window, terms_of
 from memogen.types import InputError, Loss
 from tests.training.toy import train
@@ -28,6 +28,16 @@ def test_truncation_keeps_the_lines_up_to_the_restored_step(
     path.write_text("".join(json.dumps({"step": step, "loss": 0.5}) + "\n" for step in steps) + ('{"step": 1, "lo' if cut else ""))
     truncate_metrics(path, restored)
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [step for step in steps if step <= restored]
+
+
+@given(damage=st.binary(max_size=40), place=st.integers(0, 2))
+def test_a_damaged_line_is_dropped_and_the_others_stay(tmp_path_factory: pytest.TempPathFactory, damage: bytes, place: int) -> None:
+    lines = [json.dumps({"step": step, "loss": 0.5}).encode() for step in (1, 2, 3)]
+    lines[place] = damage.replace(b"\n", b"").replace(b"\r", b"") + b"\xff" + b"[" * 100_000 * (len(damage) % 2)
+    path = tmp_path_factory.mktemp("log") / "metrics.jsonl"
+    path.write_bytes(b"\n".join(lines))
+    truncate_metrics(path, 3)
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [step for step in (1, 2, 3) if step != place + 1]
 
 
 def test_samples_beyond_the_restored_step_go(tmp_path: Path) -> None:
@@ -57,25 +67,6 @@ def test_tensorboard_writes_events_or_is_refused_in_one_line(tmp_path: Path, mon
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(InputError, match="tensorboard is not installed"):
         train(tmp_path / "without", steps=2, tensorboard=True)
-
-
-def test_away_from_a_terminal_ten_lines_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    with display(0, 1000, console=True) as show:
-        for step in range(1, 1001):
-            show(step, 123.4)
-    with display(0, 1000, console=False) as show:
-        show(1000, 123.4)
-    lines = capsys.readouterr().err.splitlines()
-    assert [line.split()[2] for line in lines] == [f"{100 * i}/1000" for i in range(1, 11)]
-    assert "123 images/s" in lines[0] and "left" in lines[0]
-
-
-def test_on_a_terminal_a_bar_is_drawn(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    monkeypatch.setenv("TERM", "xterm")
-    with display(0, 10, console=True) as show:
-        show(10, 55.0)
-    assert "55 images/s" in capsys.readouterr().err
 
 
 def test_the_window_gives_means_over_all_that_was_seen() -> None:

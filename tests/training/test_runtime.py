@@ -22,8 +22,8 @@ def test_one_process_leads_and_merges_nothing() -> None:
     parameter = nn.Parameter(torch.ones(2))
     parameter.grad = torch.ones(2)
     runtime.merge_gradients([parameter])
-    assert (runtime.leads, runtime.world_size, parameter.grad.tolist()) == (True, 1, [1, 1])
-    assert runtime.agree(True) and not runtime.agree(False)
+    assert (runtime.leads, runtime.processes.world_size, parameter.grad.tolist()) == (True, 1, [1, 1])
+    assert runtime.processes.any(True) and not runtime.processes.any(False)
 
 
 @pytest.mark.parametrize(("precision", "product"), [("float32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)])

@@ -9,28 +9,44 @@ from pathlib import Path
 
 import pytest
 
+from memogen.stopping import stopping
 from memogen.training import Stopped
-from memogen.training.stopping import stop_requests
 from tests.training.toy import ToyObjective, train
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_the_first_signal_asks_and_handlers_are_restored(number: int) -> None:
+def test_a_held_request_waits_and_handlers_are_restored(number: int) -> None:
     before = [signal.getsignal(each) for each in SIGNALS]
-    with stop_requests() as request:
-        assert not request.made
+    with stopping() as stop, stop.held():
+        assert not stop.made
         signal.raise_signal(number)
-        assert request.made
-        assert [signal.getsignal(each) for each in SIGNALS] == [signal.SIG_DFL] * 2
+        assert stop.made
     assert [signal.getsignal(each) for each in SIGNALS] == before
 
 
+def test_work_inside_other_work_stops_first_but_not_inside_held_work() -> None:
+    with pytest.raises(KeyboardInterrupt), stopping() as outer, stopping() as inner:
+        signal.raise_signal(signal.SIGTERM)
+    assert inner.made and not outer.made
+    with stopping() as outer, outer.held():
+        with stopping() as inner:
+            signal.raise_signal(signal.SIGTERM)
+        assert outer.made and not inner.made
+
+
+def test_a_request_that_nobody_acted_on_goes_to_whoever_listened_before() -> None:
+    with pytest.raises(KeyboardInterrupt), stopping() as outer:
+        with stopping() as inner, inner.held():
+            signal.raise_signal(signal.SIGINT)
+        pytest.fail("the request was forgotten")
+    assert outer.made
+
+
 def test_the_second_signal_kills() -> None:
-    script = (
-        "import signal; from memogen.training.stopping import stop_requests\nwith stop_requests():\n  signal.raise_signal(2); signal.raise_signal(2)"
-    )
+    script = "import signal; from memogen.stopping import stopping\nwith stopping() as stop, stop.held():\n  "
+    script += "signal.raise_signal(2); signal.raise_signal(2)"
     process = subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[2], check=False)
     assert process.returncode == -signal.SIGINT
 

@@ -1,0 +1,39 @@
+"""What a model would be, before any memory is taken."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..types import InputError
+
+
+def outline(config: Any) -> nn.Module:
+    """The model that ``config`` builds, on the "meta" device: names and shapes, and no numbers.
+
+    Raises InputError for sizes that no tensor can have, and for weights that this machine's memory cannot hold.
+    """
+    try:
+        with torch.device("meta"):
+            model: nn.Module = config.build()
+    except (RuntimeError, TypeError, OverflowError, MemoryError) as error:
+        raise InputError("model: its sizes are larger than a tensor can be: make them smaller") from error
+    size, room = sum(map(_bytes, model.state_dict().values())), _memory()
+    if size > room:
+        raise InputError(f"model: its weights take {size / 2**30:,.1f} GiB, and this machine has {room / 2**30:,.1f} GiB: make its sizes smaller")
+    return model
+
+
+def _bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+def _memory() -> float:
+    """Bytes of this machine's memory; infinite where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return float("inf")

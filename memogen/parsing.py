@@ -1,0 +1,63 @@
+"""JSON and YAML from outside: read into plain values, or refused with a ValueError, whatever the text holds.
+
+The libraries recurse without a limit, and YAML's aliases let some lines stand for billions of values. Here, depth, size and aliases are checked
+before anything is built.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+MAX_BYTES = 1 << 24
+MAX_DEPTH = 64
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON document. Raises ValueError for text that is none, or too long or too deeply nested."""
+    _check_length(text)
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is too deeply nested") from error
+
+
+def parse_yaml(text: str | bytes) -> Any:
+    """The value of a YAML document. Raises ValueError, in one line, for text that is none, too long or too deeply nested, or that uses aliases."""
+    _check_length(text)
+    try:
+        depth = 0
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > MAX_DEPTH:
+                raise ValueError(f"it is nested more than {MAX_DEPTH} deep")
+            if isinstance(event, yaml.AliasEvent):
+                raise ValueError(f"it uses the alias *{event.anchor}, where the value itself must stand")
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, LookupError, ArithmeticError, AttributeError, TypeError) as error:  # constructors let these through
+        raise ValueError(" ".join(str(error).split())) from error
+
+
+def read_lines(path: Path) -> tuple[dict[str, Any], ...]:
+    """The JSON objects of a JSONL file, one a line. A damaged or cut-off line is left out; where there is no file, there are none."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ()
+    return tuple(row for row in map(_object, lines) if row)
+
+
+def _object(line: str) -> dict[str, Any]:
+    try:
+        row = parse_json(line)
+    except ValueError:
+        return {}
+    return row if isinstance(row, dict) else {}
+
+
+def _check_length(text: str | bytes) -> None:
+    if len(text) > MAX_BYTES:
+        raise ValueError(f"it is longer than {MAX_BYTES >> 20} MiB")

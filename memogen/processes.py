@@ -1,0 +1,131 @@
+"""Several processes that work as one: which images each takes, what they tell each other, and how they meet and part.
+
+Processes are started by ``torchrun`` or ``accelerate launch``. This file reads the environment that they set, and otherwise calls
+``torch.distributed`` alone.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Shaped
+from torch import Tensor
+
+_PATIENCE = timedelta(hours=4)  # the other processes wait this long while the first one evaluates or writes
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One process's part of one round: images ``start`` to ``start + num - 1``. ``counts`` says how many images of the round each process has."""
+
+    start: int
+    num: int
+    counts: tuple[int, ...]
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts)
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Which of how many processes this is; one alone by default. ``leads`` says which one prints and writes.
+
+    All methods but :meth:`turns` must be called on every process, in the same order.
+    """
+
+    rank: int = 0
+    world_size: int = 1
+
+    @classmethod
+    def joined(cls) -> Processes:
+        """Those of ``torch.distributed`` where it has been started, else one alone."""
+        return cls(dist.get_rank(), dist.get_world_size()) if dist.is_available() and dist.is_initialized() else cls()
+
+    @classmethod
+    def launched(cls, *, cuda: bool = False) -> Processes:
+        """Those that a launcher has started, which meet here unless they have met; one alone where none was. They part when Python ends.
+
+        ``cuda``: they exchange tensors on GPUs too.
+        """
+        if os.environ.get("WORLD_SIZE", "1") != "1" and not dist.is_initialized():
+            dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=_PATIENCE)
+            atexit.register(_part)
+        return cls.joined()
+
+    @property
+    def leads(self) -> bool:
+        return self.rank == 0
+
+    def turns(self, num: int, size: int) -> Iterator[Turn]:
+        """Rounds over images 0 to num - 1, up to ``size`` images for each process in a round.
+
+        A process that has none left in the last round takes the last image again; :meth:`gather` leaves it out.
+        """
+        for first in range(0, num, size * self.world_size):
+            counts = tuple(min(size, max(0, num - first - rank * size)) for rank in range(self.world_size))
+            own = counts[self.rank]
+            yield Turn(first + self.rank * size if own else num - 1, own or 1, counts)
+
+    def gather(self, rows: Shaped[Tensor, "b ..."], turn: Turn) -> Shaped[Tensor, "n ..."]:
+        """The rows of all processes in this round, in the order of the images; among several processes they come back on the CPU."""
+        if self.world_size == 1:
+            return rows
+        size = max(turn.counts)
+        own = rows.detach().to(_meeting_place())[: turn.counts[self.rank]]
+        padded = torch.cat([own, own.new_zeros(size - len(own), *own.shape[1:])]).contiguous()
+        parts = [torch.empty_like(padded) for _ in range(self.world_size)]
+        dist.all_gather(parts, padded)
+        return torch.cat([part[:count] for part, count in zip(parts, turn.counts, strict=True)]).cpu()
+
+    def any(self, flag: bool) -> bool:
+        """True on every process as soon as it is true on one."""
+        if self.world_size == 1:
+            return flag
+        told = torch.tensor(float(flag), device=_meeting_place())
+        dist.all_reduce(told, op=dist.ReduceOp.MAX)
+        return bool(told)
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        self.any(False)
+
+    def average(self, tensors: Iterable[Tensor]) -> None:
+        """Each tensor becomes its mean over the processes: one flat all-reduce for each dtype."""
+        kinds: dict[torch.dtype, list[Tensor]] = {}
+        for tensor in tensors if self.world_size > 1 else ():
+            kinds.setdefault(tensor.dtype, []).append(tensor)
+        for same in kinds.values():
+            flat = torch.cat([tensor.reshape(-1) for tensor in same])
+            dist.all_reduce(flat)
+            flat /= self.world_size
+            for tensor, merged in zip(same, flat.split([tensor.numel() for tensor in same]), strict=True):
+                tensor.copy_(merged.view(tensor.shape))
+
+    def follow(self, tensors: Iterable[Tensor]) -> None:
+        """Each tensor becomes that of rank 0."""
+        for tensor in tensors if self.world_size > 1 else ():
+            shared = tensor.contiguous()
+            dist.broadcast(shared, src=0)
+            tensor.copy_(shared)
+
+
+def _meeting_place() -> torch.device:
+    """Where rows are exchanged: the CPU, unless the processes were joined by NCCL alone, which knows only CUDA."""
+    return torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
+
+
+def _part() -> None:
+    """Leave together: a process that tears its connections down while another still uses them can take that one with it."""
+    if not dist.is_initialized():
+        return
+    with suppress(RuntimeError, ValueError):  # a process that has died cannot be waited for; NCCL alone has no such barrier
+        dist.monitored_barrier(timeout=timedelta(seconds=10))
+    dist.destroy_process_group()

@@ -1,0 +1,94 @@
+"""The progress of long work: a bar on a terminal, plain lines elsewhere, both on standard error with the rate and the time left."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+LONG = 2000
+"""A stage of so many images, steps or bytes is worth lines in a log."""
+
+_REFRESH = 0.25  # seconds between two states of the bar
+_LINE = 30.0  # seconds between lines, where a tenth of the work takes longer
+_PAUSE = 5.0  # seconds between lines at least
+
+
+class Bar:
+    """``with Bar() as bar``: name each stage and its length, then advance it. ``where`` tells how far the work is, also while nothing is shown."""
+
+    def __init__(self, *, shown: bool = True) -> None:
+        terminal = sys.stderr.isatty()
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[told]}", markup=False))
+        self._progress = Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False, disable=not (shown and terminal))
+        self._task = self._progress.add_task("", total=None, told="")
+        self._prints = shown and not terminal
+        self.stage("", 0)
+
+    def stage(
+        self, name: str, total: int | None, *, done: int = 0, unit: str = "", rate: tuple[int, str] = (1, ""), lines: bool | None = None
+    ) -> None:
+        """Begin the next part of the work, of ``total`` things, ``done`` of which are done; None where nobody knows how many.
+
+        ``unit`` says what is counted, "bytes" in megabytes. ``rate``: how many of what one of them stands for, such as a step for (64, " images").
+        ``lines``: whether a log tells of it; by default where it is :data:`LONG`.
+        """
+        self._name, self._total, self._first, self._done, self._unit, self._each = name, total, done, done, unit, rate
+        self._begun = self._told = time.monotonic()
+        self._lines = self._prints and ((total or 0) >= LONG if lines is None else lines)
+        self._progress.reset(self._task, description=name, total=total, completed=done, told=self.where if name else "")
+        if self._lines:
+            self._line(self._counts())
+
+    def advance(self, num: int) -> None:
+        """So many more are done."""
+        before, self._done, now = self._done, self._done + num, time.monotonic()
+        over = self._total is not None and self._done >= self._total
+        if not self._progress.disable and (over or now - self._told >= _REFRESH):
+            self._progress.update(self._task, completed=self._done, told=f"{self._counts()}  {self._speed(now)}", refresh=True)
+            self._told = now
+        elif self._lines and now - self._told >= _PAUSE:
+            tenth = self._total is not None and before * 10 // self._total != self._done * 10 // self._total
+            if tenth or now - self._told >= _LINE:
+                self._line(f"{self._counts()}  {self._speed(now)}")
+                self._told = now
+
+    @property
+    def where(self) -> str:
+        """The stage and how much of it is done; empty before the first."""
+        return f"{self._name}, {self._counts()}" if self._name else ""
+
+    def _line(self, text: str) -> None:
+        print(f"{self._name}: {text}", file=sys.stderr, flush=True)
+
+    def _counts(self) -> str:
+        if self._unit == "bytes":
+            done, total, unit = f"{self._done / 1e6:,.1f}", f"{(self._total or 0) / 1e6:,.1f}", " MB"
+        else:
+            done, total, unit = f"{self._done:,}", f"{self._total or 0:,}", f" {self._unit}" if self._unit else ""
+        return f"{done}{unit}" if self._total is None else f"{done} of {total}{unit}"
+
+    def _speed(self, now: float) -> str:
+        """The rate since the stage began and, where the end is known, the time left."""
+        passed, num = now - self._begun, self._done - self._first
+        if passed <= 0 or num <= 0:
+            return ""
+        each, what = self._each
+        speed = num * each / passed
+        told = f"{speed / 1e6:,.1f} MB/s" if self._unit == "bytes" else f"{speed:,.0f}{what}/s" if speed >= 10 else f"{speed:.2g}{what}/s"
+        return told if self._total is None else f"{told}  {_clock(passed * max(self._total - self._done, 0) / num)} left"
+
+    def __enter__(self) -> Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._progress.stop()
+
+
+def _clock(seconds: float) -> str:
+    whole = int(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"

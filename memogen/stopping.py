@@ -1,0 +1,82 @@
+"""How Ctrl-C and SIGTERM stop work: at once, or where the work can be stopped cleanly. The only signal handler of the library."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_PYTHONS = (signal.SIG_DFL, signal.default_int_handler)
+
+
+class StopNow(KeyboardInterrupt):
+    """Raised where a request to stop arrives. A class of its own: Python ends by a signal, not by an exit code, once a plain KeyboardInterrupt has
+    passed through code that it compiled from text, as dataclasses are.
+    """
+
+
+@dataclass
+class Stop:
+    """A request to stop. It raises StopNow at once; within :meth:`held` it waits until somebody looks at it, and a second one kills."""
+
+    made: bool = False
+    waits: bool = False
+
+    def ask(self, number: int, frame: FrameType | None) -> None:
+        """What a signal does."""
+        if self.waits and self.made:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        self.made = True
+        self.look()
+
+    def look(self) -> None:
+        """Raises StopNow where a request was made and nothing holds it."""
+        if self.made and not self.waits:
+            raise StopNow
+
+    @contextmanager
+    def held(self, really: bool = True) -> Iterator[None]:
+        """Within, a request waits."""
+        before, self.waits = self.waits, self.waits or really
+        try:
+            yield
+        finally:
+            self.waits = before
+
+
+@contextmanager
+def stopping() -> Iterator[Stop]:
+    """Within, the two signals make this request; afterwards the former handlers are back, and get the request that nobody acted on.
+
+    A signal that somebody else listens for, or that a request holds which this work is part of, stays theirs. In another thread than the main
+    one, which alone gets signals, no request is ever made.
+    """
+    stop, main = Stop(), threading.current_thread() is threading.main_thread()
+    found = {number: signal.getsignal(number) for number in _SIGNALS if main and _is_free(signal.getsignal(number))}
+    for number in found:
+        signal.signal(number, stop.ask)
+    try:
+        yield stop
+    finally:
+        for number, handler in found.items():
+            signal.signal(number, handler)
+    outer = next(filter(None, map(_owner, found.values())), None)
+    if stop.made and outer is not None:
+        outer.made = True
+        outer.look()
+
+
+def _owner(handler: object) -> Stop | None:
+    """The request that a signal handler makes."""
+    owner = getattr(handler, "__self__", None)
+    return owner if isinstance(owner, Stop) else None
+
+
+def _is_free(handler: object) -> bool:
+    owner = _owner(handler)
+    return handler in _PYTHONS if owner is None else not owner.waits
