@@ -6,6 +6,7 @@ and files passed, how often the code of a run folder is entered from elsewhere, 
 
 from __future__ import annotations
 
+import argparse
 import ast
 import contextlib
 import io
@@ -89,6 +90,7 @@ def trained(folder: Path) -> Trace:
 
 
 def main() -> None:
+    argparse.ArgumentParser(prog="python -m benchmarks.house", description=__doc__).parse_args()
     rows = layers()
     print(f"{'':<16}{'files':>7}{'lines':>8}{'functions':>11}{'of <= 3 lines':>15}")
     for name, *numbers in [*rows, ("all", *(sum(column) for column in list(zip(*rows, strict=True))[1:]))]:

@@ -8,6 +8,7 @@ of a superseded recipe belongs in ``results/archive``. The exit code is 1 where 
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 import subprocess
@@ -155,6 +156,7 @@ def sources(history: Mapping[str, Line], now: Mapping[str, str]) -> Iterator[str
 
 
 def main() -> int:
+    argparse.ArgumentParser(prog="python -m benchmarks.row_history", description=__doc__).parse_args()
     if reason := missing():
         print(f"history: {reason}", file=sys.stderr)
         return 2

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
+import tomllib
 from importlib import import_module
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -83,11 +86,35 @@ def test_contributing_is_short() -> None:
 
 
 def test_the_lock_is_exact_and_covers_the_requirements() -> None:
-    import tomllib
-
     lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and not line.startswith("#")]
     assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lines)
     locked = {line.split("==")[0].lower().replace("_", "-") for line in lines}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = project["dependencies"] + project["optional-dependencies"]["dev"]
-    assert {re.split(r"[<>=\[]", line)[0].lower().replace("_", "-") for line in wanted} <= locked
+    assert _names(project["dependencies"] + project["optional-dependencies"]["dev"]) <= locked
+
+
+def test_every_import_is_declared_and_every_requirement_is_imported() -> None:
+    """The distributions behind the modules that the package imports, those of extras among them, are those that pyproject.toml names."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    required, extras = _names(project["dependencies"]), project["optional-dependencies"]
+    optional = {name for extra, lines in extras.items() if extra not in ("dev", "docs", "bench") for name in _names(lines)}
+    modules = {module for path in (ROOT / "memogen").rglob("*.py") for module in _imported(path)} - {"memogen"} - sys.stdlib_module_names
+    homes = packages_distributions()
+    found = {homes[module][0].lower().replace("_", "-") if module in homes else module for module in modules}
+    assert found - optional - {"torch"} == required - {"torch"}
+    assert "torch" in required
+
+
+def _names(lines: list[str]) -> set[str]:
+    return {re.split(r"[<>=\[]", line)[0].lower().replace("_", "-") for line in lines}
+
+
+def _imported(path: Path) -> set[str]:
+    """The first parts of the modules that a file imports, wherever it does."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            found.add(node.module.partition(".")[0])
+    return found
