@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import pickle
 import struct
 import time
@@ -29,7 +30,7 @@ from memogen.data.source import counted
 from memogen.types import InputError
 from tests.data.test_cache import source
 
-SECONDS, LONG = 20.0, 5.0  # for each kind of file, and for one file at most
+SECONDS, LONG = float(os.environ.get("FUZZ_SECONDS", "20")), 5.0  # for each kind of file, and for one file at most
 RNG = np.random.default_rng(0)
 IMAGE = RNG.integers(0, 256, (5, 9, 8), dtype=np.uint8)
 LABEL = np.arange(5) % 3
