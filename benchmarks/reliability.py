@@ -34,7 +34,7 @@ from memogen.types import InputError
 
 RUNS = {
     "memory_gan": ["memory_gan/digits", "--training.steps", "40"],
-    "mem_vae": ["mem_vae/digits", "--training.steps", "60", "--scoring.metrics", "[is]"],
+    "mem_vae": ["mem_vae/digits", "--training.steps", "60"],
     "replay_gan": ["replay_gan/digits", "--training.steps", "8"],
 }
 COMMON = ["--training.checkpoint_every", "5", "--training.sample_every", "10", "--training.log_every", "4", "--scoring.num_samples", "500"]
@@ -52,12 +52,13 @@ def outcome(run: Path) -> dict[str, object]:
     for path in sorted(run.rglob("metrics.jsonl")):
         rows = [json.loads(line) for line in path.read_text().splitlines()]
         found[str(path.relative_to(run))] = [{name: value for name, value in row.items() if "seconds" not in name} for row in rows]
-    scores = [json.loads(line) for line in (run / "results.jsonl").read_text().splitlines()]
+    results = run / "results.jsonl"
+    scores = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
     return found | {"scores": [(row["variant"], row["metric"], row["task"], row["value"]) for row in scores]}
 
 
-def kills(number: int, folder: Path, rng: np.random.Generator) -> Iterator[str]:
-    for family in RUNS:
+def kills(number: int, families: list[str], folder: Path, rng: np.random.Generator) -> Iterator[str]:
+    for family in families:
         began, whole = time.perf_counter(), folder / family / "whole"
         if train(family, whole).wait():
             raise SystemExit(f"{family}: the training itself failed")
@@ -151,11 +152,14 @@ def main() -> None:
     options = argparse.ArgumentParser(prog="python -m benchmarks.reliability", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     options.add_argument("what", choices=["kills", "flips"])
     options.add_argument("--number", type=int, default=0, help="kills of each family (default 30), or flips of each kind of file (default 1000)")
+    options.add_argument("--families", nargs="+", choices=list(RUNS), default=list(RUNS), help="whose trainings are killed")
     options.add_argument("--seed", type=int, default=0)
     asked = options.parse_args()
     rng = np.random.default_rng(asked.seed)
     with tempfile.TemporaryDirectory() as folder:
-        lines = kills(asked.number or 30, Path(folder), rng) if asked.what == "kills" else flips(asked.number or 1000, Path(folder), rng)
+        lines = (
+            kills(asked.number or 30, asked.families, Path(folder), rng) if asked.what == "kills" else flips(asked.number or 1000, Path(folder), rng)
+        )
         for line in lines:
             print(line, flush=True)
 

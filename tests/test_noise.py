@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from memogen import noise
@@ -28,6 +30,13 @@ def test_bits_are_splitmix(seed: int, stream: int) -> None:
     for index, row in zip((0, 1, 10**12), got, strict=True):
         start = mix(mix((index + key) & WORD) + key & WORD)
         assert [value & WORD for value in row] == [mix((start + place * GOLDEN) & WORD) for place in (1, 2, 3)]
+
+
+@given(seed=st.integers(-(2**63), 2**63 - 1), stream=st.integers(0, 2**40), first=st.integers(0, 2**20))
+def test_other_devices_hash_to_the_same_bits(seed: int, stream: int, first: int) -> None:
+    """The operations that a GPU does, on the CPU."""
+    index, key = torch.tensor([0, 1, 7, 2**40, -3]), noise._mix_number(seed * noise._GOLDEN + stream + 1)
+    assert torch.equal(noise._bits_on_device(index, 4, key, first), noise.bits(index, 4, seed=seed, stream=stream, first=first))
 
 
 @pytest.mark.parametrize("draw", [noise.bits, noise.uniform, noise.normal])
