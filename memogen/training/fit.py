@@ -89,6 +89,7 @@ def fit(
             )
             outputs = Outputs(state, config, runtime, Path(folder), data, log, evaluators or {}, evaluate_every)
             outputs.saved = state.step if source == checkpoint_path(Path(folder), state.step) else -1
+            outputs.scored = state.step if runtime.processes.any(log.scored(state.step)) else -1
             graphs = Graphs() if runtime.cuda_graphs else None
             _Loop(state, config, runtime, turns, batches, outputs, stop, course, graphs).run(bar, log)
     return state

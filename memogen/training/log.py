@@ -38,6 +38,11 @@ class RunLog:
             for name, value in values.items():
                 self.board.add_scalar(name, value, step)
 
+    def scored(self, step: int) -> bool:
+        """Whether metrics.jsonl holds what evaluators said after ``step``."""
+        rows = () if self.folder is None else read_lines(self.folder / "metrics.jsonl")
+        return any(row.get("step") == step and any(name.startswith("eval/") for name in row) for row in rows)
+
     def line(self, text: str) -> None:
         """Appends a dated line to train.log."""
         if self.folder is not None:

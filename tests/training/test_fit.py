@@ -130,6 +130,9 @@ def test_evaluators_see_an_averaged_copy_and_are_logged(tmp_path: Path) -> None:
     ]
     assert scores == [(2, 4, 3, None), (4, 8, 3, None), (5, 10, 3, None)]
     assert all(model is not toy and model.calibrations == 1 for model in asked)
+    before, times = (tmp_path / "metrics.jsonl").read_text(), len(asked)
+    fit(ToyConfig().build(), ToyObjective(), DATA, config(steps=5, seed=3), tmp_path, evaluators={"toy": evaluator}, evaluate_every=2, console=False)
+    assert (tmp_path / "metrics.jsonl").read_text() == before and len(asked) == times  # as after a kill between the last step and the end
 
 
 def test_looking_changes_no_bit_of_the_training(tmp_path: Path) -> None:
