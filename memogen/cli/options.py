@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import copy
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +14,9 @@ import yaml
 class UsageError(ValueError):
     """The command line cannot be used: one line that says what, where and how to mend it."""
 
+
+HIDDEN = argparse.SUPPRESS
+"""The help text of an option or argument that is understood, but not shown."""
 
 SHORT = {
     "steps": "training.steps",

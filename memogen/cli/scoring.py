@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import memogen
-from memogen.cli.data import Fit, Folder, Size, image_options
+from memogen.cli.data import KINDS, Fit, Folder, OwnData, Size, image_options
 from memogen.cli.files import choose_data, holds_samples, open_subject, recipe_of
 from memogen.cli.options import UsageError
 
@@ -58,7 +58,7 @@ ORDER = (
 def evaluate(
     model: Annotated[str, "a run folder, a saved model's folder, a hub id; or images: a folder, a zip or an npz file"],
     *,
-    data: Annotated[str | None, "the data to compare with: a data set's name, its folder, or images; without it the run's own"] = None,
+    data: Annotated[str | None, f"the data to compare with: {KINDS}; without it the run's own"] = None,
     folder: Folder = None,
     split: Annotated[str | None, "the part of the data to compare with; without it test, or what there is"] = None,
     extractor: Annotated[str | None, "a classifier's name, inception-v3, or a file of weights; without it the classifier of the data set"] = None,
@@ -87,6 +87,7 @@ def evaluate(
     from memogen.data.arrays import in_channels
     from memogen.metrics import Interrupted, ScoringError
     from memogen.metrics.work import launched
+    from memogen.runs import run_of
     from memogen.types import ImageData
 
     if isinstance(subject, ImageData):
@@ -94,7 +95,7 @@ def evaluate(
 
     how = _how(model, importance_samples, masks)
     with launched() as processes:
-        run = None if recipe_of(model) is None else Path(model).expanduser()
+        run = None if recipe_of(model) is None else run_of(model)
         task = _Scoring(subject, compared, train, how, num_samples, seed, processes, order, run)
         try:
             rows = task.rows(names, extractor, given=holds_samples(model))
@@ -220,7 +221,7 @@ def _keep(rows: Sequence[ResultRow], model: str, out: Path | None, options: Data
     if any(row.metric == "inception_score" and row.spread is None for row in rows):
         print("inception_score: so few samples make a single split, which has no ±")
     whose = _origin(model)
-    target = out or (Path(model).expanduser() / "results.jsonl" if "recipe" in whose else None)
+    target = out or (_run_folder(model) / "results.jsonl" if "recipe" in whose else None)
     if target is not None:
         brought = {"brought_to": {"size": options.size, "fit": options.fit}} if options else {}
         told = [ResultRow.read({**whose, **row, "protocol": {**(row.protocol or {}), **brought}}) for row in rows]
@@ -236,7 +237,14 @@ def _origin(model: str) -> dict[str, object]:
     if recipe is None:
         return {"model": model, "seed": None, "command": runs.command_line()}
     own = {"recipe": recipe.recipe, "variant": recipe.variant, "seed": recipe.training.seed}
-    return {**own, **runs.progress_of(Path(model).expanduser()), "command": runs.command_line()}
+    return {**own, **runs.progress_of(_run_folder(model)), "command": runs.command_line()}
+
+
+def _run_folder(model: str) -> Path:
+    """Of a model that has a recipe."""
+    from memogen.runs import run_of
+
+    return run_of(model) or Path(model).expanduser()
 
 
 def _number(value: object) -> str:
@@ -246,6 +254,7 @@ def _number(value: object) -> str:
 def report(
     run: Annotated[Path, "a run folder; or a folder of result rows, or a .jsonl file of them"],
     *,
+    data: OwnData = None,
     out: Annotated[Path | None, "of result rows: a .html page, or a .md file (one that is there keeps all but what stands between its marks)"] = None,
 ) -> None:
     """Write the run's report.html: samples, curves, memory, nearest training images, scores. Of result rows, print tables.
@@ -253,7 +262,9 @@ def report(
     These are Markdown where the output is no terminal.
     """
     if any((run / part).is_file() for part in ("config.yaml", "metrics.jsonl", "model/config.json")):
-        return _run_report(run, out)
+        return _run_report(run, data, out)
+    if data is not None:
+        raise UsageError(f"--data {data}: {run} is no run folder, and result rows need no images; leave it out")
     if not run.exists():
         raise UsageError(f"{run}: no such file or folder; name a run folder, a folder of result rows, or a .jsonl file of them")
     if run.is_dir() and not any(run.rglob("*.jsonl")):
@@ -270,7 +281,7 @@ def report(
     print(out)
 
 
-def _run_report(run: Path, out: Path | None) -> None:
+def _run_report(run: Path, data: str | None, out: Path | None) -> None:
     if out is not None:
         raise UsageError(f"--out {out}: the page of a run is its report.html; leave it out")
     from memogen import runs
@@ -279,9 +290,11 @@ def _run_report(run: Path, out: Path | None) -> None:
     if not (run / "config.yaml").is_file():  # a model that was extended has no recipe
         return print(runs.write_report(run))
     try:
-        splits = runs.Splits(runs.load_config(run / "config.yaml").data)
+        splits = runs.Splits(choose_data(data, model=str(run)).config)
         len(splits.train)
     except InputError as error:
+        if data is not None:
+            raise
         print(f"memogen: the report goes without training images ({error})", file=sys.stderr)
         return print(runs.write_report(run))
     print(runs.write_report(run, splits))

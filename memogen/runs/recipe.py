@@ -19,6 +19,8 @@ import yaml
 from torch import nn
 
 from .. import configs, data
+from ..data.layouts import may_hold, recognised
+from ..data.own import holds_images
 from ..data.stream import check_stream, num_classes, of_classes
 from ..metrics import METRICS, ScoreConfig
 from ..metrics.evaluate import check_data, check_model
@@ -65,14 +67,29 @@ def named(given: Recipe | str | Path) -> Recipe:
 
 
 def with_data(recipe: Recipe, given: str | Path | None) -> Recipe:
-    """Another data set by name, or the folder that holds the images of this one."""
+    """Another data set by name, other images by their place, or the folder that holds the images of this one. Raises InputError."""
     if given is None:
         if recipe.data.name == "folder" and recipe.data.folder is None:
             raise InputError(f"data: {recipe.recipe} has no images of its own: give --data FOLDER")
         return recipe
+    name, place = meant(recipe.data, given)
+    chosen = replace(recipe.data, name=name, folder=None if place is None else str(place.resolve()))
+    return replace(recipe, data=chosen) if name == recipe.data.name else replace(recipe, data=chosen, scoring=_scoring_for(recipe, name))
+
+
+def meant(own: DataConfig, given: str | Path) -> tuple[str, Path | None]:
+    """(name, place) of the images that are ``given`` beside a configuration: its own data set at that place where it may lie there or nothing else
+    does, else what :func:`memogen.data.named` says.
+    """
+    place = Path(given).expanduser()
     if str(given) in data.DATASETS:
-        return replace(recipe, data=replace(recipe.data, name=str(given), folder=None), scoring=_scoring_for(recipe, str(given)))
-    return replace(recipe, data=replace(recipe.data, folder=str(Path(given).expanduser().resolve())))
+        return str(given), None
+    if not place.exists():
+        apart = place.name in data.DATASETS and place.parent.is_dir()
+        return data.named(given) if apart else (own.name, place)
+    if own.name != "folder" and (may_hold(place, own.name) or not (recognised(place) or holds_images(place))):
+        return own.name, place
+    return data.named(given)
 
 
 def _scoring_for(recipe: Recipe, name: str) -> ScoringConfig:
