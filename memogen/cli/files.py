@@ -107,11 +107,15 @@ class DataChoice:
 
         return load(self.name, folder=self.folder, split=split or self.held_out(), options=self.options)
 
-    def held_out(self) -> str:
+    @property
+    def known(self) -> tuple[str, ...]:
+        """The names of its parts."""
         from memogen.data import splits
 
-        found = splits(self.name, folder=self.folder, options=self.options)
-        return "test" if "test" in found else found[0]
+        return splits(self.name, folder=self.folder, options=self.options)
+
+    def held_out(self) -> str:
+        return "test" if "test" in self.known else self.known[0]
 
 
 def choose_data(name: str | None, *, model: str, folder: Path | None = None) -> DataChoice:

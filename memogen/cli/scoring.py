@@ -16,11 +16,8 @@ from memogen.cli.files import choose_data, holds_samples, open_subject, recipe_o
 from memogen.cli.options import UsageError
 
 if TYPE_CHECKING:
-    import torch
-
     from memogen.cli.files import DataChoice
     from memogen.data import DataOptions
-    from memogen.metrics import Extractor
     from memogen.metrics.metric import ModelScoring
     from memogen.metrics.rows import ResultRow
     from memogen.metrics.work import Processes
@@ -33,7 +30,7 @@ def _metrics() -> str:
     known = spelled_metrics() if loaded is None else [(metric.name, metric.about, metric.judged) for metric in loaded.METRICS.values()]
     by_extractor, asked = ([(name, about) for name, about, judged in known if judged is wanted] for wanted in (True, False))
     listed = [", ".join(name if about == name else f"{name} ({about})" for name, about in part) for part in (by_extractor, asked)]
-    return f"comma-separated: {listed[0]}; of a model that has them: {listed[1]}. Without it is,fid, or nll of a model with a likelihood"
+    return f"comma-separated: {listed[0]}; of a model that has them: {listed[1]}. Without it is,fid, in pixels kid,prdc, of a likelihood nll"
 
 
 def spelled_metrics() -> list[tuple[str, str, bool]]:
@@ -61,7 +58,9 @@ def evaluate(
     data: Annotated[str | None, f"the data to compare with: {KINDS}; without it the run's own"] = None,
     folder: Folder = None,
     split: Annotated[str | None, "the part of the data to compare with; without it test, or what there is"] = None,
-    extractor: Annotated[str | None, "a classifier's name, inception-v3, or a file of weights; without it the classifier of the data set"] = None,
+    extractor: Annotated[
+        str | None, "a classifier's name, inception-v3, pixels, or a file of weights; without it the data's own classifier, or pixels"
+    ] = None,
     metrics: Annotated[str | None, _metrics] = None,
     num_samples: Annotated[int, "number of samples to score; of images, all there are at most", 1] = 10_000,
     importance_samples: Annotated[int | None, "of nll, for each image; without it as in the run, or 5,000", 1] = None,
@@ -105,14 +104,14 @@ def evaluate(
         _keep(rows if processes.leads else [], model, out, options)
 
 
-def _names(metrics: str | None, subject: object) -> list[str]:
-    """The metrics that were asked for, each once."""
+def _names(metrics: str | None, subject: object) -> list[str] | None:
+    """The metrics that were asked for, each once; None for those that the extractor suits."""
     from memogen.configs import suggest
     from memogen.metrics import METRICS
     from memogen.types import LikelihoodModel
 
     if metrics is None:
-        metrics = "nll" if isinstance(subject, LikelihoodModel) else "is,fid"
+        return ["nll"] if isinstance(subject, LikelihoodModel) else None
     names = [name.strip() for name in metrics.split(",")]
     for name in names:
         if name not in METRICS:
@@ -125,7 +124,7 @@ def _learned(subject: object, compared: ImageData, choice: DataChoice) -> tuple[
     from memogen.data.stream import of_classes
     from memogen.models import ReplayGAN
 
-    train = choice.load("train") if compared.split != "train" else None
+    train = choice.load("train") if compared.split != "train" and "train" in choice.known else None
     there = set() if compared.label is None else set(compared.label.tolist())
     known = sorted(there.intersection(subject.known)) if isinstance(subject, ReplayGAN) else []
     if not known or len(known) == len(there):
@@ -159,16 +158,19 @@ class _Scoring:
     order: str
     run: Path | None = None
 
-    def rows(self, metrics: Sequence[str], extractor: str | None, *, given: bool) -> list[ResultRow]:
+    def rows(self, metrics: Sequence[str] | None, extractor: str | None, *, given: bool) -> list[ResultRow]:
         """By an extractor first, since what asks the model itself may take long. On a wish to stop, Interrupted with what there is."""
         from memogen import metrics as scores
         from memogen.metrics import METRICS
-        from memogen.metrics.evaluate import check_model, check_run, score_model
+        from memogen.metrics.evaluate import check_model, check_run, judge_for, score_model, usual_metrics
         from memogen.training.runtime import choose_device
         from memogen.types import ImageData
 
+        device, judge = choose_device("auto"), None
+        if metrics is None or any(METRICS[name].judged for name in metrics):
+            judge = judge_for(self.compared, extractor, device=device, told=self.processes.leads)
+            metrics = metrics or usual_metrics(judge, self.compared)
         asked, judged = ([name for name in metrics if METRICS[name].judged is by_extractor] for by_extractor in (False, True))
-        device = choose_device("auto")
         images = isinstance(self.subject, ImageData)
         if asked and images:
             raise UsageError(f"--metrics {asked[0]}: asks a model, and these are images; name a model, or leave {asked[0]} out")
@@ -179,7 +181,7 @@ class _Scoring:
         shared: dict[str, Any] = {"num_samples": self.num_samples, "seed": self.seed, "train": self.train, "processes": self.processes}
         rows: list[ResultRow] = []
         if judged:
-            options = {**shared, "extractor": _judge(extractor, self.compared, device), "metrics": judged}
+            options = {**shared, "extractor": judge, "metrics": judged}
             if images:
                 placed: Any = self.order if self.order != "auto" else "given" if given else "drawn"
                 rows += scores.score_images(subject, self.compared, variant="images", order=placed, **options)
@@ -190,16 +192,6 @@ class _Scoring:
         except (scores.Interrupted, scores.ScoringError) as stopped:
             stopped.rows[:0] = rows
             raise
-
-
-def _judge(extractor: str | None, compared: ImageData, device: torch.device) -> Extractor:
-    """The named extractor, or the classifier of the data."""
-    from memogen.metrics import extractors
-
-    if extractor is None and extractors.own_extractor(compared.name) is None:
-        names, kind = " or ".join(extractors.readers(compared.image_shape)) or "a file of weights", extractors.in_words(compared.image_shape)
-        raise UsageError(f"--extractor: no classifier of {compared.name} ships with memogen; for its {kind} images give {names}")
-    return extractors.extractor(extractor or compared.name, device=device, image_shape=compared.image_shape)
 
 
 def _keep(rows: Sequence[ResultRow], model: str, out: Path | None, options: DataOptions | None) -> None:

@@ -24,12 +24,12 @@ from ..data.own import holds_images
 from ..data.stream import check_stream, num_classes, of_classes
 from ..metrics import METRICS, ScoreConfig
 from ..metrics.evaluate import check_data, check_model
-from ..metrics.extractors import NetworkExtractor, extractor, own_extractor
+from ..metrics.extractors import PIXELS, NetworkExtractor, extractor, own_extractor
 from ..metrics.metric import ModelScoring
 from ..metrics.stream import device_of
 from ..nets.class_norm import ClassBatchNorm
 from ..nets.norm import FullDataNorm
-from ..recipes import RECIPES, DataConfig, Recipe, ScoringConfig, read_recipe, shaped
+from ..recipes import IN_PIXELS, RECIPES, DataConfig, Recipe, ScoringConfig, read_recipe, shaped
 from ..training.continual import TaskObjective
 from ..types import ImageData, InputError, LabelledConfig
 
@@ -53,6 +53,16 @@ class Splits:
     def test(self) -> ImageData | None:
         """None where the data have no test split."""
         return self.load("test") if "test" in self.known else None
+
+    @property
+    def compared(self) -> ImageData:
+        """What a model is scored against: the test split, or the training images where there is none."""
+        return self.train if self.test is None else self.test
+
+    @property
+    def learned(self) -> ImageData | None:
+        """The training images beside :attr:`compared`; None where they are compared with themselves."""
+        return None if self.test is None else self.train
 
     def load(self, split: str) -> ImageData:
         """A split afresh, which nothing here holds on to. Raises InputError."""
@@ -93,7 +103,14 @@ def meant(own: DataConfig, given: str | Path) -> tuple[str, Path | None]:
 
 
 def _scoring_for(recipe: Recipe, name: str) -> ScoringConfig:
-    return replace(recipe.scoring, extractor=own_extractor(name))
+    """How it is scored on another data set: by its classifier; where none ships, in pixels, unless nothing is judged or classes come one by one."""
+    scoring, own = recipe.scoring, own_extractor(name)
+    if own is not None:
+        usual = scoring.extractor == PIXELS and scoring.metrics == IN_PIXELS
+        return replace(scoring, extractor=own, metrics=ScoringConfig().metrics if usual else scoring.metrics)
+    if scoring.extractor is None or recipe.succession is not None:
+        return replace(scoring, extractor=None)
+    return replace(scoring, extractor=PIXELS, metrics=(*scoring.asked, *IN_PIXELS))
 
 
 def with_images(recipe: Recipe, splits: Splits) -> Recipe:
@@ -136,19 +153,19 @@ def check_scoring(recipe: Recipe, splits: Splits) -> None:
             raise InputError(f"scoring.metrics: {name!r} is unknown: {configs.suggest(name, METRICS)}")
     if not (scoring.judged or scoring.asked):
         return
-    if splits.test is None:
-        mend = "leave scoring.extractor null" if scoring.judged else "leave scoring.metrics empty"
-        raise InputError(f"scoring: {recipe.data.name} has {', '.join(splits.known)} and no test split to compare with: {mend}")
+    if splits.test is None and recipe.succession is not None:
+        mend = "leave scoring.extractor null, or hold some images out with --data.options.test_share 0.1"
+        raise InputError(f"scoring: {recipe.data.name} has {', '.join(splits.known)} and no test split to compare classes with: {mend}")
     if scoring.asked:
         _check_kept(recipe)
-        check_model(recipe.model.build(), splits.test, metrics=scoring.asked, how=scoring.model or ModelScoring(), train=splits.train)
+        check_model(recipe.model.build(), splits.compared, metrics=scoring.asked, how=scoring.model or ModelScoring(), train=splits.learned)
     if scoring.judged:
         assert scoring.extractor is not None
-        judge = extractor(scoring.extractor, image_shape=splits.test.image_shape)
+        judge = extractor(scoring.extractor, image_shape=splits.compared.image_shape)
         if recipe.succession is not None:
-            _check_judge(recipe, splits.test, judge)
+            _check_judge(recipe, splits.compared, judge)
         ScoreConfig(scoring.judged, scoring.num_samples)
-        check_data(scoring.judged, splits.test, splits.train, extractor=judge, num_samples=scoring.num_samples)
+        check_data(scoring.judged, splits.compared, splits.learned, extractor=judge, num_samples=scoring.num_samples)
 
 
 def _check_kept(recipe: Recipe) -> None:
