@@ -17,6 +17,7 @@ import yaml
 from memogen import cli
 from memogen.cli import options, parser
 from memogen.cli.table import COMMANDS
+from memogen.errors import InputError
 from memogen.recipes import RECIPES
 
 ROOT = Path(__file__).parents[1]
@@ -127,7 +128,7 @@ def test_override_sets_the_named_leaf_only() -> None:
     ],
 )
 def test_override_refuses_unknown_names(name: str, told: str) -> None:
-    with pytest.raises(options.UsageError, match=re.escape(told)):
+    with pytest.raises(InputError, match=re.escape(told)):
         options.override(CONFIG, {name: "1"})
 
 
@@ -159,8 +160,6 @@ def test_exit_codes(error: BaseException, code: int, told: str, capsys: pytest.C
 
 
 def test_input_errors_of_the_library_are_the_users(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from memogen.types import InputError
-
     monkeypatch.setattr("memogen.cli.table.COMMANDS", raising(InputError("folder: empty: put images there")))
     code, _, err = run("broken", capsys)
     assert (code, err) == (2, "memogen: folder: empty: put images there\n")

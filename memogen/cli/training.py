@@ -45,7 +45,8 @@ def train(
     --succession.tasks.order [3,1,4], .classes_per_task and .num_tasks say which classes come when.
     """
     from memogen import runs
-    from memogen.cli.plan import choose, describe
+    from memogen.cli.plan import describe
+    from memogen.runs.choice import choose
 
     chosen = choose(recipe, variant, options)
     if dry_run:

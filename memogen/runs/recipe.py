@@ -69,13 +69,6 @@ class Splits:
         return data.load(self.config.name, folder=self.config.folder, split=split, options=self.config.options)
 
 
-def named(given: Recipe | str | Path) -> Recipe:
-    """A recipe, or that of a name or of a config.yaml. Raises InputError."""
-    if isinstance(given, Recipe):
-        return given
-    return RECIPES[given]() if given in RECIPES else load_config(Path(given))
-
-
 def with_data(recipe: Recipe, given: str | Path | None) -> Recipe:
     """Another data set by name, other images by their place, or the folder that holds the images of this one. Raises InputError."""
     if given is None:

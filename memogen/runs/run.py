@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,9 @@ from ..training import TrainState, fit
 from ..training.runtime import choose_device
 from ..types import Evaluator, ImageData, LikelihoodModel, SlotModel
 from . import tasks
+from .choice import choose
 from .folder import begun, occupied, set_aside
-from .recipe import Splits, check_model_fits, check_scoring, default_folder, named, save_config, settings, with_data, with_images
+from .recipe import Splits, check_model_fits, check_scoring, default_folder, save_config, settings, with_data, with_images
 from .rows import context, leads, scored, weights_of
 
 WATCHED = 1000  # held-out images whose bounds are followed while a model trains
@@ -38,6 +39,8 @@ WATCHED = 1000  # held-out images whose bounds are followed while a model trains
 def train(
     recipe_or_config: Recipe | str | Path,
     *,
+    variant: str | None = None,
+    overrides: Mapping[str, object] | None = None,
     data: str | Path | None = None,
     out: str | Path | None = None,
     resume: str = "auto",
@@ -50,13 +53,14 @@ def train(
 
     It is scored against the test split, or against the training images where there is none.
 
-    ``data`` names another data set or the folder that holds the images; ``out`` is the run folder (default: one under ``runs/``);
+    ``variant`` names one of the recipe's, ``overrides`` set options by the dotted names of the command line, {"training.steps": 10}.
+    ``data`` names another data set or the place of the images; ``out`` is the run folder (default: one under ``runs/``);
     ``resume``: "auto" continues what the folder holds, "never" moves it aside and starts anew, a path names a checkpoint;
     ``budget`` is written into the result rows;
     ``start`` names a run of the same tasks whose first ``start_tasks`` are taken over, whatever way it kept the past by.
     Raises InputError for what cannot be used, and :class:`memogen.training.Stopped` when asked to stop (the run can then be continued).
     """
-    recipe = with_data(named(recipe_or_config), data)
+    recipe = with_data(choose(recipe_or_config, variant, overrides), data)
     splits = Splits(recipe.data)
     recipe = with_images(recipe, splits)
     check_scoring(recipe, splits)
