@@ -42,7 +42,7 @@ def bad_calls() -> dict[str, Any]:
 
 def test_every_family_refuses_what_is_no_batch_of_its_images(bad_calls: dict[str, Any]) -> None:
     wrong = {call: told for call, told in bad_calls["found"].items() if not call.endswith(("good uint8", "good float", "own samples"))}
-    assert len(wrong) == 9 * 10 + 5 * 5
+    assert len(wrong) == 10 * 10 + 6 * 5
     for call, (kind, text) in wrong.items():
         assert kind == "InputError" and "\n" not in text, (call, kind, text)
     by_image = {name: {told[1] for call, told in wrong.items() if call.endswith(f" {name}")} for name in ("one", "grey", "last", "int64", "array")}
@@ -54,11 +54,11 @@ def test_every_family_refuses_what_is_no_batch_of_its_images(bad_calls: dict[str
 
 def test_every_family_takes_its_images_and_its_own_samples(bad_calls: dict[str, Any]) -> None:
     good = {call: told for call, told in bad_calls["found"].items() if call.endswith(("good uint8", "good float", "own samples"))}
-    assert len(good) == 9 * 2 + 3 and set(map(tuple, good.values())) == {("", "")}
+    assert len(good) == 10 * 2 + 4 and set(map(tuple, good.values())) == {("", "")}
 
 
 def test_no_image_is_an_empty_batch_and_numpy_counts(bad_calls: dict[str, Any]) -> None:
-    assert len(bad_calls["shapes"]) == 5 * 2
+    assert len(bad_calls["shapes"]) == 6 * 2
     for call, shape in bad_calls["shapes"].items():
         assert shape == [int(call.split()[1]), 3, 8, 8], call
 

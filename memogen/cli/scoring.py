@@ -122,11 +122,11 @@ def _names(metrics: str | None, subject: object) -> list[str] | None:
 def _learned(subject: object, compared: ImageData, choice: DataChoice) -> tuple[ImageData, ImageData | None]:
     """What is compared with, and the training images; of a model that has learned some of the classes so far, those of these classes alone."""
     from memogen.data.stream import of_classes
-    from memogen.models import ReplayGAN
+    from memogen.types import ClassModel
 
     train = choice.load("train") if compared.split != "train" and "train" in choice.known else None
     there = set() if compared.label is None else set(compared.label.tolist())
-    known = sorted(there.intersection(subject.known)) if isinstance(subject, ReplayGAN) else []
+    known = sorted(there.intersection(subject.known)) if isinstance(subject, ClassModel) else []
     if not known or len(known) == len(there):
         return compared, train
     if os.environ.get("RANK", "0") == "0":

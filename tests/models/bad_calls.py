@@ -17,6 +17,7 @@ def models() -> dict[str, tuple[Any, dict[str, Callable[[Any], Any]]]]:
     """A model of each family, and its ways to take images."""
     gan = MemoryGANConfig(image_shape=(3, 8, 8), width=8, noise=NoiseConfig(4), memory=MemoryConfig(16, 8, top_k=8)).build()
     vae = MemVAEConfig((3, 8, 8), hidden=(6, 5), latent_dim=2, memory=AttentionConfig((4, 3)), pixel_levels=255).build()
+    levels = MemVAEConfig((3, 8, 8), hidden=(6, 5), latent_dim=2, memory=AttentionConfig((4, 3)), pixel_levels=256).build()
     normal = MemVAEConfig((3, 8, 8), hidden=(6, 5), latent_dim=2, memory=AttentionConfig((4, 3)), output="gaussian").build()
     replay = ReplayGANConfig(image_shape=(3, 8, 8), width=2, noise_dim=4).build()
     replay.begin_task(0, [0, 1])
@@ -31,6 +32,7 @@ def models() -> dict[str, tuple[Any, dict[str, Callable[[Any], Any]]]]:
     return {
         "memory_gan": (gan, {"encode": gan.encode, "score": gan.score}),
         "mem_vae": (vae, takes),
+        "mem_vae_levels": (levels, {"encode": levels.encode}),
         "mem_vae_normal": (normal, {"encode": normal.encode}),
         "replay_gan": (replay, {"classify": replay.classify}),
         "replay_gan_batch": (replay.drawing_by("batch"), {}),

@@ -315,7 +315,7 @@ class MemVAE(nn.Module):
     def _check(self, image: Tensor) -> None:
         """Raises InputError for what is no batch of this model's images; the mean of a normal, which ``sample`` gives, may lie outside the range."""
         slack = {"slack": _OUTSIDE} if self.config.output == "gaussian" else {}
-        check_images(image, self.config.image_shape, self.image_range, **slack)
+        check_images(image, self.config.image_shape, (0.0, 1.0), **slack)  # what real numbers of the data may be
 
     def _check_layers(self, layers: Collection[int]) -> None:
         count = len(self.config.memory.slots)
