@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import safetensors
 import torch
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from memogen import configs
 from memogen.models import FAMILIES, outline
 from memogen.parsing import parse_json
-from memogen.types import InputError
+from memogen.types import InputError, SavedModel
 
 FORMAT = 2
 """The layout of config.json and of the names in model.safetensors; a reader refuses any other."""
@@ -71,13 +71,13 @@ def save_pretrained(model: nn.Module, path: str | Path, *, live: Mapping[str, Te
         (folder / LIVE).unlink(missing_ok=True)
 
 
-def from_pretrained(path_or_hub_id: str | Path, *, live: bool = False, revision: str | None = None) -> nn.Module:
-    """The model saved in a folder, in a run's folder, or under ``org/name`` on the Hugging Face hub, in evaluation mode on the CPU.
+def from_pretrained(path_or_hub_id: str | Path, *, device: str | torch.device = "cpu", live: bool = False, revision: str | None = None) -> SavedModel:
+    """The model saved in a folder, in a run's folder, or under ``org/name`` on the Hugging Face hub, in evaluation mode on ``device``.
 
     ``live`` True takes the unaveraged weights; ``revision`` names a branch, tag or commit on the hub, whose copy in the local cache is used
     where there is no network. Raises InputError.
     """
-    folder = _folder(path_or_hub_id, revision)
+    place, folder = _device(device), _folder(path_or_hub_id, revision)
     document = read_document(folder)
     config = _config(document, folder / CONFIG)
     state = _read_tensors(folder / WEIGHTS, document)
@@ -88,7 +88,14 @@ def from_pretrained(path_or_hub_id: str | Path, *, live: bool = False, revision:
         state |= newer
     model: nn.Module = config.build()
     model.load_state_dict(state, assign=True)
-    return model.eval()
+    return cast(SavedModel, model.eval().to(place))
+
+
+def _device(device: str | torch.device) -> torch.device:
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, TypeError) as error:  # what torch raises depends on what is missing
+        raise InputError(f"device: {str(device)!r} is not there ({_line(error)}): give cpu, or a device of this machine such as cuda") from error
 
 
 def push_to_hub(model: nn.Module, repo_id: str, *, live: Mapping[str, Tensor] | None = None, private: bool = False) -> str:

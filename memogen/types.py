@@ -9,17 +9,16 @@ from __future__ import annotations
 import dataclasses
 import math
 import operator
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
-from memogen.names import printable
+from memogen.errors import InputError as InputError  # where the rest looks for it
 
 Pixels = UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]
 """Images as the data hold them: bytes 0..255, or the numbers in [0, 1] of a user's real vectors."""
@@ -199,6 +198,21 @@ class SlotModel(GenerativeModel, Protocol):
     def latents_at(self, index: Int[Tensor, " b"], *, seed: int, stream: int = 0, slot: int | Int[Tensor, " b"] | None = None) -> Latents: ...
 
 
+if TYPE_CHECKING:
+
+    class SavedModel(nn.Module, SlotModel):
+        """What :func:`memogen.from_pretrained` gives, as type checkers take it. Whether a model has a memory to ask, ``isinstance`` with
+        :class:`SlotModel` says.
+        """
+
+        config: Any
+        memory: Any
+        image_range: tuple[float, float]
+
+else:
+    SavedModel = nn.Module
+
+
 @runtime_checkable
 class ClassModel(GenerativeModel, Protocol):
     """A generative model that is told which class to draw and knows those that it has learned. ``drawing_by`` "batch" gives it back normalising by
@@ -241,13 +255,6 @@ class Evaluator(Protocol):
     """Scores a model: never trains, never writes memory."""
 
     def __call__(self, model: nn.Module, data: ImageData, *, seed: int) -> dict[str, float]: ...
-
-
-class InputError(ValueError):
-    """The user's input cannot be used: one printable line that says what, where and how to mend it. The command line answers with exit code 2."""
-
-    def __str__(self) -> str:
-        return printable(re.sub(r"\s*\n\s*", " ", super().__str__()))
 
 
 def to_range(image: Pixels, image_range: tuple[float, float]) -> Float[Tensor, "b c h w"]:

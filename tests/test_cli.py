@@ -17,6 +17,7 @@ import yaml
 from memogen import cli
 from memogen.cli import options, parser
 from memogen.cli.table import COMMANDS
+from memogen.errors import InputError
 from memogen.recipes import RECIPES
 
 ROOT = Path(__file__).parents[1]
@@ -58,7 +59,8 @@ def test_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> Non
 def test_help_explains_every_option(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = run(f"{name} --help", capsys)
     built, names = parser.build(name, COMMANDS[name])
-    assert all(option in out for option in names)
+    hidden = {option for action in built._actions if action.help == options.HIDDEN for option in action.option_strings}
+    assert all((option in out) is (option not in hidden) for option in names)
     assert all(action.help for action in built._actions), "every option has a help text"
     assert "(default: )" not in out and "(default: None)" not in out
 
@@ -126,7 +128,7 @@ def test_override_sets_the_named_leaf_only() -> None:
     ],
 )
 def test_override_refuses_unknown_names(name: str, told: str) -> None:
-    with pytest.raises(options.UsageError, match=re.escape(told)):
+    with pytest.raises(InputError, match=re.escape(told)):
         options.override(CONFIG, {name: "1"})
 
 
@@ -158,8 +160,6 @@ def test_exit_codes(error: BaseException, code: int, told: str, capsys: pytest.C
 
 
 def test_input_errors_of_the_library_are_the_users(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from memogen.types import InputError
-
     monkeypatch.setattr("memogen.cli.table.COMMANDS", raising(InputError("folder: empty: put images there")))
     code, _, err = run("broken", capsys)
     assert (code, err) == (2, "memogen: folder: empty: put images there\n")
@@ -221,10 +221,10 @@ def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str], monkeypat
         "reproduce memory_gan/table2 --seeds 0 --out new",
         "reproduce memory_gan/table2 --data nowhere --out new",
         "report nowhere --out new.html",
-        "data check nowhere",
-        "data check digits --size large",
-        "data prepare digits --fit resize",
-        "data prepare no_such_data",
+        "data check --data nowhere",
+        "data check --data digits --size large",
+        "data prepare --data digits --fit resize",
+        "data prepare --data no_such_data",
     ],
 )
 def test_bad_input_leaves_nothing_behind(words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

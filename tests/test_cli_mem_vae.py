@@ -63,8 +63,8 @@ def run(words: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
         "memory slots m --slots 0,5 --out x.png",
         "memory graph m --data digits --of pixels --out x.png",
         "memory disable m --num 3 --out x.png",
-        "impute m digits --mask rand-0.6 --num 4 --steps 2 --by_batch --out x.png",
-        "impute plain picture.png --mask mask.png --steps 2 --out x.png",
+        "impute m --data digits --mask rand-0.6 --num 4 --steps 2 --by_batch --out x.png",
+        "impute plain --data picture.png --mask mask.png --steps 2 --out x.png",
         "sample m --num 4 --out x.png",
         "neighbours m --data digits --num 2 --out x.png",
     ],
@@ -149,14 +149,14 @@ def test_a_conditional_model_takes_labels_from_the_data_or_the_command(here: Pat
     model = replace(SMALL, num_classes=10).build()
     model.calibrate(load("digits", split="test", progress=False, cache=here / "cache"))
     save_pretrained(model, here / "told")
-    for words in ("impute told digits", "impute told picture.png --label 3"):
+    for words in ("impute told --data digits", "impute told --data picture.png --label 3"):
         assert run(f"{words} --mask half --steps 2 --num 4 --out x.png", capsys)[0] == 0
     assert run("memory query told picture.png --label 3", capsys)[0] == 0
     assert run("memory usage told --data digits", capsys)[0] == 0
     for words, told in (
-        ("impute told picture.png --mask half --out no.png", "give labelled images, or a label"),
-        ("impute told digits --label 10 --mask half --out no.png", "knows labels 0 to 9"),
-        ("impute m digits --label 1 --mask half --out no.png", "trained without labels"),
+        ("impute told --data picture.png --mask half --out no.png", "give labelled images, or a label"),
+        ("impute told --data digits --label 10 --mask half --out no.png", "knows labels 0 to 9"),
+        ("impute m --data digits --label 1 --mask half --out no.png", "trained without labels"),
         ("memory query told picture.png", "give a label"),
         ("evaluate told --data digits --metrics svm --out no.jsonl", "conditional on labels"),
     ):
@@ -165,12 +165,12 @@ def test_a_conditional_model_takes_labels_from_the_data_or_the_command(here: Pat
 
 
 def test_completed_images_keep_what_was_there(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("impute m digits --mask half --steps 2 --num 5 --out done", capsys)[0] == 0
+    assert run("impute m --data digits --mask half --steps 2 --num 5 --out done", capsys)[0] == 0
     digits = load("digits", split="test", progress=False, cache=here / "cache").image[:5, 0]
     found = np.stack([np.asarray(Image.open(here / "done" / f"{place:05d}.png")) for place in range(5)])
     np.testing.assert_array_equal(found[:, :, 4:], digits[:, :, 4:])
     assert not np.array_equal(found[:, :, :4], digits[:, :, :4])
-    assert run("impute m done --mask mask.png --steps 1 --out done.npz", capsys)[0] == 0
+    assert run("impute m --data done --mask mask.png --steps 1 --out done.npz", capsys)[0] == 0
     np.testing.assert_array_equal(np.load(here / "done.npz")["x"][:, 0, 3:], found[:, 3:])
 
 
@@ -185,22 +185,26 @@ def test_vectors_train_sample_score_and_are_completed(here: Path, capsys: pytest
     assert run("sample v --num 2 --out v.png", capsys)[0] == 0
     code, out, err = run("evaluate v --metrics nll,imputation --masks rand-0.5 --importance_samples 5", capsys)
     assert code == 0 and "imputation_mse rand-0.5" in out, err
-    code, out, err = run("impute v vectors.npz --mask rand-0.5 --steps 1 --out done_vectors.npz", capsys)
+    code, out, err = run("impute v --data vectors.npz --mask rand-0.5 --steps 1 --out done_vectors.npz", capsys)
     assert code == 0, err
     given, done = np.load(here / "vectors.npz")["x_test"], np.load(here / "done_vectors.npz")["x"]
     assert done.shape == given.shape and 0.3 < (done == given).mean() < 0.7, "what was there is there to the last bit"
     assert Image.open(here / "v.png").size == (2 * 56 + 2, 56), "vectors of 64 are drawn in rows of 8"
-    code, _, err = run("impute v picture.png --mask half --out no.png", capsys)
+    code, _, err = run("impute v --data picture.png --mask half --out no.png", capsys)
     assert code == 2 and "vectors of 64 numbers" in err
-    code, out, err = run("impute m vectors.npz --mask half --out no.png", capsys)
-    assert code == 2 and "(1, 1, 64) where the model has (1, 8, 8)" in err
+    assert run("impute m --data vectors.npz --mask half --steps 1 --out vectors.png", capsys)[0] == 0, (
+        "vectors of 64 are images of 8 x 8 to such a model"
+    )
+    np.savez(here / "short.npz", given[:, :36])
+    code, _, err = run("impute m --data short.npz --mask half --out no.png", capsys)
+    assert code == 2 and "holds vectors of 36 numbers: give a size of as many pixels" in err
 
 
 def test_real_pictures_are_completed_in_their_own_precision(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Vectors that a size makes pictures of are given back as numbers, not as bytes."""
     short = "--training.steps 2 --training.batch_size 8 --model.hidden [6,5] --model.latent_dim 2 --scoring.likelihood_every 0"
     assert run(f"train mem_vae/folder --data vectors.npz --data.options.size [8,8] --model.output gaussian --out vp {short}", capsys)[0] == 0
-    assert run("impute vp vectors.npz --mask half --steps 1 --out vp.npz", capsys)[0] == 0
+    assert run("impute vp --data vectors.npz --mask half --steps 1 --out vp.npz", capsys)[0] == 0
     given, done = np.load(here / "vectors.npz")["x_test"].reshape(-1, 1, 8, 8), np.load(here / "vp.npz")["x"]
     assert done.dtype == np.float32
     np.testing.assert_array_equal(done[..., 4:], given[..., 4:])
@@ -222,8 +226,8 @@ def test_a_folder_of_pictures_from_training_to_completion(
     for words in (
         "sample r --num 4 --out s.png",
         "evaluate r --metrics nll,imputation,slots --masks rect-4 --importance_samples 3",
-        "impute r own --mask half --steps 2 --out i.png",
-        "impute r own --mask rand-0.5 --steps 2 --num 3 --out done",
+        "impute r --data own --mask half --steps 2 --out i.png",
+        "impute r --data own --mask rand-0.5 --steps 2 --num 3 --out done",
         "memory usage r --out u.png",
         "memory slots r --out l.png",
         "memory graph r --of pixels --out g.png",
@@ -283,12 +287,12 @@ def test_data_that_cannot_be_learned_leave_nothing_behind(
         ("memory slots m --slots 9 --out x.png", "0 to 5"),
         ("memory slots m --data digits --layer 2 --out x.png", "layers 0"),
         ("memory posterior m picture.png --out x.png", "no such memory"),
-        ("impute gan digits --mask half --out x.png", "reconstructs no images"),
-        ("impute m digits --mask rect-9 --out x.png", "choose a side from 1 to 8"),
-        ("impute m digits --mask nothing.png --out x.png", "no such file"),
-        ("impute m digits --mask half --out x.tiff", "end it with"),
-        ("impute m nothing --mask half --out x.png", "no such data set or path"),
-        ("impute m digits --mask half --steps 0 --out x.png", "give 1 or more"),
+        ("impute gan --data digits --mask half --out x.png", "reconstructs no images"),
+        ("impute m --data digits --mask rect-9 --out x.png", "choose a side from 1 to 8"),
+        ("impute m --data digits --mask nothing.png --out x.png", "no such file"),
+        ("impute m --data digits --mask half --out x.tiff", "end it with"),
+        ("impute m --data nothing --mask half --out x.png", "no such data set or path"),
+        ("impute m --data digits --mask half --steps 0 --out x.png", "give 1 or more"),
         ("evaluate m --data digits --metrics nul", "nul"),
         ("evaluate gan --data digits --metrics nll", "has no likelihood"),
         ("evaluate done --data digits --metrics nll", "these are images"),

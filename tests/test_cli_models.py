@@ -202,16 +202,16 @@ def test_a_run_without_a_configuration_has_a_page_before_its_model_is_there(here
 
 
 def test_data_are_checked_in_every_part_and_with_a_size(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = run("data check digits", capsys)
+    code, out, _ = run("data check --data digits", capsys)
     assert code == 0 and "train: data: digits" in out and "test: data: digits" in out and "1437 images" in out and "360 images" in out
     (here / "pictures").mkdir()
     for number, side in enumerate((10, 12)):
         Image.fromarray(np.zeros((side, 10), np.uint8)).save(here / "pictures" / f"{number}.png")
-    code, out, _ = run("data check pictures", capsys)
+    code, out, _ = run("data check --data pictures", capsys)
     assert code == 2 and "several sizes: say what to do with them: --size 32 with --fit crop" in out
-    code, out, _ = run("data check pictures --size 8x6 --fit crop", capsys)
+    code, out, _ = run("data check --data pictures --size 8x6 --fit crop", capsys)
     assert code == 0 and "as trained: 2 images of 8 x 6, 0 left out" in out
-    code, out, _ = run("data prepare pictures --size 8x6 --fit crop", capsys)
+    code, out, _ = run("data prepare --data pictures --size 8x6 --fit crop", capsys)
     assert code == 0 and "2 images of 1 x 8 x 6" in out
     code, _, err = run("sample pictures", capsys)
     assert code == 2 and "pictures: is a folder of pictures and holds no saved model" in err

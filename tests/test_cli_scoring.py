@@ -188,9 +188,15 @@ def test_only_extractors_that_read_the_images_are_named(here: Path, capsys: pyte
     (here / "pictures").mkdir()
     Image.new("L", (10, 10)).save(here / "pictures" / "0.png")
     for words, told in (
-        ("evaluate pictures --data pictures", "no classifier of pictures ships with memogen; for its 10x10 grey images give inception-v3"),
+        (
+            "evaluate pictures --data pictures",
+            "note: no classifier of pictures ships: its features are pixels (or name an extractor, such as inception-v3)",
+        ),
         ("evaluate m --data digits --extractor digit", "did you mean 'digits'?"),
-        ("evaluate m --data digits --extractor mnist", "reads 28x28 grey images, these are 8x8 grey: choose digits or inception-v3, or give a file"),
+        (
+            "evaluate m --data digits --extractor mnist",
+            "reads 28x28 grey images, these are 8x8 grey: choose digits or inception-v3 or pixels, or give a file",
+        ),
     ):
         code, _, err = run(words, capsys)
         assert code == 2 and told in err

@@ -113,8 +113,11 @@ def test_data_by_name_and_by_folder() -> None:
     recipe = RECIPES["memory_gan/folder"]()
     with pytest.raises(InputError, match="--data"):
         runs.with_data(recipe, None)
-    assert runs.with_data(recipe, "digits").scoring.extractor == "digits"
-    assert runs.with_data(recipe, "celeba").scoring.extractor is None
+    assert (recipe.scoring.extractor, recipe.scoring.metrics) == ("pixels", ("kid", "prdc"))
+    assert runs.with_data(recipe, "digits").scoring == RECIPES["memory_gan/digits"]().scoring
+    assert runs.with_data(recipe, "celeba").scoring == recipe.scoring
+    unjudged = replace(recipe, scoring=replace(recipe.scoring, extractor=None))
+    assert runs.with_data(unjudged, "celeba").scoring.extractor is None, "who asks for no judge gets none"
     assert runs.with_data(recipe, "my/pictures").data.folder == str(Path("my/pictures").resolve())
 
 
@@ -135,7 +138,11 @@ def test_one_image_a_process_is_too_few_for_batch_norm(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("data", "extractor", "told"),
-    [("digits", "nobody", "choose digits or inception-v3"), ("digits", "mnist", "reads 28x28 grey images"), ("folder", "digits", "no test split")],
+    [
+        ("digits", "nobody", "choose digits or inception-v3"),
+        ("digits", "mnist", "reads 28x28 grey images"),
+        ("folder", "digits", "1 images of pictures train cannot give the covariance"),
+    ],
 )
 def test_a_score_that_cannot_be_made_is_refused_before_the_training(data: str, extractor: str, told: str, tmp_path: Path) -> None:
     (tmp_path / "pictures").mkdir()

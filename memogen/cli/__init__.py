@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 from memogen import __version__
 from memogen.cli.options import UsageError, nearest
+from memogen.errors import InputError
 from memogen.names import printable
 from memogen.stopping import stopping
 
@@ -92,7 +93,7 @@ def overview(group: str = "") -> str:
 def _explain(error: Exception) -> int:
     """One line on standard error, and the exit code."""
     message = printable(" ".join(str(error).split()))
-    if isinstance(error, UsageError) or _is(error, "memogen.types", "InputError"):
+    if isinstance(error, InputError):
         print(f"memogen: {message}", file=sys.stderr)
         return INPUT
     if isinstance(error, OSError) and (error.filename is not None or error.errno == errno.ENOSPC):

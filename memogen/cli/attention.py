@@ -107,12 +107,15 @@ def draw_slots(model: ShowsSlots, slots: list[int] | None, choice: DataChoice | 
     write_picture(mem_vae.slot_sheet(model, preferences_of(model, choice), layer=layer, num=num, stretched=stretched), out)
 
 
-def print_addresses(model: Any, image: Path, num: int, label: int | None) -> None:
-    """The slots that a picture asks for, layer by layer, the most wanted first; ``label`` is its class, for a model that is told it."""
+def print_addresses(model: Any, name: str, image: Path, num: int, label: int | None) -> None:
+    """The slots that a picture asks for, layer by layer, the most wanted first.
+
+    ``name`` is that of the model, ``label`` the picture's class, for a model that is told it.
+    """
     import torch
 
     told = {} if label is None else {"label": torch.tensor([label])}
-    weights = model.addresses(read_picture(image, model.config.image_shape)[None], seed=0, start=0, **told)
+    weights = model.addresses(read_picture(image, model.config.image_shape, model=name)[None], seed=0, start=0, **told)
     for layer, weight in enumerate(weights):
         best = weight[0].topk(min(num, weight.shape[1]))
         print(f"{'' if layer == 0 else chr(10)}layer {layer}{' (next to the data)' if layer == 0 else ''}\n  slot  weight   share")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from memogen.data import DataOptions
     from memogen.models import MemoryGAN
-    from memogen.recipes import Recipe
+    from memogen.recipes import DataConfig, Recipe
     from memogen.types import GenerativeModel, ImageData
 
 PICTURES = (".png", ".jpg", ".webp", ".gif")
@@ -81,12 +81,9 @@ def open_subject(name: str, options: DataOptions | None = None) -> GenerativeMod
 
 def recipe_of(name: str) -> Recipe | None:
     """The recipe of the run that a model was named by; None for a bare model or one on the hub."""
-    config = Path(name).expanduser() / "config.yaml"
-    if not config.is_file():
-        return None
-    from memogen.runs import load_config
+    from memogen.runs import recipe_of as found
 
-    return load_config(config)
+    return found(name)
 
 
 @dataclass(frozen=True)
@@ -97,43 +94,61 @@ class DataChoice:
     folder: Path | str | None
     options: DataOptions
 
+    @property
+    def config(self) -> DataConfig:
+        """The same as a configuration says it."""
+        from memogen.recipes import DataConfig
+
+        return DataConfig(self.name, None if self.folder is None else str(self.folder), self.options)
+
     def load(self, split: str | None = None) -> ImageData:
         """A part of it; without a name the test split, or the first that there is."""
         from memogen.data import load
 
         return load(self.name, folder=self.folder, split=split or self.held_out(), options=self.options)
 
-    def held_out(self) -> str:
+    @property
+    def known(self) -> tuple[str, ...]:
+        """The names of its parts."""
         from memogen.data import splits
 
-        found = splits(self.name, folder=self.folder, options=self.options)
-        return "test" if "test" in found else found[0]
+        return splits(self.name, folder=self.folder, options=self.options)
+
+    def held_out(self) -> str:
+        return "test" if "test" in self.known else self.known[0]
 
 
 def choose_data(name: str | None, *, model: str, folder: Path | None = None) -> DataChoice:
     """The data named on the command line, brought to shape as in the run of ``model``; where none is named, the run's own."""
-    from memogen.data import DATASETS, DataOptions
-    from memogen.data.layouts import may_hold
+    from memogen.data import DataOptions, named
+    from memogen.runs import reading
+    from memogen.runs.recipe import meant
 
     recipe = recipe_of(model)
     if recipe is None:
         if name is None:
-            raise UsageError(f"--data: {model} is no run folder, so its data are unknown; name a data set or a folder")
-        return DataChoice(name, folder, DataOptions())
+            raise UsageError(f"--data: {model} is no run folder, so its data are unknown; name a data set, a folder or a file")
+        known, place = (name, folder) if folder is not None else named(name)
+        return DataChoice(known, place, reading(model) if known == "folder" else DataOptions())
     own = recipe.data
-    if name is None or name == own.name:
+    if name is None or (name == own.name and folder is None):
         return DataChoice(own.name, folder or own.folder, own.options)
-    place = Path(name).expanduser()
-    if name not in DATASETS and folder is None and own.name != "folder" and place.exists() and may_hold(place, own.name):
-        return DataChoice(own.name, name, own.options)
-    return DataChoice(name, folder, _without_share(own.options, name, folder))
+    known, place = (name, folder) if folder is not None else meant(own, name)
+    if known == own.name and (known != "folder" or _same(place, own.folder)):
+        return DataChoice(known, place, own.options)
+    options = reading(model) if known == "folder" else own.options
+    return DataChoice(known, place, _without_share(options, known, place))
 
 
-def _without_share(options: DataOptions, name: str, folder: Path | None) -> DataOptions:
+def _same(place: Path | None, folder: str | None) -> bool:
+    return place is not None and folder is not None and place.resolve() == Path(folder).expanduser().resolve()
+
+
+def _without_share(options: DataOptions, name: str, place: Path | None) -> DataOptions:
     """The options of a run for other data: no share is held out of data that are split already."""
     from memogen.data import splits
 
-    return options if options.test_share and splits(name, folder=folder) == ("train",) else replace(options, test_share=0.0)
+    return options if options.test_share and splits(name, folder=place) == ("train",) else replace(options, test_share=0.0)
 
 
 def class_number(label: str | None, names: Sequence[str]) -> int | None:
@@ -176,25 +191,17 @@ def class_names(model: object) -> tuple[str, ...]:
     return model.config.classes if isinstance(model, ReplayGAN) else ()
 
 
-def read_picture(path: Path, image_shape: tuple[int, int, int]) -> torch.Tensor:
-    """A picture file as uint8 (c, h, w) in the shape that a model reads."""
+def read_picture(path: Path, image_shape: tuple[int, int, int], *, model: str) -> torch.Tensor:
+    """A picture file as uint8 (c, h, w) in the shape that ``model`` reads, brought there as its run brings pictures; else it is resized."""
     import torch
 
-    from memogen.data.files import open_regular
-    from memogen.data.images import UnusableImage, decode, shaped
-    from memogen.data.options import DataOptions
+    from memogen import data
+    from memogen.runs import reading
 
     channels, height, width = image_shape
     if height == 1:
         raise UsageError(f"{path}: this model reads vectors of {width} numbers; name an .npz file of vectors")
-    try:
-        with open_regular(path) as file:
-            picture, _ = decode(file)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror or error}); name a picture file") from error
-    except UnusableImage as error:
-        raise UsageError(f"{path}: {error}; name another picture") from error
-    return torch.tensor(shaped(picture, DataOptions(size=(height, width), fit="resize"), channels))
+    return torch.tensor(data.read_picture(path, reading(model, image_shape, otherwise="resize"), channels))
 
 
 def check_picture(out: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from memogen.cli.data import Folder
+from memogen.cli.data import KINDS, Folder, Word, one_of
 from memogen.cli.files import PICTURES, choose_data, open_model, read_picture, write_folder, write_picture
 from memogen.cli.options import UsageError
 from memogen.cli.pictures import Model
@@ -24,8 +24,9 @@ MASK = (
 
 def impute(
     model: Model,
-    images: Annotated[str, "a picture, a folder, a zip or an npz file of images or vectors, or a data set's name"],
+    word: Word = None,
     *,
+    data: Annotated[str | None, f"what is incomplete: a picture, {KINDS}; without it the run's own"] = None,
     mask: Annotated[str, MASK],
     folder: Folder = None,
     split: Annotated[str | None, "the part of the data; without it test, or what there is"] = None,
@@ -52,17 +53,16 @@ def impute(
         raise UsageError(f"{model}: a {type(opened).__name__} reconstructs no images, so it cannot complete any; name a MEM-VAE")
     if label is not None and not num_labels(opened):
         raise UsageError(f"--label {label}: {model} was trained without labels; leave it out")
-    data = _first(_images(opened, model, images, folder, split), num or (IN_PICTURE if picture else None), label)
-    found = _completed(opened, data, mask, Refinement(steps, seed, by_batch))
-    print(
-        f"{len(data):,} image{'s' * (len(data) > 1)}, {float(found.missing.float().mean()):.1%} of the pixels missing; mean squared error over these:"
-    )
+    given = _first(_images(opened, model, one_of(data, word), folder, split), num or (IN_PICTURE if picture else None), label)
+    found = _completed(opened, given, mask, Refinement(steps, seed, by_batch))
+    share = float(found.missing.float().mean())
+    print(f"{len(given):,} image{'s' * (len(given) > 1)}, {share:.1%} of the pixels missing; mean squared error over these:")
     print("\n".join(f"{'noise' if step == 0 else f'step {step}':>9}  {error:.4f}" for step, error in found.errors))
     if picture:
         from memogen.report.mem_vae import imputation_sheet
 
         return write_picture(imputation_sheet(found, opened.image_range), out)
-    return _write_npz(found.images, opened.image_range, data, out) if out.suffix else write_folder(to_uint8(found.images, opened.image_range), out)
+    return _write_npz(found.images, opened.image_range, given, out) if out.suffix else write_folder(to_uint8(found.images, opened.image_range), out)
 
 
 def _completed(model: Any, data: ImageData, mask: str, how: Refinement) -> Completed:
@@ -76,13 +76,13 @@ def _completed(model: Any, data: ImageData, mask: str, how: Refinement) -> Compl
         return complete(model.to(choose_device("auto")), data, mask, how, work=Work(bar=bar))
 
 
-def _images(opened: Any, model: str, images: str, folder: Path | None, split: str | None) -> ImageData:
-    """One picture brought to the model's size, or a data set as the run's own is read."""
-    path = Path(images).expanduser()
+def _images(opened: Any, model: str, images: str | None, folder: Path | None, split: str | None) -> ImageData:
+    """One picture brought to the model's size, or a data set, both as the run's own are read."""
+    path = Path(images or "").expanduser()
     if path.is_file() and path.suffix.lower() not in (".zip", ".npz"):
         from memogen.types import ImageData
 
-        return ImageData(read_picture(path, opened.config.image_shape).numpy()[None], name=path.name)
+        return ImageData(read_picture(path, opened.config.image_shape, model=model).numpy()[None], name=path.name)
     return choose_data(images, model=model, folder=folder).load(split)
 
 

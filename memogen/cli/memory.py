@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from memogen.cli.attention import draw_graph, draw_slots, need_attentive, open_attentive, print_addresses, print_preferences
-from memogen.cli.data import Folder
+from memogen.cli.data import KINDS, Folder
 from memogen.cli.files import check_picture, choose_data, open_memory_gan, read_picture, recipe_of, write_picture
 from memogen.cli.options import UsageError
 from memogen.cli.pictures import Model
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from memogen.metrics.slots import SlotNames
     from memogen.models import MemoryGAN
 
-OF_DATA = "images, best with labels: a data set's name, or a folder; without it the run's own"
-Picture = Annotated[Path, "a picture file; it is brought to the model's size and colours"]
+OF_DATA = f"images, best with labels: {KINDS}; without it the run's own"
+Picture = Annotated[Path, "a picture file; it is brought to the model's size and colours as in its run"]
 
 
 def usage(
@@ -102,7 +102,7 @@ def posterior(
     from memogen.report import memory_gan
 
     names = _names(opened, model, data, folder)
-    write_picture(memory_gan.posterior(opened, read_picture(image, opened.config.image_shape), names=names, num=num, seed=seed), out)
+    write_picture(memory_gan.posterior(opened, read_picture(image, opened.config.image_shape, model=model), names=names, num=num, seed=seed), out)
 
 
 def clusters(
@@ -156,13 +156,13 @@ def query(
 ) -> None:
     """Print the memory slots that an image belongs to, and whether the memory takes it for real; of a MEM-VAE, the slots that it asks for."""
     if (attentive := open_attentive(model)) is not None:
-        return print_addresses(attentive, image, num, label)
+        return print_addresses(attentive, model, image, num, label)
     opened = open_memory_gan(model)
     from memogen.memory import inspect
     from memogen.report.figures import memory_of
 
     memory = memory_of(opened)
-    queries = opened.encode(read_picture(image, opened.config.image_shape)[None])
+    queries = opened.encode(read_picture(image, opened.config.image_shape, model=model)[None])
     print(f"p(real) {float(memory(queries).value[0]):.4f}   log p(image | real) {float(memory.log_likelihood(queries)[0]):.4g}\n")
     found = inspect.slot_posterior(memory, queries, num)
     print("  slot  posterior")
@@ -218,6 +218,7 @@ def course(
 
 def signs(
     *run: Annotated[Path, "run folders; several stand side by side"],
+    data: Annotated[str | None, OF_DATA] = None,
     markdown: Annotated[bool, "print the table as Markdown"] = False,
 ) -> None:
     """Print the life signs of a run's memory: its last tenth against its middle, the limits that a living memory keeps, and what its slots know."""
@@ -227,11 +228,11 @@ def signs(
 
     for path in run:
         run_signs(read_run(path))  # a run without verdict is refused before the others' slots are looked at
-    print((in_markdown if markdown else in_columns)(signs_table(run, [_what_slots_know(path) for path in run])))
+    print((in_markdown if markdown else in_columns)(signs_table(run, [_what_slots_know(path, data) for path in run])))
 
 
-def _what_slots_know(run: Path) -> LifeSign | None:
-    """Asked with the labelled images of the run; None where there are none, or no saved model."""
+def _what_slots_know(run: Path, data: str | None) -> LifeSign | None:
+    """Asked with labelled images, those of the run where none are named; None where there are none, or no saved model."""
     from memogen.metrics.life_signs import knowing
     from memogen.metrics.slots import placed
     from memogen.types import InputError
@@ -239,10 +240,12 @@ def _what_slots_know(run: Path) -> LifeSign | None:
     if not (run / "model" / "config.json").is_file():
         return None
     try:
-        opened, choice = open_memory_gan(str(run)), choose_data(None, model=str(run))
+        opened, choice = open_memory_gan(str(run)), choose_data(data, model=str(run))
         known, asked = choice.load("train"), choice.load()
         return knowing(placed(opened, known), placed(opened, asked)) if asked.split == "test" and asked.label is not None else None
     except InputError as error:
+        if data is not None:
+            raise
         print(f"memogen: {run}: nobody asked what its slots know ({error})", file=sys.stderr)
         return None
 

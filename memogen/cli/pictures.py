@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from memogen.cli.data import Folder
+from memogen.cli.data import KINDS, Folder
 from memogen.cli.files import (
     as_picture,
     check_picture,
@@ -69,7 +69,7 @@ def interpolate(
 def neighbours(
     model: Model,
     *,
-    data: Annotated[str | None, "the training data: a data set's name, its folder, or images; without it the run's own"] = None,
+    data: Annotated[str | None, f"the training data: {KINDS}; without it the run's own"] = None,
     folder: Folder = None,
     num: Annotated[int, "number of samples", 1] = 8,
     nearest: Annotated[int, "number of training images beside each", 1] = 7,

@@ -2,56 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args, get_type_hints
+from typing import TYPE_CHECKING
 
 import yaml
 
-from memogen.cli.options import UsageError, nearest, override
+from memogen.cli.options import UsageError
 
 if TYPE_CHECKING:
     from memogen.recipes import Recipe
-
-
-def choose(name: str, variant: str | None, options: Mapping[str, str]) -> Recipe:
-    """The recipe, in one of its variants, or the configuration file of that name, with dotted options set."""
-    from memogen import configs, runs
-    from memogen.recipes import RECIPES, read_recipe
-
-    if name in RECIPES:
-        recipe = _row(name, variant, options)
-    elif Path(name).suffix in (".yaml", ".yml"):
-        if variant is not None:
-            raise UsageError(f"--variant: {name} is a complete configuration; set its own options instead")
-        recipe = runs.load_config(Path(name))
-    elif Path(name).exists():
-        kinds = " or ".join(known for known in RECIPES if known.endswith("/folder"))
-        raise UsageError(f"{name}: is no recipe but a place; to train on its images: memogen train RECIPE --data {name}, where RECIPE is {kinds}")
-    else:
-        raise UsageError(f"{name}: no such recipe{nearest(name, RECIPES)}; memogen recipes lists them, or name a config.yaml")
-    if not options:
-        return recipe
-    return read_recipe(override(configs.to_dict(recipe), options))
-
-
-def _row(name: str, variant: str | None, options: Mapping[str, str]) -> Recipe:
-    """A recipe in one of its variants; an option of another name that asks for one is refused with the right name."""
-    from memogen.recipes import RECIPES
-
-    known = get_args(get_type_hints(RECIPES[name]).get("variant"))
-    for option, value in options.items():
-        meant = [row for row in known if row == value or (value in ("paper", "code") and row.endswith(f"_{value}"))]
-        if meant and "." not in option:
-            raise UsageError(f"--{option} {value}: no such option (did you mean '--variant {meant[0]}'?)")
-    if variant is None:
-        return RECIPES[name]()
-    if not known:
-        raise UsageError(f"--variant {variant}: {name} has no variants; leave it out")
-    if variant not in known:
-        raise UsageError(f"--variant {variant}: {name} has no such variant{nearest(variant, known)}; choose one of {', '.join(known)}")
-    return RECIPES[name](variant=variant)
 
 
 def describe(recipe: Recipe, *, data: str | None, out: Path | None, resume: str) -> str:

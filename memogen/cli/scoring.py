@@ -11,16 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import memogen
-from memogen.cli.data import Fit, Folder, Size, image_options
+from memogen.cli.data import KINDS, Fit, Folder, OwnData, Size, image_options
 from memogen.cli.files import choose_data, holds_samples, open_subject, recipe_of
 from memogen.cli.options import UsageError
 
 if TYPE_CHECKING:
-    import torch
-
     from memogen.cli.files import DataChoice
     from memogen.data import DataOptions
-    from memogen.metrics import Extractor
     from memogen.metrics.metric import ModelScoring
     from memogen.metrics.rows import ResultRow
     from memogen.processes import Processes
@@ -33,7 +30,7 @@ def _metrics() -> str:
     known = spelled_metrics() if loaded is None else [(metric.name, metric.about, metric.judged) for metric in loaded.METRICS.values()]
     by_extractor, asked = ([(name, about) for name, about, judged in known if judged is wanted] for wanted in (True, False))
     listed = [", ".join(name if about == name else f"{name} ({about})" for name, about in part) for part in (by_extractor, asked)]
-    return f"comma-separated: {listed[0]}; of a model that has them: {listed[1]}. Without it is,fid, or nll of a model with a likelihood"
+    return f"comma-separated: {listed[0]}; of a model that has them: {listed[1]}. Without it is,fid, in pixels kid,prdc, of a likelihood nll"
 
 
 def spelled_metrics() -> list[tuple[str, str, bool]]:
@@ -58,10 +55,12 @@ ORDER = (
 def evaluate(
     model: Annotated[str, "a run folder, a saved model's folder, a hub id; or images: a folder, a zip or an npz file"],
     *,
-    data: Annotated[str | None, "the data to compare with: a data set's name, its folder, or images; without it the run's own"] = None,
+    data: Annotated[str | None, f"the data to compare with: {KINDS}; without it the run's own"] = None,
     folder: Folder = None,
     split: Annotated[str | None, "the part of the data to compare with; without it test, or what there is"] = None,
-    extractor: Annotated[str | None, "a classifier's name, inception-v3, or a file of weights; without it the classifier of the data set"] = None,
+    extractor: Annotated[
+        str | None, "a classifier's name, inception-v3, pixels, or a file of weights; without it the data's own classifier, or pixels"
+    ] = None,
     metrics: Annotated[str | None, _metrics] = None,
     num_samples: Annotated[int, "number of samples to score; of images, all there are at most", 1] = 10_000,
     importance_samples: Annotated[int | None, "of nll, for each image; without it as in the run, or 5,000", 1] = None,
@@ -87,6 +86,7 @@ def evaluate(
     from memogen.data.arrays import in_channels
     from memogen.metrics import Interrupted, ScoringError
     from memogen.processes import Processes
+    from memogen.runs import run_of
     from memogen.types import ImageData
 
     if isinstance(subject, ImageData):
@@ -94,7 +94,7 @@ def evaluate(
 
     how = _how(model, importance_samples, masks)
     processes = Processes.launched()
-    run = None if recipe_of(model) is None else Path(model).expanduser()
+    run = None if recipe_of(model) is None else run_of(model)
     task = _Scoring(subject, compared, train, how, num_samples, seed, processes, order, run)
     try:
         rows = task.rows(names, extractor, given=holds_samples(model))
@@ -104,14 +104,14 @@ def evaluate(
     _keep(rows if processes.leads else [], model, out, options)
 
 
-def _names(metrics: str | None, subject: object) -> list[str]:
-    """The metrics that were asked for, each once."""
+def _names(metrics: str | None, subject: object) -> list[str] | None:
+    """The metrics that were asked for, each once; None for those that the extractor suits."""
     from memogen.configs import suggest
     from memogen.metrics import METRICS
     from memogen.types import LikelihoodModel
 
     if metrics is None:
-        metrics = "nll" if isinstance(subject, LikelihoodModel) else "is,fid"
+        return ["nll"] if isinstance(subject, LikelihoodModel) else None
     names = [name.strip() for name in metrics.split(",")]
     for name in names:
         if name not in METRICS:
@@ -122,11 +122,11 @@ def _names(metrics: str | None, subject: object) -> list[str]:
 def _learned(subject: object, compared: ImageData, choice: DataChoice) -> tuple[ImageData, ImageData | None]:
     """What is compared with, and the training images; of a model that has learned some of the classes so far, those of these classes alone."""
     from memogen.data.stream import of_classes
-    from memogen.models import ReplayGAN
+    from memogen.types import ClassModel
 
-    train = choice.load("train") if compared.split != "train" else None
+    train = choice.load("train") if compared.split != "train" and "train" in choice.known else None
     there = set() if compared.label is None else set(compared.label.tolist())
-    known = sorted(there.intersection(subject.known)) if isinstance(subject, ReplayGAN) else []
+    known = sorted(there.intersection(subject.known)) if isinstance(subject, ClassModel) else []
     if not known or len(known) == len(there):
         return compared, train
     if os.environ.get("RANK", "0") == "0":
@@ -158,16 +158,19 @@ class _Scoring:
     order: str
     run: Path | None = None
 
-    def rows(self, metrics: Sequence[str], extractor: str | None, *, given: bool) -> list[ResultRow]:
+    def rows(self, metrics: Sequence[str] | None, extractor: str | None, *, given: bool) -> list[ResultRow]:
         """By an extractor first, since what asks the model itself may take long. On a wish to stop, Interrupted with what there is."""
         from memogen import metrics as scores
         from memogen.metrics import METRICS
-        from memogen.metrics.evaluate import check_model, check_run, score_model
+        from memogen.metrics.evaluate import check_model, check_run, judge_for, score_model, usual_metrics
         from memogen.training.runtime import choose_device
         from memogen.types import ImageData
 
+        device, judge = choose_device("auto"), None
+        if metrics is None or any(METRICS[name].judged for name in metrics):
+            judge = judge_for(self.compared, extractor, device=device, told=self.processes.leads)
+            metrics = metrics or usual_metrics(judge, self.compared)
         asked, judged = ([name for name in metrics if METRICS[name].judged is by_extractor] for by_extractor in (False, True))
-        device = choose_device("auto")
         images = isinstance(self.subject, ImageData)
         if asked and images:
             raise UsageError(f"--metrics {asked[0]}: asks a model, and these are images; name a model, or leave {asked[0]} out")
@@ -178,7 +181,7 @@ class _Scoring:
         shared: dict[str, Any] = {"num_samples": self.num_samples, "seed": self.seed, "train": self.train, "processes": self.processes}
         rows: list[ResultRow] = []
         if judged:
-            options = {**shared, "extractor": _judge(extractor, self.compared, device), "metrics": judged}
+            options = {**shared, "extractor": judge, "metrics": judged}
             if images:
                 placed: Any = self.order if self.order != "auto" else "given" if given else "drawn"
                 rows += scores.score_images(subject, self.compared, variant="images", order=placed, **options)
@@ -189,16 +192,6 @@ class _Scoring:
         except (scores.Interrupted, scores.ScoringError) as stopped:
             stopped.rows[:0] = rows
             raise
-
-
-def _judge(extractor: str | None, compared: ImageData, device: torch.device) -> Extractor:
-    """The named extractor, or the classifier of the data."""
-    from memogen.metrics import extractors
-
-    if extractor is None and extractors.own_extractor(compared.name) is None:
-        names, kind = " or ".join(extractors.readers(compared.image_shape)) or "a file of weights", extractors.in_words(compared.image_shape)
-        raise UsageError(f"--extractor: no classifier of {compared.name} ships with memogen; for its {kind} images give {names}")
-    return extractors.extractor(extractor or compared.name, device=device, image_shape=compared.image_shape)
 
 
 def _keep(rows: Sequence[ResultRow], model: str, out: Path | None, options: DataOptions | None) -> None:
@@ -220,7 +213,7 @@ def _keep(rows: Sequence[ResultRow], model: str, out: Path | None, options: Data
     if any(row.metric == "inception_score" and row.spread is None for row in rows):
         print("inception_score: so few samples make a single split, which has no ±")
     whose = _origin(model)
-    target = out or (Path(model).expanduser() / "results.jsonl" if "recipe" in whose else None)
+    target = out or (_run_folder(model) / "results.jsonl" if "recipe" in whose else None)
     if target is not None:
         brought = {"brought_to": {"size": options.size, "fit": options.fit}} if options else {}
         told = [ResultRow.read({**whose, **row, "protocol": {**(row.protocol or {}), **brought}}) for row in rows]
@@ -236,7 +229,14 @@ def _origin(model: str) -> dict[str, object]:
     if recipe is None:
         return {"model": model, "seed": None, "command": runs.command_line()}
     own = {"recipe": recipe.recipe, "variant": recipe.variant, "seed": recipe.training.seed}
-    return {**own, **runs.progress_of(Path(model).expanduser()), "command": runs.command_line()}
+    return {**own, **runs.progress_of(_run_folder(model)), "command": runs.command_line()}
+
+
+def _run_folder(model: str) -> Path:
+    """Of a model that has a recipe."""
+    from memogen.runs import run_of
+
+    return run_of(model) or Path(model).expanduser()
 
 
 def _number(value: object) -> str:
@@ -246,6 +246,7 @@ def _number(value: object) -> str:
 def report(
     run: Annotated[Path, "a run folder; or a folder of result rows, or a .jsonl file of them"],
     *,
+    data: OwnData = None,
     out: Annotated[Path | None, "of result rows: a .html page, or a .md file (one that is there keeps all but what stands between its marks)"] = None,
 ) -> None:
     """Write the run's report.html: samples, curves, memory, nearest training images, scores. Of result rows, print tables.
@@ -253,7 +254,9 @@ def report(
     These are Markdown where the output is no terminal.
     """
     if any((run / part).is_file() for part in ("config.yaml", "metrics.jsonl", "model/config.json")):
-        return _run_report(run, out)
+        return _run_report(run, data, out)
+    if data is not None:
+        raise UsageError(f"--data {data}: {run} is no run folder, and result rows need no images; leave it out")
     if not run.exists():
         raise UsageError(f"{run}: no such file or folder; name a run folder, a folder of result rows, or a .jsonl file of them")
     if run.is_dir() and not any(run.rglob("*.jsonl")):
@@ -270,7 +273,7 @@ def report(
     print(out)
 
 
-def _run_report(run: Path, out: Path | None) -> None:
+def _run_report(run: Path, data: str | None, out: Path | None) -> None:
     if out is not None:
         raise UsageError(f"--out {out}: the page of a run is its report.html; leave it out")
     from memogen import runs
@@ -279,9 +282,11 @@ def _run_report(run: Path, out: Path | None) -> None:
     if not (run / "config.yaml").is_file():  # a model that was extended has no recipe
         return print(runs.write_report(run))
     try:
-        splits = runs.Splits(runs.load_config(run / "config.yaml").data)
+        splits = runs.Splits(choose_data(data, model=str(run)).config)
         len(splits.train)
     except InputError as error:
+        if data is not None:
+            raise
         print(f"memogen: the report goes without training images ({error})", file=sys.stderr)
         return print(runs.write_report(run))
     print(runs.write_report(run, splits))

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from memogen.cli.data import Folder
+from memogen.cli.data import KINDS, Folder
 from memogen.cli.files import check_picture, choose_data, class_names, class_number, recipe_of, write_picture
 from memogen.cli.options import UsageError
 
 if TYPE_CHECKING:
+    from memogen.cli.files import DataChoice
     from memogen.report.replay_gan import Groups
 
 OF_CLASS = (
@@ -58,6 +59,7 @@ def embedding(
     label: Annotated[str | None, "the class, by its number or name; without it the first that was learned"] = None,
     tasks: Annotated[str, "of one run: the tasks after which it is looked at, such as 1,2,4,10; without it the last of every run"] = "",
     num: Annotated[int, "images of each group", 4] = 500,
+    data: Annotated[str | None, f"the real images: {KINDS}; without it those of the first run"] = None,
     folder: Folder = None,
     seed: Annotated[int, "seed of the samples and of t-SNE"] = 0,
     out: Annotated[Path, "the picture"] = Path("embedding.png"),
@@ -68,7 +70,7 @@ def embedding(
         raise UsageError(f"--tasks {tasks}: {len(run)} runs were named; look at one run after several tasks, or at the ends of several runs")
     from memogen.report import replay_gan as drawn
 
-    name, groups = _groups(run, label, tasks, num, folder, seed)
+    name, groups = _groups(run, label, tasks, num, choose_data(data, model=str(run[0]), folder=folder), seed)
     first, *_ = groups
     for group, apart in drawn.distances(groups).items():
         few = f"too few for a distance: both groups need more images than the {groups[group].shape[1]} features"
@@ -89,7 +91,7 @@ def cost(*run: StreamRun) -> None:
 def extend(
     model: Annotated[str, "a run folder, a saved model's folder, or a hub id of a replay_gan; it stays as it is"],
     *,
-    data: Annotated[str, "the images of the new category: a folder, zip or npz; of several classes the one called as --label says"],
+    data: Annotated[str, f"the images of the new category: {KINDS}; of several classes the one called as --label says"],
     label: Annotated[str, "what the new category is called"],
     out: Annotated[Path | None, "folder of the run; without it runs/extend-LABEL"] = None,
     method: Annotated[Literal["joint_replay", "replay_alignment", "joint_replay_alignment"], "how the known categories are kept"] = "joint_replay",
@@ -101,7 +103,9 @@ def extend(
     extractor: Annotated[str | None, "who judges: a classifier's name or file; without it one is trained on replays and new images"] = None,
     num_samples: Annotated[int, "images of each category to judge", 1] = 1000,
     precision: Annotated[Literal["float32", "bf16"], "bf16 is faster where the processor has it"] = "float32",
-    fit: Annotated[Literal["error", "resize", "crop"], "what happens to images of another size than the model's"] = "resize",
+    fit: Annotated[
+        Literal["error", "resize", "crop"] | None, "what happens to images of another size than the model's; without it as in its run, or resize"
+    ] = None,
     seed: Annotated[int, "seed of the training"] = 0,
 ) -> None:
     """Add a category to a saved model from its images alone: none of the known ones are needed. Prints every category before and after.
@@ -128,7 +132,7 @@ def extend(
         print(f"{in_columns(extending.told(changes), right=1)}\n\n{extending.judged_by(config)}\nmodel: {where / 'model'}")
 
 
-def _groups(runs: tuple[Path, ...], label: str | None, tasks: str, num: int, folder: Path | None, seed: int) -> tuple[str, Groups]:
+def _groups(runs: tuple[Path, ...], label: str | None, tasks: str, num: int, choice: DataChoice, seed: int) -> tuple[str, Groups]:
     """The class's name; and features of its real test images, and of the samples of each model."""
     recipe = recipe_of(str(runs[0]))
     if recipe is None or recipe.scoring.extractor is None:
@@ -141,7 +145,7 @@ def _groups(runs: tuple[Path, ...], label: str | None, tasks: str, num: int, fol
     first = next(iter(models.values()))
     number = class_number(label, class_names(first))
     wanted = first_learned(first) if number is None else number
-    test = choose_data(None, model=str(runs[0]), folder=folder).load("test")
+    test = choice.load("test")
     return first.config.name(wanted), class_groups(models, judge, test, wanted, num, seed=seed)
 
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
+from memogen.cli.data import KINDS
+
 
 def demo(*, out: Annotated[Path, "folder of the run"] = Path("runs/demo")) -> None:
     """Train a small memoryGAN on the embedded digits, then show its pictures, scores and report (CPU, minutes)."""
@@ -19,7 +21,7 @@ def demo(*, out: Annotated[Path, "folder of the run"] = Path("runs/demo")) -> No
 def train(
     recipe: Annotated[str, "a recipe such as memory_gan/digits (a wrong name lists them all), or a config.yaml"],
     *,
-    data: Annotated[str | None, "a data set's folder, an image folder, or a data set's name"] = None,
+    data: Annotated[str | None, f"{KINDS}; without it the recipe's own"] = None,
     out: Annotated[Path | None, "folder of the run; without it one under runs/"] = None,
     variant: Annotated[
         str | None,
@@ -43,7 +45,8 @@ def train(
     --succession.tasks.order [3,1,4], .classes_per_task and .num_tasks say which classes come when.
     """
     from memogen import runs
-    from memogen.cli.plan import choose, describe
+    from memogen.cli.plan import describe
+    from memogen.runs.choice import choose
 
     chosen = choose(recipe, variant, options)
     if dry_run:

@@ -27,9 +27,10 @@ def load(
     cache: Path | None = None,
     progress: bool = True,
 ) -> ImageData:
-    """A data set by its name in DATASETS, or by the path of its published files, or any folder, zip or npz of images by its path.
+    """A data set by its name in DATASETS, or any place as :func:`named` reads it: published files, or a folder, zip or npz of images.
 
-    ``folder`` holds the published files; without it they are downloaded. ``cache`` overrides $MEMOGEN_CACHE. InputError says what is missing where.
+    ``folder`` holds the published files of a name; without it they are downloaded.
+    ``cache`` overrides $MEMOGEN_CACHE. InputError says what is missing where.
     """
     asked = _request(name, folder, split, replace(options, long_tail=1.0), cache, progress)
     whole = cached(DATASETS[asked.name].source(asked), asked.root, progress=progress)
@@ -101,13 +102,29 @@ def splits(name: str, *, folder: str | Path | None = None, options: DataOptions 
     return own_splits(asked) if asked.name == "folder" else DATASETS[asked.name].splits
 
 
+def named(given: str | Path) -> tuple[str, Path | None]:
+    """(name in DATASETS, the place of its files) of one word that says which images: every ``--data`` goes through here.
+
+    The word is a data set's name (no place: its files are downloaded), the folder of its published files, FOLDER/NAME where a folder holds those of
+    several sets, or a folder, zip or npz of the user's own images (name "folder"). Raises InputError for any other.
+    """
+    place = Path(given).expanduser()
+    if str(given) in DATASETS:
+        return str(given), None
+    if place.exists():
+        return _lying_in(place), place
+    if place.name in DATASETS and place.name != "folder" and place.parent.is_dir():
+        return place.name, place.parent
+    near = difflib.get_close_matches(str(given), DATASETS, 1)
+    hint = f"did you mean {near[0]}?" if near else f"choose {', '.join(DATASETS)}, or give the path of a folder, zip or npz"
+    raise InputError(f"data: {given}: no such data set or path: {hint}")
+
+
 def _request(name: str, folder: str | Path | None, split: str, options: DataOptions, cache: Path | None, progress: bool) -> Request:
-    if name not in DATASETS:
-        if folder is not None or not Path(name).expanduser().exists():
-            near = difflib.get_close_matches(name, DATASETS, 1)
-            hint = f"did you mean {near[0]}?" if near else f"choose {', '.join(DATASETS)}, or give the path of a folder, zip or npz"
-            raise InputError(f"data: {name}: no such data set or path: {hint}")
-        name, folder = _lying_in(Path(name).expanduser()), name
+    if folder is None:
+        name, folder = named(name)
+    elif name not in DATASETS:
+        raise InputError(f"data: {name}: no such data set: choose {', '.join(DATASETS)}, or give a path without a folder beside it")
     if split not in DATASETS[name].splits:
         raise InputError(f"split: {split}: {name} has {', '.join(DATASETS[name].splits)}: choose one of these")
     if options.test_share and name != "folder":
@@ -120,5 +137,5 @@ def _lying_in(place: Path) -> str:
     """The published data set of a folder, else "folder": images of the user's own. InputError where it holds several sets."""
     found = recognised(place)
     if len(found) > 1:
-        raise InputError(f"data: {place}: holds {', '.join(found)}: name one of them, with this place as its folder")
+        raise InputError(f"data: {place}: holds {', '.join(found)}: name one of them, as {place / found[0]}")
     return found[0] if found else "folder"

@@ -206,7 +206,7 @@ def _own_files(asked: Request, names: tuple[tuple[str, ...], ...], folders: tupl
     """The files of a set that has no published checksum, hence no download: the user's own copies. ``home`` is where the set was published."""
     remedy = f"; they were published at {home}"
     if asked.folder is None:
-        raise InputError(f"{asked.name}: this set cannot be downloaded: give the folder of {names[0][0]} with folder=...{remedy}")
+        raise InputError(f"{asked.name}: this set cannot be downloaded: give FOLDER/{asked.name}, where FOLDER holds {names[0][0]}, as data{remedy}")
     found = published.find_files(asked.folder, folders, names)
     if found is None:
         raise published.wrong_folder(asked.name, asked.folder, " or ".join(names[0]), remedy)

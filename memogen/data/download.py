@@ -55,7 +55,7 @@ def _from_mirrors(remote: Remote, target: Path, wanted_by: str, progress: bool) 
             failures.append(f"{url} ({_reason(error)})")
     raise InputError(
         f"{wanted_by}: {remote.name} could not be downloaded, tried {'; '.join(failures)}: "
-        f"go online, or give the folder that holds the file with folder=..."
+        f"go online, or give FOLDER/NAME as data, where FOLDER holds the file"
     )
 
 

@@ -63,7 +63,7 @@ class DataReport:
         others = f", {self.ignored.count} other files ignored" if self.ignored.count else ""
         lines = [f"data: {printable(self.place)}: {self.kept or 'no'} images read, {lost} skipped{others}"]
         lines += [f"  skipped, {reason}: {finding.text(None if whole else NAMED)}" for reason, finding in sorted(self.skipped.items())]
-        lines += [f"  all of them by name: memogen data check {printable(shlex.quote(self.place))}"] if lost and not whole else []
+        lines += [f"  all of them by name: memogen data check --data {printable(shlex.quote(self.place))}"] if lost and not whole else []
         lines += [f"  changed, {reason}: {finding.text()}" for reason, finding in sorted(self.changed.items())]
         lines += [f"  {title}: {_listing(counts)}" for title, counts in self._kinds() if counts]
         if self.elsewhere:

@@ -20,7 +20,8 @@ from memogen.types import InputError
 def own_place(asked: Request) -> Path:
     """The user's own folder or file. InputError when it was not given or is not there."""
     if asked.folder is None:
-        raise InputError(f"{asked.name}: this set cannot be downloaded: give the place of its files with folder=...")
+        mend = "their folder, zip or npz" if asked.name == "folder" else f"FOLDER/{asked.name}, where FOLDER holds its files,"
+        raise InputError(f"{asked.name}: this set cannot be downloaded: give {mend} as data")
     if not asked.folder.exists():
         raise InputError(f"{asked.name}: {asked.folder}: there is no such folder or file: check the path")
     return asked.folder if asked.folder.is_dir() else readable(asked.folder, asked.name)
@@ -29,6 +30,11 @@ def own_place(asked: Request) -> Path:
 def is_npz(place: Path) -> bool:
     """Whether a user's own images come in one npz file."""
     return place.suffix.lower() == ".npz" and not place.is_dir()
+
+
+def holds_images(place: Path) -> bool:
+    """Whether a place may be images of the user's own: an npz, or a folder or zip with a picture in it. Raises InputError."""
+    return is_npz(place) or ((place.is_dir() or place.suffix.lower() == ".zip") and bool(find_pictures(place).entries))
 
 
 def own_splits(asked: Request) -> tuple[str, ...]:

@@ -126,6 +126,17 @@ def _shorter(entry: Entry) -> Entry:
     return Entry("/".join(entry.parts[1:]), entry.key, entry.size, entry.changed)
 
 
+def read_picture(path: Path, options: DataOptions, channels: int) -> np.ndarray:
+    """One picture file as uint8 (c, h, w), brought to shape as those of a data set are. Raises InputError."""
+    try:
+        with open_regular(path) as file:
+            return shaped(decode(file)[0], options, channels)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error}): name a picture file") from error
+    except UnusableImage as error:
+        raise InputError(f"{path}: {error}: name another picture") from error
+
+
 def by_split(pictures: Pictures) -> dict[str, tuple[Entry, ...]]:
     """The entries by split where all top folders are train/, valid/ or test/; otherwise all are "train".
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from memogen.metrics.fid import FeatureStatistics, check_covariances, frechet_distance, reference_statistics, scarce
 from memogen.metrics.metric import PAIR_IMAGES, Asked, Kept, Metric, Number, Result, needs
-from memogen.metrics.stream import Seen, image_source, shuffled
+from memogen.metrics.stream import Reference, Seen, image_source, shuffled
 from memogen.types import ImageData, InputError, Pixels, as_bytes
 
 Measure = Literal["cosine", "euclidean"]
@@ -155,10 +155,11 @@ def pixel_check(
     *,
     chunk: int = 1000,
     advance: Callable[[int], None] | None = None,
+    own: Int[Tensor, " r"] | None = None,
 ) -> CopyCheck:
-    """By pixels in [0, 1]. The squares are taken of whole numbers and are exact, so a copied image has distance zero."""
+    """By pixels in [0, 1]. The squares are taken of whole numbers and are exact, so a copied image has distance zero; see :func:`distance_check`."""
     rows = (part.flatten(1) for part in image_chunks(training, chunk))
-    found = distance_check(image.flatten(1), held_out.flatten(1), rows, advance=advance)
+    found = distance_check(image.flatten(1), held_out.flatten(1), rows, advance=advance, own=own)
     return CopyCheck(found.samples / 255, found.held_out / 255)
 
 
@@ -168,14 +169,23 @@ def distance_check(
     training: Iterable[Tensor],
     *,
     advance: Callable[[int], None] | None = None,
+    own: Int[Tensor, " r"] | None = None,
 ) -> CopyCheck:
-    """By rows of any kind; ``training`` comes in parts, read once, and ``advance`` is told how many rows are done."""
+    """By rows of any kind; ``training`` comes in parts, read once, and ``advance`` is told how many rows are done.
+
+    ``own`` says of held-out rows that are training rows themselves which ones they are: each is compared with the others.
+    """
     query = torch.cat([samples, held_out]).cpu().double()
     square = query.square().sum(1)
     nearest = torch.full((len(query),), torch.inf, dtype=torch.float64)
+    start = 0
     for part in training:
         rows = part.cpu().double()
-        nearest = torch.minimum(nearest, torch.addmm(rows.square().sum(1), query, rows.T, alpha=-2).amin(1) + square)
+        distance = torch.addmm(rows.square().sum(1), query, rows.T, alpha=-2)
+        if own is not None:
+            here = ((own >= start) & (own < start + len(rows))).nonzero()[:, 0]
+            distance[len(samples) + here, own[here] - start] = torch.inf
+        nearest, start = torch.minimum(nearest, distance.amin(1) + square), start + len(rows)
         if advance is not None:
             advance(len(rows))
     distance = nearest.clamp(min=0).sqrt()
@@ -266,20 +276,30 @@ COPY_PERCENTILE = 1
 
 
 class Copies:
-    """The share of the first samples that lie nearer to a training image than held-out images do, in pixels and in features."""
+    """The share of the first samples that lie nearer to a training image than held-out images do, in pixels and in features.
+
+    Where no images are held out, training images take their place, each compared with the others.
+    """
 
     def __init__(self, asked: Asked) -> None:
         self.training, held_out = asked.trained_on("copies"), asked.reference
+        self.alone = _alone(held_out, self.training)
         self.real = held_out.features(PAIR_IMAGES)
-        self.real_image = image_source(held_out.data, shuffled(len(held_out.data), 0))(0, len(self.real))  # the images of these features
+        self.order = shuffled(len(held_out.data), 0)
+        self.real_image = as_bytes(image_source(held_out.data, self.order)(0, len(self.real)))  # the images of these features
         self.needed = min(asked.num_samples, PAIR_IMAGES)
         self.features, self.image = (Kept(self.needed) for _ in range(2))
         self.known = self.training.features()
-        self.held_out = {**held_out.protocol, "num": len(self.real)}
+        self.held_out = {**held_out.protocol, "num": len(self.real)} | ({"compared": "each with the others"} if self.alone else {})
 
     @staticmethod
     def check(asked: Asked) -> None:
-        check_alike(tuple(asked.first.image.shape[1:]), asked.reference.data, asked.trained_on("copies").data)
+        shape, held_out, training = tuple(asked.first.image.shape[1:]), asked.reference, asked.trained_on("copies")
+        if not _alone(held_out, training):
+            check_alike(shape, held_out.data, training.data)
+        elif len(training.data) < 2 or shape != training.data.image_shape:
+            found = f"samples are {shape}, {len(training.data)} training images {training.data.image_shape}"
+            raise InputError(f"copies: {found}: both must be of one shape, and none are held out, so two or more are needed")
 
     def update(self, seen: Seen) -> None:
         self.features.add(seen.features)
@@ -288,8 +308,13 @@ class Copies:
     def results(self) -> list[Result]:
         bar = self.training.work.bar
         bar.stage("nearest training images", 2 * len(self.training.data))
-        pixels = pixel_check(self.image.rows, self.real_image, self.training.data, advance=bar.advance)
-        features = distance_check(self.features.rows, self.real, self.known.split(1000), advance=bar.advance)
+        places, rows = (
+            torch.from_numpy(self.order[: len(self.real)]),
+            torch.arange(len(self.real)),
+        )  # of the images in the data, and of their features
+        own = (places, rows) if self.alone else (None, None)
+        pixels = pixel_check(self.image.rows, self.real_image, self.training.data, advance=bar.advance, own=own[0])
+        features = distance_check(self.features.rows, self.real, self.known.split(1000), advance=bar.advance, own=own[1])
         return [self._result("pixels", pixels), self._result("features", features)]
 
     def _result(self, space: str, found: CopyCheck) -> Result:
@@ -305,6 +330,11 @@ class Copies:
             "quantiles": found.quantiles(),
         }
         return Result(f"copies_{space}", found.share(COPY_PERCENTILE), found.error(COPY_PERCENTILE), protocol)
+
+
+def _alone(held_out: Reference, training: Reference) -> bool:
+    """Whether no images are held out: the samples are compared with the training images themselves."""
+    return held_out.data.split == "train" and (held_out is training or held_out.data.digest == training.data.digest)
 
 
 class Memorisation:

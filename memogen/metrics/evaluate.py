@@ -16,7 +16,7 @@ from torch import nn
 from memogen.metrics import extractors
 from memogen.metrics.extractors import Extractor
 from memogen.metrics.forgetting import kept_checkpoints
-from memogen.metrics.metric import Asked, Metric, ModelScoring, Result, Score
+from memogen.metrics.metric import PRDC_NEIGHBOURS, Asked, Metric, ModelScoring, Result, Score
 from memogen.metrics.paired import KEY
 from memogen.metrics.registry import METRICS, judged_metrics, model_metrics
 from memogen.metrics.rows import Interrupted, ResultRow, ScoringError, judged, made
@@ -57,8 +57,8 @@ def evaluate(
     model: GenerativeModel,
     data: ImageData,
     *,
-    extractor: Extractor | str,
-    metrics: Sequence[str] = ("is", "fid"),
+    extractor: Extractor | str | None = None,
+    metrics: Sequence[str] | None = None,
     num_samples: int = 10_000,
     seed: int = 0,
     batch_size: int = 250,
@@ -68,14 +68,19 @@ def evaluate(
 ) -> list[ResultRow]:
     """Score ``num_samples`` samples of ``model`` against ``data``: one row per number, as in a run's results.jsonl.
 
-    ``extractor`` is a name of a shipped classifier or any :class:`~memogen.metrics.extractors.Extractor`, on the device it is to run on.
+    ``extractor`` is a name of a shipped classifier or any :class:`~memogen.metrics.extractors.Extractor`, on the device it is to run on. Without it
+    the classifier of the data is taken, or, where none ships, pixels. ``metrics`` are "is" and "fid" where it has logits, else "kid" and "prdc".
     Sample i depends on (seed, i) alone. ``train`` holds the model's training images, for the metrics that look for copies or train a classifier.
     With ``processes=Processes.joined()``, called on every process, each draws its share and all return the same rows.
     Ctrl-C and SIGTERM raise :class:`~memogen.metrics.rows.Interrupted`, which holds the rows of what was seen. Raises InputError for what a
     metric lacks, and for samples or features that are nan or infinite.
     """
-    config = ScoreConfig(tuple(metrics), num_samples, seed, batch_size, progress=progress, processes=processes or Processes())
-    job = _Job(data, train, _extractor(extractor, data), config, {"seed": seed})
+    joined = processes or Processes()
+    judge = judge_for(data, extractor, told=progress and joined.leads)
+    config = ScoreConfig(
+        tuple(usual_metrics(judge, data) if metrics is None else metrics), num_samples, seed, batch_size, progress=progress, processes=joined
+    )
+    job = _Job(data, train, judge, config, {"seed": seed})
     return job.rows(model_source(model, seed=seed), model)
 
 
@@ -83,8 +88,8 @@ def score_images(
     images: ImageData,
     data: ImageData,
     *,
-    extractor: Extractor | str,
-    metrics: Sequence[str] = ("is", "fid"),
+    extractor: Extractor | str | None = None,
+    metrics: Sequence[str] | None = None,
     num_samples: int | None = None,
     seed: int = 0,
     variant: str = "real",
@@ -101,10 +106,12 @@ def score_images(
     if not len(images):
         raise InputError(f"data {images.name}: no images in split {images.split}: give another")
     num = min(num_samples or len(images), len(images))
-    config = ScoreConfig(tuple(metrics), num, seed, progress=progress, processes=processes or Processes())
+    joined = processes or Processes()
+    judge = judge_for(data, extractor, told=progress and joined.leads)
+    config = ScoreConfig(tuple(usual_metrics(judge, data) if metrics is None else metrics), num, seed, progress=progress, processes=joined)
     source = {"data": images.name, "split": images.split, "digest": images.digest} | ({"order": order} if order == "given" else {})
     places = shuffled(len(images), seed) if order == "drawn" else np.arange(len(images))
-    job = _Job(data, train, _extractor(extractor, data), config, {"seed": seed, "images": source}, variant)
+    job = _Job(data, train, judge, config, {"seed": seed, "images": source}, variant)
     return job.rows(image_source(images, places[:num]), images)
 
 
@@ -120,7 +127,7 @@ class ScoreEvaluator:
         if not isinstance(model, GenerativeModel):
             raise InputError(f"scoring: {type(model).__name__} does not draw samples: give a model with sample() and image_range")
         compared = data if self.held_out is None else self.held_out
-        job = _Job(compared, None, _extractor(self.extractor, compared), self.config, {"seed": seed})
+        job = _Job(compared, None, judge_for(compared, self.extractor, told=False), self.config, {"seed": seed})
         rows = job.rows(model_source(model, seed=seed), model)
         return {str(row.metric): float(str(row.value)) for row in rows}
 
@@ -158,7 +165,7 @@ def score_model(
     return _scored(results, about, data, device_of(model), joined, progress)
 
 
-def check_data(names: Sequence[str], data: ImageData, train: ImageData, *, extractor: Extractor, num_samples: int) -> None:
+def check_data(names: Sequence[str], data: ImageData, train: ImageData | None, *, extractor: Extractor, num_samples: int) -> None:
     """Refuses what metrics that share a stream lack before there is a model: an image of ``data`` stands for its samples. Raises InputError."""
     shared = [METRICS[name] for name in names if METRICS[name].streamed]
     watch = Watch(extractor, 1, probabilities=_read_probabilities(shared))
@@ -236,6 +243,7 @@ class _Job:
         watch = Watch(self.extractor, config.batch_size, work, probabilities=_read_probabilities(metrics))
         asked = Asked(subject, self.data, self.train, config.num_samples, config.seed, watch, source, config.cache, work=work)
         notes = check(metrics, asked)
+        notes += ["compared with the training images, so a model that copies them looks good"] if self.data.split == "train" else []
         for note in notes if config.progress and config.processes.leads else []:
             print(f"note: {note}", file=sys.stderr)
         if shared:
@@ -312,5 +320,26 @@ def _row(result: Result, about: Mapping[str, object], data: ImageData, device: t
     return ResultRow.read(row)
 
 
-def _extractor(extractor: Extractor | str, data: ImageData) -> Extractor:
-    return extractors.extractor(extractor, image_shape=data.image_shape) if isinstance(extractor, str) else extractor
+def judge_for(data: ImageData, extractor: Extractor | str | None, *, device: torch.device | str = "cpu", told: bool = True) -> Extractor:
+    """The extractor that was given, by itself or by its name; without one the classifier of the data, or pixels, which a line says where ``told``.
+
+    One that is named lies on ``device``. Raises InputError.
+    """
+    if extractor is not None and not isinstance(extractor, str):
+        return extractor
+    name = extractor or extractors.fitting(data)
+    found = extractors.extractor(name, device=device, image_shape=data.image_shape)
+    if extractor is None and name == extractors.PIXELS and told:
+        brought = "" if found.resize == "none" else f", {found.resize}"
+        print(
+            f"note: no classifier of {data.name} ships: its features are pixels{brought} (or name an extractor, such as inception-v3)",
+            file=sys.stderr,
+        )
+    return found
+
+
+def usual_metrics(extractor: Extractor, data: ImageData) -> tuple[str, ...]:
+    """What is scored where nobody says: "is" and "fid"; of features without logits what needs no classifier and few images."""
+    if not isinstance(extractor, extractors.ModuleExtractor) or extractor.head is not None:
+        return "is", "fid"
+    return ("kid", "prdc") if len(data) > PRDC_NEIGHBOURS else ("kid",)

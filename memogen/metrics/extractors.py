@@ -8,7 +8,7 @@ import math
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Shaped, UInt8
@@ -16,10 +16,7 @@ from torch import Tensor, nn
 
 from memogen.metrics.classifiers import WEIGHTS, Classifier, classifier, classifier_names, read_card, weights_metadata
 from memogen.metrics.inception import CLASSES, FEATURES, INCEPTION, SIDE, InceptionV3, load_weights, published_file, weights_digest
-from memogen.types import InputError
-
-if TYPE_CHECKING:
-    from memogen.metrics.classifiers import Classifier
+from memogen.types import ImageData, InputError, as_bytes
 
 
 @runtime_checkable
@@ -301,6 +298,33 @@ class StackedClassifier(nn.Module):
         return self.logits(self.features(image))
 
 
+# --- pixels ---
+
+PIXELS = "pixels"
+_SIDE = 32  # pixels along the longer side, where images are larger
+
+
+class PixelExtractor(ModuleExtractor):
+    """The pixels themselves as features, for images that no classifier ships for: it has no weights and no logits.
+
+    It reads images of ``image_shape``, real vectors in bytes; larger ones are brought to 32 pixels along their longer side.
+    """
+
+    def __init__(self, image_shape: tuple[int, int, int]) -> None:
+        _, height, width = image_shape
+        scale = _SIDE / max(height, width)
+        size = None if scale >= 1 or height == 1 else (max(1, round(height * scale)), max(1, round(width * scale)))
+        super().__init__(nn.Flatten(), name=PIXELS, reading=ImageInput(size, "antialiased-bilinear"))
+        self.image_shape = image_shape
+
+    @torch.no_grad()
+    def features(self, image: Shaped[Tensor, "b c h w"]) -> Float[Tensor, "b f"]:
+        """The pixels in [0, 1] of images of its shape; others are an InputError."""
+        if tuple(image.shape[1:]) != self.image_shape:
+            raise InputError(f"extractor {PIXELS}: images are {tuple(image.shape[1:])}, others {self.image_shape}: bring all to one shape")
+        return super().features(as_bytes(image))
+
+
 # --- by name ---
 
 NetworkExtractor = Classifier | ModuleExtractor | StackedClassifier
@@ -308,7 +332,7 @@ NetworkExtractor = Classifier | ModuleExtractor | StackedClassifier
 
 
 def extractor(name: str | Path, *, device: torch.device | str = "cpu", image_shape: tuple[int, int, int] | None = None) -> NetworkExtractor:
-    """The extractor of that name: a shipped classifier, "stacked-digits" or "inception-v3"; or of that file: a classifier's or Inception's weights.
+    """The extractor of that name: a shipped classifier, "stacked-digits", "inception-v3", "pixels"; or of that file: a classifier's or Inception's.
 
     Another name, a file of something else, or a classifier that reads no images of ``image_shape`` is an InputError that names what would do.
     See :func:`~memogen.metrics.extractors.inception_v3`.
@@ -316,6 +340,10 @@ def extractor(name: str | Path, *, device: torch.device | str = "cpu", image_sha
     path, ships = Path(name).expanduser(), own_extractor(str(name)) is not None
     if str(name) == INCEPTION:
         return inception_v3().to(device)
+    if str(name) == PIXELS:
+        if image_shape is None:
+            raise InputError(f"extractor {PIXELS!r}: of which images is not said: give image_shape, (channels, height, width)")
+        return PixelExtractor(image_shape)
     if not ships and not path.is_file():
         raise InputError(f"extractor {str(name)!r}: neither a name nor a file of weights: {_remedy(str(name), image_shape)}")
     if not ships and not (path.suffix == ".safetensors" and "classifier" in weights_metadata(path)):
@@ -332,6 +360,12 @@ def own_extractor(data: str) -> str | None:
     return data if data in (*classifier_names(), STACKED) else None
 
 
+def fitting(data: ImageData) -> str:
+    """The name of the extractor for a data set: the classifier that ships for it and reads its images, else "pixels"."""
+    own = own_extractor(data.name)
+    return own if own is not None and own in readers(data.image_shape) else PIXELS
+
+
 def _stacked() -> StackedClassifier:
     return StackedClassifier(classifier("digits"))
 
@@ -346,7 +380,8 @@ def readers(image_shape: tuple[int, int, int] | None = None) -> dict[str, str]:
     shapes = {name: read_card(WEIGHTS / f"{name}-v1.safetensors").image_shape for name in classifier_names()}
     shapes[STACKED] = _reads(_stacked())
     found = {name: in_words(shape) for name, shape in shapes.items() if image_shape in (None, shape)}
-    return found | ({INCEPTION: "any size, grey or colour"} if image_shape is None or image_shape[0] in (1, 3) else {})
+    found |= {INCEPTION: "any size, grey or colour"} if image_shape is None or image_shape[0] in (1, 3) else {}
+    return found | {PIXELS: "any, without weights"}
 
 
 def in_words(image_shape: tuple[int, int, int]) -> str:

@@ -132,7 +132,9 @@ class Asked:
         return None if self.train is None else Reference(self.train, self.judge.extractor, self.cache, device_of(self.judge.extractor), self.work)
 
     def trained_on(self, metric: str) -> Reference:
-        """The training images, which ``metric`` cannot do without. Raises InputError."""
+        """The training images, which ``metric`` cannot do without; the reference itself where it is the training split. Raises InputError."""
+        if self.training is None and self.data.split == "train":
+            return self.reference
         if self.training is None:
             raise InputError(f"metric {metric}: it compares with the images the model was trained on: give them as train")
         return self.training

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from importlib import import_module
 
 from ..models import FAMILIES
-from .recipe import Claim, DataConfig, Recipe, ScoringConfig, read_recipe, shaped
+from .recipe import IN_PIXELS, Claim, DataConfig, Recipe, ScoringConfig, read_recipe, shaped
 
 RECIPES: dict[str, Callable[..., Recipe]] = {
     f"{name}/{recipe.__name__}": recipe for name, family in FAMILIES.items() for module in family.recipes for recipe in import_module(module).RECIPES
 }
 """Every recipe by the name the command line knows: FAMILY/FUNCTION."""
 
-__all__ = ["RECIPES", "Claim", "DataConfig", "Recipe", "ScoringConfig", "read_recipe", "shaped"]
+__all__ = ["IN_PIXELS", "RECIPES", "Claim", "DataConfig", "Recipe", "ScoringConfig", "read_recipe", "shaped"]

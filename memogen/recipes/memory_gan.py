@@ -11,11 +11,12 @@ from typing import Literal
 from ..augment import CLOTHES, COLOUR
 from ..data import DataOptions
 from ..memory import Policy
+from ..metrics.extractors import PIXELS
 from ..models import MemoryConfig, MemoryGANConfig, MemoryGANObjective, NoiseConfig
 from ..models.memory_gan import ContrastConfig
 from ..training import TrainingConfig
 from ..types import InputError, OptimiserConfig
-from .recipe import Claim, DataConfig, Recipe, ScoringConfig
+from .recipe import IN_PIXELS, Claim, DataConfig, Recipe, ScoringConfig
 
 Variant = Literal[
     "memory_gan",
@@ -153,6 +154,7 @@ def folder(variant: Variant = "memory_gan") -> Recipe:
         model=model,
         objective=MemoryGANObjective(),
         training=TrainingConfig(steps=5000, sample_every=500),
+        scoring=ScoringConfig(PIXELS, IN_PIXELS),
     )
     return arm(recipe, variant)
 

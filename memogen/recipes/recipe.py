@@ -69,6 +69,10 @@ class ScoringConfig:
         return tuple(name for name in self.metrics if name in model_metrics())
 
 
+IN_PIXELS = ("kid", "prdc")
+"""What is scored in pixels, where no classifier ships: metrics that need none, and few images."""
+
+
 class ModelConfig(Protocol):
     """A family's frozen dataclass of options: the ``config`` of a :class:`memogen.models.Family`."""
 

@@ -53,7 +53,7 @@ class ShowsSlots(AddressesSlots, Protocol):
 
 def sections(page: PageContext) -> FamilyPart:
     """Reconstructions, and the memory of every layer."""
-    fill = f"memogen impute {page.folder} {page.source} --mask half --out imputed.png"
+    fill = f"memogen impute {page.folder} --data {page.source} --mask half --out imputed.png"
     commands = [("fill in missing pixels", fill)]
     name, shown = "MEM-VAE", list[Section]()
     if isinstance(page.model, Reconstructs):

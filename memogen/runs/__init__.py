@@ -2,6 +2,7 @@
 
 from ..metrics import append_rows
 from ..report.history import read_rows
+from .pictures import reading, recipe_of, run_of
 from .recipe import (
     Splits,
     check_scoring,
@@ -29,6 +30,9 @@ __all__ = [
     "load_config",
     "progress_of",
     "read_rows",
+    "reading",
+    "recipe_of",
+    "run_of",
     "save_config",
     "settings",
     "train",

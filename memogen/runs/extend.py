@@ -43,6 +43,7 @@ from ..training import TrainingConfig, fit
 from ..training.course import Course
 from ..training.runtime import choose_device
 from ..types import ImageData, InputError
+from .pictures import Fit, keep_options, reading
 from .rows import command_line, leads
 
 Method = Literal["joint_replay", "replay_alignment", "joint_replay_alignment"]
@@ -60,7 +61,8 @@ class ExtendConfig:
     (which draw the better replays) or the "live" ones of the last training. ``learning_rate`` is for so few steps.
 
     ``extractor`` judges, a classifier's name or file; None trains one, on what the model draws of its classes and on the new images.
-    ``num_samples`` of each class are judged. ``fit`` brings new images of another size to the model's own: see :class:`DataOptions`.
+    ``num_samples`` of each class are judged. ``fit`` brings new images of another size to the model's own (see :class:`DataOptions`); None does
+    as the run of the model did, or else resizes.
     """
 
     method: Method = "joint_replay"
@@ -72,7 +74,7 @@ class ExtendConfig:
     extractor: str | None = None
     num_samples: int = 1000
     precision: Literal["float32", "bf16"] = "float32"
-    fit: Literal["error", "resize", "crop"] = "resize"
+    fit: Fit | None = None
 
     def __post_init__(self) -> None:
         if self.method not in OBJECTIVES:
@@ -116,9 +118,11 @@ def extend(
     if Path(model).expanduser().resolve() in (out.resolve(), (out / RUN_MODEL).resolve()):
         raise InputError(f"out: {out}: is the model itself: name another folder, so that the old one stays")
     learner, slot = with_class(known, label, seed=config.seed)
-    learned, held_out = parted(new_images(data, known, slot, label, fit=config.fit))
+    options = reading(model, known.config.image_shape, otherwise="resize")
+    options = options if config.fit is None else replace(options, fit=config.fit)
+    learned, held_out = parted(new_images(data, known, slot, label, options=options))
     if console and leads():
-        print(f"data: {_amount(learned, held_out)} of {label!r}; of another size: {config.fit} (--fit)", file=sys.stderr)
+        print(f"data: {_amount(learned, held_out)} of {label!r}; of another size: {options.fit} (--fit)", file=sys.stderr)
     device, task = choose_device(), int(known.learned.max()) + 1
     known.to(device), learner.to(device)
     judged = Judged(config, known, slot, learned, held_out)
@@ -133,6 +137,7 @@ def extend(
     state = fit(learner, objective, learned, _training(config, task), out, settings=settings, console=console, course=course)
     if not leads():
         return []
+    keep_options(options, out)
     after: Any = from_pretrained(out / RUN_MODEL).to(device)
     with Bar(shown=console) as bar:
         changes = judged.changes(after, Work(bar=bar))
@@ -144,11 +149,14 @@ def extend(
     return changes
 
 
-def new_images(data: str | Path, model: ReplayGAN, slot: int, label: str, *, fit: Literal["error", "resize", "crop"] = "resize") -> ImageData:
-    """The images of the new category in the model's shape, under its slot's number; of data with several classes those of the class ``label``."""
+def new_images(data: str | Path, model: ReplayGAN, slot: int, label: str, *, options: DataOptions | None = None) -> ImageData:
+    """The images of the new category in the model's shape, under its slot's number; of data with several classes those of the class ``label``.
+
+    ``options`` bring them to that shape; without them they are resized.
+    """
     channels, height, width = model.config.image_shape
-    wanted: Literal[1, 3] = 1 if channels == 1 else 3
-    images = sets.load(str(data), options=DataOptions(size=(height, width), fit=fit, channels=wanted))
+    options = options or DataOptions(size=(height, width), fit="resize", channels=1 if channels == 1 else 3)
+    images = sets.load(str(data), options=replace(options, long_tail=1.0, test_share=0.0))
     if images.label is not None and len(set(images.label.tolist())) > 1:
         if label not in images.classes:
             raise InputError(

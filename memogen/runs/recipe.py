@@ -19,17 +19,19 @@ import yaml
 from torch import nn
 
 from .. import configs, data
+from ..data.layouts import may_hold, recognised
+from ..data.own import holds_images
 from ..data.stream import check_stream, num_classes, of_classes
 from ..metrics import METRICS, ScoreConfig
 from ..metrics.evaluate import check_data, check_model
-from ..metrics.extractors import NetworkExtractor, extractor, own_extractor
+from ..metrics.extractors import PIXELS, NetworkExtractor, extractor, own_extractor
 from ..metrics.metric import ModelScoring
 from ..metrics.stream import device_of
 from ..models import outline
 from ..nets.class_norm import ClassBatchNorm
 from ..nets.norm import FullDataNorm
 from ..parsing import parse_yaml
-from ..recipes import RECIPES, DataConfig, Recipe, ScoringConfig, read_recipe, shaped
+from ..recipes import IN_PIXELS, RECIPES, DataConfig, Recipe, ScoringConfig, read_recipe, shaped
 from ..training.continual import TaskObjective
 from ..types import ImageData, InputError, LabelledConfig
 
@@ -54,31 +56,56 @@ class Splits:
         """None where the data have no test split."""
         return self.load("test") if "test" in self.known else None
 
+    @property
+    def compared(self) -> ImageData:
+        """What a model is scored against: the test split, or the training images where there is none."""
+        return self.train if self.test is None else self.test
+
+    @property
+    def learned(self) -> ImageData | None:
+        """The training images beside :attr:`compared`; None where they are compared with themselves."""
+        return None if self.test is None else self.train
+
     def load(self, split: str) -> ImageData:
         """A split afresh, which nothing here holds on to. Raises InputError."""
         return data.load(self.config.name, folder=self.config.folder, split=split, options=self.config.options)
 
 
-def named(given: Recipe | str | Path) -> Recipe:
-    """A recipe, or that of a name or of a config.yaml. Raises InputError."""
-    if isinstance(given, Recipe):
-        return given
-    return RECIPES[given]() if given in RECIPES else load_config(Path(given))
-
-
 def with_data(recipe: Recipe, given: str | Path | None) -> Recipe:
-    """Another data set by name, or the folder that holds the images of this one."""
+    """Another data set by name, other images by their place, or the folder that holds the images of this one. Raises InputError."""
     if given is None:
         if recipe.data.name == "folder" and recipe.data.folder is None:
             raise InputError(f"data: {recipe.recipe} has no images of its own: give --data FOLDER")
         return recipe
+    name, place = meant(recipe.data, given)
+    chosen = replace(recipe.data, name=name, folder=None if place is None else str(place.resolve()))
+    return replace(recipe, data=chosen) if name == recipe.data.name else replace(recipe, data=chosen, scoring=_scoring_for(recipe, name))
+
+
+def meant(own: DataConfig, given: str | Path) -> tuple[str, Path | None]:
+    """(name, place) of the images that are ``given`` beside a configuration: its own data set at that place where it may lie there or nothing else
+    does, else what :func:`memogen.data.named` says.
+    """
+    place = Path(given).expanduser()
     if str(given) in data.DATASETS:
-        return replace(recipe, data=replace(recipe.data, name=str(given), folder=None), scoring=_scoring_for(recipe, str(given)))
-    return replace(recipe, data=replace(recipe.data, folder=str(Path(given).expanduser().resolve())))
+        return str(given), None
+    if not place.exists():
+        apart = place.name in data.DATASETS and place.parent.is_dir()
+        return data.named(given) if apart else (own.name, place)
+    if own.name != "folder" and (may_hold(place, own.name) or not (recognised(place) or holds_images(place))):
+        return own.name, place
+    return data.named(given)
 
 
 def _scoring_for(recipe: Recipe, name: str) -> ScoringConfig:
-    return replace(recipe.scoring, extractor=own_extractor(name))
+    """How it is scored on another data set: by its classifier; where none ships, in pixels, unless nothing is judged or classes come one by one."""
+    scoring, own = recipe.scoring, own_extractor(name)
+    if own is not None:
+        usual = scoring.extractor == PIXELS and scoring.metrics == IN_PIXELS
+        return replace(scoring, extractor=own, metrics=ScoringConfig().metrics if usual else scoring.metrics)
+    if scoring.extractor is None or recipe.succession is not None:
+        return replace(scoring, extractor=None)
+    return replace(scoring, extractor=PIXELS, metrics=(*scoring.asked, *IN_PIXELS))
 
 
 def with_images(recipe: Recipe, splits: Splits) -> Recipe:
@@ -121,19 +148,19 @@ def check_scoring(recipe: Recipe, splits: Splits) -> None:
             raise InputError(f"scoring.metrics: {name!r} is unknown: {configs.suggest(name, METRICS)}")
     if not (scoring.judged or scoring.asked):
         return
-    if splits.test is None:
-        mend = "leave scoring.extractor null" if scoring.judged else "leave scoring.metrics empty"
-        raise InputError(f"scoring: {recipe.data.name} has {', '.join(splits.known)} and no test split to compare with: {mend}")
+    if splits.test is None and recipe.succession is not None:
+        mend = "leave scoring.extractor null, or hold some images out with --data.options.test_share 0.1"
+        raise InputError(f"scoring: {recipe.data.name} has {', '.join(splits.known)} and no test split to compare classes with: {mend}")
     if scoring.asked:
         _check_kept(recipe)
-        check_model(outline(recipe.model), splits.test, metrics=scoring.asked, how=scoring.model or ModelScoring(), train=splits.train)
+        check_model(outline(recipe.model), splits.compared, metrics=scoring.asked, how=scoring.model or ModelScoring(), train=splits.learned)
     if scoring.judged:
         assert scoring.extractor is not None
-        judge = extractor(scoring.extractor, image_shape=splits.test.image_shape)
+        judge = extractor(scoring.extractor, image_shape=splits.compared.image_shape)
         if recipe.succession is not None:
-            _check_judge(recipe, splits.test, judge)
+            _check_judge(recipe, splits.compared, judge)
         ScoreConfig(scoring.judged, scoring.num_samples)
-        check_data(scoring.judged, splits.test, splits.train, extractor=judge, num_samples=scoring.num_samples)
+        check_data(scoring.judged, splits.compared, splits.learned, extractor=judge, num_samples=scoring.num_samples)
 
 
 def _check_kept(recipe: Recipe) -> None:

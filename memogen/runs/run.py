@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,9 @@ from ..training import TrainState, fit
 from ..training.runtime import choose_device
 from ..types import Evaluator, ImageData, LikelihoodModel, SlotModel
 from . import tasks
+from .choice import choose
 from .folder import begun, occupied, set_aside
-from .recipe import Splits, check_model_fits, check_scoring, default_folder, named, save_config, settings, with_data, with_images
+from .recipe import Splits, check_model_fits, check_scoring, default_folder, save_config, settings, with_data, with_images
 from .rows import context, leads, scored, weights_of
 
 WATCHED = 1000  # held-out images whose bounds are followed while a model trains
@@ -39,6 +40,8 @@ WATCHED = 1000  # held-out images whose bounds are followed while a model trains
 def train(
     recipe_or_config: Recipe | str | Path,
     *,
+    variant: str | None = None,
+    overrides: Mapping[str, object] | None = None,
     data: str | Path | None = None,
     out: str | Path | None = None,
     resume: str = "auto",
@@ -47,15 +50,18 @@ def train(
     start_tasks: int = 1,
     console: bool = True,
 ) -> Path:
-    """Train a recipe, a recipe's name or a config.yaml, score the model against the test split, and write the report. Returns the run folder.
+    """Train a recipe, a recipe's name or a config.yaml, score the model, and write the report. Returns the run folder.
 
-    ``data`` names another data set or the folder that holds the images; ``out`` is the run folder (default: one under ``runs/``);
+    It is scored against the test split, or against the training images where there is none.
+
+    ``variant`` names one of the recipe's, ``overrides`` set options by the dotted names of the command line, {"training.steps": 10}.
+    ``data`` names another data set or the place of the images; ``out`` is the run folder (default: one under ``runs/``);
     ``resume``: "auto" continues what the folder holds, "never" moves it aside and starts anew, a path names a checkpoint;
     ``budget`` is written into the result rows;
     ``start`` names a run of the same tasks whose first ``start_tasks`` are taken over, whatever way it kept the past by.
     Raises InputError for what cannot be used, and :class:`memogen.training.Stopped` when asked to stop (the run can then be continued).
     """
-    recipe = with_data(named(recipe_or_config), data)
+    recipe = with_data(choose(recipe_or_config, variant, overrides), data)
     splits = Splits(recipe.data)
     recipe = with_images(recipe, splits)
     outline(recipe.model)
@@ -130,7 +136,7 @@ def _evaluators(recipe: Recipe, model: nn.Module, splits: Splits) -> dict[str, E
     metrics = tuple(name for name in scoring.judged if name in ("is", "fid"))
     if scoring.curve_samples and metrics:
         assert scoring.extractor is not None
-        judge = extractor(scoring.extractor, device=choose_device(recipe.training.device))
+        judge = extractor(scoring.extractor, device=choose_device(recipe.training.device), image_shape=splits.train.image_shape)
         evaluators["scores"] = ScoreEvaluator(judge, ScoreConfig(metrics, scoring.curve_samples, progress=False), test)
     return evaluators
 
@@ -159,17 +165,16 @@ def _score(recipe: Recipe, splits: Splits, folder: Path, state: TrainState, budg
 
 def _measure(recipe: Recipe, splits: Splits, saved: Path, console: bool) -> tuple[list[ResultRow], list[ResultRow]]:
     """The scores of the saved model and, by the metrics that judge images, those of real ones: see :func:`_yardstick`."""
-    scoring, device, test = recipe.scoring, choose_device(recipe.training.device), splits.test
-    assert test is not None, "check_scoring has looked"
+    scoring, device, test = recipe.scoring, choose_device(recipe.training.device), splits.compared
     model: Any = from_pretrained(saved).to(device)
-    shared: dict[str, Any] = {"num_samples": scoring.num_samples, "seed": scoring.seed, "progress": console, "train": splits.train}
+    shared: dict[str, Any] = {"num_samples": scoring.num_samples, "seed": scoring.seed, "progress": console, "train": splits.learned}
     own = score_model(model, test, metrics=scoring.asked, how=scoring.model or ModelScoring(), run=saved.parent, **shared) if scoring.asked else []
     if not scoring.judged:
         return own, []
     assert scoring.extractor is not None
-    shared["extractor"] = extractor(scoring.extractor, device=device)
+    shared["extractor"] = extractor(scoring.extractor, device=device, image_shape=test.image_shape)
     own += evaluate(model, test, metrics=scoring.judged, **shared)
-    return own, _yardstick(scoring.judged, test, splits.train, shared)
+    return own, [] if splits.test is None else _yardstick(scoring.judged, test, splits.train, shared)
 
 
 def _yardstick(metrics: Sequence[str], test: ImageData, train: ImageData, shared: dict[str, Any]) -> list[ResultRow]:

@@ -163,7 +163,7 @@ def test_every_broken_file_is_named_by_a_check_and_some_by_a_loading(tmp_path: P
     load(str(place), cache=tmp_path / "cache", progress=False)
     told = capsys.readouterr().err
     assert "8 (broken-0.png" in told and names[-1] not in told
-    assert f"memogen data check '{place}'" in told
+    assert f"memogen data check --data '{place}'" in told
     assert main(["data", "check", str(place)]) == 0
     told = capsys.readouterr().out
     assert all(name in told for name in names) and "memogen data check" not in told

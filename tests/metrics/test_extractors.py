@@ -186,11 +186,11 @@ def test_a_name_is_answered_with_what_reads_the_images() -> None:
     for name, image_shape, told in (
         ("mnsit", None, "did you mean 'mnist'"),
         ("fashion_mnist", (1, 28, 28), "did you mean 'fashion-mnist'"),
-        ("cifar", (1, 28, 28), r"choose fashion-mnist or mnist or inception-v3, or give a file$"),
+        ("cifar", (1, 28, 28), r"choose fashion-mnist or mnist or inception-v3 or pixels, or give a file$"),
         ("nobody", None, r"choose affine-mnist \(40x40 grey\) or cifar10 \(32x32 colour\) or"),
-        ("nobody", (2, 5, 5), "weights: give a file$"),
+        ("nobody", (2, 5, 5), "weights: choose pixels, or give a file$"),
         ("digits", (1, 28, 28), "reads 8x8 grey images, these are 28x28 grey: choose fashion-mnist or mnist or inception-v3"),
-        ("cifar10", (2, 32, 32), "reads 32x32 colour images, these are 32x32 2-channel: give a file"),
+        ("cifar10", (2, 32, 32), "reads 32x32 colour images, these are 32x32 2-channel: choose pixels, or give a file"),
     ):
         with pytest.raises(InputError, match=told):
             extractor(name, image_shape=image_shape)
@@ -199,7 +199,7 @@ def test_a_name_is_answered_with_what_reads_the_images() -> None:
 
 def test_every_extractor_reads_what_it_is_listed_for() -> None:
     listed = readers()
-    assert set(listed) == {*classifier_names(), "stacked-digits", "inception-v3"}
+    assert set(listed) == {*classifier_names(), "stacked-digits", "inception-v3", "pixels"}
     assert own_extractor("stacked-digits") == "stacked-digits" and own_extractor("digits") == "digits" and own_extractor("chairs") is None
     assert [name for name in classifier_names() if name in readers((1, 28, 28))] == [name for name, kind in listed.items() if kind == "28x28 grey"]
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ... import noise
+from ...checks import check_count, check_images, check_shape
 from ...losses import bernoulli_log_prob, normal_log_prob, widen
 from ...memory.attention import Fill
 from ...nets.modes import evaluating
@@ -22,6 +23,7 @@ from .pixels import binarised, values
 
 _LABELS, _POSTERIOR, _CALIBRATION, _RECONSTRUCTION = (1 << 20) + 1, 7100, 7200, 7300  # streams of counted noise that no training uses
 _CALIBRATED = 100_000  # images that are looked at when the statistics are set
+_OUTSIDE = 0.5  # of the range: how far means of a normal may lie outside and still be images
 
 
 class MemVAE(nn.Module):
@@ -44,16 +46,16 @@ class MemVAE(nn.Module):
 
     @torch.no_grad()
     def encode(self, image: Pixels, label: Int[Tensor, " b"] | None = None) -> tuple[Float[Tensor, "b z"], Float[Tensor, "b z"]]:
-        """Mean and log variance of q(z | x)."""
+        """Mean and log variance of q(z | x). Raises InputError for what is no batch of this model's images."""
         with evaluating(self):
-            encoded = self.encoder(self.pixels(image), self.condition(label))
+            encoded = self.encoder(self.given(image), self.condition(label))
         return encoded.mean, encoded.log_variance
 
     @torch.no_grad()
     def features(self, image: Pixels, label: Int[Tensor, " b"] | None = None) -> Float[Tensor, "b f"]:
         """The last hidden layer of the encoder, after batch norm and ReLU (appendix A)."""
         with evaluating(self):
-            features: Tensor = self.encoder(self.pixels(image), self.condition(label)).layers[-1].output
+            features: Tensor = self.encoder(self.given(image), self.condition(label)).layers[-1].output
         return features
 
     @torch.no_grad()
@@ -69,6 +71,7 @@ class MemVAE(nn.Module):
 
     def latents(self, num: int, *, label: int | None = None, slot: int | None = None, seed: int = 0, start: int = 0) -> Latents:
         """z ~ N(0, I) of the images ``start`` .. ``start + num - 1`` of stream ``seed``; a conditional model draws labels, or takes ``label``."""
+        check_count(num)
         if slot is not None:
             raise InputError("slot: this decoder asks its memory by itself; see a slot by slot_picture instead")
         index = torch.arange(start, start + num, device=self.device)
@@ -95,7 +98,7 @@ class MemVAE(nn.Module):
         index = torch.arange(start, start + len(image), device=self.device)
         with evaluating(self):
             self.train(batch_statistics)
-            found = self.mean(self._through(self.pixels(image), label, index, seed=seed, stream=_RECONSTRUCTION + step).raw)
+            found = self.mean(self._through(self.given(image), label, index, seed=seed, stream=_RECONSTRUCTION + step).raw)
         # departs: the mean of a normal may lie where no pixel can; a chain of imputation that is fed with it runs away
         return found.clamp(0, 1) if self.config.output == "gaussian" else found
 
@@ -106,7 +109,7 @@ class MemVAE(nn.Module):
             raise InputError("model: it has no memory, so images address no slots: use a model trained with one")
         index = torch.arange(start, start + len(image), device=self.device)
         with evaluating(self):
-            layers = self._through(self.pixels(image), label, index, seed=seed, stream=_POSTERIOR).layers
+            layers = self._through(self.given(image), label, index, seed=seed, stream=_POSTERIOR).layers
         return tuple(layer.weights for layer in layers if layer.weights is not None)
 
     @torch.no_grad()
@@ -141,6 +144,7 @@ class MemVAE(nn.Module):
         data set, by default from 0. A conditional model without ``label`` draws one, uniformly, for each sample: the weights are those of p(x).
         Raises InputError for grey images where pixels are black or white.
         """
+        self._check(image)
         x = self.scored(image)
         index = torch.arange(len(x), device=self.device) if index is None else index.to(self.device)
         eps = self.draws(index, num_samples, seed=seed, stream=_POSTERIOR, first=start)
@@ -204,14 +208,19 @@ class MemVAE(nn.Module):
         """What the networks are shown of a data set's images in training: a fresh black and white draw, or where pixels are real these themselves."""
         if self.config.output == "gaussian":
             return self.pixels(image)
-        self._check_shape(image)
+        check_shape(image, self.config.image_shape)
         return binarised(image.to(self.device), index, levels=self.config.pixel_levels, seed=seed, stream=stream).to(self.dtype)
 
     # --- from and to images and labels ---
 
+    def given(self, image: Pixels) -> Float[Tensor, "b c h w"]:
+        """The numbers of images that a caller gave. Raises InputError for what is no batch of this model's images."""
+        self._check(image)
+        return self.pixels(image)
+
     def pixels(self, image: Pixels) -> Float[Tensor, "b c h w"]:
         """The numbers that images stand for."""
-        self._check_shape(image)
+        check_shape(image, self.config.image_shape)
         return values(image.to(self.device), self.config.pixel_levels, self.dtype)
 
     def scored(self, image: Pixels) -> Float[Tensor, "b c h w"]:
@@ -221,7 +230,7 @@ class MemVAE(nn.Module):
         """
         if self.config.output == "gaussian":
             return self.pixels(image)
-        self._check_shape(image)
+        check_shape(image, self.config.image_shape)
         x = values(image.to(self.device), 255, self.dtype)
         if not bool(((x == 0) | (x == 1)).all()):
             raise InputError("image: it has grey pixels, of which a Bernoulli model has no likelihood: binarise the images first")
@@ -303,9 +312,10 @@ class MemVAE(nn.Module):
             return None
         return torch.from_numpy(np.array(data.label[rows]))
 
-    def _check_shape(self, image: Tensor) -> None:
-        if tuple(image.shape[1:]) != self.config.image_shape:
-            raise InputError(f"image: it is {tuple(image.shape[1:])} where the model has {self.config.image_shape}: bring the images to that shape")
+    def _check(self, image: Tensor) -> None:
+        """Raises InputError for what is no batch of this model's images; the mean of a normal, which ``sample`` gives, may lie outside the range."""
+        slack = {"slack": _OUTSIDE} if self.config.output == "gaussian" else {}
+        check_images(image, self.config.image_shape, (0.0, 1.0), **slack)  # what real numbers of the data may be
 
     def _check_layers(self, layers: Collection[int]) -> None:
         count = len(self.config.memory.slots)

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from ... import noise
+from ...checks import check_count, check_images
 from ...losses import widen
 from ...memory import MemoryRead, Policy, VMFMemory
 from ...memory.functional import DRAW_UNIFORMS, EMPTY, DrawNumbers, unit
@@ -192,17 +193,19 @@ class MemoryGAN(nn.Module):
 
     @torch.no_grad()
     def encode(self, image: UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]) -> Float[Tensor, "b d"]:
-        """Unit queries q = mu(x) of images, uint8 or floats in ``image_range``. Raises InputError for a model whose critic gives none."""
+        """Unit queries q = mu(x) of images, uint8 or floats in ``image_range``. Raises InputError for other
+        images, and for a model whose critic gives none.
+        """
         if not self.config.query_length:
             raise InputError("model: it has no memory, so images have no queries: use a model trained with one")
         with evaluating(self.critic):
-            return unit(self.query(widen(self.critic(self.pixels(image)))))
+            return unit(self.query(widen(self.critic(self.given(image)))))
 
     @torch.no_grad()
     def score(self, image: UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
-        """The logit of D(x), each image judged with the condition that it would have as a real one."""
+        """The logit of D(x), each image judged with the condition that it would have as a real one. Raises InputError for other images."""
         with evaluating(self.critic):
-            feature = widen(self.critic(self.pixels(image)))
+            feature = widen(self.critic(self.given(image)))
         read = self.memory(self.query(feature)) if self.memory is not None else None
         condition = self.own_condition(feature, read) if read is not None and self.config.projects else None
         return self.logit(feature, read, condition)
@@ -234,7 +237,8 @@ class MemoryGAN(nn.Module):
         return self.memory.keys[read.slots.gather(1, score.argmax(1, keepdim=True))[:, 0]]
 
     def latents(self, num: int, *, label: int | None = None, slot: int | None = None, seed: int = 0, start: int = 0) -> Latents:
-        """(z, condition, slot) of the images ``start`` .. ``start + num - 1`` of the stream ``seed``; ``slot`` fixes the slot."""
+        """(z, condition, slot) of the images ``start`` .. ``start + num - 1`` of the stream ``seed``; ``slot`` fixes the slot. Raises InputError."""
+        check_count(num)
         if label is not None:
             raise InputError("label: a memoryGAN learns without labels; ask for a slot instead")
         return self.latents_at(torch.arange(start, start + num, device=self.device), seed=seed, slot=slot)
@@ -300,6 +304,11 @@ class MemoryGAN(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         return next(self.generator.parameters()).dtype
+
+    def given(self, image: Tensor) -> Tensor:
+        """The numbers of images that a caller gave. Raises InputError for what is no batch of this model's images."""
+        check_images(image, self.config.image_shape, self.image_range)
+        return self.pixels(image)
 
     def pixels(self, image: Tensor) -> Tensor:
         image = to_range(image, self.image_range) if image.dtype == torch.uint8 else image

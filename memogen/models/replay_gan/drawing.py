@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ...checks import check_count
 from ...types import Latents
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ class BatchStatistics(nn.Module):
     @torch.no_grad()
     def sample(self, num: int, *, label: int | None = None, slot: int | None = None, seed: int = 0, start: int = 0) -> Float[Tensor, "b c h w"]:
         """Images ``start`` .. ``start + num - 1`` of ``label``, cut from whole blocks; without a label the known classes come in turn."""
+        check_count(num)
+        if num == 0:  # no block is begun
+            return self.model.sample(0, label=label, seed=seed)
         if label is None:
             known = len(self.model.known)
             first, last = start // known, -(-(start + num) // known)

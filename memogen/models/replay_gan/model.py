@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ... import noise
+from ...checks import check_count, check_images
 from ...nets import ClassDCGANCritic, ClassDCGANGenerator, ClassResNetCritic, ClassResNetGenerator
 from ...nets.class_dcgan import Conditioning
 from ...nets.class_norm import Turns
@@ -185,7 +186,9 @@ class ReplayGAN(nn.Module):
         """(z, c) of the images ``start`` .. ``start + num - 1`` of the stream ``seed``; without ``label``, c is uniform over the known classes.
 
         An unconditional model looks for latents whose image its solver takes for ``label``: the first of 16, else the likeliest of them.
+        Raises InputError.
         """
+        check_count(num)
         if slot is not None:
             raise InputError("slot: this model has no memory of slots; ask for a label instead")
         index = torch.arange(start, start + num, device=self.device)
@@ -234,7 +237,8 @@ class ReplayGAN(nn.Module):
 
     @torch.no_grad()
     def classify(self, image: Pixels) -> Float[Tensor, "b classes"]:
-        """The logits of the class head, or of the solver where there is one."""
+        """The logits of the class head, or of the solver where there is one. Raises InputError for what is no batch of this model's images."""
+        check_images(image, self.config.image_shape, self.image_range)
         judge = self.solver or self.critic
         logits: Tensor = judge(self.pixels(image))[1]
         return logits
