@@ -137,6 +137,7 @@ def test_copies_are_found_and_fresh_images_are_none() -> None:
 def test_a_run_on_a_folder_is_scored_at_its_end_and_later(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run(f"train memory_gan/folder --data mine {SHORT} --scoring.num_samples 50 --out r", capsys)
     assert code == 0 and "compared with the training images, so a model that copies them looks good" in err
+    assert "scoring by kid, prdc in the features of pixels, 50 samples" in err
     rows = rows_in(here / "r" / "results.jsonl")
     assert {row["metric"] for row in rows} == {"kid", "precision", "recall", "density", "coverage"}
     assert {(row["variant"], row["split"]) for row in rows} == {("memory_gan", "train")}, "real images against themselves tell nothing"

@@ -154,7 +154,8 @@ def _score(recipe: Recipe, splits: Splits, folder: Path, state: TrainState, budg
     if scored(read_rows(path), shared):
         return
     if console:
-        print(f"scoring by {', '.join(names)}, {scoring.num_samples:,} samples or images (--scoring.metrics [] leaves it out)", file=sys.stderr)
+        seen = f" in the features of {scoring.extractor}" if scoring.judged else ""
+        print(f"scoring by {', '.join(names)}{seen}, {scoring.num_samples:,} samples or images (--scoring.metrics [] leaves it out)", file=sys.stderr)
     own, real = _measure(recipe, splits, folder / "model", console)
     printed = {claim.metric: claim.value for claim in recipe.claims}
     rows = [ResultRow.read({**shared, "variant": recipe.variant, **row, "paper": printed.get(told(row))}) for row in own]
