@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from memogen.pretrained import from_pretrained, push_to_hub, save_pretrained
     from memogen.runs import train
     from memogen.training import TrainingConfig
-    from memogen.training.continual import fit_stream
+    from memogen.training.continual import fit_tasks
     from memogen.training.fit import fit
     from memogen.types import ImageData, InputError
 
@@ -38,7 +38,7 @@ _HOMES = {
     "VMFMemory": "memogen.memory",
     "evaluate": "memogen.metrics",
     "fit": "memogen.training",
-    "fit_stream": "memogen.training",
+    "fit_tasks": "memogen.training",
     "from_pretrained": "memogen.pretrained",
     "load_data": "memogen.data:load",
     "push_to_hub": "memogen.pretrained",
@@ -64,7 +64,7 @@ __all__ = [
     "__version__",
     "evaluate",
     "fit",
-    "fit_stream",
+    "fit_tasks",
     "from_pretrained",
     "load_data",
     "push_to_hub",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -33,8 +35,10 @@ def check_images(image: object, image_shape: tuple[int, int, int], image_range: 
     if not image.numel():
         return
     least, most = (float(value) for value in image.aminmax())
+    if not (math.isfinite(least) and math.isfinite(most)):
+        raise InputError("image: it holds numbers that are nan or infinite: give finite ones")
     room = slack * (high - low)
-    if not (low - room <= least and most <= high + room):  # nan fails every comparison
+    if not (low - room <= least and most <= high + room):
         of_bytes = least >= 0 and 1 + room < most <= 255
         mend = "give them as uint8" if of_bytes else f"bring them to {low:g} to {high:g}, or give uint8 from 0 to 255"
         raise InputError(f"image: its numbers lie from {least:g} to {most:g} where the model has {low:g} to {high:g}: {mend}")

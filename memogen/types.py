@@ -192,10 +192,12 @@ class SlotModel(GenerativeModel, Protocol):
     ``memory`` is a :class:`memogen.memory.VMFMemory`, or None in a model of the family that has none.
     """
 
+    config: Any
     memory: Any
 
     def encode(self, image: Pixels) -> Float[Tensor, "b d"]: ...
     def latents_at(self, index: Int[Tensor, " b"], *, seed: int, stream: int = 0, slot: int | Int[Tensor, " b"] | None = None) -> Latents: ...
+    def to(self, device: torch.device) -> Any: ...
 
 
 if TYPE_CHECKING:
@@ -218,6 +220,10 @@ class ClassModel(GenerativeModel, Protocol):
     """A generative model that is told which class to draw and knows those that it has learned. ``drawing_by`` "batch" gives it back normalising by
     the batch, where its paper's rows are drawn so, and "stored" as it is.
     """
+
+    config: Any
+    learned: Int[Tensor, " classes"]
+    """The number of the task in which each class was learned."""
 
     @property
     def known(self) -> tuple[int, ...]: ...

@@ -123,7 +123,7 @@ def test_every_metric_is_scored_once_and_known(here: Path, capsys: pytest.Captur
     assert [row["metric"] for row in rows_in(here / "rows.jsonl")] == ["inception_score"]
     for words, told in (
         ("--metrics fidd", "'fidd' is no metric: did you mean 'fid'?"),
-        ("--metrics ''", "'' is no metric: choose from is, fid"),
+        ("--metrics ''", "--metrics: is empty"),
         ("--fit crop", "fit: 'crop' without a size: give size as well"),
         ("--out rows.csv", "--out rows.csv: rows are written as JSON lines; end the name with .jsonl"),
         ("--metrics accuracy", "metric accuracy and its kind: a MemoryGAN cannot be asked for a class (label: a memoryGAN learns without labels"),

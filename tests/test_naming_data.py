@@ -35,7 +35,7 @@ READ_DATA = {
     "memory clusters",
     "memory graph",
     "memory signs",
-    "stream embedding",
+    "tasks embedding",
     "extend",
     "reproduce",
     "report",

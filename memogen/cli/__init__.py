@@ -48,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(words: list[str]) -> int:
     from memogen.cli.table import COMMANDS
 
+    words = ["tasks", *words[1:]] if words[:1] == ["stream"] else words  # its earlier name
     if words[:1] == ["help"] and len(words) > 1:
         words = [*words[1:], "--help"]
     if not words or words[0] in ("-h", "--help", "help"):

@@ -15,9 +15,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from memogen.data import DataOptions
-    from memogen.models import MemoryGAN
     from memogen.recipes import DataConfig, Recipe
-    from memogen.types import GenerativeModel, ImageData
+    from memogen.types import GenerativeModel, ImageData, SlotModel
 
 PICTURES = (".png", ".jpg", ".webp", ".gif")
 ARCHIVES = (".zip", ".npz")
@@ -53,12 +52,12 @@ def open_model(name: str) -> GenerativeModel:
     return model
 
 
-def open_memory_gan(name: str) -> MemoryGAN:
-    """Load a memoryGAN, to look inside."""
+def open_slots(name: str) -> SlotModel:
+    """Load a model with a mixture memory, to look inside."""
     model = open_model(name)
-    from memogen.models import MemoryGAN
+    from memogen.types import SlotModel
 
-    if not isinstance(model, MemoryGAN):
+    if not isinstance(model, SlotModel):
         raise UsageError(
             f"{name}: this command looks into the memory of a memoryGAN, and a {type(model).__name__} has no such memory; name another model"
         )
@@ -186,9 +185,9 @@ def _index(word: str) -> int | None:
 
 def class_names(model: object) -> tuple[str, ...]:
     """What a model calls its classes; nothing where it knows none."""
-    from memogen.models import ReplayGAN
+    from memogen.types import ClassModel
 
-    return model.config.classes if isinstance(model, ReplayGAN) else ()
+    return tuple(model.config.classes) if isinstance(model, ClassModel) else ()
 
 
 def read_picture(path: Path, image_shape: tuple[int, int, int], *, model: str) -> torch.Tensor:

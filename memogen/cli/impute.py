@@ -46,7 +46,7 @@ def impute(
         raise UsageError(f"--out {out}: cannot write a file of this kind; end it with {', '.join(PICTURES)} or .npz, or name a folder")
     opened = open_model(model)
     from memogen.metrics.imputation import Reconstructs, Refinement
-    from memogen.metrics.stream import num_labels
+    from memogen.metrics.samples import num_labels
     from memogen.types import to_uint8
 
     if not isinstance(opened, Reconstructs):

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from memogen.cli.attention import draw_graph, draw_slots, need_attentive, open_attentive, print_addresses, print_preferences
 from memogen.cli.data import KINDS, Folder
-from memogen.cli.files import check_picture, choose_data, open_memory_gan, read_picture, recipe_of, write_picture
+from memogen.cli.files import check_picture, choose_data, open_slots, read_picture, recipe_of, write_picture
 from memogen.cli.options import UsageError
 from memogen.cli.pictures import Model
 
 if TYPE_CHECKING:
     from memogen.metrics.life_signs import LifeSign
     from memogen.metrics.slots import SlotNames
-    from memogen.models import MemoryGAN
+    from memogen.types import SlotModel
 
 OF_DATA = f"images, best with labels: {KINDS}; without it the run's own"
 Picture = Annotated[Path, "a picture file; it is brought to the model's size and colours as in its run"]
@@ -39,7 +39,7 @@ def usage(
     """
     if (attentive := open_attentive(model)) is not None:
         return print_preferences(attentive, choose_data(data, model=model, folder=folder), top=top or 3, out=out)
-    opened = open_memory_gan(model)
+    opened = open_slots(model)
     top = top or 10
     from memogen.memory import inspect
     from memogen.report.figures import memory_of
@@ -79,7 +79,7 @@ def slots(
         choice = None if data == "none" or chosen else choose_data(data, model=model, folder=folder)
         return draw_slots(attentive, chosen, choice, layer=layer, num=num or 3, stretched=stretched, out=out)
     num = num or 10
-    opened = open_memory_gan(model)
+    opened = open_slots(model)
     from memogen.report import memory_gan
 
     names = _names(opened, model, data, folder)
@@ -98,7 +98,7 @@ def posterior(
 ) -> None:
     """Draw which memory slots an image belongs to, each with an image of its own."""
     check_picture(out)
-    opened = open_memory_gan(model)
+    opened = open_slots(model)
     from memogen.report import memory_gan
 
     names = _names(opened, model, data, folder)
@@ -115,7 +115,7 @@ def clusters(
     seed: Annotated[int, "seed of the random keys, of k-means and of the samples"] = 0,
 ) -> None:
     """Print what a slot tells of an image: its class, beside k-means on pixels and an untrained critic, and its colours, pixels and features."""
-    opened, choice = open_memory_gan(model), choose_data(data, model=model, folder=folder)
+    opened, choice = open_slots(model), choose_data(data, model=model, folder=folder)
     from memogen.metrics import extractors, slot_contents, slots
     from memogen.metrics.work import Work
     from memogen.progress import Bar
@@ -157,7 +157,7 @@ def query(
     """Print the memory slots that an image belongs to, and whether the memory takes it for real; of a MEM-VAE, the slots that it asks for."""
     if (attentive := open_attentive(model)) is not None:
         return print_addresses(attentive, model, image, num, label)
-    opened = open_memory_gan(model)
+    opened = open_slots(model)
     from memogen.memory import inspect
     from memogen.report.figures import memory_of
 
@@ -240,7 +240,7 @@ def _what_slots_know(run: Path, data: str | None) -> LifeSign | None:
     if not (run / "model" / "config.json").is_file():
         return None
     try:
-        opened, choice = open_memory_gan(str(run)), choose_data(data, model=str(run))
+        opened, choice = open_slots(str(run)), choose_data(data, model=str(run))
         known, asked = choice.load("train"), choice.load()
         return knowing(placed(opened, known), placed(opened, asked)) if asked.split == "test" and asked.label is not None else None
     except InputError as error:
@@ -250,7 +250,7 @@ def _what_slots_know(run: Path, data: str | None) -> LifeSign | None:
         return None
 
 
-def _names(opened: MemoryGAN, model: str, data: str | None, folder: Path | None) -> SlotNames | None:
+def _names(opened: SlotModel, model: str, data: str | None, folder: Path | None) -> SlotNames | None:
     """What the slots hold, by labelled training images; None where there are none, and for ``data`` "none"."""
     from memogen.metrics.slots import name_slots, placed
     from memogen.types import InputError

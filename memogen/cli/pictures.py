@@ -12,8 +12,8 @@ from memogen.cli.files import (
     choose_data,
     class_names,
     class_number,
-    open_memory_gan,
     open_model,
+    open_slots,
     write_folder,
     write_picture,
 )
@@ -55,7 +55,7 @@ def interpolate(
 ) -> None:
     """Draw the way between images: in key space, or inside one memory slot."""
     check_picture(out)
-    opened = open_memory_gan(model)
+    opened = open_slots(model)
     from memogen.report import figures, grid
 
     if out.suffix.lower() != ".gif":

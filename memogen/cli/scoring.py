@@ -121,7 +121,7 @@ def _names(metrics: str | None, subject: object) -> list[str] | None:
 
 def _learned(subject: object, compared: ImageData, choice: DataChoice) -> tuple[ImageData, ImageData | None]:
     """What is compared with, and the training images; of a model that has learned some of the classes so far, those of these classes alone."""
-    from memogen.data.stream import of_classes
+    from memogen.data.task_sequence import of_classes
     from memogen.types import ClassModel
 
     train = choice.load("train") if compared.split != "train" and "train" in choice.known else None

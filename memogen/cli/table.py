@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from memogen.cli import compare, data, impute, memory, pictures, reproduce, scoring, stream, training
+from memogen.cli import compare, data, impute, memory, pictures, reproduce, scoring, tasks, training
 
 COMMANDS: dict[str, Callable[..., object]] = {
     "demo": training.demo,
@@ -25,11 +25,11 @@ COMMANDS: dict[str, Callable[..., object]] = {
     "memory disable": memory.disable,
     "memory course": memory.course,
     "memory signs": memory.signs,
-    "stream matrix": stream.matrix,
-    "stream evolution": stream.evolution,
-    "stream embedding": stream.embedding,
-    "stream cost": stream.cost,
-    "extend": stream.extend,
+    "tasks matrix": tasks.matrix,
+    "tasks evolution": tasks.evolution,
+    "tasks embedding": tasks.embedding,
+    "tasks cost": tasks.cost,
+    "extend": tasks.extend,
     "reproduce": reproduce.reproduce,
     "report": scoring.report,
     "data list": data.show,

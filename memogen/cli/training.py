@@ -29,7 +29,7 @@ def train(
         "such as paper, code or joint_replay_code (a wrong name lists them all)",
     ] = None,
     resume: Annotated[str, "auto continues the run found in the folder, never moves it aside and starts anew, or a checkpoint's folder"] = "auto",
-    start: Annotated[Path | None, "a run of the same stream of classes, whose first tasks are taken over instead of learned again"] = None,
+    start: Annotated[Path | None, "a run of the same classes in the same order, whose first tasks are taken over instead of learned again"] = None,
     start_tasks: Annotated[int, "how many of them", 1] = 1,
     dry_run: Annotated[bool, "print the complete configuration and what would happen, then stop"] = False,
     options: Mapping[str, str],
@@ -41,7 +41,7 @@ def train(
       memogen train memory_gan/digits --model.memory.num_slots 1024 --training.steps 2000
 
     --steps, --seed, --batch-size and --device are short for those of --training. --dry-run lists all options; its output is itself a configuration
-    file. Where classes are learned one after another (replay_gan, and the streams of memory_gan), --training.steps are those of each task, and
+    file. Where classes are learned one after another (replay_gan, and the tasks of memory_gan), --training.steps are those of each task, and
     --succession.tasks.order [3,1,4], .classes_per_task and .num_tasks say which classes come when.
     """
     from memogen import runs
@@ -56,7 +56,7 @@ def train(
     if os.environ.get("RANK", "0") == "0":
         print(f"run folder: {folder}\nreport: {folder / 'report.html'}\nnext: memogen sample {shlex.quote(str(folder))} --out samples.png")
         if chosen.succession is not None and chosen.scoring.extractor is not None:
-            print(f"class by class after each task: memogen stream matrix {folder}")
+            print(f"class by class after each task: memogen tasks matrix {folder}")
 
 
 def recipes() -> None:

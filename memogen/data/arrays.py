@@ -44,8 +44,8 @@ def in_channels(data: ImageData, channels: int) -> ImageData:
 
 def from_dataset(source: Dataset[Any] | DataLoader[Any], *, name: str = "dataset", split: str = "train") -> ImageData:
     """One pass over a torch data set or loader of images or (image, label, ...): Pillow images, (c, h, w) tensors or (h, w[, c]) arrays."""
-    streamed = isinstance(source, (DataLoader, IterableDataset))
-    items = iter(source) if streamed else (source[row] for row in range(len(source)))  # type: ignore[arg-type, index]
+    batched = isinstance(source, (DataLoader, IterableDataset))
+    items = iter(source) if batched else (source[row] for row in range(len(source)))  # type: ignore[arg-type, index]
     pairs = [item if isinstance(item, (tuple, list)) else (item, None) for item in items]
     if not pairs:
         raise InputError(f"{name}: the data set is empty: give another")

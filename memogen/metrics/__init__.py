@@ -1,4 +1,4 @@
-"""Scores of generated images: one metric per file, and :func:`evaluate`, which runs them over one stream of samples.
+"""Scores of generated images: one metric per file, and :func:`evaluate`, which runs them over the same samples.
 
 :data:`METRICS` lists them. A new one is a file here and a line in ``registry.py``.
 """

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from memogen.data.stream import of_classes
+from memogen.data.task_sequence import of_classes
 from memogen.metrics.classifiers import ClassifierRecipe, accuracy, train_classifier
 from memogen.metrics.extractors import Extractor
 from memogen.metrics.fid import FeatureStatistics, frechet_distance, reference_statistics
 from memogen.metrics.metric import Asked, Metric, Number, Result, needs
 from memogen.metrics.rows import UNSEEN
-from memogen.metrics.stream import NotFiniteError, Reference, Source, Watch, default_cache, device_of, finite, image_source, model_source, shuffled
+from memogen.metrics.samples import NotFiniteError, Reference, Source, Watch, default_cache, device_of, finite, image_source, model_source, shuffled
 from memogen.metrics.work import Work
 from memogen.types import GenerativeModel, ImageData, InputError
 

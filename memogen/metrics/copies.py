@@ -14,7 +14,7 @@ from torch import Tensor
 
 from memogen.metrics.fid import FeatureStatistics, check_covariances, frechet_distance, reference_statistics, scarce
 from memogen.metrics.metric import PAIR_IMAGES, Asked, Kept, Metric, Number, Result, needs
-from memogen.metrics.stream import Reference, Seen, image_source, shuffled
+from memogen.metrics.samples import Reference, Seen, image_source, shuffled
 from memogen.types import ImageData, InputError, Pixels, as_bytes
 
 Measure = Literal["cosine", "euclidean"]
@@ -223,7 +223,7 @@ _FLOOR = 1e-14
 
 
 class MemorisationDistance:
-    """The mean over samples of 1 - max |cos| with the training images' features, streamed. Rows of zeros have no direction and are left out."""
+    """The mean over samples of 1 - max |cos| with the training images' features, batched. Rows of zeros have no direction and are left out."""
 
     def __init__(self, training: Float[Tensor, "n f"], *, chunk: int = 4096) -> None:
         self._training = training.detach().cpu()
@@ -364,7 +364,7 @@ COPIES = Metric(
     "copies",
     "nearer to training images than held-out ones?",
     (Number("copies_pixels", "copies by pixels"), Number("copies_features", "copies by features")),
-    needs("stream", "extractor", "train"),
+    needs("samples", "extractor", "train"),
     Copies,
     Copies.check,
 )
@@ -372,7 +372,7 @@ MIFID = Metric(
     "mifid",
     "Fréchet distance to the training images, penalised for copies",
     (Number("mifid", "penalised distance", "lower", tabled=False),),
-    needs("stream", "extractor", "train"),
+    needs("samples", "extractor", "train"),
     Memorisation,
     Memorisation.check,
     lambda asked: scarce("mifid", asked, asked.trained_on("mifid")),

@@ -1,4 +1,4 @@
-"""The driver: one addressed stream of samples feeds every metric, and each number comes with the protocol that made it."""
+"""The driver: the same addressed samples feed every metric, and each number comes with the protocol that made it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from memogen.metrics.metric import PRDC_NEIGHBOURS, Asked, Metric, ModelScoring,
 from memogen.metrics.paired import KEY
 from memogen.metrics.registry import METRICS, judged_metrics, model_metrics
 from memogen.metrics.rows import Interrupted, ResultRow, ScoringError, judged, made
-from memogen.metrics.stream import Source, Watch, default_cache, device_of, image_source, model_source, shuffled
+from memogen.metrics.samples import Source, Watch, default_cache, device_of, image_source, model_source, shuffled
 from memogen.metrics.work import Work
 from memogen.processes import Processes
 from memogen.progress import Bar
@@ -166,8 +166,8 @@ def score_model(
 
 
 def check_data(names: Sequence[str], data: ImageData, train: ImageData | None, *, extractor: Extractor, num_samples: int) -> None:
-    """Refuses what metrics that share a stream lack before there is a model: an image of ``data`` stands for its samples. Raises InputError."""
-    shared = [METRICS[name] for name in names if METRICS[name].streamed]
+    """Refuses what metrics that share samples lack before there is a model: an image of ``data`` stands for its samples. Raises InputError."""
+    shared = [METRICS[name] for name in names if METRICS[name].batched]
     watch = Watch(extractor, 1, probabilities=_read_probabilities(shared))
     check(shared, Asked(data, data, train, num_samples, watch=watch, source=image_source(data, np.arange(1))))
 
@@ -193,7 +193,7 @@ def check(metrics: Sequence[Metric], asked: Asked) -> list[str]:
 
     Looks at one image of every kind, and so says early what the extractor does not read.
     """
-    if any(metric.streamed for metric in metrics):
+    if any(metric.batched for metric in metrics):
         _ = asked.first
         for compared in filter(None, (asked.reference, asked.training)):
             compared.look()
@@ -236,10 +236,10 @@ class _Job:
         return _scored(results, about, self.data, device_of(self.extractor), config.processes, config.progress, self.variant)
 
     def _results(self, source: Source, subject: GenerativeModel | ImageData, work: Work) -> Iterator[Result]:
-        """What is missing for any of the metrics is said before the first is computed; those that share the stream come first."""
+        """What is missing for any of the metrics is said before the first is computed; those that share samples come first."""
         config = self.config
-        metrics = sorted(_chosen(config.metrics, judged_metrics()), key=lambda metric: not metric.streamed)
-        shared = [metric for metric in metrics if metric.streamed]
+        metrics = sorted(_chosen(config.metrics, judged_metrics()), key=lambda metric: not metric.batched)
+        shared = [metric for metric in metrics if metric.batched]
         watch = Watch(self.extractor, config.batch_size, work, probabilities=_read_probabilities(metrics))
         asked = Asked(subject, self.data, self.train, config.num_samples, config.seed, watch, source, config.cache, work=work)
         notes = check(metrics, asked)
@@ -247,24 +247,24 @@ class _Job:
         for note in notes if config.progress and config.processes.leads else []:
             print(f"note: {note}", file=sys.stderr)
         if shared:
-            yield from _streamed(shared, asked)
+            yield from _batched(shared, asked)
         for metric in metrics[len(shared) :]:
             yield from _computed(metric, asked)
 
 
 def _computed(metric: Metric, asked: Asked) -> Iterator[Result]:
-    """The results of a metric that does not share the stream."""
+    """The results of a metric that does not share the samples."""
     found = metric.compute(asked)
-    assert not isinstance(found, Score), f"{metric.name} needs the stream, and does not say so"
+    assert not isinstance(found, Score), f"{metric.name} needs the samples, and does not say so"
     yield from found
 
 
-def _streamed(metrics: Sequence[Metric], asked: Asked) -> Iterator[Result]:
-    """The metrics that share one stream. A wish to stop ends the stream, but never within a batch, and the scoring after what was seen."""
-    assert asked.source is not None, "the stream is of something"
+def _batched(metrics: Sequence[Metric], asked: Asked) -> Iterator[Result]:
+    """The metrics that share samples. A wish to stop ends these, but never within a batch, and the scoring after what was seen."""
+    assert asked.source is not None, "the samples are of something"
     begun = [metric.compute(asked) for metric in metrics]
     scores = [score for score in begun if isinstance(score, Score)]
-    assert len(scores) == len(metrics), "what needs the stream gives a score"
+    assert len(scores) == len(metrics), "what needs the samples gives a score"
     num, seen, stopped, stop = asked.num_samples, 0, "", asked.work.stop
     try:
         for part in asked.judge(asked.source, num):

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from memogen.metrics.metric import Asked, Metric, Number, Result, needs
-from memogen.metrics.stream import Reference, Seen
+from memogen.metrics.samples import Reference, Seen
 from memogen.types import InputError
 
 
@@ -207,7 +207,7 @@ FID = Metric(
     "fid",
     "Fréchet distance",
     (Number("fid", "Fréchet distance", "lower"),),
-    needs("stream", "extractor"),
+    needs("samples", "extractor"),
     Frechet,
     Frechet.check,
     lambda asked: scarce("fid", asked, asked.reference),

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from memogen.metrics.metric import Asked, Metric, Number, Result, needs
-from memogen.metrics.stream import device_of, finite, part_of
+from memogen.metrics.samples import device_of, finite, part_of
 from memogen.metrics.work import Work
 from memogen.training.checkpoint import checkpoints, read_checkpoint, step_of
 from memogen.types import GenerativeModel, ImageData, InputError, Pixels, to_range
@@ -232,4 +232,4 @@ KEPT_OF_TASKS = (
     Number("backward_transfer", "backward transfer", "higher"),
     Number("forgetting", "forgetting", "lower"),
 )
-"""Of a stream of tasks."""
+"""Of a sequence of tasks."""

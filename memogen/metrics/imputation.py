@@ -17,7 +17,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from memogen.metrics.metric import Asked, Metric, Number, Result, needs
-from memogen.metrics.stream import device_of, labels_for, num_labels, part_of
+from memogen.metrics.samples import device_of, labels_for, num_labels, part_of
 from memogen.metrics.work import Work
 from memogen.noise import uniform
 from memogen.types import ImageData, InputError, Pixels, to_range

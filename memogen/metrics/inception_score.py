@@ -1,4 +1,4 @@
-"""The inception score with any classifier (Salimans et al. 2016, "Improved techniques for training GANs", section 4), streamed."""
+"""The inception score with any classifier (Salimans et al. 2016, "Improved techniques for training GANs", section 4), batched."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from memogen.metrics.metric import Asked, Metric, Number, Result, needs, probabilities
-from memogen.metrics.stream import Seen
+from memogen.metrics.samples import Seen
 from memogen.types import InputError
 
 
@@ -99,6 +99,6 @@ INCEPTION_SCORE = Metric(
     "is",
     "inception score",
     (Number("inception_score", "inception score", "higher"),),
-    needs("stream", "extractor", "probabilities"),
+    needs("samples", "extractor", "probabilities"),
     Inception,
 )

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from memogen.metrics.metric import Asked, Kept, Metric, Number, Result, needs
-from memogen.metrics.stream import Seen
+from memogen.metrics.samples import Seen
 from memogen.types import InputError
 
 SUBSETS = 100
@@ -115,4 +115,4 @@ class Kernel:
         return [Result("kid", found.mean, found.spread if found.subsets > 1 else None, protocol)]
 
 
-KID = Metric("kid", "kernel distance", (Number("kid", "KID", "lower"),), needs("stream", "extractor"), Kernel, Kernel.check)
+KID = Metric("kid", "kernel distance", (Number("kid", "KID", "lower"),), needs("samples", "extractor"), Kernel, Kernel.check)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from memogen.data.arrays import digest
 from memogen.metrics.metric import Asked, Metric, Number, Result, needs
 from memogen.metrics.paired import PerImage
-from memogen.metrics.stream import device_of, part_of
+from memogen.metrics.samples import device_of, part_of
 from memogen.metrics.work import Work
 from memogen.noise import bits, uniform
 from memogen.types import ImageData, InputError, LikelihoodModel, Pixels
@@ -39,7 +39,7 @@ class AddressedWeights(Protocol):
 
 
 class WeightSums:
-    """The sums of weights over samples and of their squares, streamed in logarithms; float64, one of each for every image."""
+    """The sums of weights over samples and of their squares, batched in logarithms; float64, one of each for every image."""
 
     def __init__(self) -> None:
         self.count = 0

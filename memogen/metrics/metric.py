@@ -13,15 +13,15 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from memogen.metrics.paired import PerImage
-from memogen.metrics.stream import Reference, Seen, Source, Watch, device_of
+from memogen.metrics.samples import Reference, Seen, Source, Watch, device_of
 from memogen.metrics.work import Work
 from memogen.types import ImageData, InputError
 
 PRDC_NEIGHBOURS = 5  # of precision and its kin, wherever balls around images are taken
 PAIR_IMAGES = 5000  # of each side at most where the cost grows with their product
 
-Need = Literal["stream", "extractor", "probabilities", "labels", "train", "model", "likelihood", "checkpoints"]
-"""stream: takes what is drawn batch by batch, beside others; extractor: sees images through one; probabilities: its class probabilities;
+Need = Literal["samples", "extractor", "probabilities", "labels", "train", "model", "likelihood", "checkpoints"]
+"""samples: takes what is drawn batch by batch, beside others; extractor: sees images through one; probabilities: its class probabilities;
 labels: of the data; train: the training images; model: asks the model itself; likelihood: a model that has one; checkpoints: those of its run."""
 
 Made = TypeVar("Made")
@@ -174,7 +174,7 @@ def nothing_to_check(asked: Asked) -> None:
 class Metric:
     """A metric by its ``name`` on the command line. ``about`` explains it in a few words, ``numbers`` are the numbers that it yields.
 
-    ``compute`` gives a :class:`Score` where it ``needs`` the stream, which is fed and then asked, and the results themselves where it does not.
+    ``compute`` gives a :class:`Score` where it ``needs`` the samples, to be fed and then asked, and the results themselves where not.
     ``check`` raises InputError, before anything is computed, for what the metric lacks. ``scarce`` says in words what can be computed, but not
     believed.
     """
@@ -193,9 +193,9 @@ class Metric:
         return "extractor" in self.needs
 
     @property
-    def streamed(self) -> bool:
-        """Whether it shares the stream of samples."""
-        return "stream" in self.needs
+    def batched(self) -> bool:
+        """Whether it shares the samples of others."""
+        return "samples" in self.needs
 
 
 def needs(*names: Need) -> frozenset[Need]:
@@ -222,6 +222,6 @@ class Kept:
 
 
 def probabilities(seen: Seen) -> Tensor:
-    """The class probabilities, which the stream shows where a metric needs them."""
-    assert seen.probabilities is not None, "the stream was told that a metric needs them"
+    """The class probabilities, which are shown where a metric needs them."""
+    assert seen.probabilities is not None, "it was said that a metric needs them"
     return seen.probabilities

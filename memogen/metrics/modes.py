@@ -16,7 +16,7 @@ from torch import Tensor
 
 from memogen.metrics.extractors import Extractor
 from memogen.metrics.metric import Asked, Metric, Number, Result, needs, probabilities
-from memogen.metrics.stream import Seen, Watch, model_source
+from memogen.metrics.samples import Seen, Watch, model_source
 from memogen.metrics.work import Work
 from memogen.types import GenerativeModel, ImageData, InputError
 
@@ -123,7 +123,7 @@ MODES = Metric(
     "modes",
     "classes reached",
     (Number("modes_reached", "modes", "higher"), Number("mode_divergence", "divergence of modes", "lower")),
-    needs("stream", "extractor", "probabilities", "labels"),
+    needs("samples", "extractor", "probabilities", "labels"),
     ModeCount,
     ModeCount.check,
 )
@@ -133,4 +133,4 @@ CLASS_SHARES = (
     Number("unseen_share", "share of unseen classes", "lower", tabled=False),
     Number("class_divergence", "divergence of classes", "lower"),
 )
-"""Of a stream of tasks without labels."""
+"""Of a sequence of tasks without labels."""

@@ -22,7 +22,7 @@ from memogen.memory.functional import slerp
 from memogen.memory.inspect import best_slots
 from memogen.metrics.metric import PAIR_IMAGES, PRDC_NEIGHBOURS, Metric, Number, Result, needs
 from memogen.metrics.prdc import Manifold, check_counts
-from memogen.metrics.stream import Reference, Source, Watch, device_of, finite
+from memogen.metrics.samples import Reference, Source, Watch, device_of, finite
 from memogen.types import GenerativeModel, ImageData, InputError, Latents, SlotModel, to_uint8
 
 PLACES = (0.0, 1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1.0)  # on a way, its ends among them
@@ -99,7 +99,7 @@ def off_data(subject: GenerativeModel | ImageData, data: ImageData, watch: Watch
 
 
 def _decoded(model: GenerativeModel, latents: Latents) -> Source:
-    """The images at the points, as a stream."""
+    """The images at the points, as a source."""
 
     @torch.no_grad()
     def draw(start: int, num: int) -> Tensor:

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from memogen.metrics.metric import PAIR_IMAGES, PRDC_NEIGHBOURS, Asked, Kept, Metric, Number, Result, needs
-from memogen.metrics.stream import Seen
+from memogen.metrics.samples import Seen
 from memogen.types import InputError
 
 
@@ -139,7 +139,7 @@ PRDC = Metric(
     "prdc",
     "precision, recall, density, coverage",
     tuple(Number(name, name, "higher") for name in ("precision", "recall", "density", "coverage")),
-    needs("stream", "extractor"),
+    needs("samples", "extractor"),
     Neighbourhoods,
     Neighbourhoods.check,
 )

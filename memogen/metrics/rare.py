@@ -15,7 +15,7 @@ from torch import Tensor
 from memogen.metrics.fid import check_count, gaussian_distance
 from memogen.metrics.metric import PAIR_IMAGES, PRDC_NEIGHBOURS, Asked, Kept, Metric, Number, Result, needs, probabilities
 from memogen.metrics.prdc import Manifold
-from memogen.metrics.stream import Seen, shuffled
+from memogen.metrics.samples import Seen, shuffled
 from memogen.types import ImageData, InputError
 
 RAREST = 3  # classes
@@ -160,7 +160,7 @@ RARE = Metric(
         Number("rare_coverage", "rare coverage", "higher"),
         Number("rare_fid", "rare distance", "lower"),
     ),
-    needs("stream", "extractor", "probabilities", "labels", "train"),
+    needs("samples", "extractor", "probabilities", "labels", "train"),
     RareSamples,
     RareSamples.check,
 )

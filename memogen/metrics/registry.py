@@ -58,7 +58,7 @@ METRICS: dict[str, Metric] = {
 
 COSTS = (Number("generated_images", "images drawn in training", counted=True), Number("kept_megabytes", "MB kept", "lower", counted=True))
 OF_TASKS = (*KEPT_OF_TASKS, *CLASS_SHARES, *RECALLED, *COSTS)
-"""Numbers of a stream of tasks, which no metric of the command line yields."""
+"""Numbers of a sequence of tasks, which no metric of the command line yields."""
 
 
 def numbers() -> dict[str, Number]:

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from memogen.metrics.extractors import Extractor
 from memogen.metrics.metric import Asked, Metric, Number, Result, needs
+from memogen.metrics.samples import device_of, finite, labels_for
 from memogen.metrics.slots import BLOCK, Placed, variance_between
-from memogen.metrics.stream import device_of, finite, labels_for
 from memogen.metrics.work import Work
 from memogen.types import ImageData, InputError, Pixels, SlotModel, to_uint8
 
@@ -259,4 +259,4 @@ SLOTS = Metric(
 )
 
 RECALLED = (Number("slot_recall", "slots recalled", "higher"), Number("slot_recognition", "slots recognised", "higher"))
-"""Of a stream of tasks without labels."""
+"""Of a sequence of tasks without labels."""

@@ -21,7 +21,7 @@ from torch import Tensor
 from memogen.memory.inspect import best_slots
 from memogen.memory.vmf import VMFMemory
 from memogen.metrics.prdc import distances
-from memogen.metrics.stream import device_of, part_of, shuffled
+from memogen.metrics.samples import device_of, part_of, shuffled
 from memogen.metrics.work import Work
 from memogen.types import ImageData, InputError, SlotModel
 

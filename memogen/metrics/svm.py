@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from memogen.metrics.metric import Asked, Metric, ModelScoring, Number, Result, needs
-from memogen.metrics.stream import device_of, finite, num_labels
+from memogen.metrics.samples import device_of, finite, num_labels
 from memogen.metrics.work import Work
 from memogen.types import ImageData, InputError, Pixels
 

@@ -42,7 +42,7 @@ class ScoringConfig:
 
     ``extractor`` is a shipped classifier's name, or None for none of the metrics that need one. ``model`` says how the model itself is asked, by the
     metrics that need no extractor. ``num_samples``: samples that are drawn (of every class, after
-    a stream of tasks), or test images whose likelihoods are estimated.
+    a sequence of tasks), or test images whose likelihoods are estimated.
     ``likelihood_every``: steps between two looks at what the model says of the test split: memoryGAN's biased log-likelihood (Fig. 3a) and sorted
     prior (Fig. 3c), a lower bound; 0 for none. With ``curve_samples`` its inception score and Fréchet distance are followed too, by so many samples.
     ``statistics``: whether a replay GAN draws by the batch statistics stored with it, or as its authors

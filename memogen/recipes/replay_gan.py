@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from ..data import DataOptions
-from ..data.stream import StreamConfig
+from ..data.task_sequence import TaskConfig
 from ..models.replay_gan import (
     AlignmentConfig,
     ConsolidationConfig,
@@ -97,39 +97,39 @@ class _Setting:
 
 def mnist(variant: Variant = "joint_replay") -> Recipe:
     """MNIST, a digit a task, with the three-layer networks. The first 5,000 images, TensorFlow's validation part, are left out as in the code."""
-    return _recipe("mnist", "mnist", ReplayGANConfig(), StreamConfig(left_out=5000), _Setting(), variant)
+    return _recipe("mnist", "mnist", ReplayGANConfig(), TaskConfig(left_out=5000), _Setting(), variant)
 
 
 def fashion_mnist(variant: Variant = "joint_replay") -> Recipe:
     """Fashion-MNIST, an article a task, with the settings of MNIST: nobody printed it."""
-    return _recipe("fashion_mnist", "fashion-mnist", ReplayGANConfig(), StreamConfig(), _Setting(), variant)
+    return _recipe("fashion_mnist", "fashion-mnist", ReplayGANConfig(), TaskConfig(), _Setting(), variant)
 
 
 def svhn(variant: Variant = "joint_replay") -> Recipe:
     """Street View House Numbers, a digit a task. Unverified: it has not been run."""
-    return _recipe("svhn", "svhn", ReplayGANConfig(image_shape=(3, 32, 32)), StreamConfig(), _Setting(alignment=1e-2), variant)
+    return _recipe("svhn", "svhn", ReplayGANConfig(image_shape=(3, 32, 32)), TaskConfig(), _Setting(alignment=1e-2), variant)
 
 
 def lsun(variant: Variant = "joint_replay") -> Recipe:
     """LSUN's bedroom, kitchen, church_outdoor and tower at 64x64 with the residual networks. Unverified: it has not been run."""
     model = ReplayGANConfig(image_shape=(3, 64, 64), network="resnet", width=64, conditioning="concat")
     setting = _Setting(images="full", weights="mean", learning_rate=PRINTED_RATE, short_alignment=1e-3)
-    return _recipe("lsun", "lsun", model, StreamConfig(), setting, variant)
+    return _recipe("lsun", "lsun", model, TaskConfig(), setting, variant)
 
 
 def digits(variant: Variant = "joint_replay") -> Recipe:
-    """scikit-learn's embedded 8x8 digits, narrow networks: a stream in minutes, without a download."""
+    """scikit-learn's embedded 8x8 digits, narrow networks: all tasks in minutes, without a download."""
     model, setting = ReplayGANConfig(image_shape=(1, 8, 8), noise_dim=32), _Setting(learning_rate=5e-4, short_alignment=1e-3)
-    return _recipe("digits", "digits", model, StreamConfig(), setting, variant)
+    return _recipe("digits", "digits", model, TaskConfig(), setting, variant)
 
 
 def folder(variant: Variant = "joint_replay") -> Recipe:
     """Any images sorted into a folder for each class, or an npz with labels. Give it with ``data``."""
-    recipe = _recipe("folder", "folder", ReplayGANConfig(num_classes=1), StreamConfig(), _Setting(), variant)
+    recipe = _recipe("folder", "folder", ReplayGANConfig(num_classes=1), TaskConfig(), _Setting(), variant)
     return replace(recipe, data=DataConfig("folder", options=DataOptions()))
 
 
-def _recipe(name: str, data: str, model: ReplayGANConfig, tasks: StreamConfig, setting: _Setting, variant: Variant) -> Recipe:
+def _recipe(name: str, data: str, model: ReplayGANConfig, tasks: TaskConfig, setting: _Setting, variant: Variant) -> Recipe:
     """A data set's recipe in a variant."""
     if variant not in READINGS:
         raise InputError(f"variant: {variant!r} is unknown: choose {', '.join(READINGS)}")

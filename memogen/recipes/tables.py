@@ -12,7 +12,7 @@ from ..types import InputError
 from . import memory_gan
 from .mem_vae_tables import mem_vae_tables
 from .memory_gan_claims import claims_table
-from .memory_gan_stream import stream_table
+from .memory_gan_tasks import tasks_table
 from .recipe import Claim
 from .replay_gan_tables import replay_gan_tables
 from .table import Budget, Table, TableRow
@@ -112,6 +112,6 @@ def _equal_size() -> Table:
 
 
 TABLES = {
-    table.name: table for table in (_equal_size(), claims_table(), _table_1(), _table_2(), *mem_vae_tables(), *replay_gan_tables(), stream_table())
+    table.name: table for table in (_equal_size(), claims_table(), _table_1(), _table_2(), *mem_vae_tables(), *replay_gan_tables(), tasks_table())
 }
 """Every table by the name the command line knows."""

@@ -176,3 +176,15 @@ def frames(images: UInt8[Tensor, "b c h w"]) -> list[Image.Image]:
 def save_gif(pictures: Sequence[Image.Image], path: Path, *, milliseconds: int = 80) -> None:
     """Write an endless animation."""
     pictures[0].save(path, save_all=True, append_images=list(pictures[1:]), duration=milliseconds, loop=0)
+
+
+def stacked(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Pictures below each other, from the same left edge; a single one as it is."""
+    if len(pictures) == 1:
+        return pictures[0]
+    sheet = Image.new("RGB", (max(picture.width for picture in pictures), sum(picture.height for picture in pictures)), LIGHT.ground)
+    top = 0
+    for picture in pictures:
+        sheet.paste(picture, (0, top))
+        top += picture.height
+    return sheet

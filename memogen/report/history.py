@@ -66,7 +66,7 @@ def read_run(path: Path) -> Run:
 
 
 def task_folders(path: Path) -> tuple[Path, ...]:
-    """Those of the tasks of a run that learns a stream, in their order, finished or not."""
+    """Those of the tasks of a run that learns tasks one after another, in their order, finished or not."""
     return tuple(sorted((path / "tasks").glob("task-*")))
 
 

@@ -16,8 +16,8 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from memogen.metrics.imputation import Completed, Reconstructs, shown
+from memogen.metrics.samples import labels_for, part_of
 from memogen.metrics.slot_contents import AddressesSlots, Preferences, slot_preferences
-from memogen.metrics.stream import labels_for, part_of
 from memogen.training.grid import folded
 from memogen.types import ImageData, InputError, Latents, to_uint8
 

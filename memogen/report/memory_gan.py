@@ -19,8 +19,7 @@ from memogen.memory.vmf import VMFMemory
 from memogen.metrics.life_signs import LifeSign, knowing
 from memogen.metrics.slot_contents import Contents
 from memogen.metrics.slots import Estimate, Knowledge, Placed, SlotNames, effective_rank, lead, name_slots, placed, share
-from memogen.models import MemoryGAN
-from memogen.types import ImageData, InputError, Latents
+from memogen.types import ImageData, InputError, Latents, SlotModel
 
 from . import charts, figures, grid, life_signs
 from .figures import Model, draw, draw_samples, memory_of
@@ -39,7 +38,7 @@ def sections(page: PageContext) -> FamilyPart:
     run, model = page.run, page.model
     walk = ("walk through the latent space", f"memogen interpolate {page.folder} --out walk.gif")
     look = ("look into the memory", f"memogen memory usage {page.folder}")
-    if not isinstance(model, MemoryGAN):
+    if not isinstance(model, SlotModel):
         saved = saved_memories(run.path)[-1:]
         kept = (Section("Memory", (Text(page.reason, soft=True), *_state(run, saved[0][1]))),) if saved else ()
         return FamilyPart("memoryGAN", (*life_signs.section(run), *kept), sign=life_signs.sign(run), commands=(walk, look))
@@ -50,7 +49,7 @@ def sections(page: PageContext) -> FamilyPart:
     return FamilyPart("memoryGAN", shown, sign=life_signs.sign(run, knows), commands=(walk, look))
 
 
-def _asked(model: MemoryGAN, data: ImageData | None, held_out: ImageData | None) -> tuple[SlotNames | None, LifeSign | None]:
+def _asked(model: SlotModel, data: ImageData | None, held_out: ImageData | None) -> tuple[SlotNames | None, LifeSign | None]:
     """Names of the memory's slots, and whether they know classes, as far as labelled images are there to ask with."""
     if model.memory is None or data is None or data.label is None:
         return None, None
@@ -61,12 +60,12 @@ def _asked(model: MemoryGAN, data: ImageData | None, held_out: ImageData | None)
         return None, None
 
 
-def _noise(model: MemoryGAN) -> Section:
+def _noise(model: SlotModel) -> Section:
     told = Text("This model has no memory: the baseline. Below, its noise between four drawn corners.")
     return Section("Latent space", (told, picture(lambda: figures.interpolation(model, theme=CLEAR), "Interpolation in noise", f"{WALK}, in noise.")))
 
 
-def _memory(run: Run, model: MemoryGAN, data: ImageData | None, names: SlotNames | None) -> Section:
+def _memory(run: Run, model: SlotModel, data: ImageData | None, names: SlotNames | None) -> Section:
     memory = memory_of(model)
     heaviest = [[str(row.slot), number(row.mass), f"{row.age:,}", f"{row.prior:.3%}"] for row in top_slots(memory, 12, value=1)]
     listed = Table(["Slot", "Mass", "Age", "Prior"], heaviest, "The heaviest real slots; age in writes since last touched.")
@@ -102,7 +101,7 @@ def _memory(run: Run, model: MemoryGAN, data: ImageData | None, names: SlotNames
     )
 
 
-def _belongs(model: MemoryGAN, data: ImageData | None, names: SlotNames | None) -> Figure | Text:
+def _belongs(model: SlotModel, data: ImageData | None, names: SlotNames | None) -> Figure | Text:
     """Fig. 3b for an image of the data, or one of the model's own."""
 
     def drawn() -> Image.Image:

@@ -16,15 +16,14 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from memogen.data.stream import of_classes
+from memogen.data.task_sequence import of_classes
 from memogen.metrics.extractors import Extractor, extractor
 from memogen.metrics.fid import FeatureStatistics, frechet_distance
 from memogen.metrics.rows import ResultRow
-from memogen.metrics.stream import device_of, model_source
-from memogen.models import ReplayGAN
+from memogen.metrics.samples import device_of, model_source
 from memogen.pretrained import from_pretrained
-from memogen.training.tasks import task_folders
-from memogen.types import GenerativeModel, ImageData, InputError
+from memogen.training.task_folders import task_folders
+from memogen.types import ClassModel, GenerativeModel, ImageData, InputError
 
 from . import charts
 from .charts import words_of
@@ -49,7 +48,7 @@ Groups = Mapping[str, Float[Tensor, "n f"]]
 def sections(page: PageContext) -> FamilyPart:
     """Every category before and after an extension; where the first class lies after some of the tasks."""
     model, folder = page.model, page.folder
-    asked = model.config.name(model.known[-1]) if isinstance(model, ReplayGAN) and model.known else "0"
+    asked = model.config.name(model.known[-1]) if isinstance(model, ClassModel) and model.known else "0"
     commands = (
         ("draw one class", f"memogen sample {folder} --label {word(asked)}"),
         ("add a category, from its images alone", f"memogen extend {folder} --data NEW_IMAGES --label NAME"),
@@ -127,21 +126,21 @@ def first_class(run: Run, held_out: ImageData | None) -> tuple[Section, ...]:
     return (Section("Where the first class lies", (drawn,)),)
 
 
-def class_groups(models: Mapping[str, ReplayGAN], judge: Extractor, test: ImageData, label: int, num: int, *, seed: int = 0) -> Groups:
+def class_groups(models: Mapping[str, ClassModel], judge: Extractor, test: ImageData, label: int, num: int, *, seed: int = 0) -> Groups:
     """``num`` real test images of a class, or as many as there are, and ``num`` samples of each model."""
     drawn = {name: sample_features(model, judge, num, label=label, seed=seed) for name, model in models.items()}
     return {"real": image_features(of_classes(test, [label]), judge, num), **drawn}
 
 
-def replay_gan(path: Path) -> ReplayGAN:
+def replay_gan(path: Path) -> ClassModel:
     """A saved model that draws the class it is asked for. Raises InputError."""
     model = from_pretrained(path)
-    if not isinstance(model, ReplayGAN):
+    if not isinstance(model, ClassModel):
         raise InputError(f"{path}: a {type(model).__name__} draws no class that it is asked for: name a run of replay_gan")
     return model
 
 
-def after_tasks(run: Path, numbers: Sequence[int]) -> dict[str, ReplayGAN]:
+def after_tasks(run: Path, numbers: Sequence[int]) -> dict[str, ClassModel]:
     """The models of a run as they stood after these tasks, counted from 1. Raises InputError."""
     folders = task_folders(run)
     if not all(1 <= number <= len(folders) for number in numbers):
@@ -149,7 +148,7 @@ def after_tasks(run: Path, numbers: Sequence[int]) -> dict[str, ReplayGAN]:
     return {f"after task {number}": replay_gan(folders[number - 1]) for number in numbers}
 
 
-def first_learned(model: ReplayGAN) -> int:
+def first_learned(model: ClassModel) -> int:
     """The class that was learned in the first task; of several the first by number."""
     return min(model.known, key=lambda label: int(model.learned[label]))
 

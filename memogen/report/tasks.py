@@ -71,7 +71,7 @@ def _why_not(run: Run, metric: str) -> str:
     there = {row.metric for row in run.results if is_number(row.task) and is_number(row.class_)}
     instead = next((name for name in TITLES if name in there), None)
     if instead is None:
-        return "scores by task and class: name a run of a stream of tasks that was scored"
+        return "scores by task and class: name a run of a sequence of tasks that was scored"
     if "class_share" in there:
         why = "its model is told no class to draw"
     elif metric == "class_share":
@@ -113,13 +113,15 @@ def matrix_chart(matrix: Matrix, *, theme: Theme = LIGHT) -> Image.Image:
     return charts.drawn(draw, title=TITLES.get(matrix.metric, matrix.metric), x="" if long else "class", y="after task", theme=theme)
 
 
-def evolution_sheet(run: Run, label: int | None = None, *, ends: bool = False, theme: Theme = LIGHT) -> Image.Image:
+def evolution_sheet(run: Run, label: int | None = None, *, ends: bool = False, named: bool = False, theme: Theme = LIGHT) -> Image.Image:
     """Images of one class from fixed latents, a row for each step that was kept; with ``ends`` only the last of each task.
+
+    ``named``: the run's variant is part of the title.
 
     Without ``label`` the first class that was learned. The first row of every task is before its first step. Raises InputError where none were kept.
     """
     if not task_folders(run.path):
-        raise InputError(f"{run.path}: learned no stream of tasks, so no images were kept on the way: name a run that did")
+        raise InputError(f"{run.path}: learned no sequence of tasks, so no images were kept on the way: name a run that did")
     height, width = _size(run)
     rows, captions = list[Tensor](), list[str]()
     for number, folder in enumerate(task_folders(run.path)):
@@ -132,8 +134,9 @@ def evolution_sheet(run: Run, label: int | None = None, *, ends: bool = False, t
                 captions.append(f"task {number + 1}" if ends else f"task {number + 1}, step {step:,}")
     if not rows:
         raise InputError(f"{run.path}: no images of class {_named(run, label)} were kept while it was trained: name another class")
-    who = f"Class {_named(run, label)}, always" if labels else "Always"
-    return grid.sheet(rows, captions, title=f"{who} from the same latents", theme=theme)
+    who = f"Class {_named(run, label)}, always from the same latents" if labels else "Always from the same latents"
+    variant = str(run.setting("variant") or run.path.name).replace("_", " ")
+    return grid.sheet(rows, captions, title=f"{variant.capitalize()}. {who}" if named else who, theme=theme)
 
 
 def _named(run: Run, label: int | None) -> str:

@@ -21,13 +21,13 @@ import torch
 from .. import data as sets
 from ..data import DataOptions
 from ..data.arrays import digest
-from ..data.stream import of_classes
+from ..data.task_sequence import of_classes
 from ..metrics.accuracy import STUDENT, ClassJudge, ClassScore
 from ..metrics.classifiers import Classifier, accuracy, train_classifier
 from ..metrics.extractors import NetworkExtractor, extractor
 from ..metrics.fid import FeatureStatistics, statistics_of
 from ..metrics.rows import UNSEEN, ResultRow, append_rows, judged, made
-from ..metrics.stream import Source, Watch, image_source, model_source, sample_stream, shuffled
+from ..metrics.samples import Source, Watch, drawn_batches, image_source, model_source, shuffled
 from ..metrics.work import Work
 from ..models import ReplayGAN, ReplayGANObjective
 from ..models.replay_gan import AlignmentConfig, JointConfig
@@ -205,7 +205,7 @@ class Judged:
     def _shown(self, new: ImageData, *, seed: int) -> ImageData:
         """Replays of every known class, and new images."""
         num = self.config.num_samples
-        drawn = (sample_stream(self.before, num, seed=seed, label=label) for label in self.before.known)
+        drawn = (drawn_batches(self.before, num, seed=seed, label=label) for label in self.before.known)
         image = [torch.cat([part.cpu() for part in parts]) for parts in drawn]
         image.append(torch.from_numpy(np.array(new.image[:num])))
         number = np.repeat(np.arange(len(image)), [len(part) for part in image])

@@ -21,12 +21,12 @@ from torch import nn
 from .. import configs, data
 from ..data.layouts import may_hold, recognised
 from ..data.own import holds_images
-from ..data.stream import check_stream, num_classes, of_classes
+from ..data.task_sequence import check_tasks, num_classes, of_classes
 from ..metrics import METRICS, ScoreConfig
 from ..metrics.evaluate import check_data, check_model
 from ..metrics.extractors import PIXELS, NetworkExtractor, extractor, own_extractor
 from ..metrics.metric import ModelScoring
-from ..metrics.stream import device_of
+from ..metrics.samples import device_of
 from ..models import outline
 from ..nets.class_norm import ClassBatchNorm
 from ..nets.norm import FullDataNorm
@@ -117,7 +117,7 @@ def with_classes(recipe: Recipe, images: ImageData) -> Recipe:
     """The recipe of a model that is told classes with a place for each class of the data, called by its name; others are told none."""
     if recipe.succession is None:
         return recipe
-    check_stream(images, recipe.succession.tasks)
+    check_tasks(images, recipe.succession.tasks)
     if not isinstance(recipe.objective, TaskObjective):
         raise InputError(f"succession: {recipe.recipe} learns no tasks one after another: leave it null, or use a recipe of replay_gan")
     if not isinstance(recipe.model, LabelledConfig):

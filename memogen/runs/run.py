@@ -18,7 +18,7 @@ from ..metrics.metric import ModelScoring
 from ..metrics.paired import kept
 from ..metrics.registry import told
 from ..metrics.rows import ResultRow
-from ..metrics.stream import labels_for, part_of
+from ..metrics.samples import labels_for, part_of
 from ..models import outline
 from ..pretrained import from_pretrained
 from ..recipes import Recipe

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..data.stream import of_classes
+from ..data.task_sequence import of_classes
 from ..metrics import METRICS, evaluate, score_images
 from ..metrics.accuracy import STUDENT, ClassJudge, ClassScore, class_references, mean_score, real_accuracy, reverse_accuracy, told
 from ..metrics.extractors import NetworkExtractor
 from ..metrics.forgetting import AccuracyMatrix
 from ..metrics.modes import class_shares
 from ..metrics.rows import UNSEEN, ResultRow, judged, made
+from ..metrics.samples import device_of, drawn_batches, shuffled
 from ..metrics.slot_contents import slot_recall
-from ..metrics.stream import device_of, sample_stream, shuffled
 from ..metrics.work import Work
 from ..recipes import ScoringConfig
 from ..types import ClassModel, CostedObjective, GenerativeModel, ImageData, SlotModel
@@ -79,7 +79,7 @@ class ClassStage:
         if "reverse_accuracy" not in self.scoring.metrics or each * len(self.labels) < STUDENT.batch_size:
             return []
         test = of_classes(self.test, self.labels)
-        image = torch.cat([part.cpu() for label in self.labels for part in sample_stream(self.drawn, each, seed=seed, label=label)])
+        image = torch.cat([part.cpu() for label in self.labels for part in drawn_batches(self.drawn, each, seed=seed, label=label)])
         generated = ImageData(image.numpy(), np.repeat(self.labels, each), test.classes, "generated", "samples")
         about: dict[str, Any] = {"student": told(STUDENT), "student_seed": seed, **UNSEEN}
         rows = [self.row("reverse_accuracy", reverse_accuracy(generated, test, seed=seed), **about)]
@@ -148,7 +148,7 @@ class UnlabelledStage:
         num = self.scoring.num_samples
         dim = self.judge.features(torch.from_numpy(np.array(self.test.image[:1])).to(device_of(self.judge))).shape[1]
         enough = dim < min(num, len(self.reference))  # for a covariance
-        plain = [name for name in self.scoring.judged if METRICS[name].streamed and not METRICS[name].needs & {"labels", "train"}]
+        plain = [name for name in self.scoring.judged if METRICS[name].batched and not METRICS[name].needs & {"labels", "train"}]
         metrics = tuple(name for name in plain if enough or name != "fid")
         if not metrics:
             return []

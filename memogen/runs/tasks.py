@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ..data.stream import StreamConfig, TaskStream, num_classes, task_stream
+from ..data.task_sequence import TaskConfig, TaskSequence, num_classes, task_sequence
 from ..metrics.extractors import extractor
 from ..metrics.registry import told
 from ..metrics.rows import ResultRow, append_rows
@@ -19,10 +19,10 @@ from ..pretrained import from_pretrained
 from ..progress import Bar
 from ..recipes import Recipe
 from ..report.history import read_rows
-from ..training import Onlooker, SuccessionConfig, TrainState, fit_stream, runtime
+from ..training import Onlooker, SuccessionConfig, TrainState, fit_tasks, runtime
 from ..training.continual import TaskObjective, check_resume
 from ..training.evolution import Evolution
-from ..training.tasks import finished_tasks, take_over
+from ..training.task_folders import finished_tasks, take_over
 from ..types import ClassModel, GenerativeModel, ImageData, InputError, LabelledConfig, PanelModel, to_uint8
 from .rows import scored, weights_of
 from .stages import ClassStage, UnlabelledStage
@@ -86,21 +86,21 @@ def begin(run: TaskRun, *, resume: str = "auto", start: Path | None = None, star
 def learn(run: TaskRun, *, resume: str = "auto") -> TrainState:
     """Train on every task of the training split, scoring the model after each.
 
-    The stream alone leads to pixels here, and to none of a task that is over.
+    The sequence alone leads to pixels here, and to none of a task that is over.
     """
     config, tasks = run.recipe.training, run.succession.tasks
-    stream, whole = _opened(run.load("train"), tasks)
+    sequence, whole = _opened(run.load("train"), tasks)
     torch.manual_seed(config.seed)
     model: Any = run.recipe.model.build()
     if tasks.joint:
         config = replace(config, steps=config.steps * whole)
-    stages = Stages(run, stream.tasks, config.steps)
-    if run.console and finished_tasks(run.folder, config.steps) == len(stream):
-        print(f"{run.folder}: all {len(stream)} tasks are learned", file=sys.stderr, flush=True)
-    return fit_stream(
+    stages = Stages(run, sequence.tasks, config.steps)
+    if run.console and finished_tasks(run.folder, config.steps) == len(sequence):
+        print(f"{run.folder}: all {len(sequence)} tasks are learned", file=sys.stderr, flush=True)
+    return fit_tasks(
         model,
         run.objective,
-        stream,
+        sequence,
         config,
         run.folder,
         succession=run.succession,
@@ -111,9 +111,9 @@ def learn(run: TaskRun, *, resume: str = "auto") -> TrainState:
     )
 
 
-def _opened(images: ImageData, tasks: StreamConfig) -> tuple[TaskStream, int]:
-    """The stream, and how many tasks there would be if none were joined."""
-    return task_stream(images, tasks), len(replace(tasks, joint=False).tasks(num_classes(images)))
+def _opened(images: ImageData, tasks: TaskConfig) -> tuple[TaskSequence, int]:
+    """The sequence, and how many tasks there would be if none were joined."""
+    return task_sequence(images, tasks), len(replace(tasks, joint=False).tasks(num_classes(images)))
 
 
 def shared_start(run: TaskRun) -> bool:
@@ -137,10 +137,10 @@ def _take_first(run: TaskRun, source: Path, digests: Sequence[str]) -> None:
 
 def _digests(run: TaskRun, num_tasks: int) -> list[str]:
     """What names the images of the first tasks. Raises InputError where there are fewer."""
-    stream, _ = _opened(run.load("train"), run.succession.tasks)
-    if num_tasks > len(stream):
-        raise InputError(f"start_tasks is {num_tasks}: the stream has {len(stream)} tasks: take over as many or fewer")
-    return [stream.digest(number) for number in range(num_tasks)]
+    sequence, _ = _opened(run.load("train"), run.succession.tasks)
+    if num_tasks > len(sequence):
+        raise InputError(f"start_tasks is {num_tasks}: the sequence has {len(sequence)} tasks: take over as many or fewer")
+    return [sequence.digest(number) for number in range(num_tasks)]
 
 
 def panel(model: torch.nn.Module) -> tuple[tuple[int, ...], torch.Tensor]:

@@ -2,7 +2,7 @@
 
 from memogen.training.checkpoint import latest
 from memogen.training.config import TrainingConfig
-from memogen.training.continual import Onlooker, SuccessionConfig, fit_stream
+from memogen.training.continual import Onlooker, SuccessionConfig, fit_tasks
 from memogen.training.ema import Averages, averaged_model
 from memogen.training.fit import Stopped, fit
 from memogen.training.grid import grid
@@ -21,7 +21,7 @@ __all__ = [
     "TrainingConfig",
     "averaged_model",
     "fit",
-    "fit_stream",
+    "fit_tasks",
     "grid",
     "latest",
     "seed",

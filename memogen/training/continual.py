@@ -13,14 +13,14 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from torch import nn
 
-from memogen.data.stream import StreamConfig, Task, TaskStream
+from memogen.data.task_sequence import Task, TaskConfig, TaskSequence
 from memogen.training.config import TrainingConfig
 from memogen.training.course import Course, Watch
 from memogen.training.fit import fit
 from memogen.training.runtime import start
 from memogen.training.settings import Settings
 from memogen.training.state import TrainState
-from memogen.training.tasks import finished_tasks, is_taken, publish, take_up, task_folder
+from memogen.training.task_folders import finished_tasks, is_taken, publish, take_up, task_folder
 from memogen.types import ImageData, InputError, Objective
 
 
@@ -32,7 +32,7 @@ class SuccessionConfig:
     generator teaches, as theirs does, or its running average ("averaged").
     """
 
-    tasks: StreamConfig = field(default_factory=StreamConfig)
+    tasks: TaskConfig = field(default_factory=TaskConfig)
     keep_optimisers: bool = False
     fresh_critic: bool = False
     teacher: Literal["live", "averaged"] = "live"
@@ -68,10 +68,10 @@ class Onlooker:
     finished: Callable[[int, Path, TrainState], None] | None = None
 
 
-def fit_stream(
+def fit_tasks(
     model: Any,
     objective: TaskObjective,
-    stream: TaskStream,
+    sequence: TaskSequence,
     config: TrainingConfig,
     folder: Path | str,
     *,
@@ -81,7 +81,7 @@ def fit_stream(
     onlooker: Onlooker = Onlooker(),
     console: bool = True,
 ) -> TrainState:
-    """Trains ``model`` in place on every task of ``stream``, for ``config.steps`` each, and continues a run to the bits it would have had.
+    """Trains ``model`` in place on every task of ``sequence``, for ``config.steps`` each, and continues a run to the bits it would have had.
 
     A :class:`ToldModel` is told the classes; to another the images come without their labels.
     The last task that was learned is looked up, not repeated; of tasks that were taken over each is, and taught.
@@ -99,12 +99,12 @@ def fit_stream(
     if teacher is not None:
         runtime.place(teacher)
     finished = finished_tasks(folder, config.steps)
-    if finished > len(stream):
+    if finished > len(sequence):
         raise InputError(
-            f"{folder}: has learned {finished} tasks, and {len(stream)} are asked for: name another folder, where --start can take over the first"
+            f"{folder}: has learned {finished} tasks, and {len(sequence)} are asked for: name another folder, where --start can take over the first"
         )
-    for number in range(_first_open(folder, finished), len(stream)):
-        place, images = task_folder(folder, number), _begun(model, stream.open(number))
+    for number in range(_first_open(folder, finished), len(sequence)):
+        place, images = task_folder(folder, number), _begun(model, sequence.open(number))
         if is_taken(place):
             if succession.keep_optimisers:
                 raise InputError(f"{place}: another run learned this task, whose optimisers are not here: leave keep_optimisers off")
@@ -113,7 +113,7 @@ def fit_stream(
             if number and succession.fresh_critic:
                 model.renew_critic(seed=config.seed + number)
             watch = onlooker.watch(number, place) if onlooker.watch else None
-            title, end = f"task {number + 1} of {len(stream)}", len(stream) * config.steps
+            title, end = f"task {number + 1} of {len(sequence)}", len(sequence) * config.steps
             course = Course(teacher, number * config.steps, state, succession.keep_optimisers, watch, title, end)
             whole = replace(config, steps=(number + 1) * config.steps)
             state = fit(model, objective, images, whole, place, settings=settings, console=console, course=course)
@@ -122,9 +122,9 @@ def fit_stream(
             if onlooker.finished is not None:
                 onlooker.finished(number, place, state)
         runtime.processes.wait()
-        if teacher is not None and number + 1 < len(stream):
+        if teacher is not None and number + 1 < len(sequence):
             objective.teach(teacher, model if succession.teacher == "live" else _averaged(place, runtime.device))
-    assert state is not None, "a stream has a task or more, and no more are finished"
+    assert state is not None, "a sequence has a task or more, and no more are finished"
     return state
 
 
@@ -143,10 +143,10 @@ def _begun(model: Any, task: Task) -> ImageData:
 
 
 def check_resume(resume: str) -> None:
-    """Raises InputError for what :func:`fit_stream` cannot resume by."""
+    """Raises InputError for what :func:`fit_tasks` cannot resume by."""
     if resume not in ("auto", "never"):
         raise InputError(
-            f"resume: {resume!r}: a stream of tasks begins with its own: use auto or never, or --start RUN for another run's first tasks"
+            f"resume: {resume!r}: a sequence of tasks begins with its own: use auto or never, or --start RUN for another run's first tasks"
         )
 
 

@@ -56,7 +56,7 @@ def fit(
     ``resume`` is "auto" (continue what ``folder`` holds), "never" (start again and remove its checkpoints) or the path of a run or checkpoint.
     ``settings`` are the caller's flat options; a checkpoint made under others is refused. ``evaluators`` score the averaged model every
     ``evaluate_every`` steps and at the end. Ctrl-C and SIGTERM finish the step, save, and raise :class:`Stopped`. ``course``: what came before,
-    where this is one of several tasks (:func:`memogen.training.continual.fit_stream`).
+    where this is one of several tasks (:func:`memogen.training.continual.fit_tasks`).
     Raises InputError for what cannot be run or resumed here, NonFiniteLoss when a loss is no number any more.
     """
     trainable(model)

@@ -28,7 +28,7 @@ from memogen.metrics.accuracy import (
 )
 from memogen.metrics.classifiers import ClassifierRecipe
 from memogen.metrics.fid import FeatureStatistics, frechet_distance
-from memogen.metrics.stream import Watch
+from memogen.metrics.samples import Watch
 from memogen.noise import normal
 from memogen.types import ImageData, InputError, Latents
 from tests.metrics.conftest import Moments

@@ -18,7 +18,7 @@ from memogen.metrics.inception_score import splits_for
 from memogen.metrics.metric import nothing_to_check
 from memogen.metrics.registry import METRICS
 from memogen.metrics.rows import ResultRow
-from memogen.metrics.stream import sample_stream
+from memogen.metrics.samples import drawn_batches
 from memogen.types import Evaluator, ImageData, InputError, Latents, to_uint8
 from tests.metrics.conftest import Moments, ToyGenerator
 from tests.metrics.toys import EVERYTHING, Recalling, noise
@@ -148,9 +148,9 @@ def test_scoring_leaves_the_model_as_it_was(generator: ToyGenerator, tiny: Image
 
 
 def test_samples_are_cut_to_the_number_asked_for(generator: ToyGenerator) -> None:
-    parts = list(sample_stream(generator, 10, seed=3, batch_size=4))
+    parts = list(drawn_batches(generator, 10, seed=3, batch_size=4))
     assert [len(part) for part in parts] == [4, 4, 2] and parts[0].dtype == torch.uint8
-    assert torch.equal(torch.cat(parts), next(iter(sample_stream(generator, 10, seed=3, batch_size=99))))
+    assert torch.equal(torch.cat(parts), next(iter(drawn_batches(generator, 10, seed=3, batch_size=99))))
 
 
 def test_real_images_against_themselves(tiny: ImageData, extractor: Moments) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from memogen.metrics import METRICS, evaluate, score_images, score_model
-from memogen.metrics.stream import NotFiniteError, finite
+from memogen.metrics.samples import NotFiniteError, finite
 from memogen.models.mem_vae import MemVAE
 from memogen.types import ImageData, InputError
 from tests.metrics.conftest import Moments, ToyGenerator
@@ -18,7 +18,7 @@ from tests.metrics.test_forgetting import grey_data, grey_gan, keep
 from tests.metrics.test_model_metrics import HOW, TEST, TRAIN, small
 from tests.metrics.toys import Recalling, noise
 
-STREAMED = tuple(name for name, metric in METRICS.items() if metric.streamed)
+STREAMED = tuple(name for name, metric in METRICS.items() if metric.batched)
 LABELLED = ("accuracy", "reverse_accuracy", "fitting_capacity")
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from memogen.metrics import Interrupted, ScoreConfig, ScoreEvaluator, ScoringError, append_rows, evaluate
 from memogen.metrics.fid import FeatureStatistics, Frechet
-from memogen.metrics.stream import Seen
+from memogen.metrics.samples import Seen
 from memogen.stopping import stopping
 from memogen.types import ImageData, InputError
 from tests.metrics.conftest import Moments, ToyGenerator

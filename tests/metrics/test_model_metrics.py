@@ -18,7 +18,7 @@ from memogen.metrics.metric import ModelScoring
 from memogen.metrics.paired import PerImage, kept, paired
 from memogen.metrics.registry import measured
 from memogen.metrics.rows import Interrupted
-from memogen.metrics.stream import part_of
+from memogen.metrics.samples import part_of
 from memogen.models import AttentionConfig, MemVAEConfig
 from memogen.models.mem_vae import MemVAE
 from memogen.types import ImageData, InputError

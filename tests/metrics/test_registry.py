@@ -13,7 +13,7 @@ from memogen.metrics import METRICS, Asked, Metric, Number, Result, ScoreConfig,
 from memogen.metrics.metric import Score, needs
 from memogen.metrics.registry import in_order, measured, numbers, title
 from memogen.metrics.rows import ResultRow
-from memogen.metrics.stream import Seen
+from memogen.metrics.samples import Seen
 from memogen.report.parts import Column, Table
 from memogen.report.results import gather
 from memogen.report.scores import score_table
@@ -40,7 +40,7 @@ def layers(asked: Asked) -> Iterator[Result]:
     yield Result("layers", len(list(asked.subject.modules())), None, {"num_samples": 0})
 
 
-TOY = Metric("toy", "how bright samples are", (Number("brightness", "mean brightness", "higher"),), needs("stream", "extractor"), Brightness)
+TOY = Metric("toy", "how bright samples are", (Number("brightness", "mean brightness", "higher"),), needs("samples", "extractor"), Brightness)
 LAYERS = Metric("layers", "modules of the network", (Number("layers", "layers", counted=True),), needs("model"), layers)
 
 
@@ -76,7 +76,7 @@ def test_a_new_metric_of_the_model_itself(tiny: ImageData) -> None:
 def test_every_metric_tells_what_it_is() -> None:
     for name, metric in METRICS.items():
         assert metric.name == name and metric.about and metric.numbers and metric.needs & {"extractor", "model"}
-        assert metric.judged or not metric.streamed
+        assert metric.judged or not metric.batched
     names = [number.name for metric in METRICS.values() for number in metric.numbers]
     assert len(names) == len(set(names)) and set(names) < set(numbers())
 

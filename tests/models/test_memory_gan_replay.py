@@ -12,11 +12,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memogen.data.stream import StreamConfig, task_stream
+from memogen.data.task_sequence import TaskConfig, task_sequence
 from memogen.models import MemoryGANObjective
 from memogen.models.memory_gan import MemoryGAN
 from memogen.models.memory_gan.replay import PAST, Past, SlotTeacher, past_of
-from memogen.training import Onlooker, Stopped, SuccessionConfig, TrainingConfig, TrainState, fit_stream
+from memogen.training import Onlooker, Stopped, SuccessionConfig, TrainingConfig, TrainState, fit_tasks
 from memogen.training.continual import ToldModel
 from memogen.types import Batch, ImageData, InputError
 from tests.models.test_memory_gan import SILENT, TINY, VARIANTS, batch, built
@@ -135,7 +135,7 @@ STEPS = 3
 
 def stream_of_shades() -> object:
     noise, label = np.random.default_rng(0).integers(0, 60, (48, 1, 8, 8)), np.arange(48) % 3
-    return task_stream(ImageData((noise + 90 * label[:, None, None, None]).astype(np.uint8), label), StreamConfig())
+    return task_sequence(ImageData((noise + 90 * label[:, None, None, None]).astype(np.uint8), label), TaskConfig())
 
 
 def train(folder: Path, *, onlooker: Onlooker | None = None, seen: list[Batch] | None = None, **succession: object) -> TrainState:
@@ -146,7 +146,7 @@ def train(folder: Path, *, onlooker: Onlooker | None = None, seen: list[Batch] |
     )
     objective = OBJECTIVE if seen is None else Watched(seen)
     options = {"onlooker": onlooker or Onlooker(), "succession": SuccessionConfig(**succession)}
-    return fit_stream(model, objective, stream_of_shades(), config, folder, console=False, **options)
+    return fit_tasks(model, objective, stream_of_shades(), config, folder, console=False, **options)
 
 
 class Watched:

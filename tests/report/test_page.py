@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from memogen.parsing import read_lines
 from memogen.report import charts, memory_gan, sections
 from memogen.report import page as report_page
 from memogen.report.history import Run, read_run, saved_memories, speed

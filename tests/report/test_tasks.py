@@ -1,4 +1,4 @@
-"""Tables and pictures of a stream of tasks, from rows and files made by hand."""
+"""Tables and pictures of a sequence of tasks, from rows and files made by hand."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_matrix_holds_the_newest_number_of_each_task_and_class(tmp_path: Path)
 @pytest.mark.parametrize(
     ("kept", "metric", "told"),
     [
-        ((), "fid", "no scores by task and class: name a run of a stream of tasks that was scored"),
+        ((), "fid", "no scores by task and class: name a run of a sequence of tasks that was scored"),
         (("accuracy",), "fid", "no fid by task and class, as a class has too few samples or test images .*: see --metric accuracy"),
         (("accuracy", "fid"), "class_share", "as its model is told which class to draw: see --metric accuracy"),
         (("fid",), "accuracy", "as its extractor tells no classes apart: see --metric fid"),
@@ -111,8 +111,16 @@ def test_a_sheet_follows_one_class_through_the_tasks_that_know_it(tmp_path: Path
     assert titles == [f"Class {told}, always from the same latents" for told in ("2 (c)", "0 (a)")]
     with pytest.raises(InputError, match=r"no images of class 1 \(b\)"):
         tasks.evolution_sheet(run(tmp_path), 1)
-    with pytest.raises(InputError, match="learned no stream"):
+    with pytest.raises(InputError, match="learned no sequence"):
         tasks.evolution_sheet(run(tmp_path / "elsewhere"))
+
+
+def test_several_runs_stand_below_each_other(tmp_path: Path) -> None:
+    kept(tmp_path, 0, ())
+    one = tasks.evolution_sheet(run(tmp_path), named=True)
+    both = tasks.grid.stacked([one, one])
+    assert both.size == (one.width, 2 * one.height) and tasks.grid.stacked([one]) is one
+    assert both.crop((0, one.height, one.width, 2 * one.height)).tobytes() == one.convert("RGB").tobytes()
 
 
 def test_images_of_no_class_are_shown_as_they_are(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A stream of tasks: exact to resume within a task and between tasks, with nothing of the past but what the teacher keeps."""
+"""A sequence of tasks: exact to resume within a task and between tasks, with nothing of the past but what the teacher keeps."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from memogen.models.replay_gan import ReplayGAN
 from memogen.pretrained import from_pretrained
 from memogen.training import Onlooker, Stopped, SuccessionConfig, latest
 from memogen.training.checkpoint import read_checkpoint
-from memogen.training.tasks import finished_tasks, take_over, task_folder, task_folders
+from memogen.training.task_folders import finished_tasks, take_over, task_folder, task_folders
 from memogen.types import Batch, InputError
-from tests.training import stream_toy
-from tests.training.stream_toy import CONFIG, STEPS, train
+from tests.training import task_toy
+from tests.training.task_toy import CONFIG, STEPS, train
 from tests.training.toy import fingerprint
 
 ROOT = Path(__file__).parents[2]
-METHODS = list(stream_toy.OBJECTIVES)
-FIRST = [stream_toy.stream().digest(0)]
+METHODS = list(task_toy.OBJECTIVES)
+FIRST = [task_toy.stream().digest(0)]
 
 
 @cache
@@ -95,7 +95,7 @@ def test_a_stop_between_tasks_and_resume_gives_the_same_bits(tmp_path: Path, met
 
 
 def test_a_run_killed_in_its_fourth_task_is_resumed_to_the_same_bits(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.training.stream_toy", str(tmp_path), "both"]
+    command = [sys.executable, "-m", "tests.training.task_toy", str(tmp_path), "both"]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 300
     while latest(task_folder(tmp_path, 3)) is None and time.monotonic() < deadline and process.poll() is None:
@@ -110,9 +110,9 @@ def test_a_run_killed_in_its_fourth_task_is_resumed_to_the_same_bits(tmp_path: P
 def test_nothing_of_the_past_is_there_during_a_task() -> None:
     """Every real image of a step is of the step's task; and when the second task begins, the pixels of the first have been freed."""
     kept = list[weakref.ref]()
-    opened = stream_toy.TaskStream.open
+    opened = task_toy.TaskSequence.open
 
-    def noting(self: stream_toy.TaskStream, number: int) -> object:
+    def noting(self: task_toy.TaskSequence, number: int) -> object:
         task = opened(self, number)
         kept.append(weakref.ref(task.data.image))
         return task
@@ -125,7 +125,7 @@ def test_nothing_of_the_past_is_there_during_a_task() -> None:
         assert [reference() is None for reference in kept[:-1]] == [True] * number
 
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stream_toy.TaskStream, "open", noting)
+        patch.setattr(task_toy.TaskSequence, "open", noting)
         train(Path(folder), look=look)
     assert len(kept) == 4
 
@@ -144,13 +144,13 @@ def test_the_unaveraged_weights_draw_by_statistics_of_their_own(tmp_path: Path) 
 def test_nothing_is_taught_after_the_last_task(tmp_path: Path) -> None:
     taught = list[int]()
 
-    class Noting(stream_toy.Watched):
+    class Noting(task_toy.Watched):
         def __init__(self) -> None:
-            super().__init__(stream_toy.OBJECTIVES["both"], lambda batch: None)
+            super().__init__(task_toy.OBJECTIVES["both"], lambda batch: None)
             self.teach = lambda teacher, model: taught.append(len(model.known))
 
     torch.manual_seed(0)
-    stream_toy.fit_stream(stream_toy.MODEL.build(), Noting(), stream_toy.stream(), CONFIG, tmp_path, console=False)
+    task_toy.fit_tasks(task_toy.MODEL.build(), Noting(), task_toy.stream(), CONFIG, tmp_path, console=False)
     assert taught == [1, 2, 3]
 
 
@@ -213,7 +213,7 @@ def test_the_first_task_is_shared_by_methods(tmp_path: Path) -> None:
 def test_several_tasks_taken_over_give_the_bits_of_learning_them(tmp_path: Path, method: str) -> None:
     """What the teacher gathers over tasks is gathered again."""
     train(tmp_path / "source", method)
-    digests = [stream_toy.stream().digest(number) for number in range(3)]
+    digests = [task_toy.stream().digest(number) for number in range(3)]
     take_over(tmp_path / "source", tmp_path / "shared", digests, CONFIG, settings={})
     assert fingerprint(train(tmp_path / "shared", method)) == straight(method)[0]
 
@@ -221,11 +221,11 @@ def test_several_tasks_taken_over_give_the_bits_of_learning_them(tmp_path: Path,
 def test_a_source_of_another_kind_is_refused(tmp_path: Path) -> None:
     train(tmp_path / "source", "fine_tuning")
     with pytest.raises(InputError, match=r"training\.seed was 0 and is 1"):
-        take_over(tmp_path / "source", tmp_path / "new", FIRST, stream_toy.replace(CONFIG, seed=1), settings={})
+        take_over(tmp_path / "source", tmp_path / "new", FIRST, task_toy.replace(CONFIG, seed=1), settings={})
     with pytest.raises(InputError, match=r"objective\.joint was None and is 1"):
         take_over(tmp_path / "source", tmp_path / "new", FIRST, CONFIG, settings={"objective.joint": 1})
     with pytest.raises(InputError, match="learned its task 1 from other images"):
-        take_over(tmp_path / "source", tmp_path / "new", [stream_toy.stream().digest(1)], CONFIG, settings={})
+        take_over(tmp_path / "source", tmp_path / "new", [task_toy.stream().digest(1)], CONFIG, settings={})
     with pytest.raises(InputError, match="has not learned 5 tasks"):
         take_over(tmp_path / "source", tmp_path / "new", 5 * FIRST, CONFIG, settings={})
     assert not (tmp_path / "new").exists()
@@ -259,7 +259,7 @@ def test_tasks_may_be_uneven(tmp_path: Path, method: str) -> None:
         if batch.label is not None:
             seen.add((batch.step // STEPS, frozenset(batch.label.tolist())))
 
-    state = train(tmp_path, method, look=look, tasks=stream_toy.stream(classes_per_task=3, order=(3, 0, 2, 1)), log_every=1)
+    state = train(tmp_path, method, look=look, tasks=task_toy.stream(classes_per_task=3, order=(3, 0, 2, 1)), log_every=1)
     assert state.modules["model"].learned.tolist() == [0, 1, 0, 0]
     assert [frozenset.union(*(labels for task, labels in seen if task == number)) for number in (0, 1)] == [{0, 2, 3}, {1}]
     if method != "dgr":
@@ -274,7 +274,7 @@ def test_two_processes_end_with_the_same_bits(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
-    command = [sys.executable, "-m", "tests.training.stream_toy", str(tmp_path), "both"]
+    command = [sys.executable, "-m", "tests.training.task_toy", str(tmp_path), "both"]
     envs = [os.environ | common | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
     processes = [subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True) for env in envs]
     told = [process.communicate(timeout=300)[0].split() for process in processes]

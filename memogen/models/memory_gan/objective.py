@@ -71,7 +71,7 @@ class MemoryGANObjective:
 
     ``information``: lambda on the mutual-information term, the cosine of the condition and mu(G(z, condition)), or with ``information_form``
     "squared" the authors' mean squared error between the condition and the unnormalised query. ``contrast`` trains the queries of real images.
-    ``write_in_generator_step``: fake queries of the generator step are written too, as the authors' code does. ``replay``: on a stream of tasks,
+    ``write_in_generator_step``: fake queries of the generator step are written too, as the authors' code does. ``replay``: on a sequence of tasks,
     images of a frozen copy take the place of the earlier tasks' (:mod:`.replay`).
     """
 
@@ -91,7 +91,7 @@ class MemoryGANObjective:
             raise ValueError(f"information is {self.information}; it must not be negative")
 
     def teacher(self, model: MemoryGAN) -> SlotTeacher | None:
-        """What will keep the past of a stream, knowing nothing yet; None without replay."""
+        """What will keep the past of earlier tasks, knowing nothing yet; None without replay."""
         return SlotTeacher(model) if self.replay else None
 
     def teach(self, teacher: SlotTeacher, model: MemoryGAN) -> None:

@@ -1,4 +1,4 @@
-"""What a memoryGAN keeps of a stream of tasks without labels: a frozen copy of its generator and memory, whose slots are drawn again.
+"""What a memoryGAN keeps of a sequence of tasks without labels: a frozen copy of its generator and memory, whose slots are drawn again.
 
 After joint training with replay (Wu et al. 2018, section 3.2), with a slot of the memory in the place of a class: how many classes there are, and
 which image is of which, is never told. An experiment of ours; neither paper has it.

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memogen.data.stream import StreamConfig, TaskStream, of_classes, task_stream
+from memogen.data.task_sequence import TaskConfig, TaskSequence, of_classes, task_sequence
 from memogen.types import ImageData, InputError
 
 
@@ -28,7 +28,7 @@ def labelled(labels: list[int] | np.ndarray, classes: int = 0) -> ImageData:
 )
 def test_every_image_is_in_the_task_of_its_class_and_in_no_other(labels: list[int], each: int, seed: int | None) -> None:
     data = labelled(labels)
-    tasks = list(task_stream(data, StreamConfig(classes_per_task=each, order_seed=seed)))
+    tasks = list(task_sequence(data, TaskConfig(classes_per_task=each, order_seed=seed)))
     assert [task.number for task in tasks] == list(range(-(-7 // each)))
     assert sorted(c for task in tasks for c in task.classes) == list(range(7))
     for task in tasks:
@@ -39,31 +39,31 @@ def test_every_image_is_in_the_task_of_its_class_and_in_no_other(labels: list[in
 
 
 def test_orders() -> None:
-    assert StreamConfig().tasks(3) == ((0,), (1,), (2,))
-    assert StreamConfig(order=(2, 0), classes_per_task=1).tasks(3) == ((2,), (0,))
-    assert StreamConfig(classes_per_task=2, num_tasks=2).tasks(5) == ((0, 1), (2, 3))
-    assert StreamConfig(num_tasks=2, joint=True).tasks(5) == ((0, 1),)
-    first, second = (StreamConfig(order_seed=seed).tasks(10) for seed in (0, 1))
+    assert TaskConfig().tasks(3) == ((0,), (1,), (2,))
+    assert TaskConfig(order=(2, 0), classes_per_task=1).tasks(3) == ((2,), (0,))
+    assert TaskConfig(classes_per_task=2, num_tasks=2).tasks(5) == ((0, 1), (2, 3))
+    assert TaskConfig(num_tasks=2, joint=True).tasks(5) == ((0, 1),)
+    first, second = (TaskConfig(order_seed=seed).tasks(10) for seed in (0, 1))
     assert first != second
-    assert first == StreamConfig(order_seed=0).tasks(10)
+    assert first == TaskConfig(order_seed=0).tasks(10)
     with pytest.raises(InputError, match="class 7 is not there"):
-        StreamConfig(order=(7,)).tasks(3)
+        TaskConfig(order=(7,)).tasks(3)
 
 
 @pytest.mark.parametrize("wrong", [{"classes_per_task": 0}, {"order": (1, 1)}, {"order": (-1,)}, {"num_tasks": 0}, {"order": (1,), "order_seed": 2}])
 def test_wrong_settings_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError):
-        StreamConfig(**wrong)
+        TaskConfig(**wrong)
 
 
 def test_a_part_can_be_left_out_of_every_task() -> None:
-    tasks = list(task_stream(labelled([0, 1, 0, 1, 0, 1]), StreamConfig(left_out=3)))
+    tasks = list(task_sequence(labelled([0, 1, 0, 1, 0, 1]), TaskConfig(left_out=3)))
     assert [task.data.image[:, 0, 0, 0].tolist() for task in tasks] == [[4], [3, 5]]
 
 
 def test_the_past_cannot_be_reached() -> None:
     """Nothing that the stream or a task refers to, however far, holds a pixel of an earlier task; and the earlier pixels themselves are gone."""
-    stream = task_stream(labelled(np.repeat([0, 1, 2], 4)), StreamConfig())
+    stream = task_sequence(labelled(np.repeat([0, 1, 2], 4)), TaskConfig())
     first = stream.open(0)
     gone = weakref.ref(first.data.image)
     del first
@@ -92,7 +92,7 @@ def _pixels_within(*roots: object) -> set[int]:
             found |= set(item.ravel().tolist()) if item.dtype == np.uint8 else set()
             waiting += [item.base]
         waiting += gc.get_referents(item)
-        waiting += list(vars(item).values()) if isinstance(item, ImageData | TaskStream) else []
+        waiting += list(vars(item).values()) if isinstance(item, ImageData | TaskSequence) else []
     return found
 
 
@@ -100,14 +100,14 @@ def test_neighbours_in_a_file_are_mapped_without_the_rest_of_it(tmp_path: Path) 
     data = labelled(np.repeat([0, 1, 2], 4))
     np.save(tmp_path / "image.npy", data.image)
     mapped = ImageData(np.load(tmp_path / "image.npy", mmap_mode="r"), data.label)
-    tasks = list(TaskStream(mapped, [(0, 1), (2,)]))
+    tasks = list(TaskSequence(mapped, [(0, 1), (2,)]))
     assert [task.data.image.nbytes for task in tasks] == [32, 16]
     assert all(isinstance(task.data.image, np.memmap) for task in tasks)
     assert np.unique(tasks[0].data.image).tolist() == list(range(8))
     assert np.unique(tasks[1].data.image).tolist() == list(range(8, 12))
     tail = ImageData(mapped.image[4:], data.label[4:])
-    assert np.unique(TaskStream(tail, [(2,)]).open(0).data.image).tolist() == list(range(8, 12))
-    mixed = TaskStream(mapped, [(0, 2), (1,)]).open(0).data.image
+    assert np.unique(TaskSequence(tail, [(2,)]).open(0).data.image).tolist() == list(range(8, 12))
+    mixed = TaskSequence(mapped, [(0, 2), (1,)]).open(0).data.image
     assert not isinstance(mixed, np.memmap)
     assert np.unique(mixed).tolist() == [0, 1, 2, 3, 8, 9, 10, 11]
 
@@ -115,13 +115,13 @@ def test_neighbours_in_a_file_are_mapped_without_the_rest_of_it(tmp_path: Path) 
 def test_what_makes_no_stream_is_refused() -> None:
     image = np.zeros((2, 1, 2, 2), np.uint8)
     with pytest.raises(InputError, match="no labelled images"):
-        task_stream(ImageData(image), StreamConfig())
+        task_sequence(ImageData(image), TaskConfig())
     with pytest.raises(InputError, match="no labels"):
-        TaskStream(ImageData(image), [(0,)])
+        TaskSequence(ImageData(image), [(0,)])
     with pytest.raises(InputError, match="no image of class 1"):
-        task_stream(labelled([0, 2], classes=3), StreamConfig())
+        task_sequence(labelled([0, 2], classes=3), TaskConfig())
     with pytest.raises(InputError, match="no class twice"):
-        TaskStream(labelled([0, 1]), [(0, 1), (1,)])
+        TaskSequence(labelled([0, 1]), [(0, 1), (1,)])
 
 
 def test_the_images_of_some_classes() -> None:

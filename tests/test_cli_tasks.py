@@ -1,4 +1,4 @@
-"""The commands about streams of tasks as a user meets them: killed and continued, and refused in one line with nothing left behind."""
+"""The commands about sequences of tasks as a user meets them: killed and continued, and refused in one line with nothing left behind."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from PIL import Image
 from memogen.cli import main
 from memogen.data import load
 from memogen.training import latest
-from memogen.training.tasks import finished_tasks, task_folder
+from memogen.training.task_folders import finished_tasks, task_folder
 
 ROOT = Path(__file__).parents[1]
 TINY = "--model.width 2 --model.noise_dim 4 --training.batch_size 8 --training.sample_every 0 --training.device cpu"
@@ -134,14 +134,14 @@ def test_what_is_no_stream_cannot_be_drawn(tmp_path: Path, capsys: pytest.Captur
     capsys.readouterr()
     out = f"--out {tmp_path / 'drawn.png'}"
     refused = {
-        f"stream matrix {run}": "holds no scores by task and class",
-        f"stream matrix {tmp_path / 'nowhere'}": "no such folder",
-        f"stream evolution {run} --label two {out}": "no images of class 2 (two) were kept",
-        f"stream evolution {run} --label four {out}": "neither a class's number nor one of",
-        f"stream evolution {tmp_path / 'pictures'} {out}": "holds no config.yaml",
-        f"stream evolution {run} --out {tmp_path / 'drawn.txt'}": "cannot write a picture of this kind",
-        f"stream embedding {run} {out}": "names no classifier",
-        f"stream cost {run} {tmp_path / 'nowhere'}": "no such folder",
+        f"tasks matrix {run}": "holds no scores by task and class",
+        f"tasks matrix {tmp_path / 'nowhere'}": "no such folder",
+        f"tasks evolution {run} --label two {out}": "no images of class 2 (two) were kept",
+        f"tasks evolution {run} --label four {out}": "neither a class's number nor one of",
+        f"tasks evolution {tmp_path / 'pictures'} {out}": "holds no config.yaml",
+        f"tasks evolution {run} --out {tmp_path / 'drawn.txt'}": "cannot write a picture of this kind",
+        f"tasks embedding {run} {out}": "names no classifier",
+        f"tasks cost {run} {tmp_path / 'nowhere'}": "no such folder",
     }
     for line, told in refused.items():
         assert told in refusal(line, capsys), line

@@ -13,8 +13,8 @@ from memogen.metrics.evaluate import score_model
 from memogen.metrics.fid import reference_statistics
 from memogen.metrics.imputation import Refinement, complete, imputation_error
 from memogen.metrics.metric import ModelScoring
+from memogen.metrics.samples import Reference, default_cache, labels_for, num_labels, shuffled
 from memogen.metrics.slot_contents import slot_preferences
-from memogen.metrics.stream import Reference, default_cache, labels_for, num_labels, shuffled
 from memogen.metrics.svm import svm_accuracy
 from memogen.types import ImageData, InputError
 from tests.metrics.conftest import Moments

@@ -1,4 +1,4 @@
-"""A stream of tasks from the command line: trained, scored after each task, continued, shared between methods, and drawn."""
+"""A sequence of tasks from the command line: trained, scored after each task, continued, shared between methods, and drawn."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from PIL import Image
 from memogen import from_pretrained, runs
 from memogen.cli import main
 from memogen.data import load
-from memogen.data.stream import Task, TaskStream
+from memogen.data.task_sequence import Task, TaskSequence
 from memogen.models import ReplayGAN
 from memogen.recipes import RECIPES
 from memogen.recipes.recipe import Recipe
 from memogen.runs import reproduce
 from memogen.runs.stages import accuracy_matrix
 from memogen.training import continual
-from memogen.training.tasks import task_folders
+from memogen.training.task_folders import task_folders
 from memogen.types import ImageData, InputError
 
 STEPS, SAMPLES = 2, 70
@@ -93,8 +93,8 @@ def test_a_finished_run_is_not_trained_or_scored_again(run: Path) -> None:
 def test_a_run_tells_where_it_is_and_how_it_stands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = runs.train(recipe(tasks=2), out=tmp_path / "run")
     told = capsys.readouterr().err
-    assert f"task 1 of 2: step 1/{2 * STEPS}" in told, "of the whole stream"
-    assert f"task 2 of 2: step {2 * STEPS}/{2 * STEPS}" in told
+    assert f"task 1 of 2: 0 of {2 * STEPS} steps" in told, "of both tasks"
+    assert f"task 2 of 2: {STEPS} of {2 * STEPS} steps" in told
     means = {row["metric"]: row["value"] for row in rows(folder) if row["class"] is None and row["variant"] != "real"}
     (line,) = (line for line in told.splitlines() if line.startswith("task 2 of 2: accuracy"))
     assert f"accuracy {means['accuracy']:.3f}" in line
@@ -121,7 +121,7 @@ def test_methods_share_their_first_task(run: Path) -> None:
     with_two = runs.train(recipe("fine_tuning"), out=run.parent / "two", start=run, start_tasks=2, console=False)
     for number in range(2):
         assert torch.equal(from_pretrained(task_folders(with_two)[number]).sample(4), from_pretrained(task_folders(run)[number]).sample(4))
-    with pytest.raises(InputError, match="start_tasks is 3: the stream has 2 tasks"):
+    with pytest.raises(InputError, match="start_tasks is 3: the sequence has 2 tasks"):
         runs.train(tuned, out=run.parent / "other", start=run, start_tasks=3, console=False)
     keeping = replace(tuned, succession=replace(tuned.succession, keep_optimisers=True))
     assert not reproduce.share_first_task(keeping, run.parent / "other")
@@ -155,13 +155,13 @@ def test_pictures_and_tables_of_a_stream(run: Path, tmp_path: Path, capsys: pyte
     told = capsys.readouterr().out.splitlines()
     assert told[0].split() == ["after", "task", "0", "1", "2", "mean"]
     assert [len(line.split()) for line in told[1:4]] == [3, 4, 5]
-    assert main(["stream", "evolution", str(run), "--out", str(tmp_path / "evolution.png")]) == 0
-    assert main(["stream", "evolution", str(run), "--label", "1", "--ends", "--out", str(tmp_path / "ends.png")]) == 0
+    assert main(["tasks", "evolution", str(run), "--out", str(tmp_path / "evolution.png")]) == 0
+    assert main(["tasks", "evolution", str(run), "--label", "1", "--ends", "--out", str(tmp_path / "ends.png")]) == 0
     sheets = {name: Image.open(tmp_path / f"{name}.png") for name in ("evolution", "ends")}
     nine, two = sheets["evolution"].height, sheets["ends"].height
     pitch = (nine - two) // 7
     assert nine - 9 * pitch == two - 2 * pitch < pitch, "steps 0, 1 and 2 of three tasks; the ends of two that know class 1; one head"
-    assert main(["stream", "evolution", str(run), "--label", "9", "--out", str(tmp_path / "none.png")]) == 2
+    assert main(["tasks", "evolution", str(run), "--label", "9", "--out", str(tmp_path / "none.png")]) == 2
     assert main(["stream", "cost", str(run)]) == 0
     assert "joint_replay_alignment" in capsys.readouterr().out
     page = (run / "report.html").read_text()
@@ -247,7 +247,7 @@ def test_a_run_holds_no_training_image_beside_those_of_its_task(tmp_path: Path, 
         read.extend([weakref.ref(copied.image)] if split == "train" else [])
         return copied
 
-    def opening(stream: TaskStream, number: int) -> Task:
+    def opening(stream: TaskSequence, number: int) -> Task:
         task = opened(stream, number)
         learned.append(weakref.ref(task.data.image))
         return task
@@ -256,9 +256,9 @@ def test_a_run_holds_no_training_image_beside_those_of_its_task(tmp_path: Path, 
         alive.append((sum(reference() is not None for reference in read), sum(reference() is not None for reference in learned)))
         return fit(*given, **named)
 
-    load, opened, fit = runs.Splits.load, TaskStream.open, continual.fit
+    load, opened, fit = runs.Splits.load, TaskSequence.open, continual.fit
     monkeypatch.setattr(runs.Splits, "load", noting)
-    monkeypatch.setattr(TaskStream, "open", opening)
+    monkeypatch.setattr(TaskSequence, "open", opening)
     monkeypatch.setattr(continual, "fit", fitting)
     runs.train(replace(recipe(), scoring=replace(recipe().scoring, extractor=None)), out=tmp_path / "run", console=False)
     assert read

@@ -1,4 +1,4 @@
-"""The folders of a stream's tasks: which are finished, and how the first ones are taken over from another run."""
+"""The folders of a sequence's tasks: which are finished, and how the first ones are taken over from another run."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def take_over(source: Path, folder: Path, digests: Sequence[str], config: Traini
         plain({**settings, **{f"training.{name}": value for name, value in asdict(config).items()}}),
     )
     if not source.is_dir():
-        raise InputError(f"start: {source}: there is no such run folder: name a run that learned the same stream")
+        raise InputError(f"start: {source}: there is no such run folder: name a run that learned the same sequence")
     if finished_tasks(source, steps) < num_tasks:
         several = "its first task" if num_tasks == 1 else f"{num_tasks} tasks"
         raise InputError(f"start: {source}: has not learned {several} for {steps} steps: name a run that has, with the same training.steps")

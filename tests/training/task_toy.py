@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from memogen.data.stream import StreamConfig, TaskStream, task_stream
+from memogen.data.task_sequence import TaskConfig, TaskSequence, task_sequence
 from memogen.models.replay_gan import (
     AlignmentConfig,
     ConsolidationConfig,
@@ -21,7 +21,7 @@ from memogen.models.replay_gan import (
     ReplayGANConfig,
     ReplayGANObjective,
 )
-from memogen.training import Onlooker, SuccessionConfig, TrainingConfig, TrainState, fit_stream
+from memogen.training import Onlooker, SuccessionConfig, TrainingConfig, TrainState, fit_tasks
 from memogen.types import Batch, ImageData
 from tests.training.toy import fingerprint
 
@@ -44,8 +44,8 @@ def data() -> ImageData:
     return ImageData((noise + 60 * label[:, None, None, None]).astype(np.uint8), label)
 
 
-def stream(**tasks: object) -> TaskStream:
-    return task_stream(data(), StreamConfig(**tasks))
+def stream(**tasks: object) -> TaskSequence:
+    return task_sequence(data(), TaskConfig(**tasks))
 
 
 def train(
@@ -56,7 +56,7 @@ def train(
     onlooker: Onlooker | None = None,
     resume: str = "auto",
     look: Callable[[Batch], None] | None = None,
-    tasks: TaskStream | None = None,
+    tasks: TaskSequence | None = None,
     **changes: object,
 ) -> TrainState:
     """Trains a fresh model on four tasks of one class, or on ``tasks``; ``look`` sees every batch that is drawn."""
@@ -64,7 +64,7 @@ def train(
     model = replace(MODEL, conditioning="none" if method == "dgr" else "norm").build()
     objective = OBJECTIVES[method] if look is None else Watched(OBJECTIVES[method], look)
     options = {"succession": succession or SuccessionConfig(), "onlooker": onlooker or Onlooker(), "resume": resume}
-    return fit_stream(model, objective, tasks or stream(), replace(CONFIG, **changes), folder, console=False, **options)
+    return fit_tasks(model, objective, tasks or stream(), replace(CONFIG, **changes), folder, console=False, **options)
 
 
 class Watched:
@@ -86,7 +86,7 @@ class Watched:
 
 
 def main() -> None:
-    """``stream_toy.py FOLDER METHOD``: trains in a process of its own, slowly in the fourth task, and prints the hash of all that it ended with."""
+    """``task_toy.py FOLDER METHOD``: trains in a process of its own, slowly in the fourth task, and prints the hash of all that it ended with."""
     print(fingerprint(train(Path(sys.argv[1]), sys.argv[2], look=lambda batch: time.sleep(0.05 if batch.step >= 3 * STEPS else 0))))
 
 

@@ -1,4 +1,4 @@
-"""The one stream of images that feeds every score: drawn by number from a model or read from data, and seen through an extractor."""
+"""The images that feed every score: drawn by number from a model or read from data, and seen through an extractor."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Source = Callable[[int, int], Tensor]
 
 @dataclass(frozen=True)
 class Seen:
-    """The next images of the stream, with their features and, where some score reads them, class probabilities (float64)."""
+    """The next images, with their features and, where some score reads them, class probabilities (float64)."""
 
     image: UInt8[Tensor, "b c h w"]
     features: Float[Tensor, "b f"]
@@ -64,7 +64,7 @@ def image_source(data: ImageData, order: Int[np.ndarray, " n"]) -> Source:
     return read
 
 
-def sample_stream(
+def drawn_batches(
     model: GenerativeModel, num: int, *, seed: int = 0, label: int | None = None, batch_size: int = 250
 ) -> Iterator[UInt8[Tensor, "b c h w"]]:
     """Samples 0 to num - 1 of ``seed``, or those of a class, as uint8, in batches."""
@@ -75,7 +75,7 @@ def sample_stream(
 
 @dataclass(frozen=True)
 class Watch:
-    """How a stream is looked at: through ``extractor``, ``batch_size`` images at a time, as ``work`` goes on."""
+    """How images are looked at: through ``extractor``, ``batch_size`` images at a time, as ``work`` goes on."""
 
     extractor: Extractor
     batch_size: int

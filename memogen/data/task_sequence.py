@@ -1,4 +1,4 @@
-"""A labelled data set as a stream of tasks, each with the images of a few classes, which are seen once and never again."""
+"""A labelled data set as a sequence of tasks, each with the images of a few classes, which are seen once and never again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from memogen.types import ImageData, InputError
 
 
 @dataclass(frozen=True)
-class StreamConfig:
+class TaskConfig:
     """Which classes make which task.
 
     ``order`` lists the classes in the order in which they are learned, () as they are numbered; ``order_seed`` draws an order instead.
@@ -64,19 +64,19 @@ class Task:
     data: ImageData
 
 
-class TaskStream:
+class TaskSequence:
     """Tasks to be opened in their order, each once.
 
-    The stream keeps the pixels of each task apart and none of the whole data set. Opening a task gives its pixels away and drops those of all
+    The sequence keeps the pixels of each task apart and none of the whole data set. Opening a task gives its pixels away and drops those of all
     tasks before it, so while a task is learned nothing leads to the images of an earlier one.
     """
 
     def __init__(self, data: ImageData, tasks: Sequence[Sequence[int]], *, left_out: int = 0) -> None:
         if data.label is None:
-            raise InputError(f"stream: {data.name} has no labels: give labelled images, such as a folder with a sub-folder for each class")
+            raise InputError(f"sequence: {data.name} has no labels: give labelled images, such as a folder with a sub-folder for each class")
         named = list(chain.from_iterable(tasks))
         if len(set(named)) < len(named) or not all(tasks) or not tasks:
-            raise InputError(f"stream: tasks are {tasks}: give each task a class or more, and no class twice")
+            raise InputError(f"sequence: tasks are {tasks}: give each task a class or more, and no class twice")
         self.tasks = tuple(tuple(classes) for classes in tasks)
         self.classes = data.classes
         self._waiting = {number: _part(data, classes, left_out) for number, classes in enumerate(self.tasks)}
@@ -100,18 +100,18 @@ class TaskStream:
         """What names the images of task ``number``, which is still to come. Raises InputError where it is not."""
         if number not in self._waiting:
             known = f"tasks {min(self._waiting)} to {len(self) - 1} are still to come" if self._waiting else "no task is to come"
-            raise InputError(f"stream: task {number} is not to be had any more: {known}")
+            raise InputError(f"sequence: task {number} is not to be had any more: {known}")
         data = self._waiting[number]
         return digest(data.image, data.label)
 
 
-def task_stream(data: ImageData, config: StreamConfig) -> TaskStream:
-    """The stream that ``config`` makes of ``data``."""
-    return TaskStream(data, config.tasks(num_classes(data)), left_out=config.left_out)
+def task_sequence(data: ImageData, config: TaskConfig) -> TaskSequence:
+    """The sequence that ``config`` makes of ``data``."""
+    return TaskSequence(data, config.tasks(num_classes(data)), left_out=config.left_out)
 
 
-def check_stream(data: ImageData, config: StreamConfig) -> None:
-    """Raises InputError where :func:`task_stream` would, without touching a pixel."""
+def check_tasks(data: ImageData, config: TaskConfig) -> None:
+    """Raises InputError where :func:`task_sequence` would, without touching a pixel."""
     for classes in config.tasks(num_classes(data)):
         _rows(data, classes, config.left_out)
 
@@ -120,7 +120,7 @@ def num_classes(data: ImageData) -> int:
     """How many classes labelled data have. Raises InputError where they have no labels."""
     if data.label is None or not len(data):
         raise InputError(
-            f"stream: {data.name} has no labelled images: give a folder with a sub-folder for each of two classes or more, or an npz with labels"
+            f"sequence: {data.name} has no labelled images: give a folder with a sub-folder for each of two classes or more, or an npz with labels"
         )
     return len(data.classes) or int(data.label.max()) + 1
 

@@ -1,4 +1,4 @@
-"""The commands about streams of tasks: matrix, evolution, embedding, cost; and extend, which teaches a saved model one category more."""
+"""The commands about sequences of tasks: matrix, evolution, embedding, cost; and extend, which teaches a saved model one category more."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 OF_CLASS = (
     "share of a class's images found to be of it, Fréchet distance to its real ones; of a model that is told no classes, each one's share of samples"
 )
-StreamRun = Annotated[Path, "the folder of a run that learned a stream of tasks"]
+RunOfTasks = Annotated[Path, "the folder of a run that learned a sequence of tasks"]
 
 
 def matrix(
-    run: StreamRun,
+    run: RunOfTasks,
     *,
     metric: Annotated[Literal["accuracy", "fid", "class_share"], OF_CLASS] = "accuracy",
     out: Annotated[Path | None, "a picture of it"] = None,
@@ -39,23 +39,24 @@ def matrix(
 
 
 def evolution(
-    run: StreamRun,
-    *,
+    *run: RunOfTasks,
     label: Annotated[str | None, "the class, by its number or name; without it the first that was learned"] = None,
     ends: Annotated[bool, "one row for each task, its end; without it steps 0, 1, 2, 4, 8, ... of each"] = False,
     out: Annotated[Path, "the picture"] = Path("evolution.png"),
 ) -> None:
-    """Draw how images of fixed latents changed while later classes were learned."""
+    """Draw how images of fixed latents changed while later classes were learned; several runs stand below each other, under their variants."""
     check_picture(out)
     from memogen.report import tasks
+    from memogen.report.grid import stacked
     from memogen.report.history import read_run
 
-    found = read_run(run)
-    write_picture(tasks.evolution_sheet(found, class_number(label, found.setting("model.classes") or ()), ends=ends), out)
+    found = [read_run(path) for path in run]
+    labels = [class_number(label, each.setting("model.classes") or ()) for each in found]
+    write_picture(stacked([tasks.evolution_sheet(*one, ends=ends, named=len(run) > 1) for one in zip(found, labels, strict=True)]), out)
 
 
 def embedding(
-    *run: StreamRun,
+    *run: RunOfTasks,
     label: Annotated[str | None, "the class, by its number or name; without it the first that was learned"] = None,
     tasks: Annotated[str, "of one run: the tasks after which it is looked at, such as 1,2,4,10; without it the last of every run"] = "",
     num: Annotated[int, "images of each group", 4] = 500,
@@ -79,7 +80,7 @@ def embedding(
     write_picture(drawn.embedding(groups, of=f"a classifier's features, class {name}", seed=seed), out)
 
 
-def cost(*run: StreamRun) -> None:
+def cost(*run: RunOfTasks) -> None:
     """Print what each run took: hours, real images, images that generators drew, and what was kept beside the model."""
     from memogen.report.history import read_run
     from memogen.report.tasks import cost_rows

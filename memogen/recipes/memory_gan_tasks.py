@@ -1,11 +1,11 @@
-"""A memoryGAN that learns a stream of tasks without labels: an experiment of ours, which joins Kim et al. 2018 and Wu et al. 2018."""
+"""A memoryGAN that learns a sequence of tasks without labels: an experiment of ours, which joins Kim et al. 2018 and Wu et al. 2018."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import Literal
 
-from ..data.stream import StreamConfig
+from ..data.task_sequence import TaskConfig
 from ..models import MemoryGANObjective
 from ..training import SuccessionConfig
 from ..types import InputError
@@ -35,12 +35,12 @@ def digits_stream(variant: Variant = "slot_replay") -> Recipe:
         objective=replace(recipe.objective, replay=variant.endswith("replay")),
         training=replace(recipe.training, steps=1000, checkpoint_every=500),
         scoring=ScoringConfig("digits", ("is", "fid"), num_samples=2000, likelihood_every=0),
-        succession=SuccessionConfig(StreamConfig(classes_per_task=2), teacher="averaged"),
+        succession=SuccessionConfig(TaskConfig(classes_per_task=2), teacher="averaged"),
     )
 
 
-def stream_table() -> Table:
-    """What a memory keeps of a stream without labels. Nobody printed it."""
+def tasks_table() -> Table:
+    """What a memory keeps of tasks without labels. Nobody printed it."""
     short = Budget(1000, 2000, 0.03, seeds=3)
     smoke = replace(short, steps=2, num_samples=200, hours=0.01, seeds=1, curves=False)
     rows = tuple(TableRow("memory_gan/digits_stream", variant, None) for variant in VARIANTS)
