@@ -21,7 +21,7 @@ import torch
 from safetensors.torch import load_file
 
 from memogen import train
-from memogen.recipes import RECIPES, Recipe, mem_vae, memory_gan, memory_gan_stream, replay_gan
+from memogen.recipes import RECIPES, Recipe, mem_vae, memory_gan, memory_gan_tasks, replay_gan
 from memogen.training.config import Precision
 
 STEPS = 20
@@ -31,7 +31,7 @@ Curve = dict[str, list[float | None]]
 def presets(precision: Precision = "float64") -> dict[str, Recipe]:
     """Every variant of each family, by name; among them the literal readings of a paper and of its authors' code."""
     found = {f"memory_gan/digits/{variant}": RECIPES["memory_gan/digits"](variant) for variant in memory_gan.VARIANTS}
-    found |= {f"memory_gan/digits_stream/{variant}": memory_gan_stream.digits_stream(variant) for variant in memory_gan_stream.VARIANTS}
+    found |= {f"memory_gan/digits_stream/{variant}": memory_gan_tasks.digits_stream(variant) for variant in memory_gan_tasks.VARIANTS}
     rows = [variant for variant in mem_vae.VARIANTS if not variant.endswith(("_50", "_50_large", "batch_10"))]
     found |= {f"mem_vae/digits/{variant}": RECIPES["mem_vae/digits"](variant) for variant in rows}
     found |= {f"replay_gan/digits/{variant}": RECIPES["replay_gan/digits"](variant) for variant in replay_gan.VARIANTS}

@@ -41,7 +41,7 @@ _MOVED = {
     "rare": "rare",
     "resizing": "extractors",
     "rows": "rows",
-    "stream": "stream",
+    "stream": "samples",
 }
 for _old, _new in _MOVED.items():
     sys.modules[f"{__name__}.{_old}"] = import_module(f"memogen.metrics.{_new}")
