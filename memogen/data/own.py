@@ -40,7 +40,11 @@ def holds_images(place: Path) -> bool:
 def own_splits(asked: Request) -> tuple[str, ...]:
     """The splits of the user's own images: those found there, and "test" where a share of them is held out. InputError."""
     place = own_place(asked)
-    found = npz_splits(place) if is_npz(place) else tuple(by_split(_own_pictures(place)))
+    return _with_share(asked, place, npz_splits(place) if is_npz(place) else tuple(by_split(_own_pictures(place))))
+
+
+def _with_share(asked: Request, place: Path, found: tuple[str, ...]) -> tuple[str, ...]:
+    """The splits ``found`` at a place, and "test" where a share is held out. Raises InputError where they are sorted already."""
     if not asked.options.test_share:
         return found
     if "test" in found or "train" not in found:
@@ -59,17 +63,18 @@ def folder(asked: Request) -> Source:
 
     With ``options.test_share`` a share of the training images is held out as split "test".
     """
-    place, splits = own_place(asked), own_splits(asked)
+    place = own_place(asked)
+    pictures = None if is_npz(place) else _own_pictures(place)
+    groups = {} if pictures is None else by_split(pictures)
+    splits = _with_share(asked, place, npz_splits(place) if pictures is None else tuple(groups))
     if asked.split not in splits:
         mend = f"sort the images into train/ and {asked.split}/" if not is_npz(place) else f"name the arrays x_{asked.split} (and y_{asked.split})"
         share = ", or hold some out with test_share (of a run: --data.options.test_share 0.1)" if asked.split == "test" else ""
         raise InputError(f"split: {place}: has {', '.join(splits)}: choose one of these, or {mend}{share}")
     divided = asked if asked.split in ("train", "test") else replace(asked, options=replace(asked.options, test_share=0.0))
     part = "train" if divided.options.test_share else asked.split
-    if is_npz(place):
+    if pictures is None:
         return array_source(replace(divided, name=printable(place.stem)), [place], (), lambda: _own_arrays(divided, place, part))
-    pictures = _own_pictures(place)
-    groups = by_split(pictures)
     classes, label = label_entries(groups, part)
     return picture_source(divided, replace(pictures, entries=groups[part]), classes, label, printable(place.resolve().stem) or "data")
 
