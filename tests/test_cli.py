@@ -19,14 +19,9 @@ from memogen.cli import options, parser
 from memogen.cli.table import COMMANDS
 from memogen.errors import InputError
 from memogen.recipes import RECIPES
+from tests.command import run
 
 ROOT = Path(__file__).parents[1]
-
-
-def run(words: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    code = cli.main(shlex.split(words))
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 def toy(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-from memogen import cli
 from memogen.data import load
 from memogen.metrics.rows import append_rows
 from memogen.models import AttentionConfig, MemoryConfig, MemoryGANConfig, MemVAEConfig, NoiseConfig
 from memogen.pretrained import save_pretrained
+from tests.command import run
 
 SMALL = MemVAEConfig((1, 8, 8), hidden=(12, 9), latent_dim=3, memory=AttentionConfig((6, 4)), pixel_levels=255)
 PLAIN = MemVAEConfig((1, 8, 8), hidden=(12, 9), latent_dim=3, memory=AttentionConfig(()), pixel_levels=255)
@@ -46,12 +45,6 @@ def here(made: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(made)
     monkeypatch.setenv("MEMOGEN_CACHE", str(made / "cache"))
     return made
-
-
-def run(words: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    code = cli.main(shlex.split(words))
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 @pytest.mark.parametrize(

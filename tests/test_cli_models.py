@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from pathlib import Path
 
@@ -12,9 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from memogen import cli
 from memogen.models import MemoryConfig, MemoryGANConfig, NoiseConfig
 from memogen.pretrained import save_pretrained
+from tests.command import run
 
 SMALL = MemoryGANConfig(image_shape=(1, 8, 8), width=8, noise=NoiseConfig(4), memory=MemoryConfig(16, 8, top_k=8))
 PLAIN = MemoryGANConfig(image_shape=(1, 8, 8), width=8, noise=NoiseConfig(4), memory=None)
@@ -32,12 +31,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MEMOGEN_CACHE", str(tmp_path / "cache"))
     return tmp_path
-
-
-def run(words: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    code = cli.main(shlex.split(words))
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 @pytest.mark.parametrize("place", ["m", "m/model", "plain"])

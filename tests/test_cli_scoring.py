@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import socket
 import subprocess
 import sys
@@ -17,8 +16,8 @@ import pytest
 from PIL import Image
 
 import memogen
-from memogen import cli
 from memogen.pretrained import save_pretrained
+from tests.command import rows_in, run
 from tests.metrics.toys import small_gan
 
 ROOT = Path(__file__).parents[1]
@@ -31,16 +30,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MEMOGEN_CACHE", str(tmp_path / "cache"))
     return tmp_path
-
-
-def run(words: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    code = cli.main(shlex.split(words))
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
-
-
-def rows_in(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def test_what_a_model_wrote_is_scored_in_its_own_order_and_other_images_are_drawn(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

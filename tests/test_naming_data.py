@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import shlex
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,6 @@ import pytest
 import torch
 from PIL import Image
 
-from memogen import cli
 from memogen.cli import parser
 from memogen.cli.options import HIDDEN
 from memogen.cli.table import COMMANDS
@@ -21,6 +19,7 @@ from memogen.pretrained import save_pretrained
 from memogen.recipes import RECIPES
 from memogen.runs import with_data
 from memogen.types import InputError
+from tests.command import run
 from tests.data.test_datasets import write_cifar, write_idx
 
 SMALL = MemoryGANConfig(image_shape=(1, 8, 8), width=8, noise=NoiseConfig(4), memory=MemoryConfig(16, 8, top_k=8))
@@ -42,12 +41,6 @@ READ_DATA = {
     "data check",
     "data prepare",
 }
-
-
-def run(words: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    code = cli.main(shlex.split(words))
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 @pytest.fixture

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +11,6 @@ import torch
 from PIL import Image
 
 import memogen
-from memogen import cli
 from memogen.data import from_arrays, load
 from memogen.metrics import evaluate, score_images
 from memogen.metrics.copies import distance_check
@@ -23,19 +19,10 @@ from memogen.metrics.extractors import extractor, fitting
 from memogen.metrics.kid import kernel_distance
 from memogen.metrics.prdc import prdc
 from memogen.types import ImageData, InputError
+from tests.command import rows_in, run
 from tests.metrics.toys import small_gan
 
 SHORT = "--training.steps 2 --training.batch_size 8 --model.width 8 --model.memory.num_slots 16 --model.memory.key_dim 8 --model.memory.top_k 8"
-
-
-def run(words: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    code = cli.main(shlex.split(words))
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
-
-
-def rows_in(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def noise(num: int, seed: int, *, name: str = "mine", split: str = "train", side: int = 8) -> ImageData:
