@@ -19,9 +19,9 @@ _ALL = 2**64 - 1
 
 def bits(index: Int[Tensor, " b"], dim: int, *, seed: int, stream: int = 0, first: int = 0) -> Int[Tensor, "b dim"]:
     """64 hashed bits for each (seed, stream, index, position), of the positions ``first`` .. ``first + dim - 1``. Raises InputError."""
-    if not -(2**63) <= seed < 2**63:
-        raise InputError(f"seed is {seed}: use a whole number below 2^63")
-    key = _mix_number(seed * _GOLDEN + stream + 1)
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not -(2**63) <= seed < 2**63:
+        raise InputError(f"seed is {seed!r}: use a whole number below 2^63")
+    key = _mix_number(int(seed) * _GOLDEN + stream + 1)
     if index.device.type == "cpu":  # numpy has unsigned numbers and starts each operation five times as fast
         words = _mix_words(_mix_words(index.long().numpy().view(np.uint64) + np.uint64(key)) + np.uint64(key))
         positions = np.arange(first + 1, first + dim + 1, dtype=np.uint64) * np.uint64(_GOLDEN)

@@ -6,7 +6,9 @@ before anything is built.
 
 from __future__ import annotations
 
+import errno
 import json
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +43,19 @@ def parse_yaml(text: str | bytes) -> Any:
         raise ValueError(" ".join(str(error).split())) from error
 
 
+def read_regular(path: Path) -> bytes:
+    """The bytes of a file, as many as are believed in. Raises OSError, also for a pipe, a socket or a device, which is not touched."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "no regular file, but a folder, a pipe, a socket or a device", str(path))
+    with path.open("rb") as file:
+        return file.read(MAX_BYTES + 1)
+
+
 def read_lines(path: Path) -> tuple[dict[str, Any], ...]:
     """The JSON objects of a JSONL file, one a line. A damaged or cut-off line is left out; where there is no file, there are none."""
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return ()
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return ()

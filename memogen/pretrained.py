@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from memogen import configs
 from memogen.models import FAMILIES, outline
-from memogen.parsing import parse_json
+from memogen.parsing import parse_json, read_regular
 from memogen.types import InputError, SavedModel
 
 FORMAT = 2
@@ -93,7 +93,10 @@ def from_pretrained(path_or_hub_id: str | Path, *, device: str | torch.device = 
 
 def _device(device: str | torch.device) -> torch.device:
     try:
-        return torch.empty(0, device=device).device
+        place = torch.empty(0, device=device).device
+        if place.type == "meta":
+            raise TypeError("a meta device holds no numbers")
+        return place
     except (RuntimeError, AssertionError, TypeError) as error:  # what torch raises depends on what is missing
         raise InputError(f"device: {str(device)!r} is not there ({_line(error)}): give cpu, or a device of this machine such as cuda") from error
 
@@ -116,7 +119,7 @@ def read_document(folder: Path) -> Document:
     """config.json of a saved model, checked but for the family's own options."""
     path = folder / CONFIG
     try:
-        mapping = parse_json(path.read_bytes())
+        mapping = parse_json(read_regular(path))
     except FileNotFoundError as error:
         raise InputError(f"{folder}: {no_model(folder)}") from error
     except OSError as error:
@@ -179,6 +182,8 @@ def _version() -> str:
 
 def _folder(source: str | Path, revision: str | None) -> Path:
     """The local folder (of a run, the one its model is in), or the hub's in the local cache."""
+    if not isinstance(source, str | Path) or not str(source):
+        raise InputError(f"{source!r}: names no model: give a run's folder, one that save_pretrained wrote, or org/name on the hub")
     if Path(source).is_dir():
         return next((folder for folder in (Path(source), Path(source) / RUN_MODEL) if (folder / CONFIG).is_file()), Path(source))
     if Path(source).exists():

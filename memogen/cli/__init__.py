@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -31,7 +32,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = [word for word in words if word != "--debug"]
     try:
         with stopping():
-            return _run(words)
+            code = _run(words)
+        if argv is None:  # the work is done: a request to stop that arrives while Python ends changes nothing
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        return code
     except KeyboardInterrupt as stopped:
         if _leads():
             print(f"\nmemogen: {stopped if str(stopped) else 'stopped'}", file=sys.stderr)

@@ -30,7 +30,7 @@ from memogen.data.arrays import digest as data_digest
 from memogen.data.findings import DataReport, Tally
 from memogen.data.source import Contents, Source, counted
 from memogen.names import printable
-from memogen.parsing import parse_json
+from memogen.parsing import parse_json, read_regular
 from memogen.progress import Bar
 from memogen.types import ImageData, InputError
 
@@ -107,7 +107,7 @@ _KINDS = {"name": str, "split": str, "classes": list, "shape": list, "dtype": st
 def _facts(folder: Path) -> dict[str, Any]:
     """What cache.json says. Raises _DamagedError where it is of another shape."""
     try:
-        facts = parse_json((folder / "cache.json").read_bytes())
+        facts = parse_json(read_regular(folder / "cache.json"))
     except (OSError, ValueError) as error:
         raise _DamagedError("cache.json cannot be read") from error
     if not isinstance(facts, dict) or any(type(facts.get(name)) is not kind for name, kind in _KINDS.items()):
@@ -168,7 +168,7 @@ def damaged_caches(root: Path, place: str, split: str) -> tuple[str, ...]:
 def _of(folder: Path, place: str) -> bool:
     """Whether a damaged cache is of the images at ``place``, as far as its cache.json can still be read."""
     try:
-        facts = parse_json((folder / "cache.json").read_bytes())
+        facts = parse_json(read_regular(folder / "cache.json"))
     except (OSError, ValueError):
         return False
     return isinstance(facts, dict) and facts.get("place") == place

@@ -7,6 +7,9 @@ from typing import Literal
 
 from memogen.types import InputError
 
+MOST_PIXELS = 2048
+"""The longest side that images are brought to: hundreds of them are in memory at once."""
+
 
 @dataclass(frozen=True)
 class DataOptions:
@@ -33,6 +36,8 @@ class DataOptions:
     def __post_init__(self) -> None:
         if self.target and (len(self.target) != 2 or min(self.target) < 2):
             raise InputError(f"size: {self.size}: give one number or (height, width), each at least 2")
+        if self.target and max(self.target) > MOST_PIXELS:
+            raise InputError(f"size: {self.size}: give sides of {MOST_PIXELS} pixels at most")
         if self.fit not in ("error", "resize", "crop"):
             raise InputError(f"fit: {self.fit!r}: choose error, resize or crop")
         if self.fit != "error" and self.size is None:

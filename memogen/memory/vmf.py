@@ -185,6 +185,8 @@ class VMFMemory(nn.Module):
 
         Their concentration is :meth:`fitted_concentration`. ``numbers`` in place of a generator decides them, for draws addressed by a count.
         """
+        if isinstance(num, bool) or not isinstance(num, int) or num < 0:
+            raise ValueError(f"num is {num!r}; it must be a whole number, 0 or more")
         numbers = numbers or DrawNumbers.random(num, self.key_dim, generator=generator, device=self.keys.device)
         uniform, normal = (part.to(self.keys.device) for part in numbers)
         slots = self.sample(num, value=value, uniform=uniform[:, 0])[1] if slot is None else torch.as_tensor(slot, device=uniform.device).expand(num)
@@ -240,6 +242,8 @@ class VMFMemory(nn.Module):
         Raises ValueError, before anything is changed, for no queries at all and for queries of another shape; on the CPU also for numbers that
         are not finite and for other labels. Elsewhere such queries are ``ignored``, since looking at them would make the device wait.
         """
+        if read is not None and len(read.slots) != len(query):
+            raise ValueError(f"read is of {len(read.slots)} queries and {len(query)} are written: give the read of the same queries, or none")
         query, value, joint = self._gathered(query, value)
         if joint:
             read = None

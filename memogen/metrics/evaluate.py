@@ -75,6 +75,8 @@ def evaluate(
     Ctrl-C and SIGTERM raise :class:`~memogen.metrics.rows.Interrupted`, which holds the rows of what was seen. Raises InputError for what a
     metric lacks, and for samples or features that are nan or infinite.
     """
+    if not isinstance(data, ImageData):
+        raise InputError(f"data: {data!r:.60} is no ImageData: give images, as memogen.data.load('digits', split='test')")
     joined = processes or Processes()
     judge = judge_for(data, extractor, told=progress and joined.leads)
     config = ScoreConfig(

@@ -21,7 +21,7 @@ def outline(config: Any) -> nn.Module:
             model: nn.Module = config.build()
     except (RuntimeError, TypeError, OverflowError, MemoryError) as error:
         raise InputError("model: its sizes are larger than a tensor can be: make them smaller") from error
-    size, room = sum(map(_bytes, model.state_dict().values())), _memory()
+    size, room = sum(map(_bytes, model.state_dict().values())), machine_memory()
     if size > room:
         raise InputError(f"model: its weights take {size / 2**30:,.1f} GiB, and this machine has {room / 2**30:,.1f} GiB: make its sizes smaller")
     return model
@@ -31,7 +31,7 @@ def _bytes(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()
 
 
-def _memory() -> float:
+def machine_memory() -> float:
     """Bytes of this machine's memory; infinite where the system does not tell."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

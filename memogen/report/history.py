@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from memogen.memory.inspect import SavedSlots
 from memogen.metrics.rows import ResultRow
-from memogen.parsing import parse_yaml, read_lines
+from memogen.parsing import parse_yaml, read_lines, read_regular
 from memogen.types import InputError
 
 Entry = dict[str, Any]
@@ -73,7 +73,7 @@ def task_folders(path: Path) -> tuple[Path, ...]:
 def read_config(path: Path) -> Entry:
     """A YAML mapping; empty where there is none."""
     try:
-        found = parse_yaml(path.read_bytes())
+        found = parse_yaml(read_regular(path))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

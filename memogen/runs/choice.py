@@ -18,6 +18,8 @@ def choose(given: Recipe | str | Path, variant: str | None = None, options: Mapp
 
     Raises InputError.
     """
+    if options is not None and not isinstance(options, Mapping):
+        raise InputError(f"overrides: a {type(options).__name__} is no mapping: give dotted names with their values, as {{'training.steps': 10}}")
     name, options = "" if isinstance(given, Recipe) else str(given), options or {}
     if isinstance(given, Recipe):
         if variant is not None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,10 @@ from ..metrics.extractors import PIXELS, NetworkExtractor, extractor, own_extrac
 from ..metrics.metric import ModelScoring
 from ..metrics.samples import device_of
 from ..models import outline
+from ..models.outline import machine_memory
 from ..nets.class_norm import ClassBatchNorm
 from ..nets.norm import FullDataNorm
-from ..parsing import parse_yaml
+from ..parsing import parse_yaml, read_regular
 from ..recipes import IN_PIXELS, RECIPES, DataConfig, Recipe, ScoringConfig, read_recipe, shaped
 from ..training.continual import TaskObjective
 from ..types import ImageData, InputError, LabelledConfig
@@ -137,6 +139,9 @@ def check_model_fits(recipe: Recipe, model: nn.Module, splits: Splits) -> None:
     share = recipe.training.batch_size // int(os.environ.get("WORLD_SIZE", "1"))
     if share < 2 and any(isinstance(part, nn.modules.batchnorm._BatchNorm | FullDataNorm | ClassBatchNorm) for part in model.modules()):
         raise InputError(f"training.batch_size: {share} image for each process, too few for batch norm: use 2 or more")
+    images = recipe.training.batch_size * prod(splits.train.image_shape) * 4
+    if images > machine_memory():
+        raise InputError(f"training.batch_size: {recipe.training.batch_size} images take {images / 2**30:,.1f} GiB: use fewer")
     recipe.objective.phases(model)
 
 
@@ -187,7 +192,7 @@ def _check_judge(recipe: Recipe, test: ImageData, judge: NetworkExtractor) -> No
 def load_config(path: Path) -> Recipe:
     """A recipe from a config.yaml, strictly; keys with a default may be left out. Raises InputError."""
     try:
-        mapping = parse_yaml(path.read_bytes())
+        mapping = parse_yaml(read_regular(path))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}): name a config.yaml or one of {', '.join(RECIPES)}") from error
     except ValueError as error:

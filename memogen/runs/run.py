@@ -27,7 +27,7 @@ from ..report.history import read_rows
 from ..report.life_signs import HeldOutQueries, SortedPrior
 from ..training import TrainState, fit
 from ..training.runtime import choose_device
-from ..types import Evaluator, ImageData, LikelihoodModel, SlotModel
+from ..types import Evaluator, ImageData, InputError, LikelihoodModel, SlotModel
 from . import tasks
 from .choice import choose
 from .folder import begun, occupied, set_aside
@@ -61,6 +61,8 @@ def train(
     ``start`` names a run of the same tasks whose first ``start_tasks`` are taken over, whatever way it kept the past by.
     Raises InputError for what cannot be used, and :class:`memogen.training.Stopped` when asked to stop (the run can then be continued).
     """
+    if out is not None and not str(out):
+        raise InputError("out: it is empty: name a folder, or leave it out")
     recipe = with_data(choose(recipe_or_config, variant, overrides), data)
     splits = Splits(recipe.data)
     recipe = with_images(recipe, splits)

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from memogen.parsing import parse_json
+from memogen.parsing import parse_json, read_regular
 from memogen.types import InputError
 
 Tensors = Mapping[str, Tensor]
@@ -59,7 +59,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str,
 def verify(path: Path) -> dict[str, Any]:
     """The state of a checkpoint after all checksums have been compared. Raises ValueError as :func:`read_checkpoint` does."""
     try:
-        state: dict[str, Any] = parse_json((path / _STATE).read_bytes())
+        state: dict[str, Any] = parse_json(read_regular(path / _STATE))
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: incomplete ({error})") from error
     try:
