@@ -2,7 +2,7 @@
 
 from ..metrics import append_rows
 from ..report.history import read_rows
-from .pictures import reading, recipe_of, run_of
+from .image_options import reading, recipe_of, run_of
 from .recipe import (
     Splits,
     check_scoring,

@@ -43,7 +43,7 @@ from ..training import TrainingConfig, fit
 from ..training.course import Course
 from ..training.runtime import choose_device
 from ..types import ImageData, InputError
-from .pictures import Fit, keep_options, reading
+from .image_options import Fit, keep_options, reading
 from .rows import command_line, leads
 
 Method = Literal["joint_replay", "replay_alignment", "joint_replay_alignment"]

@@ -10,6 +10,7 @@ import yaml
 
 from .. import configs
 from ..data import DataOptions
+from ..parsing import parse_yaml, read_regular
 from ..pretrained import CONFIG, RUN_MODEL, read_document
 from ..recipes import Recipe
 from ..types import InputError
@@ -61,8 +62,8 @@ def _options_of(model: str | Path) -> DataOptions:
     if recipe is not None or run is None:
         return DataOptions() if recipe is None else recipe.data.options
     try:
-        return configs.from_dict(DataOptions, yaml.safe_load((run / OPTIONS).read_bytes()), where="options")
-    except (yaml.YAMLError, InputError) as error:
+        return configs.from_dict(DataOptions, parse_yaml(read_regular(run / OPTIONS)), where="options")
+    except (OSError, ValueError) as error:
         raise InputError(f"{run / OPTIONS}: not the options of pictures ({' '.join(str(error).split())}): mend it, or remove it") from error
 
 
