@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from memogen.parsing import parse_json
 from memogen.types import ImageData, InputError
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -133,8 +134,11 @@ class Classifier(nn.Module):
 
     @classmethod
     def read(cls, path: Path) -> Classifier:
-        """A classifier from its weight file."""
-        return cls(read_card(path), load_file(path))
+        """A classifier from its weight file. Raises InputError."""
+        try:
+            return cls(read_card(path), load_file(path))
+        except (RuntimeError, TypeError, SafetensorError, OSError) as error:
+            raise InputError(f"weights: {path}: are not those of its own card ({' '.join(str(error).split())[:160]}): train it again") from error
 
     @property
     def name(self) -> str:
@@ -195,9 +199,14 @@ def classifier_names() -> tuple[str, ...]:
 
 
 def read_card(path: Path) -> Card:
-    """What a classifier's weight file says about itself."""
-    card = json.loads(weights_metadata(path)["classifier"])
-    return Card(**card | {name: tuple(card[name]) for name in ("image_shape", "classes", "widths")})
+    """What a classifier's weight file says about itself. Raises InputError."""
+    try:
+        card = parse_json(weights_metadata(path)["classifier"])
+        return Card(**card | {name: tuple(card[name]) for name in ("image_shape", "classes", "widths")})
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"weights: {path}: says nothing of a classifier ({error!r:.80}): give one that memogen.metrics wrote") from error
+    except ValueError as error:
+        raise InputError(f"weights: {path}: {error}") from error
 
 
 def weights_metadata(path: Path) -> dict[str, str]:

@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from memogen.data import load
 from memogen.metrics.__main__ import main
 from memogen.metrics.classifiers import (
     RECIPES,
+    WEIGHTS,
     Classifier,
     ClassifierRecipe,
     SmallResNet,
@@ -102,3 +105,14 @@ def test_features_have_the_last_width_at_any_size() -> None:
     for size in ((4, 4), (8, 8), (28, 28), (40, 33)):
         assert network.features(torch.zeros(2, 1, *size)).shape == (2, 8)
     assert sum(isinstance(part, Unit) for part in network.modules()) == 7
+
+
+@pytest.mark.parametrize("card", ["{}", "[" * 10_000, "7", '{"image_shape": 3}', None])
+def test_a_file_that_is_no_classifier_is_one_line(card: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "judge.safetensors"
+    if card is None:  # the card of the digits over other weights
+        with safe_open(WEIGHTS / "digits-v1.safetensors", "pt") as whole:
+            card = whole.metadata()["classifier"]
+    save_file({"weight": torch.zeros(3)}, path, metadata={"classifier": card})
+    with pytest.raises(InputError, match=r"judge\.safetensors"):
+        Classifier.read(path)
