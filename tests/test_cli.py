@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
-from memogen import cli
+from memogen import cli, overrides
 from memogen.cli import options, parser
 from memogen.cli.table import COMMANDS
 from memogen.errors import InputError
@@ -104,7 +104,7 @@ CONFIG = {"recipe": "r", "model": {"memory": {"num_slots": 64, "top_k": 8}, "nam
 
 
 def test_override_sets_the_named_leaf_only() -> None:
-    changed = options.override(CONFIG, {"model.memory.num_slots": "128", "training.rate": "0.5", "model.name": "12"})
+    changed = overrides.override(CONFIG, {"model.memory.num_slots": "128", "training.rate": "0.5", "model.name": "12"})
     assert changed["model"]["memory"] == {"num_slots": 128, "top_k": 8}
     assert changed["training"] == {"steps": 10, "rate": 0.5}
     assert changed["model"]["name"] == "12", "a text stays a text"
@@ -124,7 +124,7 @@ def test_override_sets_the_named_leaf_only() -> None:
 )
 def test_override_refuses_unknown_names(name: str, told: str) -> None:
     with pytest.raises(InputError, match=re.escape(told)):
-        options.override(CONFIG, {name: "1"})
+        overrides.override(CONFIG, {name: "1"})
 
 
 # --- exit codes ---

@@ -15,9 +15,10 @@ import traceback
 from collections.abc import Sequence
 
 from memogen import __version__
-from memogen.cli.options import UsageError, nearest
+from memogen.cli.options import UsageError
 from memogen.errors import InputError
 from memogen.names import printable
+from memogen.overrides import nearest
 from memogen.stopping import stopping
 
 INPUT, OURS, STOPPED = 2, 1, 130

@@ -6,10 +6,6 @@ import argparse
 from collections.abc import Iterable, Sequence
 
 from memogen.errors import InputError
-from memogen.overrides import SHORT as SHORT
-from memogen.overrides import dotted as dotted
-from memogen.overrides import nearest as nearest
-from memogen.overrides import override as override
 
 
 class UsageError(InputError):

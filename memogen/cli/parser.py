@@ -17,7 +17,8 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from jsonargparse import ArgumentParser
 
-from memogen.cli.options import SHORT, UsageError, nearest, split
+from memogen.cli.options import UsageError, split
+from memogen.overrides import SHORT, nearest
 
 Others = Mapping[str, str]
 

@@ -8,7 +8,8 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from memogen.cli.options import UsageError, dotted
+from memogen.cli.options import UsageError
+from memogen.overrides import dotted
 
 if TYPE_CHECKING:
     from memogen.runs.reproduce import Job, Plan
