@@ -23,7 +23,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from memogen import configs
+from memogen import configs, shipped
 from memogen.models import FAMILIES, outline
 from memogen.parsing import parse_json, read_regular
 from memogen.types import InputError, SavedModel
@@ -47,11 +47,13 @@ class Document:
     files: dict[str, str]
 
 
-def save_pretrained(model: nn.Module, path: str | Path, *, live: Mapping[str, Tensor] | None = None) -> None:
+def save_pretrained(model: nn.Module, path: str | Path, *, live: Mapping[str, Tensor] | None = None, half: bool = False) -> None:
     """Write ``model`` into the folder ``path``, which is made where it does not exist; the model's card is written anew as well.
 
     ``live`` holds the unaveraged weights, by their names in the model's state, for whoever wants to train on; without it a former
-    live.safetensors is removed, since it would belong to other weights.
+    live.safetensors is removed, since it would belong to other weights. ``half`` stores the parameters in half precision, for a model to give away;
+    buffers, such as a mixture memory, are stored as they are, and :func:`from_pretrained` computes in single precision all the same. Raises
+    InputError where a parameter is too large for half precision.
     """
     folder = Path(path)
     if folder.exists() and not folder.is_dir():
@@ -59,7 +61,9 @@ def save_pretrained(model: nn.Module, path: str | Path, *, live: Mapping[str, Te
     family, config = _family(model)
     _refuse(_differences(live or {}, model.state_dict(), whole=False), f"{folder / LIVE}")
     folder.mkdir(parents=True, exist_ok=True)
-    saved = {WEIGHTS: model.state_dict()} | ({} if live is None else {LIVE: live})
+    saved: dict[str, Mapping[str, Tensor]] = {WEIGHTS: _halved(model) if half else model.state_dict()}
+    if live is not None:
+        saved[LIVE] = live
     with ExitStack() as stack:  # the files take their places one right after another, once all of them are written
         parts = {name: stack.enter_context(_replacing(folder / name)) for name in (CARD, CONFIG, *saved)}
         for name, state in saved.items():
@@ -72,16 +76,19 @@ def save_pretrained(model: nn.Module, path: str | Path, *, live: Mapping[str, Te
 
 
 def from_pretrained(path_or_hub_id: str | Path, *, device: str | torch.device = "cpu", live: bool = False, revision: str | None = None) -> SavedModel:
-    """The model saved in a folder, in a run's folder, or under ``org/name`` on the Hugging Face hub, in evaluation mode on ``device``.
+    """The model saved in a folder, in a run's folder, that ships by this name (such as "fashion"; ``memogen models`` lists them), or under
+    ``org/name`` on the Hugging Face hub, in evaluation mode on ``device``.
 
-    ``live`` True takes the unaveraged weights; ``revision`` names a branch, tag or commit on the hub, whose copy in the local cache is used
-    where there is no network. Raises InputError.
+    A model that ships holds what drawing and reading need: its parameters were rounded to half precision, and nothing else is left of its training,
+    so it has no unaveraged weights. ``live`` True takes the unaveraged weights; ``revision`` names a branch, tag or commit on the hub, whose copy in
+    the local cache is used where there is no network. Raises InputError.
     """
     place, folder = _device(device), _folder(path_or_hub_id, revision)
     document = read_document(folder)
     config = _config(document, folder / CONFIG)
-    state = _read_tensors(folder / WEIGHTS, document)
-    _refuse(_differences(state, _outline(config, folder / CONFIG), whole=True), f"{folder / WEIGHTS}")
+    state, expected = _read_tensors(folder / WEIGHTS, document), _outline(config, folder / CONFIG)
+    _refuse(_differences(state, expected, whole=True), f"{folder / WEIGHTS}")
+    state = {name: tensor.to(expected[name].dtype) if tensor.dtype == torch.half else tensor for name, tensor in state.items()}
     if live:
         newer = _read_tensors(folder / LIVE, document)
         _refuse(_differences(newer, state, whole=False), f"{folder / LIVE}")
@@ -174,6 +181,16 @@ def _outline(config: Any, path: Path) -> Mapping[str, Tensor]:
         raise InputError(f"{path}: {error}") from error
 
 
+def _halved(model: nn.Module) -> dict[str, Tensor]:
+    """The model's state with its parameters in half precision."""
+    parameters = {name for name, _ in model.named_parameters()}
+    state = {name: tensor.half() if name in parameters else tensor for name, tensor in model.state_dict().items()}
+    for name in parameters:
+        if not bool(torch.isfinite(state[name]).all()):
+            raise InputError(f"{name}: holds numbers that half precision does not: save the model in full")
+    return state
+
+
 def _version() -> str:
     from memogen import __version__
 
@@ -181,15 +198,17 @@ def _version() -> str:
 
 
 def _folder(source: str | Path, revision: str | None) -> Path:
-    """The local folder (of a run, the one its model is in), or the hub's in the local cache."""
+    """The local folder (of a run, the one its model is in), the one of a model that ships, or the hub's in the local cache."""
     if not isinstance(source, str | Path) or not str(source):
         raise InputError(f"{source!r}: names no model: give a run's folder, one that save_pretrained wrote, or org/name on the hub")
-    if Path(source).is_dir():
-        return next((folder for folder in (Path(source), Path(source) / RUN_MODEL) if (folder / CONFIG).is_file()), Path(source))
-    if Path(source).exists():
+    path = shipped.place(source)
+    if path.is_dir():
+        return next((folder for folder in (path, path / RUN_MODEL) if (folder / CONFIG).is_file()), path)
+    if path.exists():
         raise InputError(f"{source}: is a file: give the folder that holds {CONFIG} and {WEIGHTS}")
     if isinstance(source, Path) or not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", source):
-        raise InputError(f"{source}: no such folder: give a folder that save_pretrained wrote, or org/name on the hub")
+        known = ", ".join(shipped.shipped_models())
+        raise InputError(f"{source}: no such folder: give a folder that save_pretrained wrote, a model that ships ({known}), or org/name on the hub")
     return _download(source, revision)
 
 

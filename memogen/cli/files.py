@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
 from memogen.cli.options import UsageError
+from memogen.overrides import nearest
 
 if TYPE_CHECKING:
     import torch
@@ -24,8 +25,10 @@ SOFTWARE = "memogen sample"
 
 
 def find_model(name: str) -> str:
-    """The folder of a saved model, from a run folder, the model's own folder, or a hub id (which is returned as it is)."""
-    path = Path(name).expanduser()
+    """The folder of a saved model, from a run folder, the model's own folder, the name of one that ships, or a hub id (returned as it is)."""
+    from memogen import shipped
+
+    path = shipped.place(name)
     for folder in (path / "model", path):
         if (folder / "config.json").is_file():
             return str(folder)
@@ -37,7 +40,9 @@ def find_model(name: str) -> str:
         raise UsageError(f"{name}: is a file, and a model is a folder; name a run folder or a saved model's folder")
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and path.parts[0] not in ("runs", ".", "..") and path.suffix not in ARCHIVES:
         return name
-    raise UsageError(f"{name}: no such file or folder; name a run folder, a saved model's folder, or a hub id such as owner/name")
+    known = list(shipped.shipped_models())
+    ships = f"a model that ships ({', '.join(known)})" if not nearest(name, known) else "a model that ships" + nearest(name, known)
+    raise UsageError(f"{name}: no such file or folder; name a run folder, a saved model's folder, {ships}, or a hub id such as owner/name")
 
 
 def open_model(name: str) -> GenerativeModel:

@@ -10,6 +10,7 @@ COMMANDS: dict[str, Callable[..., object]] = {
     "demo": training.demo,
     "train": training.train,
     "recipes": training.recipes,
+    "models": training.models,
     "sample": pictures.sample,
     "evaluate": scoring.evaluate,
     "compare": compare.compare,

@@ -13,6 +13,7 @@ from ..data import DataOptions
 from ..parsing import parse_yaml, read_regular
 from ..pretrained import CONFIG, RUN_MODEL, read_document
 from ..recipes import Recipe
+from ..shipped import place
 from ..types import InputError
 from .recipe import load_config
 
@@ -25,9 +26,9 @@ Shape = tuple[int, int, int]
 
 def run_of(model: str | Path) -> Path | None:
     """The run folder of a model that is named by it, or by the folder of the model inside; None for a model alone or one on the hub."""
-    path = Path(model).expanduser()
-    places = (path, path.parent) if path.name == RUN_MODEL else (path,)
-    return next((place for place in places if any((place / name).is_file() for name in ("config.yaml", OPTIONS))), None)
+    path = place(model)
+    folders = (path, path.parent) if path.name == RUN_MODEL else (path,)
+    return next((folder for folder in folders if any((folder / name).is_file() for name in ("config.yaml", OPTIONS))), None)
 
 
 def recipe_of(model: str | Path) -> Recipe | None:
@@ -68,9 +69,9 @@ def _options_of(model: str | Path) -> DataOptions:
 
 
 def _shape_of(model: str | Path) -> Shape | None:
-    recipe, path = recipe_of(model), Path(model).expanduser()
+    recipe, path = recipe_of(model), place(model)
     if recipe is not None:
         return recipe.model.image_shape
-    folder = next((place for place in (path / RUN_MODEL, path) if (place / CONFIG).is_file()), None)
+    folder = next((each for each in (path / RUN_MODEL, path) if (each / CONFIG).is_file()), None)
     found = None if folder is None else read_document(folder).config.get("image_shape")
     return (int(found[0]), int(found[1]), int(found[2])) if isinstance(found, list) and len(found) == 3 else None

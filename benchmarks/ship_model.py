@@ -1,0 +1,125 @@
+"""Makes a model that ships from a run: ``python -m benchmarks.ship_model RUN NAME --about "..." [--fault "..."]``, run where memogen/ lies.
+
+Parameters go into half precision, buffers (a mixture memory among them) stay as they are. The scores on the card are the run's own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from memogen import shipped
+from memogen.data import load
+from memogen.metrics.rows import ResultRow
+from memogen.metrics.slots import name_slots, placed
+from memogen.pretrained import CARD, RUN_MODEL, from_pretrained, model_card, read_document, save_pretrained
+from memogen.recipes import Recipe
+from memogen.report.history import read_rows
+from memogen.report.scores import number
+from memogen.runs.recipe import load_config, save_config
+from memogen.types import SlotModel
+
+SHOWN = 24  # held-out pictures to try
+FOLDER = Path("memogen/shipped")
+LICENCES = {
+    "digits": "CC BY 4.0 (Alpaydin and Kaynak, optical recognition of handwritten digits, UCI)",
+    "mnist": "CC BY-SA 3.0, as usually stated (LeCun, Cortes and Burges)",
+    "fashion-mnist": "MIT (Zalando SE, 2017)",
+}
+
+
+def ship(run: Path, name: str, *, about: str, faults: list[str]) -> Path:
+    """Write the folder of a shipped model. Returns it."""
+    recipe, folder = load_config(run / "config.yaml"), FOLDER / name
+    model: Any = from_pretrained(run)
+    if folder.exists():
+        shutil.rmtree(folder)
+    save_pretrained(model, folder / RUN_MODEL, half=True)
+    low, high = model.image_range
+    rounded = float((model.sample(64, seed=0) - from_pretrained(folder).sample(64, seed=0)).abs().max()) / (high - low)
+    plain = replace(recipe, data=replace(recipe.data, folder=None))
+    save_config(plain, folder / "config.yaml")
+    shutil.copy(run / "results.jsonl", folder / "results.jsonl")
+    (folder / shipped.ABOUT).write_text(json.dumps({"about": about}, indent=2) + "\n", encoding="utf-8")
+    held_out = load(recipe.data.name, folder=recipe.data.folder, split="test", options=recipe.data.options)
+    _examples(held_out.image, held_out.label, folder / shipped.EXAMPLES)
+    if isinstance(model, SlotModel) and model.memory is not None:
+        _slots(from_pretrained(folder), load(recipe.data.name, folder=recipe.data.folder, split="train", options=recipe.data.options), folder)
+    faults = [*faults, f"Half precision moves no pixel of 64 samples by more than {rounded:.2%} of their range."]
+    card = model_card(read_document(folder / RUN_MODEL)) + story(name, recipe, read_rows(folder / "results.jsonl"), about, faults)
+    (folder / RUN_MODEL / CARD).write_text(card, encoding="utf-8")
+    return folder
+
+
+def _examples(image: np.ndarray, label: np.ndarray | None, path: Path) -> None:
+    """The first pictures of each class in turn, below each other."""
+    classes = np.zeros(len(image), dtype=np.int64) if label is None else np.asarray(label)
+    turn = np.array([np.sum(classes[:row] == classes[row]) for row in range(min(len(classes), 2000))])
+    rows = np.lexsort((classes[: len(turn)], turn))[:SHOWN]
+    pixels = image[rows].transpose(0, 2, 3, 1).reshape(-1, image.shape[3], image.shape[1])
+    Image.fromarray(pixels[..., 0] if image.shape[1] == 1 else pixels).save(path, optimize=True)
+
+
+def _slots(model: Any, images: Any, folder: Path) -> None:
+    names = name_slots(placed(model, images), model.memory.num_slots)
+    stored = {"classes": list(names.classes), "label": names.label.tolist(), "share": [round(share, 3) for share in names.share.tolist()]}
+    (folder / shipped.SLOTS).write_text(json.dumps(stored, separators=(",", ":")) + "\n", encoding="utf-8")
+
+
+def story(name: str, recipe: Recipe, rows: list[ResultRow], about: str, faults: list[str]) -> str:
+    """The part of the card that tells how the model came to be, from its rows."""
+    row = rows[0]
+    scores = [
+        found for found in rows if found.variant != "real" and found.task is None and found.class_ is None and isinstance(found.value, int | float)
+    ]
+    table = "\n".join(f"| {found.metric} | {number(float(found.value))} |" for found in scores)  # type: ignore[arg-type]
+    return f"""
+## How it was made
+
+{about}
+
+| | |
+|---|---|
+| data | {recipe.data.name}, training split, SHA-256 {str(row.data)[:16]}... |
+| licence of the data | {LICENCES[recipe.data.name]} |
+| command | `{row.command}` |
+| steps, seed | {recipe.training.steps:,}{" a task" if recipe.succession else ""}, {recipe.training.seed} |
+| time | {float(row.processor_seconds or 0) / 60:.1f} processor minutes on {row.hardware} |
+| commit | {row.commit} |
+
+## Scores
+
+Of the model as it was trained, by the protocol in its rows (`results.jsonl`), against held-out images.
+
+| metric | value |
+|---|---|
+{table}
+
+## Known faults
+
+{chr(10).join(f"- {fault}" for fault in faults)}
+- The unaveraged weights, optimisers and checkpoints are left out: training cannot continue from this folder.
+
+`memogen sample {name} --out grid.png`, `memogen explore {name}` and `memogen.from_pretrained("{name}")` take it by its name.
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("name")
+    parser.add_argument("--about", required=True)
+    parser.add_argument("--fault", action="append", default=[])
+    told = parser.parse_args()
+    print(ship(told.run, told.name, about=told.about, faults=told.fault))
+
+
+if __name__ == "__main__":
+    main()
