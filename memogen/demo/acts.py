@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor, nn
 
@@ -33,7 +32,7 @@ from .plan import ARMS, Arm, Plan
 from .sentences import CLUSTERED, FILLED, KEPT, NAMED, VARIED, Comparison, Question, apart
 
 ACROSS = 16  # pictures in a row
-MISSING: grid.Colour = (108, 158, 235)  # of hidden pixels
+HIDDEN: grid.Colour = (108, 158, 235)  # of hidden pixels
 
 
 @dataclass(frozen=True)
@@ -199,14 +198,10 @@ def _errors(filled: Tensor, found: Completed) -> Tensor:
 
 
 def _filled_sheet(found: Completed, image_range: tuple[float, float], theme: Theme) -> Image.Image:
-    real, filled = (to_uint8(each[:ACROSS], image_range) for each in (found.image, found.images))
-    rows = [real, _hidden(real, found.missing[:ACROSS]), filled]
-    return grid.sheet(rows, ["held-out pictures", "with a part hidden", "filled in"], theme=theme)
-
-
-def _hidden(image: UInt8[Tensor, "b c h w"], missing: Tensor) -> UInt8[Tensor, "b 3 h w"]:
-    """In colour, hidden pixels blue."""
-    return torch.where(missing, torch.tensor(MISSING, dtype=torch.uint8).view(3, 1, 1), image.expand(-1, 3, -1, -1))
+    """The first pictures as they are, with what is hidden in blue, and filled in."""
+    real, filled = (to_uint8(each[:ACROSS], image_range).expand(-1, 3, -1, -1) for each in (found.image, found.images))
+    hidden = torch.where(found.missing[:ACROSS], torch.tensor(HIDDEN, dtype=torch.uint8).view(3, 1, 1), real)
+    return grid.sheet([real, hidden, filled], ["held-out pictures", "with a part hidden", "filled in"], theme=theme)
 
 
 # --- training, and the acts in their order ---

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+from ..models import MemoryGANObjective
 from ..recipes import RECIPES, Recipe, ScoringConfig
 from ..runs.recipe import config_hash
 
@@ -16,13 +17,15 @@ ARMS: dict[Arm, str] = {"slot_replay": "with replay", "fine_tuning": "without re
 class Plan:
     """``task_steps`` for each of five pairs of digits, ``steps`` for all ten at once; ``samples`` are drawn and judged after each pair.
 
+    The networks learn at ``learning_rate``, twice that of the recipes, since these trainings are short.
     ``filler`` is the shipped model that fills in what ``mask`` hides of the pictures that ship with it.
     """
 
     seed: int = 0
-    task_steps: int = 250
-    steps: int = 2000
+    task_steps: int = 200
+    steps: int = 1500
     samples: int = 2000
+    learning_rate: float = 1e-3
     filler: str = "digits-vae"
     mask: str = "rect-4"
 
@@ -41,5 +44,7 @@ class Plan:
         return asdict(self) | {name: config_hash(recipe) for name, recipe in recipes.items()}
 
     def _short(self, recipe: Recipe, steps: int, scoring: ScoringConfig) -> Recipe:
+        assert isinstance(recipe.objective, MemoryGANObjective)
+        critic, generator = (replace(one, learning_rate=self.learning_rate) for one in (recipe.objective.critic, recipe.objective.generator))
         training = replace(recipe.training, steps=steps, seed=self.seed, checkpoint_every=500, sample_every=0, device="cpu")
-        return replace(recipe, training=training, scoring=scoring)
+        return replace(recipe, objective=replace(recipe.objective, critic=critic, generator=generator), training=training, scoring=scoring)
