@@ -223,6 +223,8 @@ def _shown(bar: Bar, name: str, steps: int, batch_size: int) -> Watch:
         else:
             bar.advance(step - seen)
         seen = step
+        if step == steps:
+            bar.stage(f"{name}: scores and report", None)
 
     return watch
 
