@@ -21,6 +21,7 @@ from ..report.parts import write_page
 from . import page
 from .acts import ACTS, Outcome
 from .plan import Plan
+from .sentences import TIGHT
 
 FOUND, PAGE = "demo.json", "demo.html"
 WIDEST = 100  # letters of a line
@@ -64,7 +65,7 @@ def _played(folder: Path, plan: Plan, console: bool) -> dict[str, Any]:
         "processor_seconds": round(time.process_time() - spent, 1),
         "numbers": [[answer.question.measured, *answer.numbers] for outcome in outcomes for answer in outcome.answers],
     }
-    write_page(folder / FOUND, json.dumps(kept, indent=2) + "\n")
+    write_page(folder / FOUND, json.dumps(kept, indent=2, ensure_ascii=False) + "\n")
     return kept
 
 
@@ -89,9 +90,9 @@ def _summary(folder: Path, sentences: Sequence[str], pictures: Sequence[str]) ->
 
 
 def _lines(words: str, indent: str) -> list[str]:
-    """As wide as the terminal, or less."""
+    """As wide as the terminal, or less; a number and its spread stay on one line."""
     width = min(shutil.get_terminal_size((WIDEST, 24)).columns, WIDEST)
-    return wrap(words, max(width, 40), initial_indent=indent, subsequent_indent=indent)
+    return [line.replace(TIGHT, " ") for line in wrap(words, max(width, 40), initial_indent=indent, subsequent_indent=indent)]
 
 
 @contextmanager

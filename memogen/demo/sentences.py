@@ -9,6 +9,7 @@ from typing import Literal
 from ..metrics.slots import Estimate
 
 Verdict = Literal["larger", "alike", "smaller"]
+TIGHT = "\u00a0"  # a space at which no line breaks
 CERTAIN = 2.0  # standard errors of a difference, from which on it counts
 
 
@@ -58,8 +59,8 @@ class Question:
     def number(self, found: Estimate, *, signed: bool = False) -> str:
         """A number with its standard error, where that is known."""
         scale, digits = {"percent": (100, 1), "score": (1, 2), "error": (1, 4)}[self.form]
-        value, unit = f"{scale * found.value:{'+' if signed else ''}.{digits}f}", " %" if self.form == "percent" else ""
-        return f"{value}{unit}" if math.isnan(found.error) else f"{value} ± {scale * found.error:.{digits}f}{unit}"
+        value, unit = f"{scale * found.value:{'+' if signed else ''}.{digits}f}", f"{TIGHT}%" if self.form == "percent" else ""
+        return f"{value}{unit}" if math.isnan(found.error) else f"{value}{TIGHT}±{TIGHT}{scale * found.error:.{digits}f}{unit}"
 
 
 KEPT = Question(
