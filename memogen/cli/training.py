@@ -16,7 +16,7 @@ def demo(
     out: Annotated[Path, "folder of pictures, page and runs"] = Path("runs/demo"),
     seed: Annotated[int, "seed of the trainings, the samples and the noise", 0] = 0,
 ) -> None:
-    """Show three things that a memory does: train on embedded digits, measure, draw (one CPU core, about three minutes).
+    """Show three things that a memory does: train on embedded digits, measure, draw (one CPU core, two to three minutes).
 
     What is printed at the end was measured in this run. Run again, it continues, or shows what is there.
     """

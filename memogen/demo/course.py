@@ -37,7 +37,7 @@ def demo(out: str | Path = "runs/demo", *, plan: Plan = Plan(), console: bool = 
     folder = Path(out)
     kept = _kept(folder, plan)
     if kept is None:
-        print(f"memogen demo: three things that a memory does. Seed {plan.seed}, one processor core, no network, about three minutes.")
+        print(f"memogen demo: three things that a memory does. Seed {plan.seed}, one processor core, no network, two to three minutes.")
         kept = _played(folder, plan, console)
     else:
         print(f"{folder}: this demo is finished. To train another: memogen demo --seed {plan.seed + 1} --out {folder}-{plan.seed + 1}")
