@@ -2,7 +2,8 @@
 
 from .attention import AttentionMemory, AttentionRead
 from .functional import DrawNumbers
+from .outcomes import MemoryRead, MemoryWrite
 from .policies import Policy
-from .vmf import MemoryRead, MemoryWrite, VMFMemory
+from .vmf import VMFMemory
 
 __all__ = ["AttentionMemory", "AttentionRead", "DrawNumbers", "MemoryRead", "MemoryWrite", "Policy", "VMFMemory"]

@@ -46,7 +46,7 @@ def test_a_batch_that_cannot_be_learned_changes_nothing(what: float) -> None:
 @pytest.mark.parametrize("reads", [False, True])
 def test_where_looking_would_cost_such_queries_are_left_out(what: float, reads: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """The memory becomes what the other queries make of it, and the report says which were ignored."""
-    monkeypatch.setattr("memogen.memory.vmf._refuse_unknown", lambda known: None)  # as on an accelerator
+    monkeypatch.setattr("memogen.memory.vmf.refuse_unknown", lambda known: None)  # as on an accelerator
     memory, other = settled(), settled()
     query, value = spoilt(what)
     done = memory.write(query, value, memory(query) if reads else None)

@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from memogen.memory import Policy, VMFMemory, lookup
+from memogen.memory import MemoryWrite, Policy, VMFMemory, lookup
 from memogen.memory.functional import canonical_order, unit
-from memogen.memory.vmf import MemoryWrite
 
 PRESETS = ("paper", "code", "robust")
 ROBUST = Policy.preset("robust")
