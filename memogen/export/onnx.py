@@ -87,6 +87,7 @@ def translate(graph: Graph, *, half: bool = False) -> onnx.ModelProto:
     assert program is not None
     found = program.model_proto
     found.producer_name = "memogen"
+    _strip(found)
     if half:
         _halve(found)
     return found
@@ -130,6 +131,14 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Without what the exporter notes for whoever mends it: long, and with the paths of this machine."""
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer, *model.functions):
+        del part.metadata_props[:]
+        part.doc_string = ""
 
 
 def _halve(model: onnx.ModelProto) -> None:
