@@ -1,4 +1,4 @@
-# make demo   environment, install, then a first training with pictures and a report
+# make demo   environment, install, then three things that a memory does: trained, measured, drawn
 # make test   environment, install, then the tests
 PYTHON ?= python3
 WORKERS ?= 2
@@ -23,7 +23,10 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 demo: $(STAMP)
-	$(BIN)/memogen demo
+	@$(BIN)/memogen demo
+	@echo
+	@echo "These commands are in $(BIN). To have them in this shell:"
+	@echo "   source $(BIN)/activate"
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)

@@ -69,7 +69,11 @@ def _examples(image: np.ndarray, label: np.ndarray | None, path: Path) -> None:
 
 def _slots(model: Any, images: Any, folder: Path) -> None:
     names = name_slots(placed(model, images), model.memory.num_slots)
-    stored = {"classes": list(names.classes), "label": names.label.tolist(), "share": [round(share, 3) for share in names.share.tolist()]}
+    stored = {
+        "classes": list(names.classes),
+        "label": names.label.tolist(),
+        "share": [round(share, 3) for share in names.share.nan_to_num().tolist()],
+    }
     (folder / shipped.SLOTS).write_text(json.dumps(stored, separators=(",", ":")) + "\n", encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""A run folder from the first call to the second, and the demo's summary."""
+"""A run folder from the first call to the second."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from memogen import demo, runs
+from memogen import runs
 from memogen.memory.inspect import sorted_prior
 from memogen.metrics import evaluate
 from memogen.models import MemoryConfig
@@ -19,6 +19,7 @@ from memogen.parsing import read_lines
 from memogen.pretrained import from_pretrained
 from memogen.recipes import RECIPES, DataConfig, Recipe
 from memogen.report.history import priors_logged
+from memogen.runs import run as run_module
 from memogen.types import InputError
 
 
@@ -180,6 +181,21 @@ def test_fakes_of_the_past_need_checkpoints_and_find_them(tmp_path: Path) -> Non
     assert set(found[0]["protocol"]["by_step"]) == {"2", "4"} and found[0]["value"] == found[0]["protocol"]["by_step"]["2"]
 
 
+def test_whoever_watches_sees_every_step_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also over two calls, and over several tasks counted together."""
+    monkeypatch.setattr(run_module, "write_report", lambda *_: None)
+    seen: list[int] = []
+    for steps in (3, 5):
+        recipe = replace(tiny(), training=replace(tiny().training, steps=steps), scoring=replace(tiny().scoring, extractor=None, likelihood_every=0))
+        runs.train(recipe, out=tmp_path / "run", console=False, watch=lambda step, _: seen.append(step))
+    assert seen == [0, 1, 2, 3, 4, 5]
+    seen.clear()
+    stream = RECIPES["memory_gan/digits_stream"]()
+    stream = replace(stream, training=replace(tiny().training, steps=2), model=tiny().model, scoring=replace(stream.scoring, extractor=None))
+    runs.train(stream, out=tmp_path / "stream", console=False, watch=lambda step, _: seen.append(step))
+    assert sorted(set(seen)) == list(range(11)) and seen == sorted(seen), "a task begins where the last one ended"
+
+
 def test_a_cut_off_row_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "results.jsonl").write_text('{"metric": "fid"}\n{"metr')
     assert runs.read_rows(tmp_path / "results.jsonl") == [{"metric": "fid"}]
@@ -189,20 +205,3 @@ def test_the_hash_of_a_configuration_does_not_depend_on_where_the_images_lie() -
     here, there = (runs.config_hash(runs.with_data(RECIPES["memory_gan/fashion_mnist"](), folder)) for folder in ("a", "b"))
     assert here == there
     assert here != runs.config_hash(RECIPES["memory_gan/fashion_mnist"](variant="no_memory"))
-
-
-def test_the_demo_shows_both_arms_of_equal_size_and_where_to_look(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
-    monkeypatch.setattr(demo, "STEPS", 3)
-    folder = demo.demo(tmp_path / "demo", console=False)
-    text = capsys.readouterr().out
-    rows = {variant: runs.read_rows(folder / variant / "results.jsonl") for variant in demo.VARIANTS}
-    for variant, title in demo.VARIANTS.items():
-        (value,) = (row["value"] for row in rows[variant] if row["metric"] == "fid" and row["variant"] == variant)
-        assert any(line.startswith(title) and f"{value:.2f}" in line for line in text.splitlines())
-        assert {row["steps"] for row in rows[variant] if row["variant"] == variant} == {3}
-    sizes = [next(row["parameters"] for row in rows[variant] if row["parameters"]) for variant in demo.VARIANTS]
-    assert all(abs(sizes[0][part] / sizes[1][part] - 1) < 0.03 for part in ("critic", "generator"))
-    for picture in (folder / "memory_gan" / "pictures").glob("*.png"):
-        assert str(picture) in text

@@ -11,11 +11,19 @@ from typing import Annotated
 from memogen.cli.data import KINDS
 
 
-def demo(*, out: Annotated[Path, "folder of the run"] = Path("runs/demo")) -> None:
-    """Train a small memoryGAN on the embedded digits, then show its pictures, scores and report (CPU, minutes)."""
+def demo(
+    *,
+    out: Annotated[Path, "folder of pictures, page and runs"] = Path("runs/demo"),
+    seed: Annotated[int, "seed of the trainings, the samples and the noise", 0] = 0,
+) -> None:
+    """Show three things that a memory does: train on embedded digits, measure, draw (one CPU core, two to three minutes).
+
+    What is printed at the end was measured in this run. Run again, it continues, or shows what is there.
+    """
+    from memogen.demo import Plan
     from memogen.demo import demo as show
 
-    show(out)
+    show(out, plan=Plan(seed=seed))
 
 
 def train(

@@ -178,11 +178,11 @@ def save_gif(pictures: Sequence[Image.Image], path: Path, *, milliseconds: int =
     pictures[0].save(path, save_all=True, append_images=list(pictures[1:]), duration=milliseconds, loop=0)
 
 
-def stacked(pictures: Sequence[Image.Image]) -> Image.Image:
+def stacked(pictures: Sequence[Image.Image], *, theme: Theme = LIGHT) -> Image.Image:
     """Pictures below each other, from the same left edge; a single one as it is."""
     if len(pictures) == 1:
         return pictures[0]
-    sheet = Image.new("RGB", (max(picture.width for picture in pictures), sum(picture.height for picture in pictures)), LIGHT.ground)
+    sheet = blank(max(picture.width for picture in pictures), sum(picture.height for picture in pictures), theme)
     top = 0
     for picture in pictures:
         sheet.paste(picture, (0, top))

@@ -26,6 +26,7 @@ from ..report import page
 from ..report.history import read_rows
 from ..report.life_signs import HeldOutQueries, SortedPrior
 from ..training import TrainState, fit
+from ..training.course import Course, Watch
 from ..training.runtime import choose_device
 from ..types import Evaluator, ImageData, InputError, LikelihoodModel, SlotModel
 from . import tasks
@@ -49,6 +50,7 @@ def train(
     start: str | Path | None = None,
     start_tasks: int = 1,
     console: bool = True,
+    watch: Watch | None = None,
 ) -> Path:
     """Train a recipe, a recipe's name or a config.yaml, score the model, and write the report. Returns the run folder.
 
@@ -58,7 +60,8 @@ def train(
     ``data`` names another data set or the place of the images; ``out`` is the run folder (default: one under ``runs/``);
     ``resume``: "auto" continues what the folder holds, "never" moves it aside and starts anew, a path names a checkpoint;
     ``budget`` is written into the result rows;
-    ``start`` names a run of the same tasks whose first ``start_tasks`` are taken over, whatever way it kept the past by.
+    ``start`` names a run of the same tasks whose first ``start_tasks`` are taken over, whatever way it kept the past by;
+    ``watch`` is shown the live model with the number of steps done, all tasks counted, before the first step and after each.
     Raises InputError for what cannot be used, and :class:`memogen.training.Stopped` when asked to stop (the run can then be continued).
     """
     if out is not None and not str(out):
@@ -78,18 +81,20 @@ def train(
         if leads() and not (begun(folder) and (folder / "config.yaml").exists()):
             save_config(recipe, folder / "config.yaml")
         if recipe.succession is None:
-            _train_once(recipe, model, splits, folder, resume, budget, console)
+            _train_once(recipe, model, splits, folder, resume, budget, console, watch)
         else:
             del model
             splits = Splits(recipe.data)  # holds no pixels yet: while a task is learned, those of the others are out of reach
-            tasks.learn(task_run, resume=resume)
+            tasks.learn(task_run, resume=resume, watch=watch)
         if leads():
             save_config(recipe, folder / "config.yaml")
             write_report(folder, splits)
     return folder
 
 
-def _train_once(recipe: Recipe, model: nn.Module, splits: Splits, folder: Path, resume: str, budget: str | None, console: bool) -> None:
+def _train_once(
+    recipe: Recipe, model: nn.Module, splits: Splits, folder: Path, resume: str, budget: str | None, console: bool, watch: Watch | None
+) -> None:
     """Train on all images at once, and score what came of it."""
     evaluators = _evaluators(recipe, model, splits)
     state = fit(
@@ -103,6 +108,7 @@ def _train_once(recipe: Recipe, model: nn.Module, splits: Splits, folder: Path, 
         evaluators=evaluators,
         evaluate_every=recipe.scoring.likelihood_every if evaluators else 0,
         console=console,
+        course=Course(watch=watch),
     )
     _score(recipe, splits, folder, state, budget, console)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from ..recipes import Recipe
 from ..report.history import read_rows
 from ..training import Onlooker, SuccessionConfig, TrainState, fit_tasks, runtime
 from ..training.continual import TaskObjective, check_resume
+from ..training.course import Watch
 from ..training.evolution import Evolution
 from ..training.task_folders import finished_tasks, take_over
 from ..types import ClassModel, GenerativeModel, ImageData, InputError, LabelledConfig, PanelModel, to_uint8
@@ -83,8 +85,8 @@ def begin(run: TaskRun, *, resume: str = "auto", start: Path | None = None, star
     here.processes.wait()
 
 
-def learn(run: TaskRun, *, resume: str = "auto") -> TrainState:
-    """Train on every task of the training split, scoring the model after each.
+def learn(run: TaskRun, *, resume: str = "auto", watch: Watch | None = None) -> TrainState:
+    """Train on every task of the training split, scoring the model after each; ``watch`` is shown the steps of all tasks together.
 
     The sequence alone leads to pixels here, and to none of a task that is over.
     """
@@ -106,9 +108,21 @@ def learn(run: TaskRun, *, resume: str = "auto") -> TrainState:
         succession=run.succession,
         resume=resume,
         settings=dict(run.settings),
-        onlooker=Onlooker(lambda number, place: Evolution(place, config.steps, panel), stages.finished),
+        onlooker=Onlooker(partial(_watch, config.steps, watch), stages.finished),
         console=run.console,
     )
+
+
+def _watch(steps: int, watch: Watch | None, number: int, place: Path) -> Watch:
+    """Who watches task ``number`` of ``steps`` each: what keeps the images of its evolution, and whoever else asked."""
+    evolution = Evolution(place, steps, panel)
+
+    def both(step: int, model: torch.nn.Module) -> None:
+        evolution(step, model)
+        if watch is not None:
+            watch(number * steps + step, model)
+
+    return both
 
 
 def _opened(images: ImageData, tasks: TaskConfig) -> tuple[TaskSequence, int]:

@@ -32,7 +32,7 @@ class ShippedModel:
 
 @dataclass(frozen=True)
 class StoredNames:
-    """slots.json: ``label`` is the majority class of each slot among the labelled training images (-1: none belongs to it), ``share`` its part."""
+    """slots.json: ``label`` is the majority class among the labelled training images of each slot, ``share`` its part; -1 and 0 for none."""
 
     classes: tuple[str, ...]
     label: tuple[int, ...]
@@ -63,8 +63,10 @@ def stored_names(folder: str | Path) -> StoredNames | None:
         names = StoredNames(tuple(map(str, found["classes"])), tuple(map(int, found["label"])), tuple(map(float, found["share"])))
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not the names of slots ({error}): remove it, or install memogen again") from error
-    if len(names.label) != len(names.share) or not all(-1 <= label < len(names.classes) for label in names.label):
-        raise InputError(f"{path}: not the names of slots (labels, shares and classes differ): remove it, or install memogen again")
+    if len(names.label) != len(names.share) or not all(
+        -1 <= label < len(names.classes) and 0 <= share <= 1 for label, share in zip(names.label, names.share, strict=True)
+    ):
+        raise InputError(f"{path}: not the names of slots (labels, shares and classes do not fit): remove it, or install memogen again")
     return names
 
 
