@@ -27,7 +27,7 @@ def check_images(image: object, image_shape: tuple[int, int, int], image_range: 
     if not isinstance(image, Tensor):
         raise InputError(f"image: it is a {type(image).__name__}: give a tensor (b, c, h, w), as torch.from_numpy makes one of an array")
     check_shape(image, image_shape)
-    if image.dtype == torch.uint8:
+    if image.dtype == torch.uint8 or torch.compiler.is_exporting():  # a graph that is exported has no values yet
         return
     low, high = image_range
     if not image.is_floating_point():

@@ -65,7 +65,7 @@ def save_pretrained(model: nn.Module, path: str | Path, *, live: Mapping[str, Te
     if live is not None:
         saved[LIVE] = live
     with ExitStack() as stack:  # the files take their places one right after another, once all of them are written
-        parts = {name: stack.enter_context(_replacing(folder / name)) for name in (CARD, CONFIG, *saved)}
+        parts = {name: stack.enter_context(replacing(folder / name)) for name in (CARD, CONFIG, *saved)}
         for name, state in saved.items():
             _write_tensors(parts[name], state)
         document = Document(family, FORMAT, _version(), config, {name: sha256(parts[name]) for name in saved})
@@ -108,12 +108,17 @@ def _device(device: str | torch.device) -> torch.device:
         raise InputError(f"device: {str(device)!r} is not there ({_line(error)}): give cpu, or a device of this machine such as cuda") from error
 
 
-def push_to_hub(model: nn.Module, repo_id: str, *, live: Mapping[str, Tensor] | None = None, private: bool = False) -> str:
-    """Upload ``model`` to the Hugging Face hub as ``org/name``, which is made where it does not exist. Returns the address of the commit."""
+def push_to_hub(model: nn.Module, repo_id: str, *, live: Mapping[str, Tensor] | None = None, private: bool = False, card: str | None = None) -> str:
+    """Upload ``model`` to the Hugging Face hub as ``org/name``, which is made where it does not exist. Returns the address of the commit.
+
+    ``live`` is that of :func:`save_pretrained`; ``card`` is the text of README.md, in place of a new one. Raises InputError.
+    """
     from huggingface_hub import HfApi
 
     with tempfile.TemporaryDirectory() as folder:
         save_pretrained(model, folder, live=live)
+        if card is not None:
+            (Path(folder) / CARD).write_text(card, encoding="utf-8")
         try:
             api = HfApi()
             api.create_repo(repo_id, private=private, exist_ok=True)
@@ -274,7 +279,7 @@ def _write_tensors(path: Path, state: Mapping[str, Tensor]) -> None:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """A temporary name beside ``path`` that takes its place, or goes where writing fails."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:

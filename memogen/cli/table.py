@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from memogen.cli import compare, data, impute, memory, pictures, reproduce, scoring, tasks, training
+from memogen.cli import compare, data, export, impute, memory, pictures, reproduce, scoring, tasks, training
 
 COMMANDS: dict[str, Callable[..., object]] = {
     "demo": training.demo,
@@ -16,6 +16,7 @@ COMMANDS: dict[str, Callable[..., object]] = {
     "compare": compare.compare,
     "impute": impute.impute,
     "interpolate": pictures.interpolate,
+    "export": export.export,
     "neighbours": pictures.neighbours,
     "memory usage": memory.usage,
     "memory slots": memory.slots,

@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import BaseLoader, ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
@@ -190,10 +190,10 @@ def html_of(section: Section) -> str:
     return render("section.html", section=section)
 
 
-@lru_cache(maxsize=1)
-def _environment() -> Environment:
+def environment(*loaders: BaseLoader) -> Environment:
+    """Makes documents from the templates of ``loaders``, then from those beside this file; whatever is no markup is escaped and made visible."""
     return Environment(
-        loader=PackageLoader(__package__),
+        loader=ChoiceLoader([*loaders, PackageLoader(__package__)]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -201,6 +201,9 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
         finalize=lambda value: visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
     )
+
+
+_environment = lru_cache(maxsize=1)(environment)
 
 
 def write_page(path: Path, text: str) -> Path:
