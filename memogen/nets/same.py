@@ -61,7 +61,7 @@ class SameConvTranspose2d(nn.ConvTranspose2d):
     def _is_thin(self, image: Tensor) -> bool:
         """Whether the plain algorithm serves: few channels, on a CPU that is told the type, in a program that is run and not written down."""
         plain = image.is_cpu and image.dtype == self.weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-        return plain and self.out_channels <= _FEW and not (torch.compiler.is_compiling() or torch.jit.is_tracing())
+        return plain and self.out_channels <= _FEW and not (torch.compiler.is_compiling() or torch.jit.is_tracing())  # type: ignore[attr-defined,no-untyped-call]
 
 
 def _few_channels(image: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: Size) -> Tensor:
