@@ -7,6 +7,7 @@ discriminator's real and generated images alike (Zhao et al. 2020, "DiffAugment"
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -84,9 +85,24 @@ def augment(
 
     The view of an image depends on (seed, stream, its index) alone, whatever the batch. It is bilinear in the pixels before it is clamped.
     """
+    return views(image, index, seed=seed, streams=(stream,), config=config, image_range=image_range)
+
+
+def views(
+    image: Float[Tensor, "b c h w"],
+    index: Int[Tensor, " b"],
+    *,
+    seed: int,
+    streams: Sequence[int],
+    config: AugmentConfig = DIGITS,
+    image_range: tuple[float, float] = (0.0, 1.0),
+) -> Float[Tensor, "n c h w"]:
+    """The views :func:`augment` gives in each stream, one stream's after another's, in one pass."""
     low, high = image_range
     colours = image.shape[1] if image.shape[1] > 1 else 0
-    number = 2 * noise.uniform(index, _NUMBERS + colours, seed=seed, stream=stream, dtype=torch.float32) - 1
+    drawn = [noise.uniform(index, _NUMBERS + colours, seed=seed, stream=stream, dtype=torch.float32) for stream in streams]
+    number = 2 * torch.cat(drawn) - 1
+    image = image.repeat(len(streams), 1, 1, 1) if len(streams) > 1 else image
     view = image.to(torch.promote_types(image.dtype, torch.float32)) - low
     if config.moves:
         grid = F.affine_grid(_affine(number, config, view.shape[-2:]).to(view.dtype), list(view.shape), align_corners=False)

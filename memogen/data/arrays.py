@@ -73,7 +73,7 @@ def _refuse_mixture(images: list[np.ndarray], name: str) -> None:
 def _from_pillow(pictures: list[Image.Image], name: str) -> list[np.ndarray]:
     """uint8 (1, c, h, w) each, as a folder of the same pictures is read: one white for all of a kind, three channels as soon as one has colour."""
     try:
-        values = [values_of(picture)[0] for picture in pictures]
+        values = [values_of(picture) for picture in pictures]
         largest: dict[Kind, float] = {}
         for one in values:
             largest[one.kind] = max(largest.get(one.kind, 0), one.largest)

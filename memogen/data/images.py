@@ -15,6 +15,7 @@ from memogen.data.values import Kind, Values, WrongRange, to_bytes, white_of
 
 MAX_PIXELS = 89_478_485  # Pillow's own limit against decompression bombs: a quarter of a gigabyte at three bytes a pixel
 _ORIENTATION = 274  # the EXIF tag
+_REDUCED = 2  # a JPEG may be decoded at a half, a quarter or an eighth of its size that is at least so many times the wanted one
 _GREY = ("1", "L", "LA", "La", "I", "F")
 _FILTERS = {
     "nearest": Image.Resampling.NEAREST,
@@ -50,36 +51,62 @@ def read_header(file: BufferedIOBase) -> Header:
         raise _unusable(error) from error
 
 
-def decode(file: BufferedIOBase, whites: Mapping[Kind, int] | None = None) -> tuple[Image.Image, tuple[str, ...]]:
+def decode(file: BufferedIOBase, whites: Mapping[Kind, int] | None = None, options: DataOptions | None = None) -> tuple[Image.Image, tuple[str, ...]]:
     """The image in mode L or RGB, and the names of the changes that made it so. Raises UnusableImage.
 
-    ``whites`` says which value is white for each kind; a kind that it does not name is judged by this image alone.
+    ``whites`` says which value is white for each kind; a kind that it does not name is judged by this image alone. ``options`` say what
+    :func:`shaped` will make of the image: a JPEG that it makes much smaller is decoded at a reduced size, several times as fast.
     """
-    values, notes = read_values(file)
-    white = (whites or {}).get(values.kind)
+    plain, kind, notes = _read(file, options)
+    white = (whites or {}).get(kind)
+    if white == 255 and kind in ("byte", "high byte"):  # these bytes are the pixels
+        return plain, (*notes, *_told(kind, white))
     try:
-        white = white_of(values.kind, values.largest) if white is None else white
-        return Image.fromarray(to_bytes(values.array, white)), (*notes, *_told(values, white))
+        values = _values(plain, kind)
+        white = white_of(kind, values.largest) if white is None else white
+        return Image.fromarray(to_bytes(values.array, white)), (*notes, *_told(kind, white, blank=values.largest == 0))
     except WrongRange as error:
         raise UnusableImage(str(error).split(":")[0]) from error
 
 
-def read_values(file: BufferedIOBase) -> tuple[Values, tuple[str, ...]]:
-    """What a picture file holds, upright, of its first frame, and the names of the changes that were made. Raises UnusableImage."""
+def read_values(file: BufferedIOBase) -> Values:
+    """What a picture file holds, upright, of its first frame. Raises UnusableImage."""
+    plain, kind, _ = _read(file, None)
+    return _values(plain, kind)
+
+
+def _read(file: BufferedIOBase, options: DataOptions | None) -> tuple[Image.Image, Kind, tuple[str, ...]]:
+    """The first frame of a picture file as :func:`_upright` has it. Raises UnusableImage."""
     try:
         with _open(file) as image:
             notes = []
             if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":  # a camera's MPO carries previews, not frames
                 notes.append("animated, first frame taken")
                 image.seek(0)
-            values, changes = values_of(image)
-            return values, (*notes, *changes)
+            if options is not None and image.format == "JPEG" and (least := _least(options)):
+                turned = _orientation(image) >= 5
+                image.draft(None, least if turned else least[::-1])
+            plain, kind, changes = _upright(image)
+            return plain, kind, (*notes, *changes)
     except Exception as error:  # Pillow's decoders raise nearly every type there is on damaged files
         raise _unusable(error) from error
 
 
-def values_of(image: Image.Image) -> tuple[Values, tuple[str, ...]]:
-    """What a Pillow image of any mode holds, upright and on white, and the names of the changes that were made. Raises UnusableImage."""
+def _least(options: DataOptions) -> tuple[int, int] | None:
+    """The (height, width) from which on a picture shrinks to the wanted size nearly as from its full size; None where it must be decoded in full."""
+    if options.target is None or options.fit == "error" or options.centre or options.filter == "nearest":
+        return None
+    return _REDUCED * options.target[0], _REDUCED * options.target[1]
+
+
+def values_of(image: Image.Image) -> Values:
+    """What a Pillow image of any mode holds, upright and on white. Raises UnusableImage."""
+    plain, kind, _ = _upright(image)
+    return _values(plain, kind)
+
+
+def _upright(image: Image.Image) -> tuple[Image.Image, Kind, tuple[str, ...]]:
+    """The image upright and on white, in mode L or RGB where its values are bytes; their kind; and the names of the changes that were made."""
     kind = _kind(image)  # of the file, which loading forgets
     grey = _is_grey(image)
     image.load()
@@ -88,26 +115,34 @@ def values_of(image: Image.Image) -> tuple[Values, tuple[str, ...]]:
         notes.append("turned upright as its EXIF data says")
         image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16") or image.mode == "I":
-        return Values(_words(image), "word"), tuple(notes)
+        return image, "word", tuple(notes)
     if image.mode == "F":
-        return Values(_reals(image), "real"), tuple(notes)
+        return image, "real", tuple(notes)
     plain, changes = _plain(image, "L" if grey else "RGB")
-    return Values(np.asarray(plain, dtype=np.uint8), kind), (*notes, *changes)
+    return plain, kind, (*notes, *changes)
 
 
-def _told(values: Values, white: int) -> tuple[str, ...]:
-    """What bringing the values to bytes changed."""
-    if white == 1 and values.kind in ("byte", "word"):
-        return ("whole numbers 0 and 1 taken for black and white",) if values.largest > 0 else ()
+def _values(plain: Image.Image, kind: Kind) -> Values:
+    """The numbers of an upright image. Raises UnusableImage."""
+    if plain.mode in ("L", "RGB"):
+        return Values(np.asarray(plain, dtype=np.uint8), kind)
+    return Values(_reals(plain) if kind == "real" else _words(plain), kind)
+
+
+def _told(kind: Kind, white: int, *, blank: bool = False) -> tuple[str, ...]:
+    """What bringing values of a kind to bytes changes; ``blank``: all are 0."""
+    if white == 1 and kind in ("byte", "word"):
+        return () if blank else ("whole numbers 0 and 1 taken for black and white",)
     whole = {"word": "16-bit grey " + ("taken for 8 bit, as no value exceeds 255" if white == 255 else "scaled to 8 bit")}
     others = {"high byte": "16-bit colours cut to 8 bit", "real": "floating-point grey scaled to 8 bit"}
-    told = (whole | others).get(values.kind)
+    told = (whole | others).get(kind)
     return (told,) if told else ()
 
 
 def shaped(image: Image.Image, options: DataOptions, channels: int) -> np.ndarray:
     """uint8 (c, h, w): centre cut, fitted to the wanted size, in one or three channels."""
-    image = image.convert("L" if channels == 1 else "RGB")
+    mode = "L" if channels == 1 else "RGB"
+    image = image if image.mode == mode else image.convert(mode)
     if options.centre:
         image = _centre(image, options.centre)
     if options.target and (image.height, image.width) != options.target:
@@ -193,7 +228,7 @@ def _plain(image: Image.Image, mode: str) -> tuple[Image.Image, tuple[str, ...]]
     if image.has_transparency_data:
         plain, seen_through = _on_white(image)
         return plain.convert(mode), (*notes, "transparent parts put on white") if seen_through else notes
-    return image.convert(mode), notes
+    return image if image.mode == mode else image.convert(mode), notes
 
 
 def _words(image: Image.Image) -> np.ndarray:

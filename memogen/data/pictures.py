@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BufferedIOBase
-from pathlib import Path, PurePosixPath
-from typing import cast
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple, cast
 
 import numpy as np
 from PIL import Image
@@ -29,15 +31,16 @@ from memogen.types import InputError
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".avif", ".jp2")
 SPLITS = {"train": ("train", "training"), "valid": ("valid", "val", "validation"), "test": ("test", "testing")}
 _SPLIT_OF = {alias: split for split, aliases in SPLITS.items() for alias in aliases}
+_FEW = 8  # pictures that a thread takes at once
+_HIDDEN = re.compile(r"(?:^|/)(?:\.|__MACOSX)")
 Labels = tuple[tuple[str, ...], np.ndarray | None]  # the names of the classes, and the class of each image
 _FAULTS: tuple[type[Exception], ...] = (UnusableImage, *DAMAGED)
 _MOST_BYTES = 1 << 30  # more than 89 million pixels take in any format
 _THREADS = min(8, os.cpu_count() or 1)  # Pillow decodes without holding Python's lock
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One file: ``name`` as it is sorted and shown, ``key`` to open it by, and the stamp of its content."""
+class Entry(NamedTuple):
+    """One file: ``name`` as it is sorted and shown, ``key`` to open it by, and the stamp of its content. A name's parts are joined by /."""
 
     name: str
     key: str
@@ -46,7 +49,18 @@ class Entry:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        return PurePosixPath(self.name).parts
+        return tuple(self.name.split("/"))
+
+    @property
+    def top(self) -> str:
+        """The first folder; empty without one."""
+        folder, slash, _ = self.name.partition("/")
+        return folder if slash else ""
+
+    @property
+    def below(self) -> Entry:
+        """The same without the first folder."""
+        return self._replace(name=self.name.partition("/")[2])
 
 
 @dataclass(frozen=True)
@@ -65,15 +79,20 @@ def find_pictures(place: Path) -> Pictures:
         return _sorted_out(place, list(_walk(place)), lambda key: open_regular(place / key))
     archive = open_zip(place)
     files = [info for info in archive.infolist() if info.filename and not info.is_dir()]
-    found = {info.filename: Entry(info.filename, info.filename, info.file_size, info.CRC) for info in files}
+    found = {info.filename: Entry(_tidy(info.filename), info.filename, info.file_size, info.CRC) for info in files}
     return _sorted_out(place, list(found.values()), lambda key: cast(BufferedIOBase, archive.open(key)))
+
+
+def _tidy(name: str) -> str:
+    """A member's name without empty parts and those that stay where they are."""
+    return "/".join(part for part in name.split("/") if part not in ("", "."))
 
 
 def _walk(root: Path) -> Iterator[Entry]:
     """All files below ``root``; links are followed, but never in a circle."""
-    waiting, known = [root], set()
+    waiting, known = [(root, "")], set()
     while waiting:
-        folder = waiting.pop()
+        folder, prefix = waiting.pop()
         if (real := folder.resolve()) in known:
             continue
         known.add(real)
@@ -81,11 +100,11 @@ def _walk(root: Path) -> Iterator[Entry]:
             items = sorted(os.scandir(folder), key=lambda item: item.name)
         except OSError as error:
             raise InputError(f"data: {folder}: cannot be read ({error.strerror}): mend its permissions or move it away") from error
-        folders = [item for item in items if _leads_to(item.is_dir)]
-        waiting += [Path(item.path) for item in folders]
         for item in items:
-            if item not in folders and (stamp := _stamp(item)):
-                name = Path(item.path).relative_to(root).as_posix()
+            name = prefix + item.name
+            if _leads_to(item.is_dir):
+                waiting.append((folder / item.name, f"{name}/"))
+            elif stamp := _stamp(item):
                 yield Entry(name, name, *stamp)
 
 
@@ -107,30 +126,26 @@ def _stamp(item: os.DirEntry[str]) -> tuple[int, int] | None:
 
 
 def _sorted_out(place: Path, found: list[Entry], opener: Callable[[str], BufferedIOBase]) -> Pictures:
-    visible = [entry for entry in found if not any(part.startswith((".", "__MACOSX")) for part in entry.parts)]
-    images = [entry for entry in visible if PurePosixPath(entry.name).suffix.lower() in SUFFIXES]
-    others = sorted(entry.name for entry in visible if PurePosixPath(entry.name).suffix.lower() not in SUFFIXES)
+    visible = [entry for entry in found if not _HIDDEN.search(entry.name)]
+    images = [entry for entry in visible if entry.name.lower().endswith(SUFFIXES)]
+    others = sorted(entry.name for entry in visible if not entry.name.lower().endswith(SUFFIXES))
     return Pictures(place, tuple(sorted(_without_wrapper(images), key=lambda entry: entry.name)), tuple(others), opener)
 
 
 def _without_wrapper(entries: list[Entry]) -> list[Entry]:
     """Drops folders that merely wrap the whole set, as archives often have one; a split's folder is none of them."""
-    while entries and all(len(entry.parts) > 2 for entry in entries) and len({entry.parts[0] for entry in entries}) == 1:
-        if entries[0].parts[0].lower() in _SPLIT_OF:
+    while entries and all(entry.name.count("/") > 1 for entry in entries) and len({entry.top for entry in entries}) == 1:
+        if entries[0].top.lower() in _SPLIT_OF:
             break
-        entries = [_shorter(entry) for entry in entries]
+        entries = [entry.below for entry in entries]
     return entries
-
-
-def _shorter(entry: Entry) -> Entry:
-    return Entry("/".join(entry.parts[1:]), entry.key, entry.size, entry.changed)
 
 
 def read_picture(path: Path, options: DataOptions, channels: int) -> np.ndarray:
     """One picture file as uint8 (c, h, w), brought to shape as those of a data set are. Raises InputError."""
     try:
         with open_regular(path) as file:
-            return shaped(decode(file)[0], options, channels)
+            return shaped(decode(file, options=options)[0], options, channels)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}): name a picture file") from error
     except UnusableImage as error:
@@ -144,8 +159,7 @@ def by_split(pictures: Pictures) -> dict[str, tuple[Entry, ...]]:
     """
     groups: dict[str, list[Entry]] = {}
     for entry in pictures.entries:
-        top = entry.parts[0].lower() if len(entry.parts) > 1 else ""
-        groups.setdefault(_SPLIT_OF.get(top, "none"), []).append(entry)
+        groups.setdefault(_SPLIT_OF.get(entry.top.lower(), "none"), []).append(entry)
     held_out = [split for split in ("valid", "test") if split in groups]
     if "none" in groups and held_out:
         there, other = groups[held_out[0]][0].parts[0], groups["none"][0].parts[0]
@@ -155,7 +169,7 @@ def by_split(pictures: Pictures) -> dict[str, tuple[Entry, ...]]:
         )
     if "none" in groups or not groups:
         return {"train": pictures.entries}
-    return {split: tuple(_shorter(entry) for entry in groups[split]) for split in SPLITS if split in groups}
+    return {split: tuple(entry.below for entry in groups[split]) for split in SPLITS if split in groups}
 
 
 def label_entries(groups: dict[str, tuple[Entry, ...]], split: str) -> Labels:
@@ -164,14 +178,14 @@ def label_entries(groups: dict[str, tuple[Entry, ...]], split: str) -> Labels:
     Unlabelled, ((), None), when some image lies in no sub-folder or all lie in the same.
     """
     everything = [entry for entries in groups.values() for entry in entries]
-    names = {entry.parts[0] for entry in everything}
-    if len(names) < 2 or any(len(entry.parts) < 2 for entry in everything):
+    names = {entry.top for entry in everything}
+    if len(names) < 2 or "" in names:
         return (), None
     numbered = all(name.isascii() and name.isdecimal() for name in names)
     value = {name: name.lstrip("0") for name in names}  # compared by length and digits: a name may be longer than a number that Python reads
     classes = sorted(names, key=lambda name: (len(value[name]), value[name], name) if numbered else (0, "", name))
     number = {name: k for k, name in enumerate(classes)}
-    return tuple(map(printable, classes)), np.array([number[entry.parts[0]] for entry in groups[split]], dtype=np.int64)
+    return tuple(map(printable, classes)), np.array([number[entry.top] for entry in groups[split]], dtype=np.int64)
 
 
 def picture_contents(pictures: Pictures, named: Labels, options: DataOptions, tally: Tally, progress: bool, keep: Keep | None = None) -> Contents:
@@ -200,10 +214,13 @@ def _survey(pictures: Pictures, tally: Tally, progress: bool) -> list[tuple[int,
         except _FAULTS as error:
             return _reason(error)
 
+    def headers(rows: list[int]) -> list[Header | str]:
+        return [header(pictures.entries[row]) for row in rows]
+
     usable = []
     with ThreadPoolExecutor(_THREADS) as pool, Bar(shown=progress) as bar:
         bar.stage("reading headers", len(pictures.entries))
-        for row, found in enumerate(pool.map(header, pictures.entries)):
+        for row, found in enumerate(chain.from_iterable(pool.map(headers, _few(list(range(len(pictures.entries))))))):
             bar.advance(1)
             if isinstance(found, str):
                 tally.skip(found, pictures.entries[row].name)
@@ -229,7 +246,7 @@ def _whites(pictures: Pictures, usable: list[tuple[int, Header]]) -> dict[Kind, 
         for row in (row for row, header in usable if header.kind == kind):
             try:
                 with pictures.open(pictures.entries[row].key) as file:
-                    largest = max(largest, read_values(file)[0].largest)
+                    largest = max(largest, read_values(file).largest)
             except _FAULTS:  # counted when it is read for good
                 continue
             if settled(kind, largest):
@@ -293,11 +310,15 @@ class _Reading:
     whites: dict[Kind, int]
     keep: Keep | None
 
+    def images(self, rows: list[int]) -> list[_Image | str | None]:
+        """Some at a time, since handing one to a thread takes as long as opening it."""
+        return [self.image(row) for row in rows]
+
     def image(self, row: int) -> _Image | str | None:
         """The image, or the reason why it is left out, or None where ``keep`` leaves it to another split."""
         try:
             with self.pictures.open(self.pictures.entries[row].key) as file:
-                picture, notes = decode(file, self.whites)
+                picture, notes = decode(file, self.whites, None if self.keep else self.options)
                 if self.keep is not None and not self.keep(shaped(picture, DataOptions(), len(picture.getbands()))):
                     return None
                 return _Image(shaped(picture, self.options, self.shape[0]), notes, _brightest(picture))
@@ -306,18 +327,24 @@ class _Reading:
 
 
 def _decoded(reading: _Reading, rows: list[int], label: np.ndarray | None, tally: Tally) -> Iterator[Chunk]:
-    """Chunks of the images that decode to the shape; the others are counted."""
+    """Chunks of the images that decode to the shape; the others are counted. While one chunk is used, the next is decoded."""
+    parts = [rows[start : start + CHUNK // 2] for start in range(0, len(rows), CHUNK // 2)]
     with ThreadPoolExecutor(_THREADS) as pool:
-        for start in range(0, len(rows), CHUNK):
-            chosen = rows[start : start + CHUNK]
+        ahead = [pool.map(reading.images, _few(part)) for part in parts[:1]]
+        for number, part in enumerate(parts):
+            ahead += [pool.map(reading.images, _few(following)) for following in parts[number + 1 : number + 2]]
             kept = {}
-            for row, result in zip(chosen, pool.map(reading.image, chosen), strict=True):
+            for row, result in zip(part, chain.from_iterable(ahead.pop(0)), strict=True):
                 if result is None:
                     tally.elsewhere += 1
                 elif (image := _accepted(result, reading.shape, reading.pictures.entries[row].name, tally)) is not None:
                     kept[row] = image
             if kept:
                 yield np.stack(list(kept.values())), None if label is None else label[list(kept)]
+
+
+def _few(rows: list[int]) -> list[list[int]]:
+    return [rows[start : start + _FEW] for start in range(0, len(rows), _FEW)]
 
 
 def _accepted(result: _Image | str, shape: tuple[int, int, int], name: str, tally: Tally) -> np.ndarray | None:

@@ -19,7 +19,7 @@ from memogen.data.options import DataOptions
 from memogen.types import InputError
 
 CHUNK = 512  # images in memory at once
-_VERSION = 2  # raise it when the same files give other pixels than before
+_VERSION = 3  # raise it when the same files give other pixels than before
 
 Chunk = tuple[np.ndarray, np.ndarray | None]
 Stamp = tuple[str, int, int]  # name, bytes, time of change

@@ -50,7 +50,8 @@ class Turn:
 
     def descend(self, total: Tensor, runtime: Runtime, scaler: torch.amp.GradScaler | None) -> bool:
         """Backward, merge across processes, clip, move. False where the scaler skipped the move, as half precision overflowed."""
-        self.optimiser.zero_grad(set_to_none=True)
+        for parameter in self.moved:
+            parameter.grad = None
         (total if scaler is None else scaler.scale(total)).backward()
         runtime.merge_gradients(self.moved)
         if self.phase.optimiser.clip_norm > 0 or self.phase.optimiser.clip_value > 0:

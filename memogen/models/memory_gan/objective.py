@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...augment import AugmentConfig, augment
+from ...augment import AugmentConfig, views
 from ...losses import AdversarialKind, critic_loss, generator_loss, info_nce, widen
 from ...memory import MemoryRead, VMFMemory
 from ...memory.functional import gather_processes, unit
@@ -186,12 +186,10 @@ class _Steps:
         """InfoNCE between two views of each real image, which leave the running statistics alone."""
         # departs: nothing in the paper's losses keeps what tells images apart in the queries; real against fake removes it.
         contrast, model = self.objective.contrast, self.model
-        views = [
-            augment(real, batch.index, seed=batch.seed, stream=batch.stream + stream, config=contrast.augment, image_range=model.image_range)
-            for stream in _VIEWS
-        ]
+        streams = [batch.stream + stream for stream in _VIEWS]
+        pair = views(real, batch.index, seed=batch.seed, streams=streams, config=contrast.augment, image_range=model.image_range)
         with _frozen_statistics(model.critic):
-            first, second = unit(model.query(widen(model.critic(torch.cat(views))))).chunk(2)
+            first, second = unit(model.query(widen(model.critic(pair)))).chunk(2)
         joint = _of_all_processes(first)
         loss = info_nce(joint, _of_all_processes(second), contrast.temperature)
         # Each process differentiates its own rows of the joint loss; merging takes the mean of gradients, where this one needs their sum.
