@@ -107,3 +107,16 @@ def test_commands_take_them_by_name(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert run(f"sample digits --num 4 --out {out}", capsys)[0] == 0 and out.stat().st_size > 100
     assert run("memory usage digits", capsys)[0] == 0 and run("models digits", capsys)[0] == 0
     assert run("models digts", capsys)[0] == 2 and run(f"sample digts --out {out}", capsys)[0] == 2
+
+
+def test_scoring_one_leaves_the_package_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MEMOGEN_CACHE", str(tmp_path / "cache"))
+    stored = shipped.place("digits") / "results.jsonl"
+    before = stored.read_bytes()
+    words = "evaluate digits --data digits --metrics kid --num-samples 20"
+    try:
+        assert run(words, capsys)[0] == 0 and stored.read_bytes() == before
+    finally:
+        stored.write_bytes(before)
+    assert run(f"{words} --out rows.jsonl", capsys)[0] == 0 and len(read_rows(tmp_path / "rows.jsonl")) == 1

@@ -69,7 +69,9 @@ def evaluate(
     order: Annotated[Literal["auto", "drawn", "given"], ORDER] = "auto",
     size: Size = "",
     fit: Fit = "error",
-    out: Annotated[Path | None, "a .jsonl file to append the rows to; without it a run's results.jsonl"] = None,
+    out: Annotated[
+        Path | None, "a .jsonl file to append the rows to; without it a run's results.jsonl; those of a model that ships are printed alone"
+    ] = None,
 ) -> None:
     """Score a model's samples, or images of any origin, against a data set.
 
@@ -213,7 +215,7 @@ def _keep(rows: Sequence[ResultRow], model: str, out: Path | None, options: Data
     if any(row.metric == "inception_score" and row.spread is None for row in rows):
         print("inception_score: so few samples make a single split, which has no ±")
     whose = _origin(model)
-    target = out or (_run_folder(model) / "results.jsonl" if "recipe" in whose else None)
+    target = out or (_run_folder(model) / "results.jsonl" if "recipe" in whose and not _ships(model) else None)
     if target is not None:
         brought = {"brought_to": {"size": options.size, "fit": options.fit}} if options else {}
         told = [ResultRow.read({**whose, **row, "protocol": {**(row.protocol or {}), **brought}}) for row in rows]
@@ -237,6 +239,13 @@ def _run_folder(model: str) -> Path:
     from memogen.runs import run_of
 
     return run_of(model) or Path(model).expanduser()
+
+
+def _ships(model: str) -> bool:
+    """Whether the model is part of the installed package, to which nothing is written."""
+    from memogen import shipped
+
+    return _run_folder(model).resolve().is_relative_to(shipped.HERE.resolve())
 
 
 def _number(value: object) -> str:
