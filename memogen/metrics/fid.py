@@ -106,7 +106,7 @@ def gaussian_distance(
 
 
 def _root(covariance: Float[Tensor, "f f"]) -> Float[Tensor, "f f"]:
-    """Some L with L L^T = ``covariance``: Cholesky's, or where a covariance has no full rank, eigenvectors, rounding errors below zero set to zero."""
+    """Some L with L L^T = ``covariance``: Cholesky's, or, without full rank, eigenvectors with rounding errors below zero set to zero."""
     root, failed = torch.linalg.cholesky_ex(covariance.double())
     if not failed:
         return root
@@ -141,7 +141,7 @@ def _path(reference: Reference) -> Path | None:
     if reference.cache is None or not reference.data.digest:
         return None
     extractor = reference.extractor
-    key = json.dumps({"format": 1, "extractor": extractor.version, **reference.protocol, "resize": extractor.resize}, sort_keys=True)
+    key = json.dumps({"format": 2, "extractor": extractor.version, **reference.protocol, "resize": extractor.resize}, sort_keys=True)
     return reference.cache / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
 
 
