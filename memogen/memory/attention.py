@@ -53,9 +53,11 @@ class AttentionMemory(nn.Module):
         self.address = nn.Linear(query_dim, num_slots)
         nn.init.xavier_uniform_(self.address.weight)
         nn.init.zeros_(self.address.bias)
-        self.slots = nn.Parameter(torch.randn(num_slots, query_dim) * slot_std)
+        self.slots = nn.Parameter(torch.empty(num_slots, query_dim))
+        nn.init.normal_(self.slots, std=slot_std)
         if compose == "ladder":
-            start = torch.tensor([0.0, 0.0, 1.0, 0.0])[:, None].expand(4, query_dim)
+            start = torch.zeros(4, query_dim)
+            start[2] = 1
             self.linear, self.gate = nn.Parameter(start.clone()), nn.Parameter(start.clone())
             self.gain = nn.Parameter(torch.zeros(query_dim))
 

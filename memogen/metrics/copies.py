@@ -342,8 +342,9 @@ class Memorisation:
 
     def __init__(self, asked: Asked) -> None:
         self.needed, training = asked.num_samples, asked.trained_on("mifid")
-        self.real = reference_statistics(training)
-        self.distance, self.fake = MemorisationDistance(training.features()), FeatureStatistics(self.real.dim)
+        self.distance = MemorisationDistance(training.features())
+        self.real = reference_statistics(training)  # of the features just read
+        self.fake = FeatureStatistics(self.real.dim)
         self.reference = training.protocol
 
     @staticmethod

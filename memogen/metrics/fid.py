@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -39,7 +40,8 @@ class FeatureStatistics:
             raise InputError(f"feature statistics: features are {tuple(x.shape)}: give (batch, {self.dim})")
         if len(x):
             mean = x.mean(0)
-            self._add(len(x), mean, (x - mean).T @ (x - mean))
+            rows = torch.cat([x - mean, self._move(len(x), mean)[None]])
+            self.scatter.addmm_(rows.T, rows)
 
     def merge(self, other: FeatureStatistics) -> FeatureStatistics:
         """The statistics of both sets together; neither is changed."""
@@ -47,7 +49,9 @@ class FeatureStatistics:
             raise InputError(f"feature statistics: {self.dim} features here and {other.dim} there: use one extractor for both")
         merged = FeatureStatistics(self.dim)
         for part in (self, other):
-            merged._add(part.count, part.mean, part.scatter)
+            if part.count:
+                step = merged._move(part.count, part.mean)
+                merged.scatter.add_(part.scatter).addr_(step, step)
         return merged
 
     @property
@@ -56,14 +60,12 @@ class FeatureStatistics:
         check_count(self.count, self.dim)
         return self.scatter / (self.count - 1)
 
-    def _add(self, count: int, mean: Tensor, scatter: Tensor) -> None:
-        if count == 0:
-            return
-        total = self.count + count
-        step = mean - self.mean
-        self.scatter = self.scatter + scatter + torch.outer(step, step) * (self.count * count / total)
-        self.mean = self.mean + step * (count / total)
-        self.count = total
+    def _move(self, count: int, mean: Tensor) -> Tensor:
+        """Take ``count`` more features of that ``mean`` into the mean. Returns the row whose outer product the scatter gains beside their own."""
+        total, step = self.count + count, mean - self.mean
+        weight = math.sqrt(self.count * count / total)
+        self.count, self.mean = total, self.mean + step * (count / total)
+        return step * weight
 
 
 def check_count(count: int, dim: int, kind: str = "images") -> None:
@@ -95,17 +97,21 @@ def gaussian_distance(
 ) -> float:
     """|m_a - m_b|^2 + tr A + tr B - 2 tr (A^1/2 B A^1/2)^1/2, never below zero.
 
-    The last trace is the sum of the singular values of A^1/2 B^1/2: real, and as precise near a singular covariance as elsewhere.
+    The last trace is the sum of the singular values of K^T L for any roots A = K K^T and B = L L^T: real, and as precise near a singular covariance
+    as elsewhere.
     """
-    cross = torch.linalg.svdvals(_root(covariance_a) @ _root(covariance_b)).sum()
+    cross = torch.linalg.svdvals(_root(covariance_a).T @ _root(covariance_b)).sum()
     distance = (mean_a - mean_b).square().sum() + covariance_a.trace() + covariance_b.trace() - 2 * cross
     return max(0.0, float(distance))
 
 
 def _root(covariance: Float[Tensor, "f f"]) -> Float[Tensor, "f f"]:
-    """The symmetric square root, rounding errors below zero set to zero."""
+    """Some L with L L^T = ``covariance``: Cholesky's, or, without full rank, eigenvectors with rounding errors below zero set to zero."""
+    root, failed = torch.linalg.cholesky_ex(covariance.double())
+    if not failed:
+        return root
     values, vectors = torch.linalg.eigh(covariance.double())
-    return (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+    return vectors * values.clamp(min=0).sqrt()
 
 
 # --- real images ---
@@ -135,7 +141,7 @@ def _path(reference: Reference) -> Path | None:
     if reference.cache is None or not reference.data.digest:
         return None
     extractor = reference.extractor
-    key = json.dumps({"format": 1, "extractor": extractor.version, **reference.protocol, "resize": extractor.resize}, sort_keys=True)
+    key = json.dumps({"format": 2, "extractor": extractor.version, **reference.protocol, "resize": extractor.resize}, sort_keys=True)
     return reference.cache / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
 
 

@@ -176,8 +176,10 @@ class Reference:
         return self._known[seed][:wanted]
 
     def batches(self) -> Iterator[Float[Tensor, "b f"]]:
-        """The features of all images in their order, read anew."""
-        return self._extract(np.arange(len(self.data)))
+        """The features of all images, block by block, in the order of :meth:`features`; those that are known are not read again."""
+        known = self._known.get(0, torch.empty(0))
+        yield from known.split(BLOCK) if len(known) else ()
+        yield from self._extract(shuffled(len(self.data), 0)[len(known) :])
 
     def _extract(self, order: Int[np.ndarray, " n"]) -> Iterator[Float[Tensor, "b f"]]:
         read = image_source(self.data, order)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from ..types import InputError
 
@@ -17,7 +18,7 @@ def outline(config: Any) -> nn.Module:
     Raises InputError for sizes that no tensor can have, and for weights that this machine's memory cannot hold.
     """
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _Unfilled():
             model: nn.Module = config.build()
     except (RuntimeError, TypeError, OverflowError, MemoryError) as error:
         raise InputError("model: its sizes are larger than a tensor can be: make them smaller") from error
@@ -25,6 +26,15 @@ def outline(config: Any) -> nn.Module:
     if size > room:
         raise InputError(f"model: its weights take {size / 2**30:,.1f} GiB, and this machine has {room / 2**30:,.1f} GiB: make its sizes smaller")
     return model
+
+
+class _Unfilled(TorchFunctionMode):
+    """Skips the initialisers of ``torch.nn.init``: an outline has no numbers, and torch takes seconds to load what some do on the "meta" device."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__module__", "") == nn.init.__name__:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 def _bytes(tensor: Tensor) -> int:

@@ -19,7 +19,6 @@ from torch import Tensor
 from memogen.memory.functional import slerp
 from memogen.memory.inspect import best_slots
 from memogen.memory.vmf import VMFMemory
-from memogen.metrics.copies import Embedding, Measure, nearest_images, pixels
 from memogen.types import GenerativeModel, ImageData, InputError, Latents, as_bytes, to_uint8
 
 from . import grid
@@ -82,6 +81,8 @@ def sample_grid(
 
 def neighbours(model: GenerativeModel, data: ImageData, *, num: int = 8, nearest: int = 7, seed: int = 0, theme: Theme = LIGHT) -> Image.Image:
     """Each of ``num`` samples, framed, beside its ``nearest`` images of ``data``: by the cosine of q (Fig. 5), or in pixels without a memory."""
+    from memogen.metrics.copies import Embedding, Measure, nearest_images, pixels  # here, since all other pictures do without the metrics
+
     images = draw_samples(model, num, seed=seed)
     asked = with_queries(model)
     embed: Embedding = asked.encode if asked else pixels

@@ -14,6 +14,7 @@ from typing import Protocol
 from PIL import Image
 
 from memogen.metrics.copies import copy_check
+from memogen.metrics.samples import part_of
 from memogen.types import GenerativeModel, ImageData, InputError
 
 from . import charts, figures
@@ -23,7 +24,7 @@ from .history import RANK, Run, series
 from .parts import Figure, Group, Part, Section, Sign, Text, file_address, png_address
 
 STRIP = 6  # sample grids shown of a run's course
-COMPARED = 10_000  # training images searched for nearest ones: enough to see copying, within a minute on a CPU
+COMPARED = 2000  # training images searched for nearest ones, the same ones always: enough to see copying, within seconds on a CPU
 CHECKED = 1000  # samples, and held-out images, whose distances to these are drawn
 
 
@@ -190,8 +191,8 @@ def neighbours(page: PageContext) -> Section | None:
     name = "Nearest training images"
     if data is None:
         return Section(name, (Text("This page was made without the data; memogen neighbours draws the picture that belongs here."),))
-    part = _first(data, COMPARED)
-    among = f"all {len(data):,}" if len(part) == len(data) else f"the first {len(part):,} of {len(data):,}"
+    part = part_of(data, COMPARED)
+    among = f"all {len(data):,}" if len(part) == len(data) else f"{len(part):,} of the {len(data):,}"
     by = "the cosine of their queries" if with_queries(model) else "their pixels"
     caption = f"Each sample (red) beside its seven nearest among {among} images of {data.name}, {data.split}, by {by}."
     sheet = picture(lambda: figures.neighbours(model, part, theme=CLEAR), "Samples beside their nearest training images", caption, scrolls=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from memogen.metrics.evaluate import score_model
+from memogen.metrics.evaluate import score_images, score_model
 from memogen.metrics.fid import reference_statistics
 from memogen.metrics.imputation import Refinement, complete, imputation_error
 from memogen.metrics.metric import ModelScoring
@@ -39,6 +39,31 @@ def test_second_time_comes_from_the_cache(tiny: ImageData, tmp_path: Path) -> No
     second = reference_statistics(Reference(tiny, extractor, tmp_path))
     assert extractor.read == len(tiny)
     assert second.count == first.count and torch.equal(second.mean, first.mean) and torch.equal(second.scatter, first.scatter)
+
+
+def test_each_image_is_seen_once_by_the_scores_that_look_for_copies(tiny: ImageData) -> None:
+    """But for the one image of each set that is looked at before all else."""
+
+    class Counting(Moments):
+        read = 0
+
+        def features(self, image: torch.Tensor) -> torch.Tensor:
+            self.read += len(image)
+            return super().features(image)
+
+    rng = np.random.default_rng(7)
+    samples, training = (ImageData(rng.integers(0, 256, (num, *tiny.image_shape), dtype=np.uint8), name=f"noise-{num}") for num in (110, 300))
+    counting = Counting()
+    score_images(samples, tiny, extractor=counting, metrics=["copies", "mifid"], train=replace(training, split="train"), progress=False)
+    assert counting.read == len(samples) + len(tiny) + len(training) + 3
+
+
+def test_statistics_of_known_features_are_those_read_afresh(tiny: ImageData, extractor: Moments) -> None:
+    known = Reference(tiny, extractor)
+    known.features()
+    first, second = reference_statistics(known), reference_statistics(Reference(tiny, extractor))
+    assert first.count == second.count == len(tiny)
+    assert torch.equal(first.mean, second.mean) and torch.equal(first.scatter, second.scatter)
 
 
 def test_other_data_or_another_extractor_have_their_own(tiny: ImageData, extractor: Moments, tmp_path: Path) -> None:

@@ -1,0 +1,32 @@
+"""What takes seconds to load is loaded only where it is needed: measured by what is imported, as seconds depend on the machine."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = ("matplotlib", "scipy", "sklearn", "sympy", "torch._dynamo", "memogen.metrics")
+
+
+@pytest.mark.parametrize("model", ["digits", "digits-vae"])
+def test_drawing_from_a_saved_model_loads_nothing_heavy(model: str, tmp_path: Path) -> None:
+    out = tmp_path / "grid.png"
+    _imports_none_of(HEAVY, f"from memogen.cli import main; assert main(['sample', {model!r}, '--num', '4', '--out', {str(out)!r}]) == 0")
+    assert out.is_file()
+
+
+def test_a_training_loads_no_charts_before_its_report(tmp_path: Path) -> None:
+    options = {"training.steps": 2, "scoring.metrics": [], "model.memory.num_slots": 64, "model.memory.top_k": 8}
+    script = f"""from memogen.runs import run
+run.write_report = lambda *_: None
+run.train("memory_gan/digits", overrides={options!r}, out={str(tmp_path / "run")!r}, console=False)"""
+    _imports_none_of(("matplotlib",), script)
+
+
+def _imports_none_of(names: tuple[str, ...], script: str) -> None:
+    check = f"import sys; found = [name for name in {names!r} if name in sys.modules]; assert not found, found"
+    done = subprocess.run([sys.executable, "-c", f"{script}\n{check}"], capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1])
+    assert done.returncode == 0, done.stderr
