@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from PIL import Image
 
 from memogen import shipped
 from memogen.data import load
+from memogen.metrics import registry
 from memogen.metrics.rows import ResultRow
 from memogen.metrics.slots import name_slots, placed
 from memogen.pretrained import CARD, RUN_MODEL, from_pretrained, model_card, read_document, save_pretrained
@@ -35,8 +36,8 @@ LICENCES = {
 }
 
 
-def ship(run: Path, name: str, *, about: str, faults: list[str]) -> Path:
-    """Write the folder of a shipped model. Returns it."""
+def ship(run: Path, name: str, *, about: str, faults: list[str], command: str | None = None) -> Path:
+    """Write the folder of a shipped model. Returns it. ``command`` made the run, where its rows are of a later ``memogen evaluate``."""
     recipe, folder = load_config(run / "config.yaml"), FOLDER / name
     model: Any = from_pretrained(run)
     if folder.exists():
@@ -48,12 +49,16 @@ def ship(run: Path, name: str, *, about: str, faults: list[str]) -> Path:
     save_config(plain, folder / "config.yaml")
     shutil.copy(run / "results.jsonl", folder / "results.jsonl")
     (folder / shipped.ABOUT).write_text(json.dumps({"about": about}, indent=2) + "\n", encoding="utf-8")
+    images = load(recipe.data.name, folder=recipe.data.folder, split="train", options=recipe.data.options)
     held_out = load(recipe.data.name, folder=recipe.data.folder, split="test", options=recipe.data.options)
     _examples(held_out.image, held_out.label, folder / shipped.EXAMPLES)
     if isinstance(model, SlotModel) and model.memory is not None:
-        _slots(from_pretrained(folder), load(recipe.data.name, folder=recipe.data.folder, split="train", options=recipe.data.options), folder)
+        _slots(from_pretrained(folder), images, folder)
     faults = [*faults, f"Half precision moves no pixel of 64 samples by more than {rounded:.2%} of their range."]
-    card = model_card(read_document(folder / RUN_MODEL)) + story(name, recipe, read_rows(folder / "results.jsonl"), about, faults)
+    state = json.loads((sorted(run.rglob("state.json"))[-1]).read_text(encoding="utf-8"))
+    rows = read_rows(folder / "results.jsonl")
+    told = Made(command or str(rows[0].command), images.digest, state["processor_seconds"])
+    card = model_card(read_document(folder / RUN_MODEL)) + story(name, recipe, told, rows, about, faults)
     (folder / RUN_MODEL / CARD).write_text(card, encoding="utf-8")
     return folder
 
@@ -77,13 +82,22 @@ def _slots(model: Any, images: Any, folder: Path) -> None:
     (folder / shipped.SLOTS).write_text(json.dumps(stored, separators=(",", ":")) + "\n", encoding="utf-8")
 
 
-def story(name: str, recipe: Recipe, rows: list[ResultRow], about: str, faults: list[str]) -> str:
-    """The part of the card that tells how the model came to be, from its rows."""
+@dataclass(frozen=True)
+class Made:
+    """The command of a run, the digest of its images, and what it took."""
+
+    command: str
+    digest: str
+    processor_seconds: float
+
+
+def story(name: str, recipe: Recipe, made: Made, rows: list[ResultRow], about: str, faults: list[str]) -> str:
+    """The part of the card that tells how the model came to be."""
     row = rows[0]
     scores = [
         found for found in rows if found.variant != "real" and found.task is None and found.class_ is None and isinstance(found.value, int | float)
     ]
-    table = "\n".join(f"| {found.metric} | {number(float(found.value))} |" for found in scores)  # type: ignore[arg-type]
+    table = "\n".join(f"| {registry.title(registry.told(found))} | {number(float(found.value or 0))} |" for found in scores)
     return f"""
 ## How it was made
 
@@ -91,11 +105,11 @@ def story(name: str, recipe: Recipe, rows: list[ResultRow], about: str, faults: 
 
 | | |
 |---|---|
-| data | {recipe.data.name}, training split, SHA-256 {str(row.data)[:16]}... |
+| data | {recipe.data.name}, training split, SHA-256 {made.digest[:16]}... |
 | licence of the data | {LICENCES[recipe.data.name]} |
-| command | `{row.command}` |
+| command | `{made.command}` |
 | steps, seed | {recipe.training.steps:,}{" a task" if recipe.succession else ""}, {recipe.training.seed} |
-| time | {float(row.processor_seconds or 0) / 60:.1f} processor minutes on {row.hardware} |
+| time | {made.processor_seconds / 60:.1f} processor minutes on {row.hardware} |
 | commit | {row.commit} |
 
 ## Scores
@@ -121,8 +135,9 @@ def main() -> None:
     parser.add_argument("name")
     parser.add_argument("--about", required=True)
     parser.add_argument("--fault", action="append", default=[])
+    parser.add_argument("--command")
     told = parser.parse_args()
-    print(ship(told.run, told.name, about=told.about, faults=told.fault))
+    print(ship(told.run, told.name, about=told.about, faults=told.fault, command=told.command))
 
 
 if __name__ == "__main__":

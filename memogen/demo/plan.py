@@ -26,8 +26,8 @@ class Plan:
     steps: int = 1500
     samples: int = 2000
     learning_rate: float = 1e-3
-    filler: str = "digits-vae"
-    mask: str = "rect-4"
+    filler: str = "mnist-vae"
+    mask: str = "rect-12"
 
     def stream(self, arm: Arm) -> Recipe:
         """Ten digits, two at a time."""
