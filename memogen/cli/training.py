@@ -48,7 +48,7 @@ def train(
     from memogen.cli.plan import describe
     from memogen.runs.choice import choose
 
-    chosen = choose(recipe, variant, options)
+    chosen = choose(recipe, variant, options, data)
     if dry_run:
         print(describe(chosen, data=data, out=out, resume=resume))
         return
