@@ -16,7 +16,7 @@ from memogen.types import GenerativeModel, ImageData, InputError
 
 from . import mem_vae, memory_gan, replay_gan, sections, tasks, verdict
 from .history import Run, is_number, read_run, task_folders
-from .parts import Code, Part, Section, Sign, Table, Text, Tile, render, write_page
+from .parts import Code, Part, Section, Sign, Table, Text, Tile, render, tables_last, write_page
 from .results import LEGEND, Results
 from .scores import column, metrics_of, number, score_lines, score_table
 from .sections import FamilyPart, FamilySections, PageContext
@@ -43,13 +43,11 @@ def write_report(
     own = families[family](page) if family in families else FamilyPart()
     shown = [
         sections.samples(page),
-        own.scores or Section("Scores", score_table(_of_the_end(found), _variant(found))),
-        sections.curves(found),
-        tasks.section(found),
         *own.sections,
         sections.neighbours(page),
-        _settings(found),
-        _next_steps(page, own),
+        sections.curves(found),
+        own.scores or Section("Scores", score_table(_of_the_end(found), _variant(found))),
+        tasks.section(found),
     ]
     said = _verdict(page, own, family)
     verdict.keep(run, said)
@@ -59,7 +57,7 @@ def write_report(
         verdict=said,
         facts=_facts(found),
         tiles=_tiles(found),
-        sections=[section for section in shown if section],
+        sections=[*tables_last([section for section in shown if section]), _next_steps(page, own), _settings(found)],
     )
     return write_page(run / "report.html", text)
 
