@@ -169,8 +169,8 @@ RULES = (
     Rule("no longer improves", True, _settled),
     Rule("family", True, _own),
 )
-"""Read from above. A broken loss makes all else meaningless, and so does a start. What kills a memory comes before what may follow from it; samples that
-are copies, or that a dead critic judged, may well score better from look to look, so that the course of the score comes last."""
+"""Read from above. A broken loss makes all else meaningless, and so does a start. What kills a memory comes before what may follow from it;
+samples that are copies may well score better from look to look, so that the course of the score comes last."""
 
 
 def judge(evidence: Evidence) -> Sign:

@@ -1,4 +1,4 @@
-"""A report page in Chromium, on a desk and on a phone, light and dark: it says nothing on the console, never scrolls sideways, shows pictures first."""
+"""A report page in Chromium, on a desk and a phone, light and dark: a silent console, no scrolling sideways, pictures first."""
 
 from __future__ import annotations
 
