@@ -42,7 +42,8 @@ QUALITY = (("kid", False), ("fid", False), ("inception_score", True), ("held_out
 @dataclass(frozen=True)
 class Course:
     """A score over training. ``gain``: from the first look to the best. ``late``: how far a straight line through the last half rises towards better,
-    as a share of the gain, and ``error``, its standard error. ``best``: the step of the best look."""
+    as a share of the gain, and ``error``, its standard error. ``best``: the step of the best look.
+    """
 
     name: str
     looks: int
@@ -56,14 +57,13 @@ class Course:
 class Evidence:
     """What is known of a run; None where it was not measured.
 
-    ``steps`` done of ``planned``; ``broken``: the losses that are no number any more. ``real`` and ``fake``: what the critic said of images at the end.
-    ``in_use``: the share of the real slots that hold the mass. ``alike``: mean cosine of two real keys, or of two held-out queries if that is larger.
-    ``by_slot``: the share of the variance of generated pixels that the slot decides. ``near``: the median distance of a sample to its nearest training
-    image, over that of a training image to the nearest other one. ``course``: of the quality. ``own``: what the model's family says.
+    ``steps`` done; ``broken``: the losses that are no number any more. ``real`` and ``fake``: what the critic said of images at the end.
+    ``in_use``: the share of the real slots that hold the mass. ``alike``: mean cosine of two real keys, or of two held-out queries where that is
+    larger. ``by_slot``: the share of the variance of generated pixels that the slot decides. ``near``: the median distance of a sample to its nearest
+    training image, over that of a training image to the nearest other one. ``course``: of the quality. ``own``: what the model's family says.
     """
 
     steps: int = 0
-    planned: int | None = None
     broken: tuple[str, ...] = ()
     real: float | None = None
     fake: float | None = None
@@ -189,13 +189,12 @@ def judge(evidence: Evidence) -> Sign:
 
 def evidence(run: Run, model: GenerativeModel | None = None, data: ImageData | None = None, own: Sign | None = None) -> Evidence:
     """Of a run's own log, and of its ``model`` and training ``data`` where they are at hand."""
-    steps, planned = run.count("step") or 0, run.setting("training.steps")
+    steps = run.count("step") or 0
     newest = {key: value for row in run.metrics for key, value in row.items() if key.endswith(("/loss", "/bound"))}
     slots, share, used = run.setting("model.memory.num_slots"), run.last("critic/real_slots"), _late(run, "critic/effective_real")
     cosines = [value for key in ("key_cosine", "query_cosine") if (value := run.last(f"eval/held_out/{key}")) is not None]
     return Evidence(
         steps=steps if newest else 0,
-        planned=planned if isinstance(planned, int) else None,
         broken=tuple(key for key, value in newest.items() if not is_number(value)),
         real=_late(run, "critic/real"),
         fake=_late(run, "critic/fake"),
