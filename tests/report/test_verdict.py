@@ -20,7 +20,6 @@ from . import toy
 
 SOUND = Evidence(
     steps=3000,
-    planned=3000,
     real=0.57,
     fake=0.43,
     in_use=0.99,
