@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
 from memogen.memory.functional import unit
 from memogen.models import MemoryConfig, MemoryGANConfig, NoiseConfig
@@ -15,6 +17,7 @@ from memogen.report import verdict
 from memogen.report.history import Run
 from memogen.report.parts import Sign
 from memogen.report.verdict import RULES, Course, Evidence, course, evidence, judge, nearness, slot_share
+from memogen.types import Latents
 
 from . import toy
 
@@ -80,7 +83,7 @@ def test_the_course_of_a_distance_is_read_by_its_last_half(tmp_path: Path, value
 
 def test_more_is_better_for_a_bound(tmp_path: Path) -> None:
     rising = course(history(tmp_path, {"bound/bound": [-100.0, -80, -60, -50, -40, -30, -20, -10]}), "bound/bound", True)
-    assert rising is not None and rising.late > 0.4 and rising.gain == 90 and rising.best == 3000
+    assert rising is not None and rising.late == pytest.approx(1 / 3) and rising.gain == 90 and rising.best == 3000
     falling = course(history(tmp_path, {"bound/bound": [-10.0, -20, -30, -40, -50, -60]}), "bound/bound", True)
     assert falling is not None and falling.late == -math.inf
 
@@ -100,8 +103,8 @@ def test_nearness_is_nothing_for_copies_and_one_for_images_drawn_alike() -> None
     assert nearness(toy.Drawing(0), toy.images(60, channels=3)) is None, "images that do not fit decide nothing"
 
 
-def test_the_slot_decides_all_nothing_or_is_not_told() -> None:
-    """A generator that is cut off from the key draws the same for all slots; one that is cut off from the noise shows the slot alone."""
+def test_the_slot_decides_all_nothing_or_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images by the slot alone, and by the noise alone."""
     config = MemoryGANConfig((1, 8, 8), width=8, noise=NoiseConfig(4), memory=MemoryConfig(32, 8, top_k=8), condition="key")
     model = config.build().eval()
     memory = model.memory
@@ -110,15 +113,19 @@ def test_the_slot_decides_all_nothing_or_is_not_told() -> None:
     for value in (1.0, 0.0):
         query = unit(memory.keys.new_tensor(rng.normal(size=(40, 8))))
         memory.write(query, query.new_full((40,), value))
+
+    def by_slot(_: object, latents: Latents) -> Tensor:
+        assert latents.slot is not None
+        return (7 * latents.slot % 256).to(torch.uint8).view(-1, 1, 1, 1)
+
+    def by_noise(_: object, latents: Latents) -> Tensor:
+        return (255 * (latents.noise[:, :1] - latents.noise.min())).clamp(0, 255).to(torch.uint8).view(-1, 1, 1, 1)
+
     shares = []
-    for part in ("noise", "key"):
-        first = next(layer for layer in model.generator.modules() if getattr(layer, "weight", None) is not None and layer.weight.ndim == 2)
-        kept = first.weight.detach().clone()
-        start, stop = (0, 4) if part == "noise" else (4, 12)
-        first.weight.data[:, start:stop] = 0
+    for drawn in (by_slot, by_noise):
+        monkeypatch.setattr(verdict, "draw", drawn)
         shares.append(slot_share(model))
-        first.weight.data = kept
-    assert shares[0] == pytest.approx(1.0, abs=1e-6) and shares[1] == pytest.approx(0.0, abs=0.02)
+    assert shares == pytest.approx([1.0, 0.0], abs=1e-6)
     assert slot_share(replace(config, memory=None).build().eval()) is None
 
 
