@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from memogen.metrics.copies import pixel_check
-from memogen.metrics.slot_contents import variance_between
+from memogen.metrics.slots import variance_between
 from memogen.parsing import read_regular
 from memogen.types import GenerativeModel, ImageData, InputError, Latents, SlotModel
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..augment import FEW
+from ..data import DataOptions
 from ..data.own import picture_sizes
 from ..models import MemoryGANConfig, MemoryGANObjective
 from ..recipes import Recipe
@@ -34,18 +35,18 @@ def fitted(recipe: Recipe, place: str | Path | None) -> Recipe:
     if not sizes:
         return recipe
     device = choose_device(recipe.training.device).type
-    options = replace(recipe.data.options, **_shape(sizes, SMALL_SIDE if device == "cpu" else LARGE_SIDE))
+    options = _shaped(recipe.data.options, sizes, SMALL_SIDE if device == "cpu" else LARGE_SIDE)
     if known == ("train",) and len(sizes) >= ENOUGH and recipe.succession is None:
         options = replace(options, test_share=HELD_OUT)
     recipe = replace(recipe, data=replace(recipe.data, options=options))
     return _by_number(recipe, len(sizes))
 
 
-def _shape(sizes: Sequence[tuple[int, int]], side: int) -> dict[str, object]:
+def _shaped(options: DataOptions, sizes: Sequence[tuple[int, int]], side: int) -> DataOptions:
     """Pictures of one small size stay as they are; others become squares, without stretching."""
     if len(set(sizes)) == 1 and max(sizes[0]) <= LARGE_SIDE:
-        return {}
-    return {"size": side, "fit": "crop"}
+        return options
+    return replace(options, size=side, fit="crop")
 
 
 def _by_number(recipe: Recipe, number: int) -> Recipe:
