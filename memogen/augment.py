@@ -70,6 +70,8 @@ CLOTHES = AugmentConfig(flip=True)
 """For grey pictures of things."""
 COLOUR = AugmentConfig(flip=True, crop=0.3)
 """For photographs, whose crops show parts of one thing."""
+FEW = AugmentConfig(rotation=0.0, scale=0.0, shift=0.125, brightness=0.2, gain=0.0, saturation=0.5, cutout=0.25)
+"""For a critic of few pictures: shifts, brightness, colour and a square cut out, whose traces in a batch a generator cannot make its own."""
 
 
 def augment(

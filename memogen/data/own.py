@@ -9,7 +9,7 @@ import numpy as np
 
 from memogen.data.files import readable
 from memogen.data.npz import npz_splits, read_npz
-from memogen.data.pictures import Pictures, by_split, find_pictures, label_entries
+from memogen.data.pictures import Pictures, by_split, find_pictures, label_entries, sizes_of
 from memogen.data.request import Request, array_source, picture_source
 from memogen.data.share import keeper, nothing_kept
 from memogen.data.source import Chunk, Source
@@ -35,6 +35,18 @@ def is_npz(place: Path) -> bool:
 def holds_images(place: Path) -> bool:
     """Whether a place may be images of the user's own: an npz, or a folder or zip with a picture in it. Raises InputError."""
     return is_npz(place) or ((place.is_dir() or place.suffix.lower() == ".zip") and bool(find_pictures(place).entries))
+
+
+def picture_sizes(place: Path) -> tuple[list[tuple[int, int]], tuple[str, ...]]:
+    """(height, width) of every training picture of a folder or zip whose header can be read, and the splits found there; of an npz neither.
+
+    Raises InputError.
+    """
+    if is_npz(place):
+        return [], ()
+    pictures = _own_pictures(place)
+    groups = by_split(pictures)
+    return sizes_of(replace(pictures, entries=groups.get("train", ()))), tuple(groups)
 
 
 def own_splits(asked: Request) -> tuple[str, ...]:

@@ -231,6 +231,11 @@ def _survey(pictures: Pictures, tally: Tally, progress: bool) -> list[tuple[int,
     return usable
 
 
+def sizes_of(pictures: Pictures, *, progress: bool = False) -> list[tuple[int, int]]:
+    """(height, width) of every picture whose header can be read; no pixel is decoded."""
+    return [(header.height, header.width) for _, header in _survey(pictures, Tally(), progress)]
+
+
 def _reason(error: Exception) -> str:
     return str(error) if isinstance(error, (UnusableImage, NoRegularFile)) else "cannot be opened"
 

@@ -44,7 +44,8 @@ class ScoringConfig:
     metrics that need no extractor. ``num_samples``: samples that are drawn (of every class, after
     a sequence of tasks), or test images whose likelihoods are estimated.
     ``likelihood_every``: steps between two looks at what the model says of the test split: memoryGAN's biased log-likelihood (Fig. 3a) and sorted
-    prior (Fig. 3c), a lower bound; 0 for none. With ``curve_samples`` its inception score and Fréchet distance are followed too, by so many samples.
+    prior (Fig. 3c), a lower bound; 0 for none. With ``curve_samples`` those of its inception score, Fréchet and
+    kernel distance that are among ``metrics`` are followed too, by so many samples.
     ``statistics``: whether a replay GAN draws by the batch statistics stored with it, or as its authors
     do by those of a "batch" of 64 images of a class.
     """

@@ -26,6 +26,7 @@ from .parts import Group, Section, Sign, Table, Text
 from .scores import number
 from .sections import curve
 
+APART = 0.3  # a third of what no living memory reaches
 BLOCK = 500  # images encoded at once
 GRADIENT = charts.Panel(
     "Gradient that reaches a query", (("mean norm", "critic/query_gradient"),), "Mean norm; near 0: the encoder learns nothing from the memory.", 0
@@ -175,7 +176,9 @@ def section(run: Run, of_slots: LifeSign | None = None) -> tuple[Section, ...]:
     head = ["Sign", "Middle third", "Last tenth", "Limit", "Kept", "Must be"]
     told = "Means over the middle third and the last tenth of the run, of the gradient medians"
     told += "; what slots tell is asked of the saved model." if of_slots else "."
-    return (Section("Signs of life", (Text(_verdict(signs)), Table(head, [[*_line(each), each.rule] for each in signs], told, "words"), *drawn)),)
+    return (
+        Section("Signs of life", (Text(_verdict(signs)), *drawn, Table(head, [[*_line(each), each.rule] for each in signs], told, "words stack"))),
+    )
 
 
 def sign(run: Run, of_slots: LifeSign | None = None) -> Sign | None:
@@ -186,10 +189,16 @@ def sign(run: Run, of_slots: LifeSign | None = None) -> Sign | None:
         signs = run_signs(run, of_slots)
     except InputError:
         return Sign(None, "it is too short, or was logged too rarely, to judge its memory")
-    failing = sum(not each.alive for each in signs)
+    failing = [each.name for each in signs if not each.alive and not _slight(each)]
     if failing:
-        return Sign(False, f"{failing} of {len(signs)} signs of life of its memory fail{'s' * (failing == 1)}")
-    return Sign(True, f"its memory shows all {len(signs)} signs of life")
+        return Sign(False, f"{len(failing)} of {len(signs)} signs of life of its memory fail{'s' * (len(failing) == 1)} ({', '.join(failing)})")
+    kept = sum(each.alive for each in signs)
+    return Sign(True, f"its memory shows {f'{kept} of' if kept < len(signs) else 'all'} {len(signs)} signs of life")
+
+
+def _slight(sign: LifeSign) -> bool:
+    """A cosine that rose and is still small: in a short run of few pictures keys draw together from 0.0 to 0.2 while samples improve."""
+    return sign.name.startswith("cosine") and sign.last < APART
 
 
 def _verdict(signs: Sequence[LifeSign]) -> str:

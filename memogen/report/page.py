@@ -14,9 +14,9 @@ from memogen import pretrained
 from memogen.metrics.rows import ResultRow
 from memogen.types import GenerativeModel, ImageData, InputError
 
-from . import mem_vae, memory_gan, replay_gan, sections, tasks
+from . import mem_vae, memory_gan, replay_gan, sections, tasks, verdict
 from .history import Run, is_number, read_run, task_folders
-from .parts import Code, Part, Section, Sign, Table, Text, Tile, render, write_page
+from .parts import Code, Part, Section, Sign, Table, Text, Tile, render, tables_last, write_page
 from .results import LEGEND, Results
 from .scores import column, metrics_of, number, score_lines, score_table
 from .sections import FamilyPart, FamilySections, PageContext
@@ -43,21 +43,21 @@ def write_report(
     own = families[family](page) if family in families else FamilyPart()
     shown = [
         sections.samples(page),
-        own.scores or Section("Scores", score_table(_of_the_end(found), _variant(found))),
-        sections.curves(found),
-        tasks.section(found),
         *own.sections,
         sections.neighbours(page),
-        _settings(found),
-        _next_steps(page, own),
+        sections.curves(found),
+        own.scores or Section("Scores", score_table(_of_the_end(found), _variant(found))),
+        tasks.section(found),
     ]
+    said = _verdict(page, own, family)
+    verdict.keep(run, said)
     text = render(
         "run.html",
         title=_title(found),
-        verdict=_verdict(found, own, family),
+        verdict=said,
         facts=_facts(found),
         tiles=_tiles(found),
-        sections=[section for section in shown if section],
+        sections=[*tables_last([section for section in shown if section]), _next_steps(page, own), _settings(found)],
     )
     return write_page(run / "report.html", text)
 
@@ -117,8 +117,9 @@ def _title(run: Run) -> str:
     return f"{recipe} ({name})" if isinstance(recipe, str) and recipe else name
 
 
-def _verdict(run: Run, own: FamilyPart, family: str) -> Sign:
-    """One sentence: what was trained, how far, and whether it lives."""
+def _verdict(page: PageContext, own: FamilyPart, family: str) -> Sign:
+    """One sentence: what was trained, how far, and how it goes (:data:`memogen.report.verdict.RULES`)."""
+    run = page.run
     data, steps, images, seconds = run.setting("data.name"), run.count("step"), run.count("images_seen"), run.last("seconds")
     what = f"{own.name or family or 'A model'}{f' on {data}' if isinstance(data, str) and data else ''}"
     if steps is None:
@@ -131,18 +132,8 @@ def _verdict(run: Run, own: FamilyPart, family: str) -> Sign:
     else:
         far = f"{steps:,} steps"
     spent = ", ".join([*([f"{images:,} images"] if images is not None else []), *([duration(seconds)] if seconds is not None else [])])
-    losses = _losses(run)
-    sign = losses if losses.alive is False else own.sign or losses
+    sign = verdict.judge(verdict.evidence(run, page.model, page.data, own.sign))
     return Sign(sign.alive, f"{what}, trained for {far}{f' ({spent})' if spent else ''}: {sign.words}.")
-
-
-def _losses(run: Run) -> Sign:
-    """Whether the newest losses are finite: a null stands for one that is not."""
-    newest = {key: value for row in run.metrics for key, value in row.items() if key.endswith(("/loss", "/bound"))}
-    bad = [key for key, value in newest.items() if not is_number(value)]
-    if bad:
-        return Sign(False, f"{', '.join(bad)} is no finite number any more")
-    return Sign(None, "its losses are finite, and no other sign of life is known of it") if newest else Sign(None, "it logged no losses")
 
 
 def _facts(run: Run) -> str:

@@ -10,7 +10,7 @@ import io
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -97,7 +97,8 @@ class Cell:
 class Table:
     """A table that scrolls sideways in a box of its own where the screen is narrow.
 
-    ``style`` "stack" turns every row into a card there, each number under its title; "words": the last column holds sentences.
+    ``style`` "stack" turns every row into a card there, each number under its title; "words": the last column holds sentences;
+    "words stack" is both.
     """
 
     kind: ClassVar[str] = "table"
@@ -145,6 +146,25 @@ class Section:
 
     title: str
     parts: tuple[Part, ...]
+
+
+def tables_last(shown: Sequence[Section]) -> list[Section]:
+    """The sections with pictures first: one with a table of its own comes after them, and a table beside pictures gets a section there."""
+    first, last = list[Section](), list[Section]()
+    for section in shown:
+        if any(isinstance(part, Table) for part in section.parts):
+            last.append(section)
+            continue
+        tables = [inner for part in section.parts if isinstance(part, Group) for inner in part.parts if isinstance(inner, Table)]
+        first.append(replace(section, parts=tuple(map(_without_tables, section.parts))) if tables else section)
+        last += [Section(f"{section.title}, in numbers", tuple(tables))] if tables else []
+    return [*first, *last]
+
+
+def _without_tables(part: Part) -> Part:
+    if not isinstance(part, Group):
+        return part
+    return replace(part, parts=[inner for inner in part.parts if not isinstance(inner, Table)])
 
 
 @dataclass(frozen=True)

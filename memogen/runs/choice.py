@@ -10,11 +10,16 @@ from .. import configs
 from ..overrides import nearest, override
 from ..recipes import RECIPES, Recipe, read_recipe
 from ..types import InputError
+from .fitted import fitted
 from .recipe import load_config
 
 
-def choose(given: Recipe | str | Path, variant: str | None = None, options: Mapping[str, object] | None = None) -> Recipe:
+def choose(
+    given: Recipe | str | Path, variant: str | None = None, options: Mapping[str, object] | None = None, data: str | Path | None = None
+) -> Recipe:
     """The recipe, in one of its variants, or the configuration file of that name, with dotted options set; a recipe itself has its variant.
+
+    A recipe by name that is for pictures of the user's own is fitted to those at ``data`` first (:mod:`memogen.runs.fitted`).
 
     Raises InputError.
     """
@@ -26,7 +31,7 @@ def choose(given: Recipe | str | Path, variant: str | None = None, options: Mapp
             raise InputError(f"--variant: {given.recipe} is a complete configuration; set its own options instead")
         recipe = given
     elif name in RECIPES:
-        recipe = _row(name, variant, options)
+        recipe = fitted(_row(name, variant, options), data)
     elif Path(name).suffix in (".yaml", ".yml"):
         if variant is not None:
             raise InputError(f"--variant: {name} is a complete configuration; set its own options instead")

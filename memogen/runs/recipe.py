@@ -237,6 +237,8 @@ def _wherever(recipe: Recipe) -> dict[str, Any]:
     """The configuration wherever its images lie."""
     plain = configs.to_dict(recipe)
     plain["data"].pop("folder")
+    if plain["objective"].get("augmentation", 0) is None:  # a part that is off leaves the names of older rows valid
+        plain["objective"].pop("augmentation")
     return plain
 
 

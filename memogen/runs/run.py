@@ -31,6 +31,7 @@ from ..training.runtime import choose_device
 from ..types import Evaluator, ImageData, InputError, LikelihoodModel, SlotModel
 from . import tasks
 from .choice import choose
+from .fitted import told as told_of
 from .folder import begun, occupied, set_aside
 from .recipe import Splits, check_model_fits, check_scoring, default_folder, save_config, settings, with_data, with_images
 from .rows import context, leads, scored, weights_of
@@ -66,11 +67,13 @@ def train(
     """
     if out is not None and not str(out):
         raise InputError("out: it is empty: name a folder, or leave it out")
-    recipe = with_data(choose(recipe_or_config, variant, overrides), data)
+    recipe = with_data(choose(recipe_or_config, variant, overrides, data), data)
     splits = Splits(recipe.data)
     recipe = with_images(recipe, splits)
     outline(recipe.model)
     check_scoring(recipe, splits)
+    if console and leads() and (line := told_of(recipe, len(splits.train))):
+        print(line, file=sys.stderr)
     model = build(recipe, splits)
     folder = Path(out) if out is not None else default_folder(recipe)
     if resume == "never" or (not begun(folder) and any((folder / part).exists() for part in ("model", "results.jsonl"))):
@@ -141,7 +144,7 @@ def _evaluators(recipe: Recipe, model: nn.Module, splits: Splits) -> dict[str, E
     elif isinstance(model, LikelihoodModel) and test is not None:
         images, _ = observable(model, test, seed=(scoring.model or ModelScoring()).binarisation_seed)
         evaluators["held_out"] = HeldOutBounds(part_of(images, WATCHED))
-    metrics = tuple(name for name in scoring.judged if name in ("is", "fid"))
+    metrics = tuple(name for name in scoring.judged if name in ("is", "fid", "kid"))
     if scoring.curve_samples and metrics:
         assert scoring.extractor is not None
         judge = extractor(scoring.extractor, device=choose_device(recipe.training.device), image_shape=splits.train.image_shape)

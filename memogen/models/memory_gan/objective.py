@@ -22,6 +22,7 @@ from .model import MemoryGAN
 from .replay import Past, SlotTeacher, past_of
 
 _VIEWS = 1 << 21, 1 << 22  # keep the views of real images apart from the noise of fakes
+_REAL, _FAKE = 1 << 25, 1 << 26  # and those that the critic judges
 
 
 @contextmanager
@@ -72,7 +73,9 @@ class MemoryGANObjective:
     ``information``: lambda on the mutual-information term, the cosine of the condition and mu(G(z, condition)), or with ``information_form``
     "squared" the authors' mean squared error between the condition and the unnormalised query. ``contrast`` trains the queries of real images.
     ``write_in_generator_step``: fake queries of the generator step are written too, as the authors' code does. ``replay``: on a sequence of tasks,
-    images of a frozen copy take the place of the earlier tasks' (:mod:`.replay`).
+    images of a frozen copy take the place of the earlier tasks' (:mod:`.replay`). ``augmentation``: the critic judges one random view of every image,
+    real or generated, in both phases, so that it cannot know few training images by heart (Zhao et al. 2020, "Differentiable augmentation for
+    data-efficient GAN training", Eqs. 3 and 4); None for the images themselves.
     """
 
     adversarial: AdversarialKind = "non_saturating"
@@ -81,6 +84,7 @@ class MemoryGANObjective:
     contrast: ContrastConfig = field(default_factory=ContrastConfig)
     write_in_generator_step: bool = False
     replay: bool = False
+    augmentation: AugmentConfig | None = None
     critic: OptimiserConfig = field(default_factory=OptimiserConfig)
     generator: OptimiserConfig = field(default_factory=OptimiserConfig)
 
@@ -125,10 +129,10 @@ class _Steps:
             fake = model.generate(latents)
         real = model.pixels(batch.image)
         real = real if self.past is None else self.past.mixed(real, batch)
-        real_feature = widen(model.critic(real))
+        real_feature = widen(model.critic(self._viewed(real, batch, _REAL)))
         with _frozen_statistics(model.critic):
             # departs: running statistics describe real images only, so that queries of held-out images fall where the real keys are.
-            fake_feature = widen(model.critic(fake))
+            fake_feature = widen(model.critic(self._viewed(fake, batch, _FAKE)))
         logit, carry, terms = self._judge(torch.cat([real_feature, fake_feature]), latents, num_real=len(real_feature))
         real_logit, fake_logit = logit.split([len(real_feature), len(fake_feature)])
         loss = critic_loss(real_logit, fake_logit, self.objective.adversarial)
@@ -146,7 +150,7 @@ class _Steps:
         latents = model.latents_at(batch.index, seed=batch.seed, stream=batch.stream)
         fake = model.generate(latents)
         with _frozen_statistics(model.critic):
-            feature = widen(model.critic(fake))
+            feature = widen(model.critic(self._viewed(fake, batch, _FAKE)))
         logit, carry, _ = self._judge(feature, latents, num_real=0)
         loss, information = generator_loss(logit, self.objective.adversarial), self._information(latents, feature)
         terms = {"loss": loss.detach(), "information": information.detach()}
@@ -181,6 +185,14 @@ class _Steps:
         # departs: the paper's D never asks whether an image and its cluster belong together; asked, it teaches the generator what each slot holds.
         condition = torch.cat([model.own_condition(feature, read)[:num_real], latents.key.to(feature.dtype)])
         return model.logit(feature, read, condition), judged, terms
+
+    def _viewed(self, image: Tensor, batch: Batch, stream: int) -> Tensor:
+        """What the critic sees of images: themselves, or a view of each."""
+        config = self.objective.augmentation
+        if config is None:
+            return image
+        # departs: the paper's D sees the images themselves; of a few hundred pictures it soon knows each one, and G learns to copy them.
+        return augment(image, batch.index, seed=batch.seed, stream=batch.stream + stream, config=config, image_range=self.model.image_range)
 
     def _contrast(self, real: Tensor, batch: Batch) -> Tensor:
         """InfoNCE between two views of each real image, which leave the running statistics alone."""

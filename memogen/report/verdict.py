@@ -1,0 +1,296 @@
+"""How a run goes, in one sentence: what was measured, and which numbers lead to which words.
+
+:data:`RULES` is the whole of it, read from above: the first rule that applies says the sentence. Each names its limit, and why that limit.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from memogen.metrics.copies import pixel_check
+from memogen.metrics.slots import variance_between
+from memogen.parsing import read_regular
+from memogen.types import GenerativeModel, ImageData, InputError, Latents, SlotModel
+
+from .figures import draw, draw_samples
+from .history import Run, is_number, series
+from .parts import Sign, write_page
+
+FILE = "verdict.json"
+BEGUN = 200  # steps; the averaged weights of the samples still hold a good part of the random ones they began with
+WON = 0.9  # of D on real images, and 1 - WON on generated ones: sound runs end at 0.57 to 0.66, against an untrained generator it is 0.95
+IN_USE = 0.25  # of the real slots, by the entropy of their mass: a sound memory uses 0.99 of them
+ALIKE = 0.9  # mean cosine of two real keys, and of two queries: a sound memory has below 0.1, one whose critic is blind has 1
+BY_SLOT = 0.25  # of the variance of pixels: sound runs have 0.85 to 0.91; without contrast and information it was 0.19 and sank
+NEAR = 0.5  # of the usual distance between a training image and the nearest other one: fresh real images lie at 1, copies at 0
+GAIN = 0.03  # of the way since the first look, over the last half of the training: less is not seen in samples
+LOSS = 0.25  # of that way back again
+LOOKS = 6  # fewer tell no trend
+ASKED, COMPARED = 256, 5000  # samples, and training images that they are compared with
+QUALITY = (("kid", False), ("fid", False), ("inception_score", True), ("held_out/lower_bound", True), ("bound/bound", True))
+"""What tells how good a model is, the best judge first, and whether more is better."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """A score over training. ``gain``: from the first look to the best. ``late``: how far a straight line through the last half rises towards better,
+    as a share of the gain, and ``error``, its standard error. ``best``: the step of the best look.
+    """
+
+    name: str
+    looks: int
+    gain: float
+    late: float
+    error: float
+    best: int
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of a run; None where it was not measured.
+
+    ``steps`` done; ``broken``: the losses that are no number any more. ``real`` and ``fake``: what the critic said of images at the end.
+    ``in_use``: the share of the real slots that hold the mass. ``alike``: mean cosine of two real keys, or of two held-out queries where that is
+    larger. ``by_slot``: the share of the variance of generated pixels that the slot decides. ``near``: the median distance of a sample to its nearest
+    training image, over that of a training image to the nearest other one. ``course``: of the quality. ``own``: what the model's family says.
+    """
+
+    steps: int = 0
+    broken: tuple[str, ...] = ()
+    real: float | None = None
+    fake: float | None = None
+    in_use: float | None = None
+    alike: float | None = None
+    by_slot: float | None = None
+    near: float | None = None
+    course: Course | None = None
+    own: Sign | None = None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """``words`` gives the sentence where the rule applies, else None; ``alive``: whether that is good, bad, or open."""
+
+    name: str
+    alive: bool | None
+    words: Callable[[Evidence], str | None]
+
+
+def _broken(e: Evidence) -> str | None:
+    return f"{', '.join(e.broken)} is no finite number any more" if e.broken else None
+
+
+def _begun(e: Evidence) -> str | None:
+    if not 0 < e.steps < BEGUN or (e.own is not None and e.own.alive is not None):
+        return None
+    return f"it has only begun, and samples say little before step {BEGUN}: continue it"
+
+
+def _alike(e: Evidence) -> str | None:
+    if e.alike is None or e.alike < ALIKE:
+        return None
+    return (
+        f"every slot of its memory holds the same: keys or queries have a mean cosine of {e.alike:.2f} (objective.contrast.weight above 0 mends it)"
+    )
+
+
+def _unused(e: Evidence) -> str | None:
+    if e.in_use is not None and e.in_use < IN_USE:
+        return f"its memory is hardly used: {e.in_use:.0%} of its real slots hold what it learned"
+    if e.by_slot is not None and e.by_slot < BY_SLOT:
+        return f"its memory is hardly used: the slot decides {e.by_slot:.0%} of what samples show, so that all slots draw much the same"
+    return None
+
+
+def _won(e: Evidence) -> str | None:
+    if e.real is None or e.fake is None or e.real < WON or e.fake > 1 - WON:
+        return None
+    how = f"it believes in {e.real:.0%} of the real and {e.fake:.0%} of the generated images"
+    return f"the critic has won, and the generator learns little from it: {how} (more pictures or objective.augmentation help)"
+
+
+def _copies(e: Evidence) -> str | None:
+    if e.near is None or e.near >= NEAR:
+        return None
+    return f"it copies its training images: samples lie {e.near:.0%} as far from them as they lie from one another (more pictures help)"
+
+
+def _ill(e: Evidence) -> str | None:
+    return e.own.words if e.own is not None and e.own.alive is False else None
+
+
+def _worse(e: Evidence) -> str | None:
+    c = e.course
+    if c is None or c.looks < LOOKS or not (c.late < -LOSS and c.late < -2 * c.error):
+        return None
+    return f"its {c.name} gets worse again: it was best at step {c.best:,}"
+
+
+def _improves(e: Evidence) -> str | None:
+    c = e.course
+    if c is None or c.looks < LOOKS or not (c.late > GAIN and c.late > 2 * c.error):
+        return None
+    return f"its {c.name} still improves: train longer{_with(e.own)}"
+
+
+def _settled(e: Evidence) -> str | None:
+    c = e.course
+    if c is None or c.looks < LOOKS:
+        return None
+    return f"its {c.name} no longer improves{_with(e.own)}"
+
+
+def _own(e: Evidence) -> str | None:
+    return e.own.words if e.own is not None and e.own.alive else None
+
+
+def _with(own: Sign | None) -> str:
+    return f", and {own.words}" if own is not None and own.alive else ""
+
+
+RULES = (
+    Rule("broken", False, _broken),
+    Rule("begun", None, _begun),
+    Rule("every slot alike", False, _alike),
+    Rule("memory unused", False, _unused),
+    Rule("critic has won", False, _won),
+    Rule("copies", False, _copies),
+    Rule("ill", False, _ill),
+    Rule("gets worse", False, _worse),
+    Rule("still improves", True, _improves),
+    Rule("no longer improves", True, _settled),
+    Rule("family", True, _own),
+)
+"""Read from above. A broken loss makes all else meaningless, and so does a start. What kills a memory comes before what may follow from it;
+samples that are copies may well score better from look to look, so that the course of the score comes last."""
+
+
+def judge(evidence: Evidence) -> Sign:
+    """The sentence, without a full stop, by the first rule that applies; the family's own words, or how little is known, where none does."""
+    for rule in RULES:
+        words = rule.words(evidence)
+        if words is not None:
+            return Sign(rule.alive, words)
+    if evidence.own is not None:
+        return evidence.own
+    return Sign(None, "its losses are finite, and no other sign of life is known of it" if evidence.steps else "it logged no losses")
+
+
+# --- what is measured ---
+
+
+def evidence(run: Run, model: GenerativeModel | None = None, data: ImageData | None = None, own: Sign | None = None) -> Evidence:
+    """Of a run's own log, and of its ``model`` and training ``data`` where they are at hand."""
+    steps = run.count("step") or 0
+    newest = {key: value for row in run.metrics for key, value in row.items() if key.endswith(("/loss", "/bound"))}
+    slots, share, used = run.setting("model.memory.num_slots"), run.last("critic/real_slots"), _late(run, "critic/effective_real")
+    cosines = [value for key in ("key_cosine", "query_cosine") if (value := run.last(f"eval/held_out/{key}")) is not None]
+    return Evidence(
+        steps=steps if newest else 0,
+        broken=tuple(key for key, value in newest.items() if not is_number(value)),
+        real=_late(run, "critic/real"),
+        fake=_late(run, "critic/fake"),
+        in_use=used / (slots * share) if isinstance(slots, int) and share and used is not None else None,
+        alike=max(cosines, default=None),
+        by_slot=slot_share(model) if isinstance(model, SlotModel) else None,
+        near=nearness(model, data) if model is not None and data is not None else None,
+        course=next(filter(None, (course(run, key, more) for key, more in QUALITY)), None),
+        own=own,
+    )
+
+
+def _late(run: Run, key: str) -> float | None:
+    """The mean over the last tenth of the run."""
+    steps, values = series(run.metrics, key)
+    return statistics.fmean(value for step, value in zip(steps, values, strict=True) if step >= 0.9 * steps[-1]) if steps else None
+
+
+def course(run: Run, key: str, more: bool) -> Course | None:
+    """Of one score that was followed while the model trained; None where it was not, or never came to anything better than at first."""
+    wanted = next((name for row in run.metrics for name in row if name.endswith(f"/{key}") or name == key), None)
+    steps, values = series(run.metrics, wanted) if wanted else ([], [])
+    if len(steps) < 3:
+        return None
+    better = np.array(values) if more else -np.array(values)
+    gain = float(better.max() - better[0])
+    name = "bound" if "bound" in key else "likeness to real images"
+    if gain <= 0:
+        return Course(name, len(steps), 0.0, -math.inf, 0.0, int(steps[0]))
+    rise, error = _rise(np.array(steps[len(steps) // 2 :]), better[len(steps) // 2 :])
+    return Course(name, len(steps), gain, rise / gain, error / gain, int(steps[int(better.argmax())]))
+
+
+def _rise(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """How far the least-squares line through the points rises over them, and the standard error of that."""
+    if len(x) < 3:
+        return float(y[-1] - y[0]), math.inf
+    centred = x - x.mean()
+    slope = float(centred @ y / (centred @ centred))
+    left = y - y.mean() - slope * centred
+    error = math.sqrt(float(left @ left) / (len(x) - 2) / float(centred @ centred))
+    return slope * float(x[-1] - x[0]), error * float(x[-1] - x[0])
+
+
+@torch.no_grad()
+def slot_share(model: SlotModel, *, side: int = 16) -> float | None:
+    """The share of the variance of pixels that lies between slots, of ``side`` real slots drawn with the same ``side`` noises each: 0 to 1.
+
+    None for a model without memory, a generator that is told no slot, or a memory that holds nothing yet.
+    """
+    try:
+        drawn = model.latents(side)
+    except InputError:
+        return None
+    if model.memory is None or drawn.key is None or drawn.slot is None:
+        return None
+    slots = drawn.slot.unique()
+    if len(slots) < 2:
+        return 0.0
+    keys = torch.stack([drawn.key[drawn.slot == slot][0] for slot in slots])
+    every = torch.arange(len(slots)).repeat_interleave(side)
+    image = draw(model, Latents(drawn.noise.repeat(len(slots), 1), keys[every], slots[every]))
+    share = variance_between(image.flatten(1).float(), every.to(image.device))
+    return 0.0 if math.isnan(share) else max(0.0, share)
+
+
+def nearness(model: GenerativeModel, data: ImageData, *, num: int = ASKED) -> float | None:
+    """The median distance in pixels of a sample to the nearest training image, over that of a training image to the nearest other one.
+
+    None where images are too few, do not fit the model, or lie on one another.
+    """
+    part = ImageData(data.image[:COMPARED], None, data.classes, data.name, data.split)
+    asked = torch.from_numpy(np.linspace(0, len(part) - 1, min(num, len(part))).round().astype(np.int64)).unique()
+    try:
+        samples = draw_samples(model, num).cpu()
+        if len(part) < 3 or tuple(samples.shape[1:]) != part.image_shape or part.image.dtype != np.uint8:
+            return None
+        found = pixel_check(samples, torch.from_numpy(np.array(part.image[asked.numpy()])), part, own=asked)
+    except (InputError, RuntimeError):
+        return None
+    usual = float(found.held_out.median())
+    return float(found.samples.median()) / usual if usual > 0 else None
+
+
+# --- the file that others read ---
+
+
+def keep(folder: Path, sign: Sign) -> None:
+    """Write the verdict beside the page, for the command line and other pages."""
+    write_page(folder / FILE, json.dumps(asdict(sign)) + "\n")
+
+
+def kept(folder: Path) -> str:
+    """The kept verdict; empty where there is none."""
+    try:
+        found = json.loads(read_regular(folder / FILE))
+    except (OSError, ValueError):
+        return ""
+    return str(found.get("words", "")) if isinstance(found, dict) else ""
