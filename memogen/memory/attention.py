@@ -53,7 +53,7 @@ class AttentionMemory(nn.Module):
         self.address = nn.Linear(query_dim, num_slots)
         nn.init.xavier_uniform_(self.address.weight)
         nn.init.zeros_(self.address.bias)
-        self.slots = nn.Parameter(torch.randn(num_slots, query_dim) * slot_std)
+        self.slots = nn.Parameter(torch.randn(num_slots, query_dim).mul_(slot_std))
         if compose == "ladder":
             start = torch.tensor([0.0, 0.0, 1.0, 0.0])[:, None].expand(4, query_dim)
             self.linear, self.gate = nn.Parameter(start.clone()), nn.Parameter(start.clone())
