@@ -96,7 +96,8 @@ def wall(session: Session, asked: Asked) -> dict[str, Any]:
         raise Refused("slots: name one at least")
     if session.edits:
         return {"images": as_json(mixture.wall(session, chosen, seed=_seed(asked)))}
-    return {"images": as_json(attention.slot_pictures(session, asked.whole("layer", 0, 63, 0), chosen))}
+    apart = bool(asked.whole("apart", 0, 1, 0))
+    return {"images": as_json(attention.slot_pictures(session, asked.whole("layer", 0, 63, 0), chosen, apart=apart))}
 
 
 def slot(session: Session, asked: Asked) -> dict[str, Any]:
@@ -111,7 +112,7 @@ def slot(session: Session, asked: Asked) -> dict[str, Any]:
     return {
         "images": as_json(images),
         "neighbours": {"slot": [each for each, _ in near], "cosine": [value for _, value in near]},
-        "nearest": None if beside is None else {**beside, "images": as_json(beside.pop("image"))},
+        "nearest": beside,
         "looking": session.looking,
     }
 
@@ -141,8 +142,7 @@ def picture(session: Session, asked: Asked) -> dict[str, Any]:
         found, query = mixture.belongs(session, image, num)
         like, drawn = mixture.like(session, query, 24, seed=seed)
         own = mixture.own_picture(session, query, 8, seed=seed)
-        beside = mixture.nearest(session, query)
-        near = None if beside is None else {**beside, "images": as_json(beside.pop("image"))}
+        near = mixture.nearest(session, query)
         return {**told, "belongs": found, "like": as_json(like), "drawn": drawn, "own": as_json(own), "nearest": near, "looking": session.looking}
     label = _label(session, asked)
     asks = attention.addresses(session, image, label, num) if session.subject.layers else []

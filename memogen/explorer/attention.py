@@ -44,13 +44,19 @@ def slots(session: Session, layer: int) -> dict[str, Any]:
     }
 
 
-def slot_pictures(session: Session, layer: int, numbers: list[int]) -> UInt8[Tensor, "b c h w"]:
-    """What slots look like by themselves."""
+def slot_pictures(session: Session, layer: int, numbers: list[int], *, apart: bool = False) -> UInt8[Tensor, "b c h w"]:
+    """What slots look like by themselves; or ``apart``, what sets each apart: less the mean of its layer, grey where they agree, in the contrast that
+    the most different pixel of the layer allows.
+    """
     if not all(0 <= number < _count(session, layer) for number in numbers):
         raise Refused(f"slots: layer {layer} holds slots 0 to {_count(session, layer) - 1}", 404)
     with session.held() as model:
         picture: Any = model.slot_picture  # type: ignore[attr-defined]  # there are layers
-        return to_uint8(picture(numbers, layer=layer), model.image_range)
+        if not apart:
+            return to_uint8(picture(numbers, layer=layer), model.image_range)
+        every = picture(None, layer=layer)
+        difference = every - every.mean(0)
+        return to_uint8((difference / difference.abs().max().clamp_min(1e-12))[numbers], (-1.0, 1.0))
 
 
 def askers(session: Session, layer: int, slot: int, num: int = 8) -> dict[str, Any]:

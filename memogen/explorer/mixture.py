@@ -17,6 +17,7 @@ from memogen.types import Latents
 
 from . import draw
 from .asked import Refused
+from .pictures import as_json
 from .session import Session
 
 NEAREST = 8
@@ -95,7 +96,7 @@ def nearest(session: Session, query: Float[Tensor, "1 d"], num: int = NEAREST) -
     rows = found.indices.numpy()
     label = [] if looked.label is None else [int(looked.label[row]) for row in rows]
     named = [looked.classes[each] if each < len(looked.classes) else str(each) for each in label]
-    return {"image": np.asarray(looked.image[rows]), "cosine": [float(value) for value in found.values], "label": named, "of": looked.name}
+    return {"images": as_json(np.asarray(looked.image[rows])), "cosine": [float(value) for value in found.values], "label": named, "of": looked.name}
 
 
 def belongs(session: Session, image: UInt8[Tensor, "1 c h w"], num: int) -> tuple[dict[str, Any], Float[Tensor, "1 d"]]:

@@ -95,7 +95,7 @@ async function begin() {
   const bar = document.getElementById("views");
   const main = document.getElementById("main");
   for (const view of app.views) {
-    view.root = el("div", { class: `view ${view.id}`, id: `view-${view.id}`, hidden: true });
+    view.root = el("div", { class: "view", id: `view-${view.id}`, hidden: true });
     view.tab = el("a", { href: `#${view.id}` }, view.title);
     bar.append(view.tab);
     main.append(view.root);

@@ -39,7 +39,7 @@ export function pictureView(app) {
     const rows = slots.map((slot, i) => {
       const canvas = el("canvas", { role: "img", "aria-label": `slot ${slot}` });
       const go = () => app.view("slots").choose(slot);
-      const bar = el("span", { class: "bar" }, el("span", { class: "fill" }));
+      const bar = el("span", { class: "bar" }, el("span", { class: "amount" }));
       bar.firstChild.style.width = `${(100 * shares[i]) / most}%`;
       const inside = [canvas, el("span", { class: "who" }, `slot ${slot}`), bar, el("span", { class: "value" }, percent(shares[i]))];
       const row = layer === 0 || about.mixture
@@ -48,7 +48,7 @@ export function pictureView(app) {
       return [row, canvas];
     });
     if (slots.length) {
-      ask("wall", { slots, seed: 0, layer }).then((answer) => {
+      ask("wall", { slots, seed: 0, layer, apart: 1 }).then((answer) => {
         const images = unpack(answer.images);
         rows.forEach(([, canvas], i) => paint(canvas, images, i));
       }).catch(failed);

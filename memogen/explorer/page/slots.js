@@ -15,6 +15,7 @@ export function slotsView(app) {
   let seed = 0;
   let layer = 0;
   let stretched = false;
+  let apart = !mixture; // a slot less the mean of its layer
   let chosen = null;
   let order = null; // by likeness
   let watcher = null;
@@ -94,6 +95,8 @@ export function slotsView(app) {
     fetchVisible();
   }
 
+  const version = () => `${keys} ${layer} ${seed} ${apart}`;
+
   // Batches in the order of the wall, each when it comes near the window.
   function fetchVisible() {
     const all = [...cells.keys()];
@@ -108,7 +111,7 @@ export function slotsView(app) {
       for (const slot of [batch[0], batch[batch.length >> 1], batch[batch.length - 1]]) batches.set(cells.get(slot)[0], batch);
     }
     const begun = new Set();
-    const of = `${keys} ${layer} ${seed}`;
+    const of = version();
     watcher = new IntersectionObserver((entries) => {
       for (const entry of entries) {
         const batch = batches.get(entry.target);
@@ -123,8 +126,8 @@ export function slotsView(app) {
 
   async function load(batch, of) {
     try {
-      const images = unpack((await ask("wall", { slots: batch, seed, layer })).images);
-      if (of !== `${keys} ${layer} ${seed}`) return;
+      const images = unpack((await ask("wall", { slots: batch, seed, layer, apart: Number(apart) })).images);
+      if (of !== version()) return;
       batch.forEach((slot, i) => {
         pictures.set(slot, [images, i]);
         if (cells.has(slot)) paint(cells.get(slot)[1], images, i, stretched);
@@ -194,18 +197,17 @@ export function slotsView(app) {
     return undefined;
   }
 
-  function head(slot, place) {
+  function head(slot, place, ...facts) {
     const have = pictures.get(slot);
     const big = have ? paint(el("canvas", { class: "big", role: "img", "aria-label": said(place) }), have[0], have[1], stretched) : null;
     const name = named(place);
     return el("div", { class: "head" }, big, el("div", { class: "title" },
       el("h2", {}, `Slot ${slot}`),
-      name ? el("p", { class: "name" }, name, mixture ? el("span", { class: "soft" }, ` ${percent(table.share[place])} of its images`) : null) : null,
-      stateOf(place) ? el("span", { class: `badge ${stateOf(place)}` }, stateOf(place) === "off" ? "turned off" : stateOf(place)) : null),
+      name ? el("p", { class: "name" }, mixture ? name : el("span", { class: "soft" }, "most asked for by "), mixture ? el("span", { class: "soft" }, ` ${percent(table.share[place])}`) : name) : null,
+      stateOf(place) ? el("span", { class: `badge ${stateOf(place)}` }, stateOf(place) === "off" ? "turned off" : stateOf(place)) : null,
+      el("dl", { class: "facts" }, ...facts.map(([term, value]) => el("div", {}, el("dt", {}, term), el("dd", {}, value))))),
     el("button", { type: "button", class: "quiet round close", "aria-label": "Close the slot", onclick: close }, "×"));
   }
-
-  const fact = (name, value) => el("div", {}, el("dt", {}, name), el("dd", {}, value));
 
   function mixtureDetail(slot, place, found) {
     const state = table.state[place];
@@ -215,11 +217,11 @@ export function slotsView(app) {
       app.changedHere(done.version);
     });
     const actions = el("div", { class: "row" },
-      state === 2 ? null : state === 1 ? button("Turn on", edit("on")) : button("Turn off", edit("off")),
+      state === 2 ? null : state === 1 ? button("Turn on", edit("on")) : button("Turn off", edit("off"), "quiet"),
       state === 2 ? null : button("Forget", edit("forget"), "danger"),
       state === 2 ? null : button("Use as a corner", () => { app.view("between").corner(slot); note(`slot ${slot} is a corner of the square`); }, "quiet"));
-    const facts = el("dl", { class: "facts" }, fact("mass", table.mass[place].toFixed(2)), fact("age", `${table.age[place]} writes`), fact("prior", percent(table.prior[place])));
-    if (state === 2) return [head(slot, place), facts, el("p", { class: "soft" }, "This slot is free: nothing is drawn from it, and no picture belongs to it.")];
+    const facts = [["mass", table.mass[place].toFixed(2)], ["age", String(table.age[place])], ["prior", percent(table.prior[place])]];
+    if (state === 2) return [head(slot, place, ...facts), el("p", { class: "soft" }, "This slot is free: nothing is drawn from it, and no picture belongs to it.")];
     const images = unpack(found.images);
     const near = found.neighbours.slot.map((each, i) => [each, found.neighbours.cosine[i]]);
     const beside = el("div", { class: "tiles" });
@@ -229,7 +231,7 @@ export function slotsView(app) {
         words: (i) => `slot ${near[i][0]}, ${named(row(near[i][0]))}, cosine ${near[i][1].toFixed(2)}`, under: (i) => near[i][1].toFixed(2), click: (i) => choose(near[i][0]),
       }).children);
     }).catch(failed);
-    const parts = [head(slot, place), facts, actions,
+    const parts = [head(slot, place, ...facts), actions,
       el("div", { class: "line" }, el("h3", {}, "Drawn from it"), button("New noise", () => { draws = randomSeed(); tell(slot, false); }, "quiet small")),
       tiles(images, { words: (i) => `draw ${i + 1} of slot ${slot}` }),
       el("h3", {}, "Neighbours in key space"), beside];
@@ -244,8 +246,7 @@ export function slotsView(app) {
 
   function layerDetail(slot, place, found) {
     const images = unpack(found.askers.images);
-    return [head(slot, place),
-      el("dl", { class: "facts" }, fact("layer", String(layer)), fact("mean weight", table.weight[place].toFixed(3)), fact("asked by", named(place) || "all")),
+    return [head(slot, place, ["layer", String(layer)], ["mean weight", table.weight[place].toFixed(3)]),
       el("h3", {}, "Pictures that ask for it most"),
       tiles(images, { words: (i) => `picture with weight ${found.askers.weight[i].toFixed(2)}`, under: (i) => found.askers.weight[i].toFixed(2) })];
   }
@@ -271,8 +272,14 @@ export function slotsView(app) {
       controls.push(choice);
     }
     if (!mixture) {
-      const box = el("input", { type: "checkbox", onchange: (event) => { stretched = event.target.checked; fetchVisible(); if (chosen !== null) tell(chosen, false); } });
-      controls.push(el("label", { class: "check" }, box, "full contrast"));
+      const [, choice] = select("Show", [["apart", "what sets it apart"], ["alone", "the slot decoded alone"], ["contrast", "alone, full contrast"]], (value) => {
+        stretched = value === "contrast";
+        apart = value === "apart";
+        pictures = new Map();
+        fetchVisible();
+        if (chosen !== null) tell(chosen, false);
+      });
+      controls.push(choice);
     }
     detail.append(hint());
     roving(wall, "button.cell");
