@@ -60,7 +60,7 @@ def build(session: Session, host: str = "127.0.0.1") -> Starlette:
         Route("/api/upload", partial(_upload, session), methods=["POST"]),
         *(Route(f"/api/{name}", _question(session, answer), methods=["POST"]) for name, answer in answers.ANSWERS.items()),
     ]
-    refusals: dict[Any, Any] = {HTTPException: _http, Exception: _ours}
+    refusals: dict[Any, Any] = {HTTPException: _http}
     return Starlette(routes=routes, middleware=[Middleware(Guard, host=host)], exception_handlers=refusals, lifespan=life)
 
 
@@ -84,6 +84,8 @@ def _question(session: Session, answer: Callable[[Session, Asked], dict[str, Any
             return _told(str(error), error.status)
         except InputError as error:
             return _told(str(error), 400)
+        except Exception as error:
+            return _ours(error)
 
     return answered
 
@@ -99,6 +101,8 @@ async def _upload(session: Session, request: Request) -> Response:
         return _told(str(error), error.status)
     except InputError as error:
         return _told(str(error), 400)
+    except Exception as error:
+        return _ours(error)
 
 
 async def _body(request: Request, most: int) -> bytes:
@@ -127,6 +131,7 @@ async def _http(request: Request, error: HTTPException) -> Response:
     return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
 
 
-async def _ours(request: Request, error: Exception) -> Response:
+def _ours(error: Exception) -> Response:
+    """What nobody foresaw, in one line; the traceback goes to the log of those who ask for it."""
     logging.getLogger(__name__).debug("an answer failed", exc_info=error)
     return _told(f"{type(error).__name__}: a fault of ours", 500)

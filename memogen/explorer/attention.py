@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from memogen.metrics.imputation import Reconstructs, Refinement, refine, shown
@@ -109,11 +110,13 @@ def filled(
 # --- who asks ---
 
 
+@dataclass(frozen=True)
 class _Asking:
     """Pictures, their classes where known, and the weights of all slots that they ask for, layer by layer."""
 
-    def __init__(self, image: UInt8[np.ndarray, "n c h w"], label: Tensor | None, weights: tuple[Float[Tensor, "n k"], ...]) -> None:
-        self.image, self.label, self.weights = image, label, weights
+    image: UInt8[np.ndarray, "n c h w"]
+    label: Int[Tensor, " n"] | None
+    weights: tuple[Float[Tensor, "n _"], ...]
 
 
 def _asking(session: Session) -> _Asking:
@@ -135,7 +138,8 @@ def _looked_at(session: Session) -> _Asking:
             image = torch.from_numpy(np.array(looked.image[:ASKING]))
             label = None if looked.label is None else torch.from_numpy(np.array(looked.label[:ASKING]))
         ask: Any = model.addresses  # type: ignore[attr-defined]  # there are layers
-        told = {"label": label} if num_labels(model) else {}
+        known = num_labels(model)
+        told = {"label": torch.zeros(len(image), dtype=torch.long) if label is None else label.clamp(0, known - 1)} if known else {}
         return _Asking(image.numpy(), None if looked is None else label, tuple(ask(image, seed=0, start=0, **told)))
 
 

@@ -56,7 +56,10 @@ def weights_at(points: Sequence[tuple[float, float]]) -> Float[Tensor, "points 4
 
 def between(model: Any, drawn: Latents, points: Sequence[tuple[float, float]]) -> Latents:
     """The latents at points of the square: along great circles of the sphere of keys, or in noise where there are none."""
-    return figures.between(model, drawn, weights_at(points), "noise" if drawn.key is None else "keys")
+    weights = weights_at(points)
+    if drawn.key is not None:
+        return figures.between(model, drawn, weights, "keys")
+    return Latents(weights.to(drawn.noise) @ drawn.noise, label=None if drawn.label is None else drawn.label[weights.argmax(1)])
 
 
 def varied(noise: Float[Tensor, "b z"], directions: Directions, amounts: Sequence[float]) -> Float[Tensor, "b z"]:

@@ -32,10 +32,11 @@ export function squareView(app) {
 
   function drawMap(images) {
     const { width: wide, height: tall } = images;
-    map.width = wide * SIDE;
-    map.height = tall * SIDE;
+    const gap = Math.max(1, Math.round(wide / 14));
+    map.width = (wide + gap) * SIDE - gap;
+    map.height = (tall + gap) * SIDE - gap;
     const ink = map.getContext("2d");
-    for (let i = 0; i < images.num; i += 1) ink.putImageData(pixels(images, i), (i % SIDE) * wide, Math.floor(i / SIDE) * tall);
+    for (let i = 0; i < images.num; i += 1) ink.putImageData(pixels(images, i), (i % SIDE) * (wide + gap), Math.floor(i / SIDE) * (tall + gap));
   }
 
   function refreshPoint() {
