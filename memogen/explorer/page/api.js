@@ -11,14 +11,27 @@ async function answered(response) {
   return found;
 }
 
+let open = 0;
+
+// How many questions are open stands on <html>, for a style that shows it.
+function counted(change) {
+  open += change;
+  document.documentElement.dataset.asking = open;
+}
+
 async function sent(address, options) {
-  let response;
+  counted(1);
   try {
-    response = await fetch(address, options);
-  } catch {
-    throw new Error("the server does not answer: is memogen explore still running?");
+    let response;
+    try {
+      response = await fetch(address, options);
+    } catch {
+      throw new Error("the server does not answer: is memogen explore still running?");
+    }
+    return await answered(response);
+  } finally {
+    setTimeout(() => counted(-1), 0); // after whoever asked has shown the answer
   }
-  return answered(response);
 }
 
 export function ask(name, fields = {}) {

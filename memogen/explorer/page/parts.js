@@ -109,8 +109,11 @@ export function section(title, ...children) {
   return el("section", { class: "card" }, el("h2", {}, title), ...children);
 }
 
+let ids = 0;
+
 export function labelled(words, control) {
-  return el("label", { class: "field" }, el("span", {}, words), control);
+  if (!control.id) control.id = `control-${(ids += 1)}`;
+  return el("div", { class: "field" }, words ? el("label", { for: control.id }, words) : null, control);
 }
 
 export function select(words, choices, onchange) {
