@@ -115,17 +115,30 @@ class EMState(NamedTuple):
     base_mass: Float[Tensor, " k"]
 
 
-def m_step(state: EMState, query: Float[Tensor, "b d"], responsibility: Float[Tensor, "b k"], *, histogram: Histogram = "fraction") -> EMState:
-    """Eq. 5 for a whole batch, summed over the telescope of its iterations, as one matrix product.
+class Statistics(NamedTuple):
+    """What a batch adds to slots: ``sums`` are gamma^T Q, ``total`` is gamma^T 1, for responsibilities gamma (b, k) and queries Q (b, d)."""
+
+    sums: Float[Tensor, "k d"]
+    total: Float[Tensor, " k"]
+
+    @classmethod
+    def of(cls, query: Float[Tensor, "b d"], responsibility: Float[Tensor, "b k"]) -> Self:
+        """Those of every slot, as one matrix product."""
+        return cls(responsibility.T @ query, responsibility.sum(0))
+
+
+def m_step(state: EMState, batch: Statistics, *, histogram: Histogram = "fraction") -> EMState:
+    """Eq. 5 for a whole batch, summed over the telescope of its iterations.
 
     With gamma (b, k): h = h0 + gamma^T 1 and K = normalise(h0 K0 + gamma^T Q), which is K0 + (gamma^T Q - diag(gamma^T 1) K0) / h, normalised.
     With "unit" the base mass already counts one for every slot looked at, however small its responsibility, as the authors' code does.
+    ``batch.sums`` is overwritten.
     """
-    total = responsibility.sum(0)
+    total = batch.total
     mass = state.base_mass + total if histogram == "fraction" else state.base_mass
     # departs: the rate is bounded by one; unbounded, clustered queries of one batch push a unit-histogram key past them and away.
     inertia = torch.where(total > 0, (mass - total).clamp_min(0), 1)  # a slot that nothing reached keeps its key to the bit
-    sums = (responsibility.T @ query).addcmul_(inertia[:, None], state.base_keys)
+    sums = batch.sums.addcmul_(inertia[:, None], state.base_keys)
     scale = sums.norm(dim=1).clamp_min(torch.finfo(sums.dtype).tiny ** 0.5).masked_fill_(total <= 0, 1)
     return state._replace(keys=sums.div_(scale[:, None]), mass=mass)
 
@@ -141,7 +154,7 @@ def em_step(
 ) -> EMState:
     """One E-step (Eq. 1 restricted to ``support``) under the current keys and mass, then :func:`m_step`. Applied twice it is two iterations."""
     score = concentration * (query @ state.keys.T) + torch.log(state.mass + smoothing)
-    return m_step(state, query, masked_softmax(score, support), histogram=histogram)
+    return m_step(state, Statistics.of(query, masked_softmax(score, support)), histogram=histogram)
 
 
 def mean_cosine(kappa: Tensor | float, dim: int) -> Tensor:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn import functional as F
 
-from .functional import EMPTY
+from .functional import EMPTY, Statistics
+
+SPARSE = 16  # a sum over rows one by one costs some 16 times as much for each number as a matrix product
+
+
+def few(places: int, num_slots: int) -> bool:
+    """Whether ``places`` slots of each query are so few of all that sums over them alone cost less than matrix products with all slots."""
+    return SPARSE * places <= num_slots
 
 
 def top_k(score: Float[Tensor, "b k"], k: int) -> Int[Tensor, "b t"]:
@@ -55,6 +63,28 @@ def _per_class_masks(score: Tensor, real: Tensor, k: int) -> Tensor:
     return torch.cat(by_class, 1)[:, pick]
 
 
+class _Found(torch.autograd.Function):
+    """The scores kappa K.q + log p(c) of the slots looked up. Their gradient in q is kappa times the weighted sum of their keys alone."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, keys: Tensor, dense: Tensor, slots: Tensor, concentration: float) -> Tensor:
+        ctx.save_for_backward(keys, slots)
+        ctx.concentration = concentration
+        return dense.gather(1, slots)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        keys, slots = ctx.saved_tensors
+        return ctx.concentration * F.embedding_bag(slots, keys, mode="sum", per_sample_weights=grad), None, None, None, None
+
+
+def found(
+    query: Float[Tensor, "b d"], keys: Float[Tensor, "k d"], dense: Float[Tensor, "b k"], slots: Int[Tensor, "b t"], *, concentration: float
+) -> Float[Tensor, "b t"]:
+    """The scores of the slots looked up, taken from the scores ``dense`` of all; differentiable in ``query``, twice as well, by their keys alone."""
+    return _Found.apply(query, keys, dense, slots, concentration)  # type: ignore[no-untyped-call]
+
+
 class Scores(NamedTuple):
     """Log joint densities of all slots up to a constant (None where not needed), the slots looked up, and the densities of these."""
 
@@ -69,6 +99,18 @@ class Touch(NamedTuple):
     slots: Int[Tensor, "b t"]
     weights: Float[Tensor, "b t"]
     member: Bool[Tensor, "b t"]
+
+    def statistics(self, query: Float[Tensor, "b d"]) -> tuple[Int[Tensor, " r"], Statistics]:
+        """The slots that any query updates, and what the batch adds to each: a sum over its own queries, in their order."""
+        place = self.member.flatten().nonzero()[:, 0]
+        slots, order = self.slots.flatten()[place].sort(stable=True)
+        rows, counts = torch.unique_consecutive(slots, return_counts=True)
+        place, first = place[order], counts.cumsum(0) - counts
+        weights, source = self.weights.flatten()[place], place.div(self.slots.shape[1], rounding_mode="floor")
+        if not len(rows):
+            return rows, Statistics(query[:0].clone(), weights)
+        total = weights.new_zeros(len(rows)).index_add_(0, torch.repeat_interleave(counts), weights)
+        return rows, Statistics(F.embedding_bag(source, query, first, mode="sum", per_sample_weights=weights), total)
 
     def dense(self, num_slots: int) -> Tensor:
         """Responsibilities (b, k)."""

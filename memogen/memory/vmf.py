@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
 from . import functional, lookup
-from .functional import EMPTY, INITIAL_MASS, DrawNumbers, EMState
+from .functional import EMPTY, INITIAL_MASS, DrawNumbers, EMState, Statistics
 from .lookup import Scores, Touch
 from .policies import Policy, PolicyName
 
@@ -218,10 +218,18 @@ class VMFMemory(nn.Module):
 
     def _look_up(self, query: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(scores of all slots, without gradient; slots looked up; their scores)."""
-        score = self._score(query, self.log_prior())
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._few):
+            score = self._score(query, self.log_prior())
         dense, by_class = score.detach(), self.policy.lookup == "by_class"
         slots = lookup.top_k_per_class(dense, self.values, self.top_k) if by_class else lookup.top_k(dense, self.top_k)
+        if self._few:
+            return dense, slots, lookup.found(self._unit(query), self.keys, dense, slots, concentration=self.concentration)
         return dense, slots, score.gather(1, slots)
+
+    @property
+    def _few(self) -> bool:
+        """Whether a query looks at few slots of many."""
+        return lookup.few(self.top_k, self.num_slots)
 
     def _logit(self, found: Tensor, value: Tensor, real: Tensor) -> Tensor:
         if self.policy.clip:
@@ -323,7 +331,12 @@ class VMFMemory(nn.Module):
 
     def _unwritten(self) -> Tensor:
         """Which slots have no key yet (k,)."""
-        return self.keys.norm(dim=1) == 0
+        if not self.keys.is_cpu:
+            return self.keys.norm(dim=1) == 0
+        unwritten = self.keys[:, 0] == 0  # so few that the rest of them is soon read
+        rows = unwritten.nonzero()[:, 0]
+        unwritten[rows] = self.keys[rows].norm(dim=1) == 0
+        return unwritten
 
     @property
     def _answers_from_lookup(self) -> bool:
@@ -351,13 +364,14 @@ class VMFMemory(nn.Module):
 
     def _learn(self, query: Tensor, touch: Touch, touched: Tensor) -> Tensor:
         """Eq. 5, or Kaiser's rule. Returns the mean movement of a touched key."""
+        if self.keys.is_cpu and self._few and self.policy.rule == "em" and self.em_steps == 1:  # a device would have to tell the number of rows
+            return self._learn_rows(query, touch)
         policy, responsibility = self.policy, touch.dense(self.num_slots)
-        rest = self.decay * self.mass + (1 - self.decay) * policy.mass_floor + (policy.histogram == "unit")
-        base = torch.where(touched, rest, self.mass)
-        state = functional.m_step(EMState(self.keys, self.mass, self.keys, base), query, responsibility, histogram=policy.histogram)
+        base = torch.where(touched, self._base_mass(self.mass), self.mass)
+        state = functional.m_step(EMState(self.keys, self.mass, self.keys, base), Statistics.of(query, responsibility), histogram=policy.histogram)
         if policy.rule == "kaiser":
             one = torch.ones_like(base)
-            state = state._replace(keys=functional.m_step(EMState(self.keys, one, self.keys, one), query, responsibility).keys)
+            state = state._replace(keys=functional.m_step(EMState(self.keys, one, self.keys, one), Statistics.of(query, responsibility)).keys)
         for _ in range(self.em_steps - 1 if policy.rule == "em" else 0):
             support = touch.support(self.num_slots)
             state = functional.em_step(state, query, support, concentration=self.concentration, histogram=policy.histogram)
@@ -366,30 +380,53 @@ class VMFMemory(nn.Module):
         self.mass.copy_(state.mass)
         return turned.sum() / touched.sum().clamp_min(1)
 
+    def _learn_rows(self, query: Tensor, touch: Touch) -> Tensor:
+        """One step of Eq. 5 that reads and writes the touched slots alone."""
+        rows, batch = touch.statistics(query)
+        keys, mass = self.keys[rows], self.mass[rows]
+        state = functional.m_step(EMState(keys, mass, keys, self._base_mass(mass)), batch, histogram=self.policy.histogram)
+        self.keys[rows], self.mass[rows] = state.keys, state.mass
+        return (1 - torch.linalg.vecdot(keys, state.keys)).sum() / max(len(rows), 1)
+
+    def _base_mass(self, mass: Tensor) -> Tensor:
+        """What touched slots keep of their mass, before the batch is counted."""
+        return self.decay * mass + (1 - self.decay) * self.policy.mass_floor + (self.policy.histogram == "unit")
+
     def _assign(self, wrong: Tensor, value: Tensor, touched: Tensor) -> tuple[Tensor, Tensor]:
         """For every slot the query that overwrites it or -1, and the queries that found none: oldest unused slots first, ties by lowest index."""
         source = torch.full((self.num_slots + 1,), -1, device=wrong.device)
         dropped = torch.zeros_like(wrong)
         classes = (None,) if self.policy.oldest == "of_all" else (0, 1)
         for cls in classes:
-            free = ~touched if cls is None else ~touched & (self.values == cls)
             asks = wrong if cls is None else wrong & (value == cls)
-            oldest = torch.argsort(self.age.masked_fill(~free, -1), descending=True, stable=True)
+            if asks.is_cpu and not bool(asks.any()):
+                continue
+            free = ~touched if cls is None else ~touched & (self.values == cls)
+            oldest = self._oldest(free, len(wrong))
             place = asks.cumsum(0) - 1
             served = asks & (place < free.sum())
-            target = torch.where(served, oldest[place.clamp(0, self.num_slots - 1)], self.num_slots)
+            target = torch.where(served, oldest[place.clamp(0, len(oldest) - 1)], self.num_slots)
             source.scatter_(0, target, torch.arange(len(wrong), device=wrong.device))
             dropped |= asks & ~served
         return source[:-1], dropped
+
+    def _oldest(self, free: Tensor, num: int) -> Tensor:
+        """``num`` slots or more, as far as there are so many: the free ones from the oldest on, ties by lowest index, then others."""
+        age = self.age.masked_fill(~free, -1)
+        if self.keys.is_cpu and num < self.num_slots:  # the few that may be asked for, without sorting all
+            able = (age >= age.topk(num, sorted=False).values.amin()).nonzero()[:, 0]
+            return able[torch.argsort(age[able], descending=True, stable=True)]
+        return torch.argsort(age, descending=True, stable=True)
 
     def _overwrite(self, query: Tensor, value: Tensor, source: Tensor) -> None:
         """Slot i becomes the query numbered source[i], where that is one."""
         replaced, mean = source >= 0, self.mass.mean()
         if self.keys.is_cpu:  # a few rows; elsewhere their number would have to be fetched from the device
             rows = replaced.nonzero()[:, 0]
-            self.keys[rows] = query[source[rows]].to(self.keys)
-        else:
-            self.keys.copy_(torch.where(replaced[:, None], query[source.clamp_min(0)].to(self.keys), self.keys))
+            self.keys[rows], self.values[rows] = query[source[rows]].to(self.keys), value[source[rows]].to(self.values)
+            self.mass[rows], self.age[rows] = mean, 0.0
+            return
+        self.keys.copy_(torch.where(replaced[:, None], query[source.clamp_min(0)].to(self.keys), self.keys))
         self.values.copy_(torch.where(replaced, value[source.clamp_min(0)].to(self.values), self.values))
         self.mass.copy_(torch.where(replaced, mean, self.mass))
         self.age.masked_fill_(replaced, 0)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memogen.memory import functional
-from memogen.memory.functional import EMState, em_step, log_normaliser, log_prior, m_step, unit
+from memogen.memory.functional import EMState, Statistics, em_step, log_normaliser, log_prior, m_step, unit
 
 DIMS = (2, 3, 4, 5, 16, 33, 81, 82, 83, 128, 512, 4096)
 KAPPAS = (1e-3, 0.1, 1.0, 7.3, 40.0, 500.0, 1e4, 1e5)
@@ -113,7 +113,7 @@ def test_one_query_one_iteration_is_the_incremental_formula() -> None:
     torch.manual_seed(0)
     keys, query = unit(torch.randn(4, 3, dtype=torch.float64)), unit(torch.randn(1, 3, dtype=torch.float64))
     mass, gamma = torch.rand(4, dtype=torch.float64), torch.softmax(torch.randn(1, 4, dtype=torch.float64), 1)
-    state = m_step(EMState(keys, 0.5 * mass, keys, 0.5 * mass), query, gamma)
+    state = m_step(EMState(keys, 0.5 * mass, keys, 0.5 * mass), Statistics.of(query, gamma))
     h = 0.5 * mass + gamma[0]
     torch.testing.assert_close(state.mass, h)
     torch.testing.assert_close(state.keys, unit(keys + (gamma[0] / h)[:, None] * (query - keys)))
@@ -123,7 +123,7 @@ def test_unit_histogram_never_overshoots() -> None:
     """64 clustered queries on one slot: the key lands on them, not beyond."""
     keys = torch.tensor([[1.0, 0.0]])
     query = torch.tensor([[0.0, 1.0]]).expand(64, 2)
-    state = m_step(EMState(keys, torch.ones(1), keys, torch.ones(1)), query, torch.ones(64, 1), histogram="unit")
+    state = m_step(EMState(keys, torch.ones(1), keys, torch.ones(1)), Statistics.of(query, torch.ones(64, 1)), histogram="unit")
     torch.testing.assert_close(state.keys, torch.tensor([[0.0, 1.0]]))
 
 

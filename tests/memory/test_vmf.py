@@ -1,6 +1,7 @@
 """VMFMemory: what reading, writing and sampling promise."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -10,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from memogen.memory import Policy, VMFMemory
+from memogen.memory import Policy, VMFMemory, lookup
 from memogen.memory.functional import canonical_order, unit
+from memogen.memory.vmf import MemoryWrite
 
 PRESETS = ("paper", "code", "robust")
 ROBUST = Policy.preset("robust")
@@ -331,3 +333,66 @@ def test_bad_arguments_are_refused() -> None:
     for wrong in ({"clip": 0.7}, {"mass_floor": -1.0}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             replace(ROBUST, **wrong)
+
+
+# --- few slots of many: sums over rows in place of matrix products ---
+
+
+def both_ways(preset: str, monkeypatch: pytest.MonkeyPatch, work: Callable[[VMFMemory], object]) -> list[tuple[VMFMemory, object]]:
+    """The same work by rows and by matrix products, on the same memory of 96 slots and lookups of 6."""
+    done = []
+    for sparse in (1, 1000):
+        monkeypatch.setattr(lookup, "SPARSE", sparse)
+        memory = random_memory(7, 96, real=0.6, top_k=6, policy=preset)
+        assert lookup.few(memory.top_k, memory.num_slots) == (sparse == 1)
+        done.append((memory, work(memory)))
+    return done
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_gradient_by_rows_is_the_one_by_products(preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    query = torch.randn(9, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+
+    def gradients(memory: VMFMemory) -> tuple[torch.Tensor, torch.Tensor]:
+        logit = memory(query).logit
+        first = torch.autograd.grad(logit.sum(), query, create_graph=True)[0]
+        return first, torch.autograd.grad((first**2).sum(), query)[0]
+
+    (_, rows), (_, products) = both_ways(preset, monkeypatch, gradients)
+    for mine, other in zip(rows, products, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_write_by_rows_is_the_one_by_products(preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    draws = torch.Generator().manual_seed(1)
+    batches = [torch.randn(12, 6, dtype=torch.float64, generator=draws) for _ in range(4)]
+
+    def writes(memory: VMFMemory) -> list[MemoryWrite]:
+        return [memory.write(batch, (torch.arange(12) % 3 > 0).double()) for batch in batches]
+
+    (rows, told), (products, others) = both_ways(preset, monkeypatch, writes)
+    for name, buffer in rows.named_buffers():
+        torch.testing.assert_close(buffer, dict(products.named_buffers())[name], rtol=1e-9, atol=1e-12, msg=name)
+    for mine, other in zip(told, others, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-9, atol=1e-12)
+
+
+def test_a_write_by_rows_leaves_the_other_slots_to_the_bit() -> None:
+    memory = random_memory(3, 256, top_k=4)
+    assert lookup.few(memory.top_k, memory.num_slots)
+    keys, mass = memory.keys.clone(), memory.mass.clone()
+    done = memory.write(memory.keys[:5] + 0.01, memory.values[:5])
+    looked_up = memory(memory.keys[:5]).slots.unique()
+    still = torch.ones(256, dtype=torch.bool).index_fill_(0, looked_up, False) & ~done.replaced & ~done.touched
+    assert int(still.sum()) > 200
+    same = (memory.keys == keys).all(1) & (memory.mass == mass)
+    assert int((~same).sum()) <= 5 * 4
+
+
+def test_a_backward_pass_after_a_write_is_refused() -> None:
+    memory, query = random_memory(3, 256, top_k=4), torch.randn(4, 6, dtype=torch.float64, requires_grad=True)
+    read = memory(query)
+    memory.write(query, 1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        read.logit.sum().backward()
