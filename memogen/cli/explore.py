@@ -56,8 +56,8 @@ def explore(
         listening.close()
 
 
-def _images(model: str, data: str | None) -> Callable[[], ImageData] | None:
-    """How to load the training images when they are asked for: those named, or the run's own; None where there are none at hand.
+def _images(model: str, data: str | None) -> Callable[[], ImageData | None] | None:
+    """How to load the training images when they are asked for: those named, or the run's own, None where these are not at hand.
 
     Nothing is downloaded unasked. Data that are named and cannot be there are refused at once.
     """
@@ -68,11 +68,13 @@ def _images(model: str, data: str | None) -> Callable[[], ImageData] | None:
         choice.known  # noqa: B018  refuses what cannot be read
         return lambda: choice.load("train" if "train" in choice.known else None)
 
-    def own() -> ImageData:
+    def own() -> ImageData | None:
+        if not _at_hand(model):
+            return None
         choice = choose_data(None, model=model)
         return choice.load("train" if "train" in choice.known else None)
 
-    return own if _at_hand(model) else None
+    return own
 
 
 def _at_hand(model: str) -> bool:

@@ -36,7 +36,6 @@ def about(session: Session, asked: Asked) -> dict[str, Any]:
         "classes": [{"label": label, "name": name} for label, name in subject.classes],
         "sheets": sheets,
         "tasks": len(subject.tasks),
-        "data": subject.data is not None,
         "save": str(subject.out) if subject.out is not None else None,
         "directions": draw.DIRECTIONS,
         **state(session, asked),
@@ -76,7 +75,8 @@ def classes(session: Session, asked: Asked) -> dict[str, Any]:
 def slots(session: Session, asked: Asked) -> dict[str, Any]:
     """The table of slots, of a mixture or of a layer."""
     if session.edits:
-        session.look()
+        if session.names is None:
+            session.look()
         return mixture.table(session)
     return attention.slots(session, asked.whole("layer", 0, 63, 0))
 

@@ -36,7 +36,7 @@ def table(session: Session) -> dict[str, Any]:
         label, share = (names.label, names.share) if names is not None else ([-1] * memory.num_slots, [0.0] * memory.num_slots)
         mine, off = session.mine, session.off
         state = [2 if bool(free[slot]) else 1 if slot in off else 3 if slot in mine else 0 for slot in real]
-        known = [slot not in mine and not bool(free[slot]) for slot in real]
+        known = [slot not in mine and not bool(free[slot]) and label[slot] >= 0 for slot in real]
         return {
             "version": session.version,
             "slot": real,

@@ -26,7 +26,9 @@ def bind(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         found = socket.socket(family, kind, protocol)
     except OSError as error:
-        raise InputError(f"--host {host}: is no address of this machine ({error.strerror}): give 127.0.0.1, or 0.0.0.0 for all its addresses") from error
+        raise InputError(
+            f"--host {host}: is no address of this machine ({error.strerror}): give 127.0.0.1, or 0.0.0.0 for all its addresses"
+        ) from error
     try:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.bind(address)
@@ -46,9 +48,7 @@ def address(host: str, listening: socket.socket) -> str:
     return f"http://{name}:{port}/"
 
 
-def serve(
-    subject: Subject, listening: socket.socket, *, reading: Callable[[], DataOptions], host: str = "127.0.0.1", opened: bool = False
-) -> None:
+def serve(subject: Subject, listening: socket.socket, *, reading: Callable[[], DataOptions], host: str = "127.0.0.1", opened: bool = False) -> None:
     """Show ``subject`` on a bound socket until Ctrl-C or SIGTERM, whose handlers get them afterwards. ``reading`` tells how uploads are read,
     ``opened`` opens a browser.
     """

@@ -70,6 +70,7 @@ class Session:
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _looking: threading.Thread | None = None
     _closed: bool = False
+    _done: bool = False
 
     def __post_init__(self) -> None:
         memory, self.names = self.subject.mixture, self.subject.names
@@ -156,7 +157,9 @@ class Session:
         if task is None:
             return self.subject.model
         if not 0 <= task < len(self.subject.tasks):
-            raise Refused(f"task {task}: this run has tasks 0 to {len(self.subject.tasks) - 1}" if self.subject.tasks else "this run has no tasks", 404)
+            raise Refused(
+                f"task {task}: this run has tasks 0 to {len(self.subject.tasks) - 1}" if self.subject.tasks else "this run has no tasks", 404
+            )
         models: dict[int, Any] = self.cache.setdefault("models", {})
         if task not in models:
             while len(models) >= _MODELS:
@@ -181,7 +184,7 @@ class Session:
     @property
     def looking(self) -> bool:
         """Whether data are being read."""
-        return self._looking is not None and self.looked is None and not self.trouble
+        return self._looking is not None and not self._done
 
     def close(self) -> None:
         """Stop reading data."""
@@ -191,6 +194,8 @@ class Session:
         try:
             assert self.subject.data is not None
             data = self.subject.data()
+            if data is None:
+                return
             if data.image_shape != self.subject.shape:
                 raise InputError(f"{data.name}: images are {data.image_shape}, the model's {self.subject.shape}")
             part = part_of(data, LOOKED_AT)
@@ -207,6 +212,8 @@ class Session:
             self.trouble = str(error)
         except _Closed:
             pass
+        finally:
+            self._done = True
 
     def _queries(self, image: UInt8[np.ndarray, "n c h w"]) -> Float[Tensor, "n d"]:
         found = []

@@ -35,13 +35,13 @@ class Subject:
     """A model that draws images, what it is called, and what lies around it.
 
     ``sheets`` are the samples of its training in their order, ``tasks`` the models that a run of tasks ended each task with. ``data`` loads the
-    images to compare with, or is None; ``out`` is where an edited model may be saved.
+    images to compare with, or finds that there are none; ``out`` is where an edited model may be saved.
     """
 
     name: str
     model: GenerativeModel
     folder: Path | None = None
-    data: Callable[[], ImageData] | None = None
+    data: Callable[[], ImageData | None] | None = None
     out: Path | None = None
     sheets: tuple[Sheet, ...] = ()
     tasks: tuple[Path, ...] = ()

@@ -42,9 +42,7 @@ def without(memory: VMFMemory, slots: Sequence[int] | Int[Tensor, " n"]) -> VMFM
 
 
 @torch.no_grad()
-def added(
-    memory: VMFMemory, keys: Float[Tensor, "n d"], *, value: int = 1, share: float | None = None
-) -> tuple[VMFMemory, Int[Tensor, " n"]]:
+def added(memory: VMFMemory, keys: Float[Tensor, "n d"], *, value: int = 1, share: float | None = None) -> tuple[VMFMemory, Int[Tensor, " n"]]:
     """A copy with ``keys``, brought to norm one, as slots of the class ``value``, and their numbers in the order of the keys.
 
     They take the place of the class's empty slots, then of its lightest ones, ties by lowest index. All have age 0 and the same mass m: the mean

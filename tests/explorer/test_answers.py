@@ -35,7 +35,9 @@ def test_every_family_draws_samples_and_says_what_it_can_do(kind: str) -> None:
     session = toys.session(kind)
     client = toys.client(session)
     about = ask(client, "about")
-    first, again, other = (pixels(ask(client, "samples", num=5, seed=seed)["images"]) for seed in (1, 1, 2)) if not about["classes"] else _of_class(client)
+    first, again, other = (
+        (pixels(ask(client, "samples", num=5, seed=seed)["images"]) for seed in (1, 1, 2)) if not about["classes"] else _of_class(client)
+    )
     np.testing.assert_array_equal(first, again)
     assert first.shape == (5, 8, 8, session.subject.shape[0]) and (first != other).any()
     assert about["mixture"] == (kind in ("mixture", "colour")) and about["fills"] == kind.endswith("vae")

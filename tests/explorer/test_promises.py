@@ -155,7 +155,9 @@ def test_uploads_are_read_as_the_commands_read_pictures(tmp_path: Path) -> None:
 # --- who may ask, and what is served ---
 
 
-@pytest.mark.parametrize("asked", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "localhost.evil.example", "10.0.0.1", "", "[", "127.0.0.1@evil.example"])
+@pytest.mark.parametrize(
+    "asked", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "localhost.evil.example", "10.0.0.1", "", "[", "127.0.0.1@evil.example"]
+)
 def test_other_names_are_refused_on_the_loopback(client: TestClient, asked: str) -> None:
     assert client.get("/", headers={"host": asked}).status_code in (400, 403)
     assert client.post("/api/about", json={}, headers={"host": asked}).status_code in (400, 403)
@@ -167,18 +169,35 @@ def test_own_names() -> None:
     assert is_own("192.168.0.4:80", "0.0.0.0") and is_own(f"{socket.gethostname()}:80", "0.0.0.0") and not is_own("evil.example", "0.0.0.0")
 
 
-@pytest.mark.parametrize("headers", [{"origin": "http://evil.example"}, {"origin": "null"}, {"sec-fetch-site": "cross-site"}, {"origin": "http://127.0.0.1:9"}])
+@pytest.mark.parametrize(
+    "headers", [{"origin": "http://evil.example"}, {"origin": "null"}, {"sec-fetch-site": "cross-site"}, {"origin": "http://127.0.0.1:9"}]
+)
 def test_questions_of_other_sites_pages_are_refused(client: TestClient, headers: dict[str, str]) -> None:
     assert client.post("/api/about", json={}, headers=headers).status_code == 403
 
 
 def test_no_address_is_a_path(client: TestClient) -> None:
-    for path in ("/assets/../app.py", "/assets/%2e%2e/app.py", "/assets/..%2fapp.py", "/assets//etc/passwd", "/sheets/-1", "/sheets/0", "/sheets/..%2f..%2fa", "/assets/nothing.js"):
+    for path in (
+        "/assets/../app.py",
+        "/assets/%2e%2e/app.py",
+        "/assets/..%2fapp.py",
+        "/assets//etc/passwd",
+        "/sheets/-1",
+        "/sheets/0",
+        "/sheets/..%2f..%2fa",
+        "/assets/nothing.js",
+    ):
         assert client.get(path).status_code == 404, path
 
 
 def test_every_answer_forbids_other_hosts(client: TestClient) -> None:
-    answers = [client.get("/"), client.get("/assets/main.js"), client.post("/api/about", json={}), client.get("/nothing"), client.get("/", headers={"host": "x"})]
+    answers = [
+        client.get("/"),
+        client.get("/assets/main.js"),
+        client.post("/api/about", json={}),
+        client.get("/nothing"),
+        client.get("/", headers={"host": "x"}),
+    ]
     for answer in answers:
         policy = answer.headers["content-security-policy"]
         assert "default-src 'none'" in policy and "http" not in policy and "*" not in policy and "unsafe" not in policy
