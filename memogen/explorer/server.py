@@ -21,14 +21,12 @@ from .subject import Subject
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket that listens there; port 0 takes a free one. Raises InputError where another program has the port, or the host is not this machine's."""
+    """A socket that listens there; port 0 takes a free one. Raises InputError where the port is taken, or the host not this machine's."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         found = socket.socket(family, kind, protocol)
     except OSError as error:
-        raise InputError(
-            f"--host {host}: is no address of this machine ({error.strerror}): give 127.0.0.1, or 0.0.0.0 for all its addresses"
-        ) from error
+        raise InputError(f"--host {host}: is no address of this machine ({error.strerror}): give 127.0.0.1, or 0.0.0.0 for all") from error
     try:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.bind(address)

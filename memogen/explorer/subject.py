@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-
 from memogen import pretrained, shipped
 from memogen.memory.inspect import written
 from memogen.memory.vmf import VMFMemory
