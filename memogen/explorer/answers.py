@@ -108,10 +108,11 @@ def slot(session: Session, asked: Asked) -> dict[str, Any]:
         return {"askers": {"images": as_json(found["image"]), "weight": found["weight"]}, "looking": session.looking}
     images = mixture.slot_images(session, number, asked.whole("num", 1, 64, 12), seed=seed)
     near = mixture.neighbours(session, number)
+    pictures = mixture.wall(session, [each for each, _ in near], seed=asked.whole("wall", 0, SEED, 0))
     beside = mixture.nearest(session, session.written.keys[number][None])
     return {
         "images": as_json(images),
-        "neighbours": {"slot": [each for each, _ in near], "cosine": [value for _, value in near]},
+        "neighbours": {"slot": [each for each, _ in near], "cosine": [value for _, value in near], "images": as_json(pictures)},
         "nearest": beside,
         "looking": session.looking,
     }
@@ -142,7 +143,7 @@ def picture(session: Session, asked: Asked) -> dict[str, Any]:
         found, query = mixture.belongs(session, image, num)
         like, drawn = mixture.like(session, query, 24, seed=seed)
         own = mixture.own_picture(session, query, 8, seed=seed)
-        near = mixture.nearest(session, query)
+        near = mixture.nearest(session, query, 8)
         return {**told, "belongs": found, "like": as_json(like), "drawn": drawn, "own": as_json(own), "nearest": near, "looking": session.looking}
     label = _label(session, asked)
     asks = attention.addresses(session, image, label, num) if session.subject.layers else []

@@ -20,7 +20,7 @@ from .asked import Refused
 from .pictures import as_json
 from .session import Session
 
-NEAREST = 8
+NEAREST = 6
 _LIKE = (1 << 20) + 77  # a stream of counted noise of its own
 
 

@@ -184,7 +184,7 @@ export function slotsView(app) {
     if (open) detail.classList.add("open");
     let found;
     try {
-      found = await ask("slot", { slot, seed: draws, layer, num: 12 });
+      found = await ask("slot", { slot, seed: draws, wall: seed, layer, num: 12 });
     } catch (error) {
       failed(error);
       return undefined;
@@ -224,20 +224,16 @@ export function slotsView(app) {
     if (state === 2) return [head(slot, place, ...facts), el("p", { class: "soft" }, "This slot is free: nothing is drawn from it, and no picture belongs to it.")];
     const images = unpack(found.images);
     const near = found.neighbours.slot.map((each, i) => [each, found.neighbours.cosine[i]]);
-    const beside = el("div", { class: "tiles" });
-    ask("wall", { slots: near.map(([each]) => each), seed }).then((answer) => {
-      const drawn = unpack(answer.images);
-      beside.replaceChildren(...tiles(drawn, {
-        words: (i) => `slot ${near[i][0]}, ${named(row(near[i][0]))}, cosine ${near[i][1].toFixed(2)}`, under: (i) => near[i][1].toFixed(2), click: (i) => choose(near[i][0]),
-      }).children);
-    }).catch(failed);
+    const beside = tiles(unpack(found.neighbours.images), {
+      words: (i) => `slot ${near[i][0]}, ${named(row(near[i][0]))}, cosine ${near[i][1].toFixed(2)}`, under: (i) => near[i][1].toFixed(2), click: (i) => choose(near[i][0]),
+    });
     const parts = [head(slot, place, ...facts), actions,
       el("div", { class: "line" }, el("h3", {}, "Drawn from it"), button("New noise", () => { draws = randomSeed(); tell(slot, false); }, "quiet small")),
       tiles(images, { words: (i) => `draw ${i + 1} of slot ${slot}` }),
       el("h3", {}, "Neighbours in key space"), beside];
     if (found.nearest) {
-      const close8 = unpack(found.nearest.images);
-      parts.push(el("h3", {}, `Nearest in ${found.nearest.of}`), tiles(close8, {
+      const closest = unpack(found.nearest.images);
+      parts.push(el("h3", {}, `Nearest in ${found.nearest.of}`), tiles(closest, {
         words: (i) => `${found.nearest.label[i] || "image"}, cosine ${found.nearest.cosine[i].toFixed(2)}`, under: (i) => found.nearest.cosine[i].toFixed(2),
       }));
     } else if (found.looking) parts.push(el("p", { class: "soft" }, "Reading the training images …"));
