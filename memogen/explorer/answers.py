@@ -37,9 +37,16 @@ def about(session: Session, asked: Asked) -> dict[str, Any]:
         "sheets": sheets,
         "tasks": len(subject.tasks),
         "save": str(subject.out) if subject.out is not None else None,
-        "directions": draw.DIRECTIONS,
+        "directions": min(draw.DIRECTIONS, _noise(session)),
         **state(session, asked),
     }
+
+
+def _noise(session: Session) -> int:
+    """How many numbers of noise the model draws from."""
+    with session.held() as model:
+        label = next((label for label, _ in session.subject.classes), None)
+        return model.latents(1, label=label).noise.shape[1]
 
 
 def state(session: Session, asked: Asked) -> dict[str, Any]:
@@ -162,7 +169,7 @@ def fill(session: Session, asked: Asked) -> dict[str, Any]:
 def square(session: Session, asked: Asked) -> dict[str, Any]:
     """Pictures at points between four corners, slots or seeds of noise, moved along directions of noise."""
     points = asked.points("points", longest=AT_ONCE)
-    amounts = asked.reals("amounts", -4, 4, longest=draw.DIRECTIONS, default=())
+    amounts = asked.reals("amounts", -4, 4, longest=min(draw.DIRECTIONS, _noise(session)), default=())
     if not points:
         raise Refused("points: give one at least")
     with session.held() as model:

@@ -120,7 +120,8 @@ def test_every_slider_moves_the_picture_and_at_rest_changes_nothing(kind: str) -
     where: dict[str, Any] = {"slots": [0, 4, 9, 2]} if kind == "mixture" else {"seeds": [1, 2, 3, 4]}
     where |= {"label": about["classes"][0]["label"]} if about["classes"] else {}
     rest = pixels(ask(client, "square", points=[[0.5, 0.5]], **where)["images"])
-    number = min(about["directions"], session.subject.model.latents(1).noise.shape[1])
+    number = about["directions"]
+    assert 0 < number <= session.subject.model.latents(1).noise.shape[1]
     for direction in range(number):
         moved = [0.0] * number
         np.testing.assert_array_equal(pixels(ask(client, "square", points=[[0.5, 0.5]], amounts=moved, **where)["images"]), rest)
