@@ -115,7 +115,7 @@ export function fillView(app) {
     root.append(el("div", { class: "split narrow-first" },
       el("div", { class: "left" }, el("section", { class: "card" }, el("h2", {}, "The picture"), from.parts)),
       el("section", { class: "card" }, el("div", { class: "pair" },
-        el("figure", {}, el("figcaption", {}, "paint over what is missing"), canvas),
+        el("figure", {}, el("figcaption", {}, "paint over pixels"), canvas),
         el("figure", {}, el("figcaption", {}, "filled in"), result)),
       el("div", { class: "row" }, ...presets),
       el("div", { class: "row" }, labelled("Brush", sizes), el("label", { class: "check" }, rub, "rub out"), ...controls),
