@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from memogen.cli import compare, data, export, impute, memory, pictures, reproduce, scoring, tasks, training
+from memogen.cli import compare, data, explore, export, impute, memory, pictures, reproduce, scoring, tasks, training
 
 COMMANDS: dict[str, Callable[..., object]] = {
     "demo": training.demo,
@@ -31,6 +31,7 @@ COMMANDS: dict[str, Callable[..., object]] = {
     "tasks evolution": tasks.evolution,
     "tasks embedding": tasks.embedding,
     "tasks cost": tasks.cost,
+    "explore": explore.explore,
     "extend": tasks.extend,
     "reproduce": reproduce.reproduce,
     "report": scoring.report,

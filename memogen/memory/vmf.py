@@ -55,8 +55,8 @@ class VMFMemory(nn.Module):
         self.concentration, self.top_k, self.decay, self.em_steps = concentration, top_k, decay, em_steps
         self.policy = Policy.preset(policy) if isinstance(policy, str) else policy
         self.register_buffer("keys", torch.zeros(num_slots, key_dim))
-        self.register_buffer("values", torch.zeros(num_slots))
-        self.values[: (num_slots + 1) // 2] = 1
+        self.register_buffer("values", torch.ones(num_slots))
+        self.values[(num_slots + 1) // 2 :].zero_()  # a comparison would make torch load its compiler where a model is outlined on "meta"
         self.register_buffer("mass", torch.full((num_slots,), INITIAL_MASS))
         self.register_buffer("age", torch.zeros(num_slots))
         self.register_buffer("cosine", torch.zeros(2, 2))  # by class, fake first: decayed sum over its queries, and their decayed number

@@ -30,6 +30,7 @@ from .scores import number
 from .sections import FamilyPart, PageContext, picture, themed
 
 COLUMNS, ROWS = 16, 12  # of the wall of slots
+TURNED = 600  # rows of a tree that is turned
 WALK = "Four drawn corners, framed, and the points between them"
 
 
@@ -201,13 +202,14 @@ def _caption(row: SlotRow, names: SlotNames | None) -> str:
 def by_likeness(keys: Float[Tensor, "n d"]) -> Int[Tensor, " n"]:
     """An order of the rows in which neighbours are alike: the leaves of an average-linkage tree, turned so that the way along them is shortest.
 
-    After Bar-Joseph, Gifford and Jaakkola 2001, "Fast optimal leaf ordering for hierarchical clustering".
+    After Bar-Joseph, Gifford and Jaakkola 2001, "Fast optimal leaf ordering for hierarchical clustering"; of more than :data:`TURNED` rows the leaves
+    stand as the tree has them, since turning it takes time by their cube.
     """
     from scipy.cluster.hierarchy import leaves_list, linkage
 
     if len(keys) < 3:
         return torch.arange(len(keys))
-    return torch.from_numpy(leaves_list(linkage(keys.double().cpu().numpy(), method="average", optimal_ordering=True))).long()
+    return torch.from_numpy(leaves_list(linkage(keys.double().cpu().numpy(), method="average", optimal_ordering=len(keys) <= TURNED))).long()
 
 
 def by_meaning(keys: Float[Tensor, "n d"], label: Int[Tensor, " n"]) -> Int[Tensor, " n"]:

@@ -1,0 +1,96 @@
+"""The command that shows a model and its memory on a page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from memogen.cli.data import KINDS
+from memogen.cli.files import choose_data, find_model, recipe_of
+from memogen.cli.options import UsageError
+from memogen.cli.pictures import Model
+
+if TYPE_CHECKING:
+    from memogen.types import ImageData
+
+MOST_PORT = 65535
+
+
+def explore(
+    model: Model,
+    *,
+    data: Annotated[str | None, f"images to compare with: {KINDS}; without it the run's own, where they are at hand; none: no data"] = None,
+    host: Annotated[str, "the address to listen on; 0.0.0.0 shows the page to others"] = "127.0.0.1",
+    port: Annotated[int, "the port to listen on; 0 takes a free one", 0] = 0,
+    out: Annotated[Path | None, "a folder where the page may save the edited model; it is made"] = None,
+    open_: Annotated[bool, "open the page in a browser"] = False,
+) -> None:
+    """Show a model and its memory on a page: slots, pictures that belong to them, ways between, edits.
+
+    The page is served on this machine alone, until Ctrl-C.
+    """
+    if port > MOST_PORT:
+        raise UsageError(f"--port {port}: too large; give a port up to {MOST_PORT}, or 0 for a free one")
+    if out is not None and (out.is_file() or (out.is_dir() and any(out.iterdir()))):
+        raise UsageError(f"--out {out}: is a file or holds files; name a new or an empty folder")
+    folder = find_model(model)
+    images = _images(model, data)
+    from memogen.explorer.server import bind, serve
+
+    listening = bind(host, port)
+    try:
+        from memogen.data.options import DataOptions
+        from memogen.explorer.subject import open_subject
+
+        subject = open_subject(model, folder)
+        subject.data, subject.out = images, out
+
+        def reading() -> DataOptions:
+            from memogen.runs import reading
+
+            return reading(model, subject.shape, otherwise="resize")
+
+        serve(subject, listening, reading=reading, host=host, opened=open_)
+    finally:
+        listening.close()
+
+
+def _images(model: str, data: str | None) -> Callable[[], ImageData | None] | None:
+    """How to load the training images when they are asked for: those named, or the run's own, None where these are not at hand.
+
+    Nothing is downloaded unasked. Data that are named and cannot be there are refused at once.
+    """
+    if data == "none":
+        return None
+    if data is not None:
+        choice = choose_data(data, model=model)
+        choice.known  # noqa: B018  refuses what cannot be read
+        return lambda: choice.load("train" if "train" in choice.known else None)
+
+    def own() -> ImageData | None:
+        if not _at_hand(model):
+            return None
+        choice = choose_data(None, model=model)
+        return choice.load("train" if "train" in choice.known else None)
+
+    return own
+
+
+def _at_hand(model: str) -> bool:
+    """Whether the images of the model's run lie on this machine: embedded, in a folder that is there, or downloaded before."""
+    from memogen.data import DATASETS
+    from memogen.data.cache import cache_root
+    from memogen.types import InputError
+
+    try:
+        recipe = recipe_of(model)
+    except InputError:
+        return False
+    if recipe is None:
+        return False
+    own = recipe.data
+    if own.folder is not None:
+        return Path(own.folder).expanduser().exists()
+    known = DATASETS.get(own.name)
+    return known is not None and (known.embedded or (cache_root() / "downloads" / own.name).is_dir())

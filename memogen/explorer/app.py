@@ -1,0 +1,137 @@
+"""The addresses of the page and what each answers, in JSON; pictures travel as bytes within. No address is ever a path of a file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from importlib import resources
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from memogen.types import InputError
+
+from . import answers
+from .asked import Asked, Refused
+from .guard import Guard
+from .pictures import MOST_BYTES
+from .session import Session
+
+MOST_WORDS = 1_000_000
+"""Bytes of a question."""
+
+KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+
+
+def build(session: Session, host: str = "127.0.0.1") -> Starlette:
+    """The application that shows a session, for a server that listens on ``host``."""
+    assets = _assets()
+
+    @asynccontextmanager
+    async def life(app: Starlette) -> AsyncIterator[None]:
+        yield
+        session.close()
+
+    async def page(request: Request) -> Response:
+        name = request.path_params.get("name", "index.html")
+        if name not in assets:
+            raise HTTPException(404)
+        body, kind = assets[name]
+        return Response(body, media_type=kind)
+
+    async def sheet(request: Request) -> Response:
+        sheets, number = session.subject.sheets, request.path_params["number"]
+        if not 0 <= number < len(sheets):
+            raise HTTPException(404)
+        return FileResponse(sheets[number].path, media_type="image/png") if sheets[number].path.is_file() else _told("this sheet is gone", 404)
+
+    routes = [
+        Route("/", page),
+        Route("/assets/{name}", page),
+        Route("/sheets/{number:int}", sheet),
+        Route("/api/upload", partial(_upload, session), methods=["POST"]),
+        *(Route(f"/api/{name}", _question(session, answer), methods=["POST"]) for name, answer in answers.ANSWERS.items()),
+    ]
+    refusals: dict[Any, Any] = {HTTPException: _http}
+    return Starlette(routes=routes, middleware=[Middleware(Guard, host=host)], exception_handlers=refusals, lifespan=life)
+
+
+def _assets() -> dict[str, tuple[bytes, str]]:
+    """The files of the page by name, read once."""
+    folder = resources.files("memogen.explorer") / "page"
+    files = [file for file in folder.iterdir() if "." + file.name.rpartition(".")[2] in KINDS]
+    return {file.name: (file.read_bytes(), KINDS["." + file.name.rpartition(".")[2]]) for file in files}
+
+
+def _question(session: Session, answer: Callable[[Session, Asked], dict[str, Any]]) -> Callable[[Request], Awaitable[Response]]:
+    """An address that takes JSON and gives JSON; the work is done in a thread, so that no request waits for another's reading."""
+
+    async def answered(request: Request) -> Response:
+        try:
+            if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+                raise Refused("a question is sent as application/json", 415)
+            asked = Asked.read(await _body(request, MOST_WORDS))
+            return JSONResponse(await run_in_threadpool(answer, session, asked))
+        except Refused as error:
+            return _told(str(error), error.status)
+        except InputError as error:
+            return _told(str(error), 400)
+        except Exception as error:
+            return _ours(error)
+
+    return answered
+
+
+async def _upload(session: Session, request: Request) -> Response:
+    """A picture's bytes, as they are in its file; answers its number and how the model sees it."""
+    try:
+        if not request.headers.get("content-type", "").startswith("image/"):
+            raise Refused("give a picture: a PNG, JPEG or WebP file", 415)
+        body = await _body(request, MOST_BYTES)
+        return JSONResponse(await run_in_threadpool(answers.upload, session, body))
+    except Refused as error:
+        return _told(str(error), error.status)
+    except InputError as error:
+        return _told(str(error), 400)
+    except Exception as error:
+        return _ours(error)
+
+
+async def _body(request: Request, most: int) -> bytes:
+    """What was sent, read no further than ``most`` bytes. Raises Refused."""
+    told = request.headers.get("content-length", "0")
+    too_much = Refused(f"more than {most // 1_000_000} MB were sent; send less", 413)
+    if not told.isdecimal() or len(told) > 15 or int(told) > most:
+        raise too_much
+    parts, length = [], 0
+    try:
+        async for part in request.stream():
+            length += len(part)
+            if length > most:
+                raise too_much
+            parts.append(part)
+    except ClientDisconnect as error:
+        raise Refused("the sending broke off") from error
+    return b"".join(parts)
+
+
+def _told(message: str, status: int) -> JSONResponse:
+    return JSONResponse({"error": message}, status)
+
+
+async def _http(request: Request, error: HTTPException) -> Response:
+    return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
+
+
+def _ours(error: Exception) -> Response:
+    """What nobody foresaw, in one line; the traceback goes to the log of those who ask for it."""
+    logging.getLogger(__name__).debug("an answer failed", exc_info=error)
+    return _told(f"{type(error).__name__}: a fault of ours", 500)

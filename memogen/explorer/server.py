@@ -1,0 +1,65 @@
+"""The server of the page: on the loopback unless another host is named, until Ctrl-C."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import threading
+import webbrowser
+from collections.abc import Callable
+
+import uvicorn
+
+from memogen.data.options import DataOptions
+from memogen.types import InputError
+
+from .app import build
+from .guard import is_loopback
+from .pictures import Pictures
+from .session import Session
+from .subject import Subject
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket that listens there; port 0 takes a free one. Raises InputError where the port is taken, or the host not this machine's."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        found = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise InputError(f"--host {host}: is no address of this machine ({error.strerror}): give 127.0.0.1, or 0.0.0.0 for all") from error
+    try:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind(address)
+        found.listen()
+    except OSError as error:
+        found.close()
+        if error.errno == errno.EADDRINUSE:
+            raise InputError(f"--port {port}: another program listens there: give another port, or none for a free one") from error
+        raise InputError(f"--host {host} --port {port}: cannot be listened on ({error.strerror}): give another") from error
+    return found
+
+
+def address(host: str, listening: socket.socket) -> str:
+    """Where a browser finds the page."""
+    port = listening.getsockname()[1]
+    name = "localhost" if host in ("0.0.0.0", "::", "") else f"[{host}]" if ":" in host else host
+    return f"http://{name}:{port}/"
+
+
+def serve(subject: Subject, listening: socket.socket, *, reading: Callable[[], DataOptions], host: str = "127.0.0.1", opened: bool = False) -> None:
+    """Show ``subject`` on a bound socket until Ctrl-C or SIGTERM, whose handlers get them afterwards. ``reading`` tells how uploads are read,
+    ``opened`` opens a browser.
+    """
+    session = Session(subject, Pictures(subject.shape, reading))
+    where = address(host, listening)
+    print(f"{subject.name}: {where}   (Ctrl-C ends)", flush=True)
+    if not is_loopback(host):
+        print(f"memogen: listening on {host}: whoever reaches this machine there can see this model and edit it", flush=True)
+    if opened:
+        threading.Thread(target=webbrowser.open, args=(where,), daemon=True).start()
+    config = uvicorn.Config(build(session, host), log_level="critical", access_log=False, timeout_graceful_shutdown=1, ws="none", loop="asyncio")
+    try:
+        uvicorn.Server(config).run(sockets=[listening])
+    finally:
+        session.close()
+        listening.close()

@@ -1,0 +1,125 @@
+"""What is looked at: a model and what it can do, the run around it, and the data that may stand beside it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from memogen import pretrained, shipped
+from memogen.memory.inspect import written
+from memogen.memory.vmf import VMFMemory
+from memogen.metrics.imputation import Reconstructs
+from memogen.metrics.samples import num_labels
+from memogen.report.mem_vae import ShowsSlots
+from memogen.training.task_folders import MODEL, task_folders
+from memogen.types import ClassModel, GenerativeModel, ImageData, InputError, SlotModel
+
+SHEET = re.compile(r"step-(\d+)\.png")
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A sheet of samples that a training saved: of which task (None: of the only one) and step, and its file."""
+
+    task: int | None
+    step: int
+    path: Path
+
+
+@dataclass
+class Subject:
+    """A model that draws images, what it is called, and what lies around it.
+
+    ``sheets`` are the samples of its training in their order, ``tasks`` the models that a run of tasks ended each task with. ``data`` loads the
+    images to compare with, or finds that there are none; ``out`` is where an edited model may be saved.
+    """
+
+    name: str
+    model: GenerativeModel
+    folder: Path | None = None
+    data: Callable[[], ImageData | None] | None = None
+    out: Path | None = None
+    sheets: tuple[Sheet, ...] = ()
+    tasks: tuple[Path, ...] = ()
+    names: shipped.StoredNames | None = None
+    examples: Any = None
+    shape: tuple[int, int, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        config: Any = getattr(self.model, "config", None)
+        shape = getattr(config, "image_shape", None)
+        if shape is None or shape[0] not in (1, 3):
+            raise InputError(f"{self.name}: its images have {shape[0] if shape else 'unknown'} channels: only grey (1) and colour (3) can be shown")
+        self.shape = shape
+
+    # --- what the model can do ---
+
+    @property
+    def mixture(self) -> VMFMemory | None:
+        """The memory over whose slots it can be looked at: one with real slots, from whose keys the generator draws."""
+        if not isinstance(self.model, SlotModel) or not isinstance(self.model.memory, VMFMemory):
+            return None
+        memory = self.model.memory
+        real = bool((written(memory) & (memory.values > 0.5)).any())
+        return memory if real and self.model.latents(1).key is not None else None
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The slots of trainable memories, layer by layer from the data up."""
+        return self.model.slot_counts if isinstance(self.model, ShowsSlots) else ()
+
+    @property
+    def fills(self) -> bool:
+        """Whether it can complete pictures."""
+        return isinstance(self.model, Reconstructs)
+
+    @property
+    def classes(self) -> tuple[tuple[int, str], ...]:
+        """(number, name) of the classes that it can be told."""
+        if isinstance(self.model, ClassModel):
+            names: tuple[str, ...] = tuple(self.model.config.classes)
+            return tuple((label, names[label] if label < len(names) else str(label)) for label in self.model.known)
+        return tuple((label, str(label)) for label in range(num_labels(self.model)))
+
+    @property
+    def kind(self) -> str:
+        """What it is in a word or two."""
+        if self.mixture is not None:
+            return "memoryGAN"
+        if self.fills:
+            return "MEM-VAE" if self.layers else "VAE without memory"
+        if isinstance(self.model, ClassModel):
+            return "replay GAN"
+        memory = getattr(self.model, "memory", None)
+        return "GAN without memory" if memory is None else "memoryGAN whose generator is told no slot"
+
+
+def open_subject(name: str, folder: str) -> Subject:
+    """The model that ``name`` means and that lies in ``folder`` (or on the hub, under that name), with the run around it. Raises InputError."""
+    model = pretrained.from_pretrained(folder)
+    if not isinstance(model, GenerativeModel):
+        raise InputError(f"{name}: a {type(model).__name__} draws no images: name another model")
+    place = shipped.place(name)
+    run = place.parent if place.name == MODEL and place.is_dir() else place if place.is_dir() else None
+    found = Subject(Path(name).name or name, model, run)
+    if run is not None:
+        found.sheets, found.tasks = _sheets(run), tuple(task / MODEL for task in task_folders(run))
+        found.names, found.examples = shipped.stored_names(run), shipped.examples(run, found.shape)
+    memory = found.mixture
+    if found.names is not None and (memory is None or len(found.names.label) != memory.num_slots):
+        found.names = None
+    return found
+
+
+def _sheets(run: Path) -> tuple[Sheet, ...]:
+    """Those of a run, or of all tasks of a run of tasks, one after another."""
+    tasks = sorted((run / "tasks").glob("task-*"))
+    parts = [(None, run)] if not tasks else [(number, task) for number, task in enumerate(tasks)]
+    found = []
+    for number, part in parts:
+        matched = [(match, path) for path in (part / "samples").glob("*.png") if (match := SHEET.fullmatch(path.name)) and path.is_file()]
+        found += [Sheet(number, int(match[1]), path) for match, path in matched]
+    return tuple(sorted(found, key=lambda sheet: (sheet.task or 0, sheet.step)))
