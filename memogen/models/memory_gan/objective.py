@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...augment import AugmentConfig, views
+from ...augment import AugmentConfig, augment, views
 from ...losses import AdversarialKind, critic_loss, generator_loss, info_nce, widen
 from ...memory import MemoryRead, VMFMemory
 from ...memory.functional import gather_processes, unit
