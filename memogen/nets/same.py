@@ -6,13 +6,11 @@ generator can mirror a critic at every image size.
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 Size = tuple[int, int]
-_FEW = 4  # output channels up to which a transposed convolution is faster as one matrix product
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
@@ -54,17 +52,5 @@ class SameConvTranspose2d(nn.ConvTranspose2d):
         self.pads = (same_padding(size[0], kernel, stride)[0], same_padding(size[1], kernel, stride)[0])
 
     def forward(self, image: Float[Tensor, "b c h w"], output_size: list[int] | None = None) -> Float[Tensor, "b e g v"]:
-        kernel = _few_channels if self._is_thin(image) else F.conv_transpose2d
-        whole = kernel(image, self.weight, self.bias, self.step, self.pads)
+        whole = F.conv_transpose2d(image, self.weight, self.bias, self.step, self.pads)
         return whole[:, :, : self.size[0], : self.size[1]]
-
-    def _is_thin(self, image: Tensor) -> bool:
-        """Whether the plain algorithm serves: few channels, on a CPU that is told the type, in a program that is run and not written down."""
-        plain = image.is_cpu and image.dtype == self.weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-        return plain and self.out_channels <= _FEW and not (torch.compiler.is_compiling() or torch.jit.is_tracing())  # type: ignore[attr-defined,no-untyped-call]
-
-
-def _few_channels(image: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: Size) -> Tensor:
-    """The same by one matrix product and a sum over its columns; oneDNN fills vectors of sixteen channels, of which a picture has one or three."""
-    found: Tensor = torch.ops.aten.slow_conv_transpose2d(image, weight, weight.shape[2:], bias, [stride, stride], padding)
-    return found
