@@ -24,6 +24,7 @@ from tests.data.test_datasets import write_cifar, write_idx
 
 SMALL = MemoryGANConfig(image_shape=(1, 8, 8), width=8, noise=NoiseConfig(4), memory=MemoryConfig(16, 8, top_k=8))
 READ_DATA = {
+    "explore",
     "train",
     "evaluate",
     "impute",

@@ -81,18 +81,18 @@ def recipes() -> None:
         print(f"{name}\n    {(inspect.getdoc(recipe) or '').splitlines()[0]}" + (f"\n    variants: {', '.join(variants)}" if variants else ""))
 
 
-def models(name: Annotated[str, "one of them, whose card is shown; without it all are listed"] = "") -> None:
+def models(model: Annotated[str, "one of them, whose card is shown; without it all are listed"] = "") -> None:
     """List the models that come with memogen, or show the card of one."""
     from memogen import shipped
     from memogen.cli.options import UsageError
     from memogen.overrides import nearest
 
     known = shipped.shipped_models()
-    if name and name not in known:
-        raise UsageError(f"{name}: no such model{nearest(name, list(known))}; there are {', '.join(known)}")
-    if name:
-        print((known[name].folder / "model" / "README.md").read_text(encoding="utf-8"))
+    if model and model not in known:
+        raise UsageError(f"{model}: no such model{nearest(model, list(known))}; there are {', '.join(known)}")
+    if model:
+        print((known[model].folder / "model" / "README.md").read_text(encoding="utf-8"))
         return
-    for model in known.values():
-        print(f"{model.name}\n    {model.about}")
-    print("\nmemogen models NAME shows a card; memogen sample NAME --out grid.png draws; every command that takes a MODEL takes these names")
+    for each in known.values():
+        print(f"{each.name}\n    {each.about}")
+    print("\nmemogen models MODEL shows a card; memogen sample MODEL --out grid.png draws; every command that takes a MODEL takes these names")

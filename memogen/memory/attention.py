@@ -53,7 +53,8 @@ class AttentionMemory(nn.Module):
         self.address = nn.Linear(query_dim, num_slots)
         nn.init.xavier_uniform_(self.address.weight)
         nn.init.zeros_(self.address.bias)
-        self.slots = nn.Parameter(torch.randn(num_slots, query_dim).mul_(slot_std))
+        self.slots = nn.Parameter(torch.empty(num_slots, query_dim))
+        nn.init.normal_(self.slots, std=slot_std)
         if compose == "ladder":
             start = torch.zeros(4, query_dim)
             start[2] = 1
