@@ -23,7 +23,7 @@ def generate(generator: nn.Module, latents: Latents, turns: Turns) -> Float[Tens
     if latents.label is not None:
         image: Tensor = generator(latents.noise, latents.label, turns)
         return image
-    nothing = torch.zeros(len(latents.noise), dtype=torch.long, device=latents.noise.device)
+    nothing = torch.zeros_like(latents.noise[:, 0], dtype=torch.long)  # len() would fix the size of the batch in an exported graph
     return generator(latents.noise, nothing, None if turns is None else 1)
 
 
