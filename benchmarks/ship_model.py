@@ -27,7 +27,7 @@ from memogen.report.scores import number
 from memogen.runs.recipe import load_config, save_config
 from memogen.types import SlotModel
 
-SHOWN = 24  # held-out pictures to try
+SHOWN = 200  # held-out pictures to try
 FOLDER = Path("memogen/shipped")
 LICENCES = {
     "digits": "CC BY 4.0 (Alpaydin and Kaynak, optical recognition of handwritten digits, UCI)",

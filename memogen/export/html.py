@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import lzma
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -55,7 +56,7 @@ def write_html(model: GenerativeModel, path: Path, told: Told) -> Path:
         bar.advance(1)
         data, keys = _data(model, drawn, told.names)
         bar.advance(1)
-        blobs = {"runtime": _vendored("ort.wasm.bundle.min.mjs.gz"), "wasm": _vendored("ort-wasm-simd-threaded.wasm.gz"), "model": _packed(weights)}
+        blobs = {"runtime": _runtime("ort.wasm.bundle.min.mjs"), "wasm": _runtime("ort-wasm-simd-threaded.wasm"), "model": _packed(weights)}
         if keys is not None:
             blobs["keys"] = _packed(keys.tobytes())
         page = environment(PackageLoader("memogen.export", "page")).get_template("page.html")
@@ -66,8 +67,8 @@ def write_html(model: GenerativeModel, path: Path, told: Told) -> Path:
             facts=_facts(model, drawn),
             data=data,
             blobs=[(name, Markup(base64.b64encode(blob).decode())) for name, blob in blobs.items()],
-            runtime=json.loads(_vendored("runtime.json")),
-            licence=_vendored("LICENSE").decode(),
+            runtime=json.loads(VENDOR.joinpath("runtime.json").read_bytes()),
+            licence=VENDOR.joinpath("LICENSE").read_text(encoding="utf-8"),
             version=__version__,
         )
         bar.advance(1)
@@ -152,9 +153,9 @@ def _packed(data: bytes) -> bytes:
 
 
 @lru_cache(maxsize=4)
-def _vendored(name: str) -> bytes:
-    """A file of the runtime that comes with memogen. Raises InputError where the installation lacks it."""
+def _runtime(name: str) -> bytes:
+    """A file of the runtime that comes with memogen, packed for a browser. Raises InputError where the installation lacks it."""
     try:
-        return VENDOR.joinpath(name).read_bytes()
-    except OSError as error:
-        raise InputError(f"export: {name} is missing from this installation: install memogen again") from error
+        return _packed(lzma.decompress(VENDOR.joinpath(f"{name}.xz").read_bytes()))
+    except (OSError, lzma.LZMAError) as error:
+        raise InputError(f"export: {name}.xz is missing from this installation, or damaged: install memogen again") from error

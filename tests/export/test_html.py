@@ -206,12 +206,12 @@ def test_a_page_that_cannot_be_written_leaves_the_former_one(tmp_path: Path, mon
 
 
 def test_the_runtime_is_the_one_on_record() -> None:
-    import gzip
     import hashlib
     import json
+    import lzma
 
     folder = Path(memogen.__file__).parent / "export" / "vendor"
     record = json.loads((folder / "runtime.json").read_text())
     for name, digest in record["files"].items():
-        assert hashlib.sha256(gzip.decompress((folder / f"{name}.gz").read_bytes())).hexdigest() == digest
+        assert hashlib.sha256(lzma.decompress((folder / f"{name}.xz").read_bytes())).hexdigest() == digest
     assert "MIT License" in (folder / "LICENSE").read_text()
