@@ -1,8 +1,8 @@
 """Makes memogen/export/vendor anew: ``python -m benchmarks.vendor_runtime``, run where memogen/ lies, with npm and the extra ``onnx`` installed.
 
-The files are those of the npm package, byte for byte, packed by lzma, which leaves a third less of them than gzip. A package or a file with another digest than before is refused, unless
-``--version`` asks for another version, whose digests are then written down. The licence and the notices come from the Python package of the
-same project.
+The files are those of the npm package, byte for byte, packed by lzma, which leaves a third less of them than gzip. A package or a file with
+another digest than before is refused, unless ``--version`` asks for another version, whose digests are then written down. The licence and the
+notices come from the Python package of the same project.
 """
 
 from __future__ import annotations

@@ -14,13 +14,14 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from memogen import configs
-from memogen.augment import AugmentConfig
+from memogen.augment import AugmentConfig, augment
 from memogen.data import load
 from memogen.losses import info_nce
 from memogen.memory import Policy
 from memogen.memory.functional import mean_cosine
 from memogen.models import MemoryConfig, MemoryGANConfig, MemoryGANObjective, NoiseConfig
 from memogen.models.memory_gan import ContrastConfig, MemoryGAN
+from memogen.models.memory_gan.objective import _FAKE, _REAL
 from memogen.training import TrainingConfig, fit, latest
 from memogen.types import Batch, GenerativeModel, ImageData, InputError, to_range
 
@@ -243,6 +244,27 @@ def test_views_of_no_strength_leave_contrast_to_telling_images_apart() -> None:
     contrast = MemoryGANObjective(contrast=ContrastConfig(augment=still)).phases(model)[0].loss(batch()).terms["contrast"]
     query = model.encode(batch().image)
     torch.testing.assert_close(contrast, info_nce(query, query, 0.2), rtol=1e-4, atol=1e-4)
+
+
+def test_augmentation_is_a_view_of_every_image_that_the_critic_judges() -> None:
+    """Both losses are those of the views; the generator's gradient passes through its own."""
+    config = replace(TINY, memory=None, norm="none")
+    few = AugmentConfig(shift=0.2, cutout=0.4)
+    model, one = built(config).train(), batch()
+    critic, generator = MemoryGANObjective(adversarial="saturating", contrast=SILENT, augmentation=few).phases(model)
+    fake = model.generate(model.latents_at(one.index, seed=one.seed, stream=0))
+    seen = [
+        augment(image, one.index, seed=one.seed, stream=stream, config=few, image_range=model.image_range)
+        for image, stream in ((model.pixels(one.image), _REAL), (fake, _FAKE))
+    ]
+    real, drawn = (torch.sigmoid(model.logit(model.critic(view), None)) for view in seen)
+    torch.testing.assert_close(critic.loss(one).total, -torch.log(real).mean() - torch.log(1 - drawn).mean())
+    loss = generator.loss(one).total
+    torch.testing.assert_close(loss, torch.log(1 - drawn).mean())
+    weights = list(model.generator.parameters())
+    for got, expected in zip(torch.autograd.grad(loss, weights), torch.autograd.grad(torch.log(1 - drawn).mean(), weights), strict=True):
+        torch.testing.assert_close(got, expected)
+        assert bool(got.any())
 
 
 def test_running_statistics_see_no_views() -> None:
