@@ -90,7 +90,7 @@ def cost(*run: RunOfTasks) -> None:
 
 
 def extend(
-    model: Annotated[str, "a run folder, a saved model's folder, or a hub id of a replay_gan; it stays as it is"],
+    model: Annotated[str, "a replay_gan: one that ships (memogen models), a run folder, a saved model's folder, or a hub id; it stays as it is"],
     *,
     data: Annotated[str, f"the images of the new category: {KINDS}; of several classes the one called as --label says"],
     label: Annotated[str, "what the new category is called"],
