@@ -175,21 +175,44 @@ def distance_check(
 
     ``own`` says of held-out rows that are training rows themselves which ones they are: each is compared with the others.
     """
-    query = torch.cat([samples, held_out]).cpu().double()
-    square = query.square().sum(1)
+    query = torch.cat([samples, held_out]).cpu()
     nearest = torch.full((len(query),), torch.inf, dtype=torch.float64)
-    start = 0
+    rough, start = query.float(), 0
     for part in training:
-        rows = part.cpu().double()
-        distance = torch.addmm(rows.square().sum(1), query, rows.T, alpha=-2)
+        rows, out = part.cpu(), None
         if own is not None:
             here = ((own >= start) & (own < start + len(rows))).nonzero()[:, 0]
-            distance[len(samples) + here, own[here] - start] = torch.inf
-        nearest, start = torch.minimum(nearest, distance.amin(1) + square), start + len(rows)
+            out = len(samples) + here, own[here] - start
+        asked, found = _within_rounding(rough, rows.float(), nearest, out)
+        for pairs in torch.arange(len(asked)).split(_max_pairs(query.shape[1])):
+            difference = query[asked[pairs]].double() - rows[found[pairs]].double()
+            nearest.scatter_reduce_(0, asked[pairs], difference.square_().sum(1), "amin")
+        start += len(rows)
         if advance is not None:
             advance(len(rows))
-    distance = nearest.clamp(min=0).sqrt()
+    distance = nearest.sqrt()
     return CopyCheck(distance[: len(samples)], distance[len(samples) :])
+
+
+def _max_pairs(dim: int) -> int:
+    """How many differences of ``dim`` numbers are taken at once."""
+    return max(1, (1 << 22) // max(dim, 1))
+
+
+def _within_rounding(query: Tensor, rows: Tensor, nearest: Tensor, out: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
+    """The pairs (query, row) in which the row may be the query's nearest, and nearer than ``nearest``, a squared distance; not those ``out``.
+
+    The products are in single precision, and every pair within reach of their rounding counts. The reach is the bound of a product of n terms,
+    n u |q| |x| for a unit roundoff u, for the three terms of (|q| + |x|)^2, and twice as much for the sums of them.
+    """
+    square, others = query.square().sum(1), rows.square().sum(1)
+    distance = torch.addmm(others, query, rows.T, alpha=-2)
+    if out is not None:
+        distance[out] = torch.inf
+    reach = query.shape[1] * torch.finfo(query.dtype).eps * (square.sqrt() + others.max().sqrt()).square()
+    limit = torch.minimum(distance.amin(1) + 2 * reach, (nearest - square).to(query.dtype) + reach)
+    asked, found = (distance <= limit[:, None]).nonzero(as_tuple=True)
+    return asked, found
 
 
 def image_chunks(data: ImageData, chunk: int = 1000) -> Iterator[UInt8[Tensor, "b c h w"]]:

@@ -157,3 +157,19 @@ def test_rows_of_zeros_have_no_direction() -> None:
 def test_only_a_small_distance_is_a_penalty() -> None:
     assert penalised(3.0, 0.05) == pytest.approx(60.0) and penalised(3.0, 0.1) == 3.0 and penalised(3.0, 0.4) == 3.0
     assert penalised(1e-9, 0.0) == 0.0 and penalised(1.0, 0.0) > 1e13
+
+
+@pytest.mark.parametrize("offset", [0.0, 300.0, 1e5])
+def test_distances_searched_in_single_precision_are_those_of_double(offset: float) -> None:
+    """Rows far from the origin and hardly apart: single precision alone cannot tell which is the nearest."""
+    generator = torch.Generator().manual_seed(1)
+    rows = (torch.randn(300, 40, generator=generator) + offset).float()
+    samples = rows[:20] + 1e-2 * torch.randn(20, 40, generator=generator)
+    samples[:3] = rows[5:8]
+    found = distance_check(samples, rows[10:14], rows.split(64), own=torch.arange(10, 14))
+    exact = (samples.double()[:, None] - rows.double()).square().sum(2).sqrt()
+    torch.testing.assert_close(found.samples, exact.amin(1), rtol=1e-12, atol=0)
+    assert not found.samples[:3].any()
+    among = (rows[10:14].double()[:, None] - rows.double()).square().sum(2).sqrt()
+    among[torch.arange(4), torch.arange(10, 14)] = torch.inf
+    torch.testing.assert_close(found.held_out, among.amin(1), rtol=1e-12, atol=0)
