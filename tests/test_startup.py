@@ -18,12 +18,12 @@ def test_drawing_from_a_saved_model_loads_nothing_heavy(model: str, tmp_path: Pa
     assert out.is_file()
 
 
-def test_a_training_loads_no_charts_before_its_report(tmp_path: Path) -> None:
+def test_a_training_loads_neither_charts_nor_a_compiler_before_its_report(tmp_path: Path) -> None:
     options = {"training.steps": 2, "scoring.metrics": [], "model.memory.num_slots": 64, "model.memory.top_k": 8}
     script = f"""from memogen.runs import run
 run.write_report = lambda *_: None
 run.train("memory_gan/digits", overrides={options!r}, out={str(tmp_path / "run")!r}, console=False)"""
-    _imports_none_of(("matplotlib",), script)
+    _imports_none_of(("matplotlib", "sympy", "torch._dynamo"), script)
 
 
 def _imports_none_of(names: tuple[str, ...], script: str) -> None:

@@ -29,6 +29,7 @@ BLOCK = 250  # images encoded at once
 IMAGES = 10_000  # of a split that are looked at, at most
 NEIGHBOURS = 5
 STARTS = 10  # of what starts at random, where that is cheap
+FEW_CLUSTERS = 32  # reading a number costs as much as so many products
 PRODUCTS = 1_000_000_000  # of numbers, that all starts but one may take in a round over the training images
 
 
@@ -214,6 +215,7 @@ def untrained(model: BuiltSlots, seed: int) -> BuiltSlots:
 
 
 def _by_kmeans(name: str, rows: Float[Tensor, "n f"], asked: Float[Tensor, "m f"], slots: Sorting, seed: int) -> Sorting:
+    rows, asked = rows.float(), asked.float()
     return _started(name, lambda start: kmeans(rows, asked, slots.clusters, seed=seed + start), slots, rows)
 
 
@@ -229,7 +231,7 @@ def _by_random_keys(name: str, rows: Float[Tensor, "n d"], asked: Float[Tensor, 
 
 def _started(name: str, sort: Callable[[int], tuple[Tensor, Tensor]], slots: Sorting, rows: Tensor) -> Sorting:
     """Several starts where images are few: there the luck of one start counts for as much as the choice of test images."""
-    starts = min(STARTS, 1 + PRODUCTS // (rows.numel() * slots.clusters))
+    starts = min(STARTS, 1 + PRODUCTS // (rows.numel() * max(FEW_CLUSTERS, slots.clusters)))
     known, asked = zip(*map(sort, range(starts)), strict=True)
     return Sorting(name, torch.stack(known), torch.stack(asked), slots.label, slots.asked_label)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -120,10 +122,20 @@ def _make_turn(phase: Phase, own: list[nn.Parameter], recorded: bool) -> Turn:
     return Turn(phase, _adam(phase.optimiser, moved, recorded), moved, still)
 
 
+class _Adam(torch.optim.Adam):
+    """torch's own, without the decorators of its compiler: to import that takes longer than a hundred small steps."""
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        inspect.unwrap(torch.optim.Adam.add_param_group)(self, param_group)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]  # torch's has overloads
+        found: float | None = inspect.unwrap(torch.optim.Adam.step)(self, closure)
+        return found
+
+
 def _adam(config: OptimiserConfig, parameters: tuple[nn.Parameter, ...], recorded: bool) -> torch.optim.Adam:
     device = parameters[0].device
     rate = torch.tensor(config.learning_rate, dtype=torch.float32, device=device) if recorded else config.learning_rate
     fused = device.type in ("cpu", "cuda") or None
-    return torch.optim.Adam(
-        parameters, lr=rate, betas=config.betas, eps=config.eps, weight_decay=config.weight_decay, fused=fused, capturable=recorded
-    )
+    return _Adam(parameters, lr=rate, betas=config.betas, eps=config.eps, weight_decay=config.weight_decay, fused=fused, capturable=recorded)
