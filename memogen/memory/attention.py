@@ -76,7 +76,8 @@ class AttentionMemory(nn.Module):
         if self.composition != "ladder":
             return torch.relu(query + mix) if self.composition == "additive" else query + mix
         # departs: the authors' Theano gives a ReLU the slope 1/2 at zero, torch 0: an activation of exactly zero teaches a1, a2 and b1 nothing yet
-        return torch.relu(_affine(self.linear, query, mix) + self.gain * torch.sigmoid(_affine(self.gate, query, mix)))
+        gate = _affine(self.gate, query, mix).sigmoid_()  # in place: a layer is bound by memory, and nothing else reads these
+        return torch.addcmul(_affine(self.linear, query, mix), self.gain, gate).relu_()
 
     @staticmethod
     def absent(query: Float[Tensor, "b d"], fill: Fill) -> Float[Tensor, "b d"]:
