@@ -174,12 +174,6 @@ def _of(folder: Path, place: str) -> bool:
     return isinstance(facts, dict) and facts.get("place") == place
 
 
-def report_of(source: Source, root: Path) -> str:
-    """The text that was written when the source's cache was built; empty when there is none."""
-    found = list((root / "images").glob(f"*-{source.fingerprint[:16]}/report.txt"))
-    return found[0].read_text(encoding="utf-8") if found else ""
-
-
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """One process of several builds a cache, the others wait. InputError where nothing can be written."""

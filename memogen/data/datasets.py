@@ -36,12 +36,11 @@ _CELEBA_LAST = (162_770, 182_637, 202_599)  # the official partition goes by the
 
 @dataclass(frozen=True)
 class DataSet:
-    """A row of the table: its function, its splits, one line for a listing, whether memogen can get the files itself, and whether it holds them."""
+    """A row of the table: its function, its splits, one line for a listing, and whether memogen holds the files."""
 
     source: Callable[[Request], Source]
     splits: tuple[str, ...]
     about: str
-    obtainable: bool = True
     embedded: bool = False
 
 
@@ -290,11 +289,11 @@ DATASETS: dict[str, DataSet] = {
     "fashion-mnist": DataSet(fashion_mnist, ("train", "test"), "28x28 grey clothing, 60,000 + 10,000"),
     "affine-mnist": DataSet(affine_mnist, ("train", "test"), "40x40 grey digits, turned and moved, 60,000 + 10,000, made from MNIST"),
     "cifar10": DataSet(cifar10, ("train", "test"), "32x32 colour photographs, 50,000 + 10,000"),
-    "ocr-letters": DataSet(ocr_letters, OCR_SPLITS, "16x8 black and white letters, 32,152 + 10,000 + 10,000, your own letter.data", obtainable=False),
-    "frey-faces": DataSet(frey_faces, ("train", "test"), "28x20 grey frames of a face, 1,865 + 100, your own frey_rawface.mat", obtainable=False),
-    "svhn": DataSet(svhn, ("train", "test"), "32x32 house numbers in colour, 73,257 + 26,032, your own .mat files", obtainable=False),
-    "lsun": DataSet(lsun, ("train", "test"), "four categories of scenes scaled to 64x64, your own folders of images", obtainable=False),
-    "chairs": DataSet(chairs, ("train",), "rendered chairs scaled to 64x64, your own copy", obtainable=False),
-    "celeba": DataSet(celeba, _CELEBA_SPLITS, "faces, middle 108x108 scaled to 64x64, your own copy", obtainable=False),
-    "folder": DataSet(folder, ("train", "valid", "test"), "your own images (folder, zip or npz) or vectors (npz)", obtainable=False),
+    "ocr-letters": DataSet(ocr_letters, OCR_SPLITS, "16x8 black and white letters, 32,152 + 10,000 + 10,000, your own letter.data"),
+    "frey-faces": DataSet(frey_faces, ("train", "test"), "28x20 grey frames of a face, 1,865 + 100, your own frey_rawface.mat"),
+    "svhn": DataSet(svhn, ("train", "test"), "32x32 house numbers in colour, 73,257 + 26,032, your own .mat files"),
+    "lsun": DataSet(lsun, ("train", "test"), "four categories of scenes scaled to 64x64, your own folders of images"),
+    "chairs": DataSet(chairs, ("train",), "rendered chairs scaled to 64x64, your own copy"),
+    "celeba": DataSet(celeba, _CELEBA_SPLITS, "faces, middle 108x108 scaled to 64x64, your own copy"),
+    "folder": DataSet(folder, ("train", "valid", "test"), "your own images (folder, zip or npz) or vectors (npz)"),
 }

@@ -206,6 +206,23 @@ def picture_contents(pictures: Pictures, named: Labels, options: DataOptions, ta
 
 def _survey(pictures: Pictures, tally: Tally, progress: bool) -> list[tuple[int, Header]]:
     """(row, header) of every entry whose header can be read."""
+    usable = []
+    for row, found in enumerate(_headers(pictures, progress)):
+        if isinstance(found, str):
+            tally.skip(found, pictures.entries[row].name)
+            continue
+        tally.sizes[f"{found.height} x {found.width}"] += 1
+        tally.modes[found.mode] += 1
+        usable.append((row, found))
+    return usable
+
+
+_surveyed: list[tuple[tuple[Path, tuple[Entry, ...]], list[Header | str]]] = []
+"""The headers that were read last: a recipe is fitted to the sizes of the same pictures that are read next. An entry has its time of change."""
+
+
+def _headers(pictures: Pictures, progress: bool) -> list[Header | str]:
+    """The header of every entry, or the reason why it has none."""
 
     def header(entry: Entry) -> Header | str:
         try:
@@ -217,18 +234,16 @@ def _survey(pictures: Pictures, tally: Tally, progress: bool) -> list[tuple[int,
     def headers(rows: list[int]) -> list[Header | str]:
         return [header(pictures.entries[row]) for row in rows]
 
-    usable = []
-    with ThreadPoolExecutor(_THREADS) as pool, Bar(shown=progress) as bar:
-        bar.stage("reading headers", len(pictures.entries))
-        for row, found in enumerate(chain.from_iterable(pool.map(headers, _few(list(range(len(pictures.entries))))))):
-            bar.advance(1)
-            if isinstance(found, str):
-                tally.skip(found, pictures.entries[row].name)
-                continue
-            tally.sizes[f"{found.height} x {found.width}"] += 1
-            tally.modes[found.mode] += 1
-            usable.append((row, found))
-    return usable
+    asked = (pictures.place.resolve(), pictures.entries)
+    if not _surveyed or _surveyed[0][0] != asked:
+        found = list[Header | str]()
+        with ThreadPoolExecutor(_THREADS) as pool, Bar(shown=progress) as bar:
+            bar.stage("reading headers", len(pictures.entries))
+            for some in pool.map(headers, _few(list(range(len(pictures.entries))))):
+                found += some
+                bar.advance(len(some))
+        _surveyed[:] = [(asked, found)]
+    return _surveyed[0][1]
 
 
 def sizes_of(pictures: Pictures, *, progress: bool = False) -> list[tuple[int, int]]:
