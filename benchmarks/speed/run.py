@@ -1,0 +1,101 @@
+"""What a command costs from beginning to end: samples of a model on disk, a short training, and what a run does after its last step."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.speed.fresh import environment
+from benchmarks.speed.memory import live_in
+from benchmarks.speed.step import training_step
+from benchmarks.speed.timing import Aim, Case, Cases, Prepared, Setting, Title
+from memogen import save_pretrained
+from memogen.recipes import RECIPES
+
+
+def samples(setting: Setting) -> Cases:
+    """64 samples of a digits model in a folder, to a picture: ``memogen sample``."""
+    torch.manual_seed(0)
+    model = RECIPES["memory_gan/digits"]().model.build().eval()
+    live_in(model.memory)
+    with folder() as place:
+        save_pretrained(model, place / "model")
+        title = Title("64 samples from disk", aims=(Aim(2.5, "value"),))
+        yield Case(title, lambda: command(["sample", str(place / "model"), "--num", "64", "--out", str(place / "samples.png")], setting))
+
+
+def training(setting: Setting) -> Cases:
+    """``memogen train memory_gan/digits --steps 100``, scores and report among it, beside its 100 steps alone."""
+    steps, numbers = setting.size(100, 2), count()
+    recipe = RECIPES["memory_gan/digits"]()
+    step = training_step(recipe, setting.runtime(), recipe.training.batch_size)
+    few = ["--scoring.num_samples", "80", "--training.batch_size", "8"] if setting.quick else []
+
+    def alone() -> None:
+        for _ in range(steps):
+            step()
+
+    with folder() as place:
+        yield Case(
+            Title(f"training {steps} digits steps", beside="steps alone"),
+            Prepared(
+                lambda: str(place / f"run-{next(numbers)}"),
+                lambda out: command(["train", "memory_gan/digits", "--steps", str(steps), "--out", out, *few], setting),
+            ),
+            alone,
+        )
+
+
+def tail(setting: Setting) -> Cases:
+    """``memogen train memory_gan/folder --steps 2`` on 5,000 pictures of 64x64: what a run does beside its steps."""
+    num, side, numbers = setting.size(5000, 60), setting.size(64, 16), count()
+    few = ["--scoring.num_samples", "40", "--training.batch_size", "8"] if setting.quick else []
+    image = np.random.default_rng(0).integers(0, 256, (num, side, side, 3), dtype=np.uint8)
+    with folder() as place:
+        np.savez(place / "pictures.npz", image=image)
+        words = ["train", "memory_gan/folder", "--data", str(place / "pictures.npz"), "--steps", "2", *few]
+        yield Case(
+            Title(f"run's tail, {num:,} pictures of {side}x{side}", aims=(Aim(15.0, "value"),)),
+            Prepared(lambda: str(place / f"run-{next(numbers)}"), lambda out: command([*words, "--out", out], setting)),
+        )
+
+
+ENTRIES = (samples, training, tail)
+
+
+@contextmanager
+def folder() -> Iterator[Path]:
+    """An empty one, for as long as it is needed."""
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
+
+
+def command(words: list[str], setting: Setting) -> None:
+    """``memogen`` with these words in a process of its own; in this one where it is to be quick. Raises RuntimeError where it fails."""
+    where = ["--device", setting.device] if words[0] == "train" and setting.device != "auto" else []
+    if setting.quick:
+        from memogen.cli import main
+
+        told = io.StringIO()
+        with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
+            failed = main([*words, *where])
+        said = told.getvalue()
+    else:
+        threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+        with tempfile.TemporaryDirectory() as here:  # so that no package of this folder is taken for the one being measured
+            done = subprocess.run(
+                [sys.executable, "-m", "memogen", *words, *where], cwd=here, env=environment() | threads, capture_output=True, text=True, check=False
+            )
+        failed, said = done.returncode, done.stderr
+    if failed:
+        raise RuntimeError(f"memogen {' '.join(words)}: {said.strip().splitlines()[-1]}")
