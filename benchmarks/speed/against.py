@@ -116,9 +116,9 @@ def _turns(now: Player, then: Player, setting: Setting) -> Line:
         return Line(now.title, missing=f"not there ({error})")
     line, before = line_of(now.title, [a for a, _ in pairs]), line_of(now.title, [b for _, b in pairs])
     spread = quartiles([a[0] / b[0] for a, b in pairs])
-    return judged(replace(line, before=before.value, change=line.value / before.value, change_quartiles=spread))
+    return judged(replace(line, before=before.value, change=line.value / before.value, change_quartiles=spread), setting)
 
 
 def _alone(now: Player, setting: Setting) -> Line:
     assert now.title is not None
-    return judged(line_of(now.title, rounds_of(now.round, setting) if now.title.unit == SECONDS else [now.round()]))
+    return judged(line_of(now.title, rounds_of(now.round, setting) if now.title.unit == SECONDS else [now.round()]), setting)

@@ -23,9 +23,7 @@ def critic_step(setting: Setting) -> Cases:
     for num_slots, key_dim, top_k, most in ((4096, 256, 128, 2.0), (16_384, 512, 256, 1.5)):
         num_slots = setting.size(num_slots, num_slots // 32)
         memory = lived_in(num_slots, key_dim, setting, top_k=top_k)
-        title = Title(
-            f"critic's part, {num_slots:,} x {key_dim}, k {top_k}", beside="VQ + EMA", aims=(Aim(most, "floor"), Aim(1.0, "beside"))
-        )
+        title = Title(f"critic's part, {num_slots:,} x {key_dim}, k {top_k}", beside="VQ + EMA", aims=(Aim(most, "floor"), Aim(1.0, "beside")))
         yield Case(title, critic_part(memory), codebook_part(num_slots, key_dim, memory.keys.device), Floor(products(memory)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import subprocess
 import sys
 import tempfile
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -31,12 +33,13 @@ def samples(setting: Setting) -> Cases:
     with folder() as place:
         save_pretrained(model, place / "model")
         title = Title("64 samples from disk", aims=(Aim(2.5, "value"),))
-        yield Case(title, lambda: command(["sample", str(place / "model"), "--num", "64", "--out", str(place / "samples.png")], setting))
+        words = ["sample", str(place / "model"), "--num", "64", "--out", str(place / "samples.png")]
+        yield Case(title, lambda: command(words, place / "cache", setting))
 
 
 def training(setting: Setting) -> Cases:
     """``memogen train memory_gan/digits --steps 100``, scores and report among it, beside its 100 steps alone."""
-    steps, numbers = setting.size(100, 2), count()
+    steps = setting.size(100, 2)
     recipe = RECIPES["memory_gan/digits"]()
     step = training_step(recipe, setting.runtime(), recipe.training.batch_size)
     few = ["--scoring.num_samples", "80", "--training.batch_size", "8"] if setting.quick else []
@@ -46,28 +49,19 @@ def training(setting: Setting) -> Cases:
             step()
 
     with folder() as place:
-        yield Case(
-            Title(f"training {steps} digits steps", beside="steps alone"),
-            Prepared(
-                lambda: str(place / f"run-{next(numbers)}"),
-                lambda out: command(["train", "memory_gan/digits", "--steps", str(steps), "--out", out, *few], setting),
-            ),
-            alone,
-        )
+        words = ["train", "memory_gan/digits", "--steps", str(steps), *few]
+        yield Case(Title(f"training {steps} digits steps", beside="steps alone"), run(words, place, setting), alone)
 
 
 def tail(setting: Setting) -> Cases:
     """``memogen train memory_gan/folder --steps 2`` on 5,000 pictures of 64x64: what a run does beside its steps."""
-    num, side, numbers = setting.size(5000, 60), setting.size(64, 16), count()
+    num, side = setting.size(5000, 60), setting.size(64, 16)
     few = ["--scoring.num_samples", "40", "--training.batch_size", "8"] if setting.quick else []
     image = np.random.default_rng(0).integers(0, 256, (num, side, side, 3), dtype=np.uint8)
     with folder() as place:
         np.savez(place / "pictures.npz", image=image)
         words = ["train", "memory_gan/folder", "--data", str(place / "pictures.npz"), "--steps", "2", *few]
-        yield Case(
-            Title(f"run's tail, {num:,} pictures of {side}x{side}", aims=(Aim(15.0, "value"),)),
-            Prepared(lambda: str(place / f"run-{next(numbers)}"), lambda out: command([*words, "--out", out], setting)),
-        )
+        yield Case(Title(f"run's tail, {num:,} pictures of {side}x{side}", aims=(Aim(15.0, "value"),)), run(words, place, setting))
 
 
 ENTRIES = (samples, training, tail)
@@ -80,22 +74,33 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
-def command(words: list[str], setting: Setting) -> None:
-    """``memogen`` with these words in a process of its own; in this one where it is to be quick. Raises RuntimeError where it fails."""
-    where = ["--device", setting.device] if words[0] == "train" and setting.device != "auto" else []
-    if setting.quick:
-        from memogen.cli import main
+def run(words: list[str], place: Path, setting: Setting) -> Prepared:
+    """A training into a new run folder, with an empty cache."""
+    numbers = count()
+    return Prepared(lambda: place / str(next(numbers)), lambda out: command([*words, "--out", str(out / "run")], out / "cache", setting))
 
-        told = io.StringIO()
-        with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
-            failed = main([*words, *where])
-        said = told.getvalue()
-    else:
-        threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
-        with tempfile.TemporaryDirectory() as here:  # so that no package of this folder is taken for the one being measured
-            done = subprocess.run(
-                [sys.executable, "-m", "memogen", *words, *where], cwd=here, env=environment() | threads, capture_output=True, text=True, check=False
-            )
-        failed, said = done.returncode, done.stderr
+
+def command(words: list[str], cache: Path, setting: Setting) -> None:
+    """``memogen`` with these words in a process of its own; in this one where it is to be quick. Raises RuntimeError where it fails."""
+    words = [*words, "--device", setting.device] if words[0] == "train" and setting.device != "auto" else words
+    failed, said = (_here if setting.quick else _apart)(words, {"MEMOGEN_CACHE": str(cache)})
     if failed:
         raise RuntimeError(f"memogen {' '.join(words)}: {said.strip().splitlines()[-1]}")
+
+
+def _here(words: list[str], also: dict[str, str]) -> tuple[int, str]:
+    """(exit status, what was said) in this process."""
+    from memogen.cli import main
+
+    told = io.StringIO()
+    with patch.dict(os.environ, also), contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
+        return int(main(words) or 0), told.getvalue()
+
+
+def _apart(words: list[str], also: dict[str, str]) -> tuple[int, str]:
+    """The same in another; its working folder holds no package that could be taken for the one being measured."""
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    with tempfile.TemporaryDirectory() as here:
+        line = [sys.executable, "-m", "memogen", *words]
+        done = subprocess.run(line, cwd=here, env=environment() | threads | also, capture_output=True, text=True, check=False)
+    return done.returncode, done.stderr
