@@ -16,7 +16,11 @@ from typing import Any, TextIO
 import torch
 
 from benchmarks.speed.fresh import PACKAGE, words
-from benchmarks.speed.timing import SECONDS, Aim, Line, Setting, Title, judged, line_of, one_round, quartiles, rounds_of
+from benchmarks.speed.timing import SECONDS, Aim, Line, Round, Setting, Title, judged, line_of, one_round, quartiles, rounds_of
+
+
+class NotThere(Exception):  # noqa: N818  (of an earlier checkout, no error)
+    """A checkout lacks what an entry asks for."""
 
 
 class Player:
@@ -45,12 +49,13 @@ class Player:
         self.title = None if title is None else Title(**{**title, "aims": tuple(Aim(**aim) for aim in title["aims"])})
         return self.title is not None
 
-    def round(self) -> tuple[float, float | None, float | None]:
-        """One round of the present case."""
+    def round(self) -> Round:
+        """One round of the present case. Raises NotThere."""
         told = self._ask("round")
         if "missing" in told:
-            raise RuntimeError(told["missing"])
-        return tuple(told["round"])
+            raise NotThere(told["missing"])
+        ours, beside, floor = told["round"]
+        return ours, beside, floor
 
     def _ask(self, word: str) -> dict[str, Any]:
         assert self._process.stdin is not None and self._process.stdout is not None
@@ -95,30 +100,33 @@ def compared(name: str, setting: Setting, other: Path) -> Iterator[Line]:
         now, then = (stack.enter_context(Player(checkout, name, setting)) for checkout in (PACKAGE, other))
         there = then.next()
         while now.next():
-            assert now.title is not None
-            if there and then.title == now.title:
+            if not there or then.title != now.title:
+                yield _alone(now, setting, then.missing)
+                continue
+            try:
                 yield _turns(now, then, setting)
-                there = then.next()
-            elif there:  # it has other cases than this checkout
-                yield replace(_alone(now, setting), missing="before: not there")
-            else:
-                yield replace(_alone(now, setting), missing=f"before: not there ({then.missing})")
+            except NotThere as error:
+                yield _alone(now, setting, str(error))
+            there = then.next()
         if now.missing:
-            yield Line(Title(name), missing=f"not there ({now.missing})")
+            raise RuntimeError(now.missing)
 
 
 def _turns(now: Player, then: Player, setting: Setting) -> Line:
-    """Both in turn."""
+    """Both in turn. Raises NotThere where the other checkout cannot."""
     assert now.title is not None
-    try:
-        pairs = rounds_of(lambda: (now.round(), then.round()), setting) if now.title.unit == SECONDS else [(now.round(), then.round())]
-    except RuntimeError as error:
-        return Line(now.title, missing=f"not there ({error})")
+
+    def take() -> tuple[Round, Round]:
+        return now.round(), then.round()
+
+    pairs = rounds_of(take, setting) if now.title.unit == SECONDS else [take()]
     line, before = line_of(now.title, [a for a, _ in pairs]), line_of(now.title, [b for _, b in pairs])
     spread = quartiles([a[0] / b[0] for a, b in pairs])
     return judged(replace(line, before=before.value, change=line.value / before.value, change_quartiles=spread), setting)
 
 
-def _alone(now: Player, setting: Setting) -> Line:
+def _alone(now: Player, setting: Setting, why: str) -> Line:
+    """A case that the other checkout has not."""
     assert now.title is not None
-    return judged(line_of(now.title, rounds_of(now.round, setting) if now.title.unit == SECONDS else [now.round()]), setting)
+    line = line_of(now.title, rounds_of(now.round, setting) if now.title.unit == SECONDS else [now.round()])
+    return judged(replace(line, missing=f"before: not there{f' ({why})' if why else ''}"), setting)

@@ -7,6 +7,7 @@ import inspect
 import platform
 import shlex
 import sys
+import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import torch
 from benchmarks.speed import chosen, entries
 from benchmarks.speed.fresh import commit_of
 from benchmarks.speed.timing import CLOCKS, SECONDS, Line, Setting, measured, shown
+from memogen.metrics.rows import ResultRow, append_rows, made
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,16 +39,23 @@ def main(arguments: list[str] | None = None) -> int:
     if options.against:
         print(f"now {commit_of(None)}, before {commit_of(options.against)} ({options.against})")
     print(HEADER_AGAINST if options.against else HEADER)
-    found = list[Line]()
+    command = shlex.join(["python", "-m", "benchmarks", *(sys.argv[1:] if arguments is None else arguments)])
+    found, failed = list[Line](), list[str]()
     for name in names:
-        for line in lines(name, setting, options.against):
-            print("\n".join(table(line, bool(options.against))), flush=True)
-            found.append(line)
-            if options.out:
-                append(options.out, name, line, setting, options.against)
+        try:
+            for line in lines(name, setting, options.against):
+                print("\n".join(table(line, bool(options.against))), flush=True)
+                found.append(line)
+                if options.out:
+                    append_rows(options.out, [row(name, line, setting, command, options.against)])
+        except Exception:  # the others are worth their time
+            traceback.print_exc()
+            failed.append(name)
     aims = [met for line in found for met in line.judged if met is not None]
-    print(f"\n{sum(aims)} of {len(aims)} aims met" if not setting.quick else "\nquick: sizes too small for any aim")
-    return 0
+    print("\nquick: sizes too small for any aim" if setting.quick else f"\n{sum(aims)} of {len(aims)} aims met")
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return int(bool(failed))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -132,18 +141,8 @@ def _spread(spread: tuple[float, float] | None) -> str:
 # --- rows ---
 
 
-def append(path: Path, name: str, line: Line, setting: Setting, against: Path | None) -> None:
-    """The line as a row at the end of ``path``."""
-    from memogen.metrics.rows import append_rows
-
-    if line.rounds:
-        append_rows(path, [row(name, line, setting, against)])
-
-
-def row(name: str, line: Line, setting: Setting, against: Path | None = None) -> Mapping[str, object]:
+def row(name: str, line: Line, setting: Setting, command: str, against: Path | None = None) -> Mapping[str, object]:
     """What a line says, with what made it."""
-    from memogen.metrics.rows import ResultRow, made
-
     device = setting.runtime().device
     protocol = {
         "rounds": line.rounds, "clock": setting.clock, "threads": torch.get_num_threads(), "precision": setting.precision,
@@ -161,5 +160,5 @@ def row(name: str, line: Line, setting: Setting, against: Path | None = None) ->
     return ResultRow.read({
         "recipe": f"speed/{name}", "variant": line.title.what, "metric": "seconds" if line.title.unit == SECONDS else line.title.unit,
         "value": line.value, "seed": 0, "protocol": protocol, **beside, **floor, **before, "aims": aims, **made(device),
-        "command": shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]]),
+        "command": command,
     })  # fmt: skip

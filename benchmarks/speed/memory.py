@@ -153,7 +153,7 @@ def peak_beyond(setting: Setting, num_slots: int, key_dim: int) -> float:
 
     def held(slots: int) -> float:
         memory = replace(recipe.model.memory, num_slots=slots, key_dim=key_dim, top_k=min(128, slots))
-        step = training_step(replace(recipe, model=replace(recipe.model, memory=memory)), runtime, BATCH)
+        step = training_step(replace(recipe, model=replace(recipe.model, memory=memory)), runtime, setting.size(BATCH, 4))
         step(), step()
         return most_held(runtime.device)
 

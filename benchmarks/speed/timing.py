@@ -55,22 +55,22 @@ class Setting:
 
 @dataclass(frozen=True)
 class Aim:
-    """``most`` times the "floor", times what stands "beside" it, or in the unit itself ("value")."""
+    """``most`` times the "floor", times what stands "beside" it, times what it was "before", or in the unit itself ("value")."""
 
     most: float
     of: str
 
     def met(self, line: Line) -> bool | None:
         """Whether it is; None where there is nothing to hold it against."""
-        found = {"value": line.value, "beside": line.ratio, "floor": line.floor_ratio}[self.of]
+        found = {"value": line.value, "beside": line.ratio, "floor": line.floor_ratio, "before": line.change}[self.of]
         return None if found is None else found <= self.most
 
     def told(self, line: Line) -> str:
         """In words."""
         if self.of == "value":
             return f"at most {shown(self.most, line.title.unit)}"
-        other = line.title.beside if self.of == "beside" else "floor"
-        return f"ahead of {other}" if self.most == 1 else f"at most {self.most:.3g} x {other}"
+        other = line.title.beside if self.of == "beside" else self.of
+        return f"ahead of {other}" if self.most == 1 else f"at most {self.most:.4g} x {other}"
 
 
 @dataclass(frozen=True)
