@@ -89,8 +89,8 @@ def lines(name: str, setting: Setting, against: Path | None = None) -> Iterator[
 
 # --- the table ---
 
-HEADER = f"{'':<46}{'':>9}  {'beside':<14}{'':>9}{'ratio':>7}  {'quartiles':<12}{'floor':>9}{'x floor':>9}"
-HEADER_AGAINST = f"{'':<46}{'now':>9}{'before':>11}{'ratio':>7}  {'quartiles':<12}  {'beside':<14}{'ratio':>7}{'x floor':>9}"
+HEADER = f"{'entry':<46}{'':>9}  {'beside':<14}{'':>9}{'ratio':>7}  {'quartiles':<12}{'floor':>9}{'x floor':>9}"
+HEADER_AGAINST = f"{'entry':<46}{'now':>9}{'before':>11}{'ratio':>7}  {'quartiles':<12}  {'beside':<14}{'ratio':>7}{'x floor':>9}"
 
 
 def table(line: Line, against: bool = False) -> Iterator[str]:

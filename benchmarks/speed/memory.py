@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -76,8 +77,9 @@ def lived_in(num_slots: int, key_dim: int, setting: Setting, *, top_k: int = 128
 
 @torch.no_grad()
 def live_in(memory: VMFMemory) -> None:
-    """Write every slot."""
-    memory.keys.copy_(unit(torch.randn(memory.keys.shape)))
+    """Write every slot, in blocks, so that no more is held than the memory."""
+    for rows in memory.keys.split(1 << 14):
+        rows.copy_(unit(torch.randn(rows.shape)))
     memory.mass.fill_(1.0)
     memory.age.copy_(torch.arange(memory.num_slots))
 
@@ -165,6 +167,9 @@ def most_held(device: torch.device) -> float:
     """The most MiB that this process has held, on the GPU or else in all."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
+    told = Path("/proc/self/status")
+    if told.exists():  # the figure that every system knows is on Linux that of the parent, where the parent held more
+        return int(told.read_text().partition("VmHWM:")[2].split()[0]) / 1024
     import resource
 
     each = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere

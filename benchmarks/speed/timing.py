@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from memogen.training.config import TrainingConfig
 from memogen.training.runtime import Runtime, start
@@ -20,7 +19,8 @@ SECONDS = "s"
 LONG = 5.0  # seconds of a round: its first one is no warm-up, but counts
 BUDGET = 30.0  # seconds of a case, once it has three rounds
 MOST_ROUNDS, FEWEST_ROUNDS = 15, 3
-SIDE = 1024  # of the square matrices whose product tells the machine's rate
+SIDE, GPU_SIDE = 1024, 8192  # of the square matrices whose product tells the machine's rate
+MOST_PRODUCTS = 20  # of them in a round
 
 
 def processor_seconds() -> float:
@@ -206,15 +206,18 @@ def wait(device: torch.device) -> None:
 
 
 def products_of(operations: float, setting: Setting, device: torch.device) -> Floor:
-    """So many floating-point operations as one large matrix product does them at this moment."""
-    side = setting.size(SIDE, 64)
+    """So many floating-point operations at the rate at which large matrix products do them at this moment; more of these where there are many."""
+    side = setting.size(GPU_SIDE if device.type == "cuda" else SIDE, 64)
     dtype = torch.bfloat16 if setting.precision == "bf16" else torch.float32
     a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    products = operations / (2 * side**3)
+    taken = min(MOST_PRODUCTS, max(1, int(products / 20)))
 
-    def work() -> Tensor:
-        return a @ b
+    def work() -> None:
+        for _ in range(taken):
+            a @ b
 
-    return Floor(work, operations / (2 * side**3))
+    return Floor(work, products / taken)
 
 
 def shown(number: float, unit: str) -> str:
