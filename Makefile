@@ -46,8 +46,7 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[bench]'
-	$(BIN)/python -m benchmarks
-	$(BIN)/python -m benchmarks.mem_vae_step
+	$(BIN)/python -m benchmarks --out results/bench/speed.jsonl
 
 docs: $(STAMP)
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]' --no-build-isolation

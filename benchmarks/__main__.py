@@ -1,7 +1,10 @@
-"""``python -m benchmarks``: the cost of the memory in a training step."""
+"""``python -m benchmarks``: how fast everything is; see :mod:`benchmarks.speed`."""
 
 from __future__ import annotations
 
-from benchmarks.memory_step import main
+import sys
 
-main()
+from benchmarks.speed.command import main
+
+if __name__ == "__main__":
+    sys.exit(main())

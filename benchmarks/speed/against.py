@@ -1,0 +1,132 @@
+"""Before and after in one run: the same entry in two processes that take turns, one with the package of another checkout."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+import torch
+
+from benchmarks.speed.fresh import PACKAGE, words
+from benchmarks.speed.timing import SECONDS, Aim, Line, Round, Setting, Title, judged, line_of, one_round, quartiles, rounds_of
+
+
+class NotThere(Exception):  # noqa: N818  (of an earlier checkout, no error)
+    """A checkout lacks what an entry asks for."""
+
+
+class Player:
+    """A process that has the cases of one entry ready, one after another, and measures the present one whenever it is told to."""
+
+    def __init__(self, checkout: Path, name: str, setting: Setting) -> None:
+        asked = json.dumps({"name": name, "setting": asdict(setting)})
+        self._process = subprocess.Popen(
+            words(checkout, "against", "play", asked), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        )
+        self.title: Title | None = None
+        self.missing = ""
+
+    def __enter__(self) -> Player:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def next(self) -> bool:
+        """Whether there is another case; it becomes the present one. Else ``missing`` says why, where there should have been one."""
+        told = self._ask("next")
+        self.missing = told.get("missing", "")
+        title = told.get("title")
+        self.title = None if title is None else Title(**{**title, "aims": tuple(Aim(**aim) for aim in title["aims"])})
+        return self.title is not None
+
+    def round(self) -> Round:
+        """One round of the present case. Raises NotThere."""
+        told = self._ask("round")
+        if "missing" in told:
+            raise NotThere(told["missing"])
+        ours, beside, floor = told["round"]
+        return ours, beside, floor
+
+    def _ask(self, word: str) -> dict[str, Any]:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        try:
+            self._process.stdin.write(word + "\n")
+            self._process.stdin.flush()
+            return json.loads(self._process.stdout.readline())
+        except (BrokenPipeError, json.JSONDecodeError):
+            return {"missing": f"the process ended with {self._process.wait()}"}
+
+
+def play(asked: str) -> None:
+    """The other end of :class:`Player`. What an entry prints goes to the error stream."""
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    try:
+        for told in _answers(json.loads(asked), sys.stdin):
+            answers.write(json.dumps(told) + "\n")
+    except Exception as error:
+        answers.write(json.dumps({"missing": f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"}) + "\n")
+
+
+def _answers(asked: dict[str, Any], questions: TextIO) -> Iterator[dict[str, Any]]:
+    from benchmarks.speed import entries
+
+    setting, name = Setting(**asked["setting"]), asked["name"]
+    if setting.threads:
+        torch.set_num_threads(setting.threads)
+    next(questions)
+    entry = entries([name.partition(".")[0]])[name]
+    device = setting.runtime().device
+    for case in entry(setting):
+        yield {"title": asdict(case.title)}
+        while next(questions).strip() == "round":
+            yield {"round": one_round(case, setting, device)}
+    yield {"end": True}
+
+
+def compared(name: str, setting: Setting, other: Path) -> Iterator[Line]:
+    """The lines of an entry, now and in another checkout. What is not there, now or then, is said in place of its number."""
+    with ExitStack() as stack:
+        now, then = (stack.enter_context(Player(checkout, name, setting)) for checkout in (PACKAGE, other))
+        there = then.next()
+        while now.next():
+            if not there or then.title != now.title:
+                yield _alone(now, setting, then.missing)
+                continue
+            try:
+                yield _turns(now, then, setting)
+            except NotThere as error:
+                yield _alone(now, setting, str(error))
+            there = then.next()
+        if now.missing:
+            raise RuntimeError(now.missing)
+
+
+def _turns(now: Player, then: Player, setting: Setting) -> Line:
+    """Both in turn. Raises NotThere where the other checkout cannot."""
+    assert now.title is not None
+
+    def take() -> tuple[Round, Round]:
+        return now.round(), then.round()
+
+    pairs = rounds_of(take, setting) if now.title.unit == SECONDS else [take()]
+    line, before = line_of(now.title, [a for a, _ in pairs]), line_of(now.title, [b for _, b in pairs])
+    spread = quartiles([a[0] / b[0] for a, b in pairs])
+    return judged(replace(line, before=before.value, change=line.value / before.value, change_quartiles=spread), setting)
+
+
+def _alone(now: Player, setting: Setting, why: str) -> Line:
+    """A case that the other checkout has not."""
+    assert now.title is not None
+    line = line_of(now.title, rounds_of(now.round, setting) if now.title.unit == SECONDS else [now.round()])
+    return judged(replace(line, missing=f"before: not there{f' ({why})' if why else ''}"), setting)

@@ -1,0 +1,176 @@
+"""What the vMF memory costs by itself: beside its matrix products, and beside a codebook with exponential averages."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from benchmarks.speed.fresh import answer
+from benchmarks.speed.timing import Aim, Case, Cases, Floor, Prepared, Setting, Title, Work
+from memogen.memory import VMFMemory
+from memogen.memory.functional import unit
+
+BATCH = 64
+MANY = (65_536, 262_144, 1_048_576)
+WIDTH = 256
+
+
+def critic_step(setting: Setting) -> Cases:
+    """The memory's part of a critic's step: real and fake images are read, the gradient goes back to them, and they are written."""
+    for num_slots, key_dim, top_k, most in ((4096, 256, 128, 2.0), (16_384, 512, 256, 1.5)):
+        num_slots = setting.size(num_slots, num_slots // 32)
+        memory = lived_in(num_slots, key_dim, setting, top_k=top_k)
+        title = Title(f"critic's part, {num_slots:,} x {key_dim}, k {top_k}", beside="VQ + EMA", aims=(Aim(most, "floor"), Aim(1.0, "beside")))
+        yield Case(title, critic_part(memory), codebook_part(num_slots, key_dim, memory.keys.device), Floor(products(memory)))
+
+
+def write(setting: Setting) -> Cases:
+    """A batch of 64 real and 64 fake queries is written to a large memory, by the lookup of their read; beside it, to 65,536 slots."""
+    sizes = [setting.size(num, num // 256) for num in MANY]
+    first = Prepared(*writing(lived_in(sizes[0], WIDTH, setting)))
+    yield Case(Title(f"write, {sizes[0]:,} x {WIDTH}"), first)
+    for num_slots in sizes[1:]:
+        aims = (Aim(3.0, "beside"),) if num_slots == sizes[-1] else ()
+        title = Title(f"write, {num_slots:,} x {WIDTH}", beside=f"{sizes[0]:,} slots", aims=aims)
+        yield Case(title, Prepared(*writing(lived_in(num_slots, WIDTH, setting))), first)
+
+
+def read(setting: Setting) -> Cases:
+    """A large memory is read exactly, with the gradient of the queries: beside the products with all keys."""
+    for num_slots in (MANY[0], MANY[2]):
+        num_slots = setting.size(num_slots, num_slots // 256)
+        memory = lived_in(num_slots, WIDTH, setting)
+        query, _ = queries(memory)
+        yield Case(
+            Title(f"exact read and gradient, {num_slots:,} x {WIDTH}"),
+            lambda memory=memory, query=query: torch.autograd.grad(memory(query).logit.sum(), query),
+            floor=Floor(lambda memory=memory, query=query: query.detach() @ memory.keys.T),
+        )
+
+
+def peak(setting: Setting) -> Cases:
+    """The most memory that a training step with a million slots holds beyond that of the networks; the floor is the keys themselves."""
+    num_slots, key_dim = setting.size(MANY[2], 65_536), setting.size(WIDTH, 32)
+    title = Title(f"peak of a step, {num_slots:,} x {key_dim}", "MiB", aims=(Aim(2.0, "floor"),), note="floor: the keys")
+    keys = num_slots * key_dim * 4 / 2**20
+    yield Case(title, lambda: answer("memory", "peak_beyond", num_slots, key_dim, setting=setting), floor=Floor(lambda: keys))
+
+
+ENTRIES = (critic_step, write, read, peak)
+
+
+# --- the works ---
+
+
+@torch.no_grad()
+def lived_in(num_slots: int, key_dim: int, setting: Setting, *, top_k: int = 128) -> VMFMemory:
+    """A memory with every slot written, all with the same mass: its state after a first epoch, near enough for its cost."""
+    device = setting.runtime().device
+    memory = VMFMemory(num_slots, key_dim, top_k=min(top_k, num_slots))
+    live_in(memory)
+    return memory.to(device)
+
+
+@torch.no_grad()
+def live_in(memory: VMFMemory) -> None:
+    """Write every slot, in blocks, so that no more is held than the memory."""
+    for rows in memory.keys.split(1 << 14):
+        rows.copy_(unit(torch.randn(rows.shape)))
+    memory.mass.fill_(1.0)
+    memory.age.copy_(torch.arange(memory.num_slots))
+
+
+def queries(memory: VMFMemory) -> tuple[Tensor, Tensor]:
+    """A batch of real queries and one of fake ones, which want their gradient, and their labels."""
+    device = memory.keys.device
+    query = torch.randn(2 * BATCH, memory.key_dim, device=device, requires_grad=True)
+    return query, (torch.arange(2 * BATCH, device=device) < BATCH).float()
+
+
+def critic_part(memory: VMFMemory) -> Work:
+    """Read, gradient, write."""
+    query, value = queries(memory)
+
+    def work() -> None:
+        read = memory(query)
+        torch.autograd.grad(read.logit.sum(), query)
+        memory.write(query, value, read)
+
+    return work
+
+
+def writing(memory: VMFMemory):
+    """A read, which takes no part in the measurement, and the write by it."""
+    query, value = queries(memory)
+    query = query.detach()
+    return lambda: memory(query), lambda read: memory.write(query, value, read)
+
+
+def products(memory: VMFMemory) -> Work:
+    """The floor of a critic's part: queries by keys, back to the queries, and the write's responsibilities by queries."""
+    keys, query = memory.keys, torch.randn(2 * BATCH, memory.key_dim, device=memory.keys.device)
+    score = torch.randn(len(query), len(keys), device=keys.device)
+    return lambda: (query @ keys.T, score @ keys, score.T @ query)
+
+
+def codebook_part(num_codes: int, dim: int, device: torch.device) -> Work:
+    """The same batch through a codebook: nearest code, straight-through gradient with commitment, and the codes' move by exponential averages.
+
+    van den Oord et al. 2017, "Neural discrete representation learning", section 3 and appendix A.1, in plain torch.
+    """
+    codes = torch.randn(num_codes, dim, device=device)
+    number, total = torch.ones(num_codes, device=device), codes.clone()
+    query = torch.randn(2 * BATCH, dim, device=device, requires_grad=True)
+
+    def work() -> Tensor:
+        with torch.no_grad():
+            distance = query.square().sum(1, keepdim=True) - 2 * query @ codes.T + codes.square().sum(1)
+            index = distance.argmin(1)
+        quantised = codes[index]
+        passed = query + (quantised - query).detach()
+        (gradient,) = torch.autograd.grad(passed.sum() + 0.25 * F.mse_loss(query, quantised), query)
+        with torch.no_grad():
+            chosen = F.one_hot(index, num_codes).to(query.dtype)
+            number.mul_(0.99).add_(chosen.sum(0), alpha=0.01)
+            total.mul_(0.99).add_(chosen.T @ query, alpha=0.01)
+            smooth = (number + 1e-5) / (number.sum() + num_codes * 1e-5) * number.sum()
+            codes.copy_(total / smooth[:, None])
+        return gradient
+
+    return work
+
+
+def peak_beyond(setting: Setting, num_slots: int, key_dim: int) -> float:
+    """MiB that a memoryGAN's training step holds with that many slots, beyond what it holds with next to none. For a process of its own."""
+    from dataclasses import replace
+
+    from benchmarks.speed.step import training_step
+    from memogen.recipes import RECIPES
+
+    recipe, runtime = RECIPES["memory_gan/digits" if setting.quick else "memory_gan/fashion_mnist"](), setting.runtime()
+
+    def held(slots: int) -> float:
+        memory = replace(recipe.model.memory, num_slots=slots, key_dim=key_dim, top_k=min(128, slots))
+        step = training_step(replace(recipe, model=replace(recipe.model, memory=memory)), runtime, setting.size(BATCH, 4))
+        step(), step()
+        return most_held(runtime.device)
+
+    few = held(256)
+    return held(num_slots) - few
+
+
+def most_held(device: torch.device) -> float:
+    """The most MiB that this process has held, on the GPU or else in all."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    told = Path("/proc/self/status")
+    if told.exists():  # the figure that every system knows is on Linux that of the parent, where the parent held more
+        return int(told.read_text().partition("VmHWM:")[2].split()[0]) / 1024
+    import resource
+
+    each = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * each / 2**20
