@@ -129,6 +129,7 @@ def part_of(data: ImageData, num: int) -> ImageData:
 # What samples are compared with: the features of real data, their statistics kept in a small cache (safetensors, never pickle).
 
 
+KEPT = 1 << 26  # numbers: features that are kept once they are read, a quarter of a gigabyte
 BLOCK = 250  # images at a time wherever real data are read: fixed, so that a cached number is the number computed afresh
 
 
@@ -176,10 +177,16 @@ class Reference:
         return self._known[seed][:wanted]
 
     def batches(self) -> Iterator[Float[Tensor, "b f"]]:
-        """The features of all images, block by block, in the order of :meth:`features`; those that are known are not read again."""
+        """The features of all images, block by block, in the order of :meth:`features`; no image is read twice, unless they are too many to keep."""
         known = self._known.get(0, torch.empty(0))
+        kept = [known] if len(known) else []
         yield from known.split(BLOCK) if len(known) else ()
-        yield from self._extract(shuffled(len(self.data), 0)[len(known) :])
+        for block in self._extract(shuffled(len(self.data), 0)[len(known) :]):
+            yield block
+            if block[0].numel() * len(self.data) <= KEPT:
+                kept.append(block)
+        if sum(map(len, kept)) == len(self.data):
+            self._known[0] = torch.cat(kept)
 
     def _extract(self, order: Int[np.ndarray, " n"]) -> Iterator[Float[Tensor, "b f"]]:
         read = image_source(self.data, order)
