@@ -44,7 +44,7 @@ def explore(
         from memogen.explorer.subject import open_subject
 
         subject = open_subject(model, folder)
-        subject.data, subject.out = images, out
+        subject.data, subject.out = images if data is None or images is None else _loaded(images(), data, subject.shape), out
 
         def reading() -> DataOptions:
             from memogen.runs import reading
@@ -75,6 +75,14 @@ def _images(model: str, data: str | None) -> Callable[[], ImageData | None] | No
         return choice.load("train" if "train" in choice.known else None)
 
     return own
+
+
+def _loaded(found: ImageData | None, data: str, shape: tuple[int, int, int]) -> Callable[[], ImageData | None]:
+    """Data that were named, read before the page opens. UsageError where the model draws images of another shape."""
+    if found is not None and found.image_shape != shape:
+        theirs, ours = (" x ".join(map(str, each)) for each in (found.image_shape, shape))
+        raise UsageError(f"--data {data}: its images are {theirs} (channels x height x width), the model's {ours}: name images of that shape")
+    return lambda: found
 
 
 def _at_hand(model: str) -> bool:
