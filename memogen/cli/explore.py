@@ -101,4 +101,5 @@ def _at_hand(model: str) -> bool:
     if own.folder is not None:
         return Path(own.folder).expanduser().exists()
     known = DATASETS.get(own.name)
-    return known is not None and (known.embedded or (cache_root() / "downloads" / own.name).is_dir())
+    downloads = cache_root() / "downloads" / own.name
+    return known is not None and (known.embedded or (downloads.is_dir() and any(downloads.glob("[!.]*"))))
