@@ -122,7 +122,7 @@ def test_every_metric_is_scored_once_and_known(here: Path, capsys: pytest.Captur
 
 
 def test_images_of_another_size_are_brought_to_shape_when_asked(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Told in the rows, as it changes the numbers."""
+    """PageFacts in the rows, as it changes the numbers."""
     (here / "wide").mkdir()
     noise = np.random.default_rng(0)
     for number in range(80):

@@ -40,10 +40,10 @@ def compare(
     print(f"{metric} of {found.num_images:,} images, {samples:,} importance samples each" if isinstance(samples, int) else metric)
     for name, value, side in ((first, found.first, ordered[0]), (second, found.second, ordered[1])):
         print(f"{value:>10.3f}  {name}{f', mean of {len(side)} runs' if len(side) > 1 else ''}")
-    print("\n".join(_told(found, seeds)))
+    print("\n".join(_lines(found, seeds)))
 
 
-def _told(found: Paired, seeds: list[object]) -> list[str]:
+def _lines(found: Paired, seeds: list[object]) -> list[str]:
     times = f", {abs(found.mean) / found.error:.1f} times it" if found.error > 0 else ""
     lines = [f"{found.mean:>+10.3f} ± {found.error:.3f} (standard error over the images){times}"]
     if len(seeds) > 1:

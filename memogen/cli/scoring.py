@@ -170,7 +170,7 @@ class _Scoring:
 
         device, judge = choose_device("auto"), None
         if metrics is None or any(METRICS[name].judged for name in metrics):
-            judge = judge_for(self.compared, extractor, device=device, told=self.processes.leads)
+            judge = judge_for(self.compared, extractor, device=device, warns=self.processes.leads)
             metrics = metrics or usual_metrics(judge, self.compared)
         asked, judged = ([name for name in metrics if METRICS[name].judged is by_extractor] for by_extractor in (False, True))
         images = isinstance(self.subject, ImageData)
@@ -201,7 +201,7 @@ def _keep(rows: Sequence[ResultRow], model: str, out: Path | None, options: Data
     if not rows:
         return
     from memogen.metrics.paired import kept
-    from memogen.metrics.registry import told as name_of
+    from memogen.metrics.registry import row_name
     from memogen.metrics.rows import ResultRow, append_rows
     from memogen.report.text import in_columns
 
@@ -209,7 +209,7 @@ def _keep(rows: Sequence[ResultRow], model: str, out: Path | None, options: Data
     for row in rows:
         protocol: Any = row.protocol
         variant = f" ({row.variant})" if row.variant not in (None, "images") else ""
-        name = f"{name_of(row)}{variant}"
+        name = f"{row_name(row)}{variant}"
         texts.append((name, _number(row.value), _number(row.spread), f"{protocol['num_samples']:,}"))
     print(in_columns(texts, right=1))
     if any(row.metric == "inception_score" and row.spread is None for row in rows):

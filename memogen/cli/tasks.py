@@ -130,7 +130,7 @@ def extend(
     )
     changes = extending.extend(model, data=data, label=label, out=where, config=config)
     if changes:
-        print(f"{in_columns(extending.told(changes), right=1)}\n\n{extending.judged_by(config)}\nmodel: {where / 'model'}")
+        print(f"{in_columns(extending.changes_table(changes), right=1)}\n\n{extending.judged_by(config)}\nmodel: {where / 'model'}")
 
 
 def _groups(runs: tuple[Path, ...], label: str | None, tasks: str, num: int, choice: DataChoice, seed: int) -> tuple[str, Groups]:

@@ -70,7 +70,7 @@ def compared(session: Session, num: int, *, seed: int) -> tuple[UInt8[Tensor, "b
 
 def save(session: Session) -> str:
     """Write the model as it draws now to the place that was given at the start; the place."""
-    out = session.subject.out
+    out = session.loaded.out
     if out is None:
         raise Refused("no place to save to was given: start again with --out FOLDER", 409)
     try:

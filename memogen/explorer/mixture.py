@@ -47,7 +47,7 @@ def table(session: Session) -> dict[str, Any]:
             "share": [round(float(share[slot]), 3) if there else 0.0 for slot, there in zip(real, known, strict=True)],
             "state": state,
             "classes": list(names.classes) if names is not None else [],
-            "steps": [edit.told for edit in session.edits],
+            "steps": [edit.description for edit in session.edits],
         }
 
 
@@ -106,14 +106,14 @@ def belongs(session: Session, image: UInt8[Tensor, "1 c h w"], num: int) -> tupl
         query: Tensor = encode(image)
         memory = session.effective
         found = inspect.slot_posterior(memory, query, num)
-        told = {
+        answer = {
             "slot": list(found.slots),
             "share": list(found.probability),
             "other": max(0.0, found.other_real),
             "fake": found.fake,
             "real": float(memory(query).value[0]),
         }
-        return told, query
+        return answer, query
 
 
 def like(session: Session, query: Float[Tensor, "1 d"], num: int, *, seed: int) -> tuple[UInt8[Tensor, "b c h w"], list[int]]:

@@ -15,9 +15,9 @@ from memogen.types import InputError
 
 from .app import build
 from .guard import is_loopback
+from .loaded import LoadedModel
 from .pictures import Pictures
 from .session import Session
-from .subject import Subject
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -46,13 +46,15 @@ def address(host: str, listening: socket.socket) -> str:
     return f"http://{name}:{port}/"
 
 
-def serve(subject: Subject, listening: socket.socket, *, reading: Callable[[], DataOptions], host: str = "127.0.0.1", opened: bool = False) -> None:
-    """Show ``subject`` on a bound socket until Ctrl-C or SIGTERM, whose handlers get them afterwards. ``reading`` tells how uploads are read,
+def serve(
+    loaded: LoadedModel, listening: socket.socket, *, reading: Callable[[], DataOptions], host: str = "127.0.0.1", opened: bool = False
+) -> None:
+    """Show ``loaded`` on a bound socket until Ctrl-C or SIGTERM, whose handlers get them afterwards. ``reading`` tells how uploads are read,
     ``opened`` opens a browser.
     """
-    session = Session(subject, Pictures(subject.shape, reading))
+    session = Session(loaded, Pictures(loaded.shape, reading))
     where = address(host, listening)
-    print(f"{subject.name}: {where}   (Ctrl-C ends)", flush=True)
+    print(f"{loaded.name}: {where}   (Ctrl-C ends)", flush=True)
     if not is_loopback(host):
         print(f"memogen: listening on {host}: whoever reaches this machine there can see this model and edit it", flush=True)
     if opened:

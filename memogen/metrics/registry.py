@@ -120,6 +120,6 @@ def in_order(names: Iterable[str]) -> list[str]:
     return sorted(set(names), key=place)
 
 
-def told(row: ResultRow) -> str:
+def row_name(row: ResultRow) -> str:
     """:func:`measured` of a result row."""
     return measured(str(row.metric), row.protocol)

@@ -62,8 +62,10 @@ def _asked(model: SlotModel, data: ImageData | None, held_out: ImageData | None)
 
 
 def _noise(model: SlotModel) -> Section:
-    told = Text("This model has no memory: the baseline. Below, its noise between four drawn corners.")
-    return Section("Latent space", (told, picture(lambda: figures.interpolation(model, theme=CLEAR), "Interpolation in noise", f"{WALK}, in noise.")))
+    baseline = Text("This model has no memory: the baseline. Below, its noise between four drawn corners.")
+    return Section(
+        "Latent space", (baseline, picture(lambda: figures.interpolation(model, theme=CLEAR), "Interpolation in noise", f"{WALK}, in noise."))
+    )
 
 
 def _memory(run: Run, model: SlotModel, data: ImageData | None, names: SlotNames | None) -> Section:
@@ -116,13 +118,13 @@ def _belongs(model: SlotModel, data: ImageData | None, names: SlotNames | None) 
 
 def _state(run: Run, memory: Slots) -> tuple[Text, Group]:
     """The numbers of a memory and its histograms."""
-    told = usage(memory)
+    found = usage(memory)
     words = (
-        f"{told.num_slots:,} slots, {told.real_share:.0%} of them real, {told.unwritten:,} unwritten. By the entropy of the prior, "
-        f"{told.effective_real:,.0f} real and {told.effective_fake:,.0f} fake slots are in use."
+        f"{found.num_slots:,} slots, {found.real_share:.0%} of them real, {found.unwritten:,} unwritten. By the entropy of the prior, "
+        f"{found.effective_real:,.0f} real and {found.effective_fake:,.0f} fake slots are in use."
     )
-    if math.isfinite(told.mean_cosine_real):
-        words += f" Real keys have a mean cosine of {told.mean_cosine_real:.3f} to one another."
+    if math.isfinite(found.mean_cosine_real):
+        words += f" Real keys have a mean cosine of {found.mean_cosine_real:.3f} to one another."
     shown = [
         *themed(lambda theme: charts.masses(memory, theme=theme), "Histogram of the mass of the slots", "How often the slots were chosen of late."),
         *themed(lambda theme: charts.ages(memory, theme=theme), "Histogram of the age of the slots", "Old slots are the first to be overwritten."),
@@ -257,14 +259,14 @@ def contents_table(images: Contents, samples: Contents | None) -> list[list[str]
         ["number", *(f"{len(group.slot):,}" for group in groups.values())],
         ["different slots", *(f"{group.num_slots:,}" for group in groups.values())],
     ]
-    between = ([f"variance of {name} between slots", *(_told(each[name]) for each in shares)] for name in shares[0])
+    between = ([f"variance of {name} between slots", *(_three_digits(each[name]) for each in shares)] for name in shares[0])
     return [["", *groups], *counts, *between]
 
 
 def about(known: Placed, asked: Placed) -> str:
     """Which images tell of classes, in words."""
-    told = f"{len(known.slot):,} of {known.of:,} training images say which class a slot holds"
-    return f"{asked.images.name}: {told}, {len(asked.slot):,} of {asked.of:,} test images ask; ± is one standard error over these."
+    evidence = f"{len(known.slot):,} of {known.of:,} training images say which class a slot holds"
+    return f"{asked.images.name}: {evidence}, {len(asked.slot):,} of {asked.of:,} test images ask; ± is one standard error over these."
 
 
 def knowledge_table(found: Knowledge) -> list[list[str]]:
@@ -286,15 +288,15 @@ def neighbours_table(found: Knowledge) -> list[list[str]]:
 def spread(asked: Placed) -> str:
     """Whether queries point in many directions, in words."""
     rank = f"effective rank of the queries {effective_rank(asked.query):.1f} of {asked.query.shape[1]}"
-    return f"{rank}, mean cosine of two {_told(mean_cosine(asked.query))}"
+    return f"{rank}, mean cosine of two {_three_digits(mean_cosine(asked.query))}"
 
 
 def estimate(found: Estimate, *, signed: bool = False) -> str:
     """A number with its standard error."""
     if math.isnan(found.value):
         return "-"
-    return f"{found.value:{'+' if signed else ''}.3f} ± {_told(found.error)}"
+    return f"{found.value:{'+' if signed else ''}.3f} ± {_three_digits(found.error)}"
 
 
-def _told(value: float) -> str:
+def _three_digits(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.3f}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from memogen.metrics import registry
-from memogen.metrics.registry import in_order, told
+from memogen.metrics.registry import in_order, row_name
 from memogen.metrics.rows import ResultRow
 
 from .history import cut_short, is_number, protocol_of
@@ -50,7 +50,7 @@ def score_lines(results: Sequence[Mapping[str, Any]], own: str = "") -> list[Lin
     lines: dict[tuple[str, str, int | None, str], dict[str, ResultRow]] = {}
     for row in map(ResultRow.read, results):
         if "metric" in row and is_number(row.value) and row.class_ is None:
-            line, column = lines.setdefault(_line_of(row, own), {}), told(row)
+            line, column = lines.setdefault(_line_of(row, own), {}), row_name(row)
             if column not in line or cut_short(line[column]) or not cut_short(row):
                 line[column] = row
     found = [Line(variant, split, steps, seed, cells) for (variant, split, steps, seed), cells in lines.items()]

@@ -61,10 +61,10 @@ def terminal_table(table: Results) -> str:
     if not num:
         return f"{table.name}: no rows yet"
     text = in_columns([table.head[1:], *(row[1:] for row in rows)], right=2 if "scored by" in table.head else 1, broken=True).splitlines()
-    told = [f"  {titles}" for titles in text[:-num]]
+    lines = [f"  {titles}" for titles in text[:-num]]
     for recipe, group in groupby(zip(rows, text[-num:], strict=True), key=lambda pair: pair[0][0]):
-        told += [recipe, *(f"  {shown}" for _, shown in group)]
-    return "\n".join([*told, *(line for note in table.notes for line in wrap(note, WIDTH))])
+        lines += [recipe, *(f"  {shown}" for _, shown in group)]
+    return "\n".join([*lines, *(line for note in table.notes for line in wrap(note, WIDTH))])
 
 
 def terminal_text(tables: Sequence[Results]) -> str:

@@ -33,7 +33,7 @@ BY_SLOT = 0.25  # of the variance of pixels: sound runs have 0.85 to 0.91; witho
 NEAR = 0.5  # of the usual distance between a training image and the nearest other one: fresh real images lie at 1, copies at 0
 GAIN = 0.03  # of the way since the first look, over the last half of the training: less is not seen in samples
 LOSS = 0.25  # of that way back again
-LOOKS = 6  # fewer tell no trend
+EVALUATIONS = 6  # fewer tell no trend
 ASKED, COMPARED = 256, 5000  # samples, and training images that they are compared with
 QUALITY = (("kid", False), ("fid", False), ("inception_score", True), ("held_out/lower_bound", True), ("bound/bound", True))
 """What tells how good a model is, the best judge first, and whether more is better."""
@@ -46,7 +46,7 @@ class Course:
     """
 
     name: str
-    looks: int
+    evaluations: int
     gain: float
     late: float
     error: float
@@ -129,21 +129,21 @@ def _ill(e: Evidence) -> str | None:
 
 def _worse(e: Evidence) -> str | None:
     c = e.course
-    if c is None or c.looks < LOOKS or not (c.late < -LOSS and c.late < -2 * c.error):
+    if c is None or c.evaluations < EVALUATIONS or not (c.late < -LOSS and c.late < -2 * c.error):
         return None
     return f"its {c.name} gets worse again: it was best at step {c.best:,}"
 
 
 def _improves(e: Evidence) -> str | None:
     c = e.course
-    if c is None or c.looks < LOOKS or not (c.late > GAIN and c.late > 2 * c.error):
+    if c is None or c.evaluations < EVALUATIONS or not (c.late > GAIN and c.late > 2 * c.error):
         return None
     return f"its {c.name} still improves: train longer{_with(e.own)}"
 
 
 def _settled(e: Evidence) -> str | None:
     c = e.course
-    if c is None or c.looks < LOOKS:
+    if c is None or c.evaluations < EVALUATIONS:
         return None
     return f"its {c.name} no longer improves{_with(e.own)}"
 

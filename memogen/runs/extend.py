@@ -278,7 +278,7 @@ def _append(path: Path, rows: Sequence[ResultRow]) -> None:
     append_rows(path, [row for row in rows if known_by(row) not in there])
 
 
-def told(changes: Sequence[Change]) -> list[list[str]]:
+def changes_table(changes: Sequence[Change]) -> list[list[str]]:
     """The changes as a table of texts."""
 
     head = ["category", "accuracy before", "after", "Fréchet distance before", "after"]

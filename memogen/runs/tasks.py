@@ -13,7 +13,7 @@ import torch
 
 from ..data.task_sequence import TaskConfig, TaskSequence, num_classes, task_sequence
 from ..metrics.extractors import extractor
-from ..metrics.registry import told
+from ..metrics.registry import row_name
 from ..metrics.rows import ResultRow, append_rows
 from ..metrics.work import Work
 from ..pretrained import from_pretrained
@@ -196,7 +196,7 @@ class Stages:
                 found = UnlabelledStage(model, judge, test, scoring, number, self.tasks, work).rows()
         append_rows(path, [self._addressed(row, about) for row in found])
         if self.run.console:
-            print(f"task {number + 1} of {len(self.tasks)}: {_told(found)}", file=sys.stderr, flush=True)
+            print(f"task {number + 1} of {len(self.tasks)}: {_scores_in_words(found)}", file=sys.stderr, flush=True)
 
     def _by_class(self, stage: ClassStage, number: int, earlier: Sequence[ResultRow]) -> list[ResultRow]:
         by_class, means = stage.by_class(number), stage.over_classes()
@@ -208,7 +208,7 @@ class Stages:
     def _printed(self, row: ResultRow) -> float | None:
         """What the paper prints of this number."""
         claims = {claim.metric: claim.value for claim in self.run.recipe.claims}
-        return claims.get(told(row)) if row.task is None and row.variant != "real" else None
+        return claims.get(row_name(row)) if row.task is None and row.variant != "real" else None
 
     def _addressed(self, row: ResultRow, about: Mapping[str, Any]) -> ResultRow:
         """A complete result row; ``about`` says what all rows of the task say."""
@@ -217,7 +217,7 @@ class Stages:
         return ResultRow.read({**about, "variant": self.run.recipe.variant, **row, "paper": self._printed(row)})
 
 
-def _told(rows: Sequence[ResultRow]) -> str:
+def _scores_in_words(rows: Sequence[ResultRow]) -> str:
     """The numbers of a stage that are of no single class, in one line."""
     values = {row.metric: row.value for row in rows if row.class_ is None and row.variant != "real" and row.value is not None}
     return ", ".join(f"{metric} {value:,.0f}" if value >= 1000 else f"{metric} {value:.3f}" for metric, value in values.items())

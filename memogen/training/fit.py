@@ -20,7 +20,7 @@ from memogen.training.course import Course
 from memogen.training.ema import start_averages, trainable
 from memogen.training.graphs import Graphs, Scalars
 from memogen.training.log import RunLog, open_log
-from memogen.training.optimise import Turn, keeping_gradient_flags, make_turns
+from memogen.training.optimise import PhaseOptimiser, keeping_gradient_flags, phase_optimisers
 from memogen.training.outputs import Outputs
 from memogen.training.runtime import Runtime, seed_step, start
 from memogen.training.settings import flat_settings
@@ -66,7 +66,7 @@ def fit(
         if course.teacher is not None:
             runtime.place(course.teacher)
         phases = objective.phases(model, teacher=course.teacher)
-        turns = make_turns(model, phases, recorded=runtime.cuda_graphs)
+        turns = phase_optimisers(model, phases, recorded=runtime.cuda_graphs)
         state = TrainState(
             modules={"model": model, **course.modules},
             optimisers={turn.phase.name: turn.optimiser for turn in turns},
@@ -100,7 +100,7 @@ class _Loop:
     state: TrainState
     config: TrainingConfig
     runtime: Runtime
-    turns: tuple[Turn, ...]
+    turns: tuple[PhaseOptimiser, ...]
     batches: Batches
     outputs: Outputs
     stop: Stop
@@ -146,7 +146,7 @@ class _Loop:
             state.averages.update(state.step - self.course.begun)
         state.step += 1
 
-    def _repeat(self, turn: Turn, batch: Batch) -> None:
+    def _repeat(self, turn: PhaseOptimiser, batch: Batch) -> None:
         """One batch of a phase: loss, backward, merge, optimiser, commit."""
         phase, window, step = turn.phase, self.state.window, self.state.step + 1
         if self.graphs is not None:
@@ -162,16 +162,16 @@ class _Loop:
         if window.full:
             window.look(self.runtime.mean)
 
-    def _unwatched(self, turn: Turn, batch: Batch) -> tuple[Scalars, Scalars]:
+    def _unwatched(self, turn: PhaseOptimiser, batch: Batch) -> tuple[Scalars, Scalars]:
         """The same on the device alone, for a recording."""
         loss = self._loss(turn, batch)
         return terms_of(loss), self._descend(turn, loss)
 
-    def _loss(self, turn: Turn, batch: Batch) -> Loss:
+    def _loss(self, turn: PhaseOptimiser, batch: Batch) -> Loss:
         with self.runtime.autocast():
             return turn.phase.loss(batch)
 
-    def _descend(self, turn: Turn, loss: Loss) -> Scalars:
+    def _descend(self, turn: PhaseOptimiser, loss: Loss) -> Scalars:
         """Down the gradient; gives what the commit reports, and with a scaler whether it skipped the step, which then commits nothing."""
         moved = turn.descend(loss.total, self.runtime, self.state.scaler)
         told: Scalars = {} if self.state.scaler is None else {"skipped": torch.tensor(float(not moved), device=loss.total.device)}
@@ -184,7 +184,7 @@ class _Loop:
         if self.runtime.leads:
             self.course.show(self.state.step, self.state.modules["model"])
 
-    def _draw(self, turn: Turn, stream: int) -> Batch:
+    def _draw(self, turn: PhaseOptimiser, stream: int) -> Batch:
         """A fresh batch; only a phase that reads data uses up images."""
         state, reads = self.state, turn.phase.reads_data
         batch = self.batches.at(state.images_seen, step=state.step, stream=stream, pixels=reads)

@@ -115,5 +115,5 @@ def _refuse_other(saved: Mapping[str, object], current: Mapping[str, object], fr
     names = {name for name in {*saved, *current} - FREE if not name.startswith((*free, "data.", "phases."))}
     changed = sorted(name for name in names if saved.get(name) != current.get(name))
     if changed:
-        told = ", ".join(f"{name} was {saved.get(name)!r} and is {current.get(name)!r}" for name in changed)
-        raise InputError(f"{source}: its tasks cannot be taken over under other settings: {told}: restore them, or learn every task anew")
+        changes = ", ".join(f"{name} was {saved.get(name)!r} and is {current.get(name)!r}" for name in changed)
+        raise InputError(f"{source}: its tasks cannot be taken over under other settings: {changes}: restore them, or learn every task anew")

@@ -16,7 +16,7 @@ from memogen.cli import main
 from memogen.cli.files import choose_data, holds_samples
 from memogen.data import DataOptions, check, from_arrays, load, splits
 from memogen.data.pictures import find_pictures, label_entries
-from memogen.data.share import place_of
+from memogen.data.test_split import place_of
 from memogen.recipes import RECIPES
 from memogen.runs.recipe import save_config
 from memogen.types import ImageData, InputError

@@ -29,7 +29,7 @@ STORED = 64  # images of a class that are drawn together for the bank
 
 
 @dataclass(frozen=True)
-class Keeping:
+class ReplayTerms:
     """How the past is kept: any of the three ways, and how it is drawn."""
 
     joint: JointConfig | None = None
@@ -60,7 +60,7 @@ class Losses:
     ``banks`` holds stored replays once they are made, by seed.
     """
 
-    keeping: Keeping
+    terms: ReplayTerms
     game: CriticConfig
     model: ReplayGAN
     teacher: Teacher | None = None
@@ -79,11 +79,11 @@ class Losses:
 
     @property
     def joint(self) -> JointConfig | None:
-        return self.keeping.joint if len(self.past) else None
+        return self.terms.joint if len(self.past) else None
 
     @property
     def alignment(self) -> AlignmentConfig | None:
-        return self.keeping.alignment if len(self.past) else None
+        return self.terms.alignment if len(self.past) else None
 
     @property
     def classifies(self) -> bool:
@@ -111,11 +111,11 @@ class Losses:
             fake = self.draw(self.fakes(batch))
             old, new = self._replays(batch, wanted) if wanted is not None else (fake[:0], fake[:0])
         score, logits = self._judged(real, fake, old, new)
-        gap, told = score[1].mean() - score[0].mean(), self._class_term(logits[0], batch.label)
+        gap, class_term = score[1].mean() - score[0].mean(), self._class_term(logits[0], batch.label)
         also = len(old) if self.joint is not None and self.joint.penalty else 0
         penalty = gradient_penalty(self.model, batch, torch.cat([real[: len(fake)], old[:also]]), torch.cat([fake, new[:also]]))
-        total = self.base_weight * (gap + told) + self.game.penalty * penalty
-        terms = {"wasserstein": -gap, "class": told, "penalty": penalty}
+        total = self.base_weight * (gap + class_term) + self.game.penalty * penalty
+        terms = {"wasserstein": -gap, "class": class_term, "penalty": penalty}
         if wanted is not None:
             past_gap, past_told = score[3].mean() - score[2].mean(), self._class_term(logits[2], wanted.label)
             total = total + self.base_weight * self.replay_weight * (past_gap + past_told)
@@ -130,26 +130,26 @@ class Losses:
         fake, past = self.draw(asked), self._past(batch) if self.joint is not None or self.alignment is not None else None
         new = self.draw(past) if past is not None else fake[:0]
         score, logits = self._judged(fake, new[: len(new) if self.joint is not None else 0])
-        adversarial, told = -score[0].mean(), self._class_term(logits[0], asked.label)
-        total = self.base_weight * (adversarial + told)
-        terms = {"loss": adversarial, "class": told}
+        adversarial, class_term = -score[0].mean(), self._class_term(logits[0], asked.label)
+        total = self.base_weight * (adversarial + class_term)
+        terms = {"loss": adversarial, "class": class_term}
         if self.joint is not None and past is not None:
             kept, past_told = -score[1].mean(), self._class_term(logits[1], past.label)
             total = total + self.base_weight * self.replay_weight * (kept + past_told)
             terms |= {"past_loss": kept, "past_class": past_told}
-        for name, value, weight in self._ties(past, new):
+        for name, value, weight in self._regularisers(past, new):
             total = total + weight * value
             terms |= {name: value, f"{name}_weight": value.new_full((), weight)}
         return Loss(total, {name: term.detach() for name, term in terms.items()})
 
-    def _ties(self, past: Asked | None, new: Tensor) -> list[tuple[str, Tensor, float]]:
+    def _regularisers(self, past: Asked | None, new: Tensor) -> list[tuple[str, Tensor, float]]:
         """(name, value, weight) of each term that ties the generator to its teacher; alignment is the mean squared norm of an image's difference."""
         found: list[tuple[str, Tensor, float]] = []
         if self.alignment is not None and past is not None:
             norm = (new - self._replayed(past)).square().sum() / len(new)
             found.append(("alignment", norm, len(new) * self.alignment.coefficient(len(past.classes), len(new))))
-        if self.keeping.consolidation is not None and self.teacher is not None:
-            found.append(("consolidation", self.consolidation(self.teacher), self.keeping.consolidation.weight / 2))
+        if self.terms.consolidation is not None and self.teacher is not None:
+            found.append(("consolidation", self.consolidation(self.teacher), self.terms.consolidation.weight / 2))
         return found
 
     def consolidation(self, teacher: Teacher) -> Float[Tensor, ""]:
@@ -172,7 +172,7 @@ class Losses:
 
     def _past(self, batch: Batch) -> Asked:
         """Of every past class as many images as the batch has place for, or a whole batch of each."""
-        if self.keeping.replay.images == "split":
+        if self.terms.replay.images == "split":
             return self._in_turns(batch, self.past, PAST)
         latents = self.model.in_turns(batch.index, self.past, seed=batch.seed, stream=batch.stream + PAST)
         return Asked(latents, self.past, self._turns(self.past))
@@ -200,7 +200,7 @@ class Losses:
     def _replayed(self, asked: Asked) -> Tensor:
         """The teacher's images."""
         assert self.teacher is not None
-        return generate(self.teacher.generator, asked.latents, None if self.keeping.replay.statistics == "stored" else asked.turns)
+        return generate(self.teacher.generator, asked.latents, None if self.terms.replay.statistics == "stored" else asked.turns)
 
     def _banked(self, batch: Batch, wanted: Asked) -> Tensor:
         """Stored replays of the wanted classes, drawn by address."""

@@ -139,7 +139,9 @@ class ReplayGAN(nn.Module):
             if not 0 <= label < self.config.num_classes:
                 raise InputError(f"class {label}: the model has label slots 0 to {self.config.num_classes - 1}: give it more with model.num_classes")
             if int(self.learned[label]) not in (-1, number):
-                raise InputError(f"class {self._told(label)}: learned in task {int(self.learned[label])} already: leave it out of task {number}")
+                raise InputError(
+                    f"class {self._class_name(label)}: learned in task {int(self.learned[label])} already: leave it out of task {number}"
+                )
         self.learned[list(classes)] = number
 
     def renew_critic(self, *, seed: int) -> None:
@@ -154,7 +156,7 @@ class ReplayGAN(nn.Module):
         """The classes learned so far, the current task's among them. Reads device memory."""
         return known_classes(self.learned)
 
-    def _told(self, label: int) -> str:
+    def _class_name(self, label: int) -> str:
         """A class's number, and its name where that is another."""
         name = self.config.name(label)
         return str(label) if name == str(label) else f"{label} ({name})"
@@ -197,8 +199,8 @@ class ReplayGAN(nn.Module):
         if label is None:
             return self._of_any_class(index, seed)
         if label not in self.known:
-            known = ", ".join(self._told(each) for each in self.known) or "no class yet"
-            raise InputError(f"label: {self._told(label)} is not learned; this model knows {known}")
+            known = ", ".join(self._class_name(each) for each in self.known) or "no class yet"
+            raise InputError(f"label: {self._class_name(label)} is not learned; this model knows {known}")
         return self.in_turns(index, torch.tensor([label], device=self.device), seed=seed)
 
     def in_turns(self, index: Int[Tensor, " n"], classes: Int[Tensor, " k"], *, seed: int, stream: int = 0) -> Latents:

@@ -56,10 +56,10 @@ class Teacher(nn.Module):
 
     learned: Tensor
 
-    def __init__(self, model: ReplayGAN, *, weighs: bool = False) -> None:
+    def __init__(self, model: ReplayGAN, *, estimates_fisher: bool = False) -> None:
         super().__init__()
         self.generator, self.solver = deepcopy(model.generator), deepcopy(model.solver)
-        self.importance = deepcopy(model.generator) if weighs else None
+        self.importance = deepcopy(model.generator) if estimates_fisher else None
         self.register_buffer("learned", torch.full_like(model.learned, -1))
         self.requires_grad_(False)
         for value in self.importance.parameters() if self.importance is not None else ():

@@ -30,7 +30,7 @@ class Sheet:
 
 
 @dataclass
-class Subject:
+class LoadedModel:
     """A model that draws images, what it is called, and what lies around it.
 
     ``sheets`` are the samples of its training in their order, ``tasks`` the models that a run of tasks ended each task with. ``data`` loads the
@@ -97,14 +97,14 @@ class Subject:
         return "GAN without memory" if memory is None else "memoryGAN whose generator is told no slot"
 
 
-def open_subject(name: str, folder: str) -> Subject:
+def open_model(name: str, folder: str) -> LoadedModel:
     """The model that ``name`` means and that lies in ``folder`` (or on the hub, under that name), with the run around it. Raises InputError."""
     model = pretrained.from_pretrained(folder)
     if not isinstance(model, GenerativeModel):
         raise InputError(f"{name}: a {type(model).__name__} draws no images: name another model")
     place = shipped.place(name)
     run = place.parent if place.name == MODEL and place.is_dir() else place if place.is_dir() else None
-    found = Subject(Path(name).name or name, model, run)
+    found = LoadedModel(Path(name).name or name, model, run)
     if run is not None:
         found.sheets, found.tasks = _sheets(run), tuple(task / MODEL for task in task_folders(run))
         found.names, found.examples = shipped.stored_names(run), shipped.examples(run, found.shape)
