@@ -21,7 +21,6 @@ from .pictures import as_json
 from .session import Session
 
 NEAREST = 6
-_LIKE = (1 << 20) + 77  # a stream of counted noise of its own
 
 
 def table(session: Session) -> dict[str, Any]:
@@ -129,7 +128,7 @@ def like(session: Session, query: Float[Tensor, "1 d"], num: int, *, seed: int) 
 def _drawn(share: Float[Tensor, " k"], num: int, *, seed: int) -> Int[Tensor, " n"]:
     """Slots in proportion to ``share``, by the inverse distribution function."""
     cumulative = share.cumsum(0)
-    point = noise.uniform(torch.arange(num), 1, seed=seed, stream=_LIKE, dtype=torch.float64)[:, 0] * cumulative[-1]
+    point = noise.uniform(torch.arange(num), 1, seed=seed, stream=noise.Stream.LIKE, dtype=torch.float64)[:, 0] * cumulative[-1]
     return torch.searchsorted(cumulative, point, right=True).clamp_max(int(share.nonzero()[-1]))
 
 

@@ -23,12 +23,11 @@ from memogen.metrics.metric import Asked, Metric, Number, Result, needs
 from memogen.metrics.paired import PerImage
 from memogen.metrics.samples import device_of, part_of
 from memogen.metrics.work import Work
-from memogen.noise import bits, uniform
+from memogen.noise import Stream, bits, uniform
 from memogen.types import ImageData, InputError, LikelihoodModel, Pixels
 
 CHUNK = 1000  # importance samples at a time on a CPU: memory is bounded by this
 GPU_CHUNK = 20_000
-_STREAM = 7003  # a stream of counted noise that no training uses
 
 
 @runtime_checkable
@@ -194,7 +193,7 @@ def _seeded(model: LikelihoodModel, image: Tensor, rows: np.ndarray, stops: list
     parts = count()
 
     def draw(first: int, size: int) -> Tensor:
-        torch.manual_seed(int(bits(torch.from_numpy(rows), 1, seed=seed, stream=_STREAM + next(parts))) % 2**63)
+        torch.manual_seed(int(bits(torch.from_numpy(rows), 1, seed=seed, stream=Stream.IMPORTANCE + next(parts))) % 2**63)
         return model.log_weights(image, num_samples=size)
 
     return _estimates_at(draw, stops, chunk)
@@ -241,7 +240,6 @@ def _plain(value: float) -> float | None:
 
 
 _IMAGES_AT_ONCE = 1000
-_BINARY_STREAM = 7000  # a stream of counted noise that no training uses
 
 
 @dataclass(frozen=True)
@@ -269,7 +267,7 @@ class Binarisation:
         for start in range(0, len(data), _IMAGES_AT_ONCE):
             image = torch.from_numpy(np.array(data.image[start : start + _IMAGES_AT_ONCE]))
             index = torch.arange(start, start + len(image))
-            noise = uniform(index, image[0].numel(), seed=self.seed, stream=_BINARY_STREAM, dtype=torch.float64).view(image.shape)
+            noise = uniform(index, image[0].numel(), seed=self.seed, stream=Stream.BINARISE_TEST, dtype=torch.float64).view(image.shape)
             white = image.double() / (self.levels if image.dtype == torch.uint8 else 1)
             parts.append((noise < white).to(torch.float32))
         pixels = torch.cat(parts).numpy()

@@ -17,7 +17,7 @@ from memogen.data.arrays import digest
 from memogen.data.cache import cache_root
 from memogen.metrics.extractors import Extractor, ReadsLogits
 from memogen.metrics.work import Work
-from memogen.nets.modes import evaluating
+from memogen.nets.norm import evaluating
 from memogen.processes import Share
 from memogen.types import GenerativeModel, ImageData, InputError, to_uint8
 

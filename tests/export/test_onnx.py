@@ -18,7 +18,7 @@ from memogen.export import onnx as exporting
 from memogen.export import write_onnx
 from memogen.export.distributions import latent_distributions
 from memogen.export.graphs import Graph, graphs
-from memogen.models.mem_vae.model import _RECONSTRUCTION
+from memogen.noise import Stream
 from memogen.types import InputError, Latents
 from tests.command import run
 
@@ -75,7 +75,7 @@ def same_numbers(model: Any, graph: Graph, made: onnxruntime.InferenceSession, n
         for found, wanted in zip(made.run(None, given), model.encode(image, *label), strict=True):
             close(found, wanted)
     else:
-        noise = model.draws(torch.arange(num), 1, seed=5, stream=_RECONSTRUCTION + 2)[0]
+        noise = model.draws(torch.arange(num), 1, seed=5, stream=Stream.RECONSTRUCTION + 2)[0]
         given = {"image": image.numpy(), "noise": noise.numpy()} | {name: parts[name] for name in names if name == "label"}
         told = {"label": label[0]} if label else {}
         close(made.run(None, given)[0], model.reconstruct(image, seed=5, step=2, start=0, **told))

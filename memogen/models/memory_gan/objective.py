@@ -17,12 +17,10 @@ from ...augment import AugmentConfig, augment, views
 from ...losses import AdversarialKind, critic_loss, generator_loss, info_nce, widen
 from ...memory import MemoryRead, VMFMemory
 from ...memory.functional import gather_processes, unit
+from ...noise import Stream
 from ...types import Batch, InputError, Latents, Loss, OptimiserConfig, Phase
 from .model import MemoryGAN
 from .replay import Past, SlotTeacher, past_of
-
-_VIEWS = 1 << 21, 1 << 22  # keep the views of real images apart from the noise of fakes
-_REAL, _FAKE = 1 << 25, 1 << 26  # and those that the critic judges
 
 
 @contextmanager
@@ -129,10 +127,10 @@ class _Steps:
             fake = model.generate(latents)
         real = model.pixels(batch.image)
         real = real if self.past is None else self.past.mixed(real, batch)
-        real_feature = widen(model.critic(self._viewed(real, batch, _REAL)))
+        real_feature = widen(model.critic(self._viewed(real, batch, Stream.REAL_VIEW)))
         with _frozen_statistics(model.critic):
             # departs: running statistics describe real images only, so that queries of held-out images fall where the real keys are.
-            fake_feature = widen(model.critic(self._viewed(fake, batch, _FAKE)))
+            fake_feature = widen(model.critic(self._viewed(fake, batch, Stream.FAKE_VIEW)))
         logit, carry, terms = self._judge(torch.cat([real_feature, fake_feature]), latents, num_real=len(real_feature))
         real_logit, fake_logit = logit.split([len(real_feature), len(fake_feature)])
         loss = critic_loss(real_logit, fake_logit, self.objective.adversarial)
@@ -150,7 +148,7 @@ class _Steps:
         latents = model.latents_at(batch.index, seed=batch.seed, stream=batch.stream)
         fake = model.generate(latents)
         with _frozen_statistics(model.critic):
-            feature = widen(model.critic(self._viewed(fake, batch, _FAKE)))
+            feature = widen(model.critic(self._viewed(fake, batch, Stream.FAKE_VIEW)))
         logit, carry, _ = self._judge(feature, latents, num_real=0)
         loss, information = generator_loss(logit, self.objective.adversarial), self._information(latents, feature)
         terms = {"loss": loss.detach(), "information": information.detach()}
@@ -198,7 +196,7 @@ class _Steps:
         """InfoNCE between two views of each real image, which leave the running statistics alone."""
         # departs: nothing in the paper's losses keeps what tells images apart in the queries; real against fake removes it.
         contrast, model = self.objective.contrast, self.model
-        streams = [batch.stream + stream for stream in _VIEWS]
+        streams = [batch.stream + stream for stream in Stream.VIEWS]
         pair = views(real, batch.index, seed=batch.seed, streams=streams, config=contrast.augment, image_range=model.image_range)
         with _frozen_statistics(model.critic):
             first, second = unit(model.query(widen(model.critic(pair)))).chunk(2)

@@ -19,11 +19,6 @@ from .options import AlignmentConfig, CriticConfig, JointConfig, ReplayConfig
 from .statistics import generate
 from .teacher import ConsolidationConfig, Teacher
 
-# streams of noise beside that of the new task's images
-PAST = 1 << 24
-_MIX = 1 << 26
-_BANK = 1 << 27
-_CHOICE = 1 << 28
 FEWEST = 4  # images of a class that batch norm is to see
 STORED = 64  # images of a class that are drawn together for the bank
 
@@ -173,8 +168,8 @@ class Losses:
     def _past(self, batch: Batch) -> Asked:
         """Of every past class as many images as the batch has place for, or a whole batch of each."""
         if self.terms.replay.images == "split":
-            return self._in_turns(batch, self.past, PAST)
-        latents = self.model.in_turns(batch.index, self.past, seed=batch.seed, stream=batch.stream + PAST)
+            return self._in_turns(batch, self.past, noise.Stream.REPLAY)
+        latents = self.model.in_turns(batch.index, self.past, seed=batch.seed, stream=batch.stream + noise.Stream.REPLAY)
         return Asked(latents, self.past, self._turns(self.past))
 
     def _in_turns(self, batch: Batch, classes: Tensor, stream: int) -> Asked:
@@ -182,7 +177,7 @@ class Losses:
         most = max(1, len(batch.index) // FEWEST)
         if len(classes) > most:
             address = batch.index[0] * len(classes) + torch.arange(len(classes), device=classes.device)
-            rank = noise.uniform(address, 1, seed=batch.seed, stream=batch.stream + stream + _CHOICE, dtype=torch.float64)[:, 0]
+            rank = noise.uniform(address, 1, seed=batch.seed, stream=batch.stream + stream + noise.Stream.PAST_CLASS, dtype=torch.float64)[:, 0]
             classes = classes[rank.argsort()[:most]]
         index = batch.index[: len(batch.index) // len(classes)]
         return Asked(self.model.in_turns(index, classes, seed=batch.seed, stream=batch.stream + stream), classes, self._turns(classes))
@@ -208,12 +203,12 @@ class Losses:
         if batch.seed not in self.banks:  # a function of the teacher and the seed, so a resumed task makes the same
             whole = torch.arange(-(-self.joint.bank // STORED) * STORED, device=self.model.device)
             asked = (
-                Asked(self.model.in_turns(i, self.past, seed=batch.seed, stream=_BANK), self.past, self._turns(self.past))
+                Asked(self.model.in_turns(i, self.past, seed=batch.seed, stream=noise.Stream.BANK), self.past, self._turns(self.past))
                 for i in whole.split(STORED)
             )
             stored = torch.cat([self._replayed(part) for part in asked])
             self.banks[batch.seed] = stored.unflatten(0, (len(whole), len(self.past)))[: self.joint.bank]
-        row = noise.uniform(lines(batch, len(wanted.label)), 1, seed=batch.seed, stream=batch.stream + _BANK, dtype=torch.float64)[:, 0]
+        row = noise.uniform(lines(batch, len(wanted.label)), 1, seed=batch.seed, stream=batch.stream + noise.Stream.BANK, dtype=torch.float64)[:, 0]
         return self.banks[batch.seed][(row * self.joint.bank).long(), torch.searchsorted(self.past, wanted.label)]
 
     # --- judging ---
@@ -231,7 +226,7 @@ class Losses:
 
 def gradient_penalty(model: ReplayGAN, batch: Batch, real: Float[Tensor, "n c h w"], fake: Float[Tensor, "n c h w"]) -> Float[Tensor, ""]:
     """E (||grad D|| - 1)^2 at one addressed point between each real image and its fake, in full precision (Gulrajani et al. 2017, Eq. 3)."""
-    share = noise.uniform(lines(batch, len(real)), 1, seed=batch.seed, stream=batch.stream + _MIX).view(-1, 1, 1, 1).to(real.dtype)
+    share = noise.uniform(lines(batch, len(real)), 1, seed=batch.seed, stream=batch.stream + noise.Stream.PENALTY).view(-1, 1, 1, 1).to(real.dtype)
     with torch.autocast(real.device.type, enabled=False):
         return slope_penalty(model.critic.input_gradient(torch.lerp(real, fake, share)))
 
