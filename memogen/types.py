@@ -20,6 +20,9 @@ from torch import Tensor, nn
 
 from memogen.errors import InputError as InputError  # where the rest looks for it
 
+if TYPE_CHECKING:
+    from memogen.memory import MixtureMemory
+
 Pixels = UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]
 """Images as the data hold them: bytes 0..255, or the numbers in [0, 1] of a user's real vectors."""
 
@@ -189,11 +192,13 @@ class LikelihoodModel(Protocol):
 class SlotModel(GenerativeModel, Protocol):
     """A generative model with a mixture memory, which tells what its slots hold: ``encode`` gives the queries of images.
 
-    ``memory`` is a :class:`memogen.memory.VMFMemory`, or None in a model of the family that has none.
+    ``memory`` is None in a model of the family that has none.
     """
 
     config: Any
-    memory: Any
+
+    @property
+    def memory(self) -> MixtureMemory | None: ...
 
     def encode(self, image: Pixels) -> Float[Tensor, "b d"]: ...
     def latents_at(self, index: Int[Tensor, " b"], *, seed: int, stream: int = 0, slot: int | Int[Tensor, " b"] | None = None) -> Latents: ...

@@ -10,7 +10,7 @@ from typing import Any
 
 from memogen import pretrained, shipped
 from memogen.memory.inspect import written
-from memogen.memory.vmf import VMFMemory
+from memogen.memory.protocol import MixtureMemory, is_mixture
 from memogen.metrics.imputation import Reconstructs
 from memogen.metrics.samples import num_labels
 from memogen.report.mem_vae import ShowsSlots
@@ -58,11 +58,11 @@ class LoadedModel:
     # --- what the model can do ---
 
     @property
-    def mixture(self) -> VMFMemory | None:
+    def mixture(self) -> MixtureMemory | None:
         """The memory over whose slots it can be looked at: one with real slots, from whose keys the generator draws."""
-        if not isinstance(self.model, SlotModel) or not isinstance(self.model.memory, VMFMemory):
+        memory = self.model.memory if isinstance(self.model, SlotModel) else None
+        if not is_mixture(memory):
             return None
-        memory = self.model.memory
         real = bool((written(memory) & (memory.values > 0.5)).any())
         return memory if real and self.model.latents(1).key is not None else None
 

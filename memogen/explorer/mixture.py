@@ -10,8 +10,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from memogen import noise
-from memogen.memory import inspect
-from memogen.memory.vmf import VMFMemory
+from memogen.memory import MixtureMemory, inspect
 from memogen.report.memory_gan import by_meaning
 from memogen.types import Latents
 
@@ -147,7 +146,7 @@ def square(session: Session, slots: list[int], *, seed: int) -> Latents:
 
 
 def _check(session: Session, slots: list[int]) -> None:
-    memory: VMFMemory = session.written
+    memory: MixtureMemory = session.written
     for slot in slots:
         if not 0 <= slot < memory.num_slots or not bool(memory.values[slot] > 0.5):
             raise Refused(f"slot {slot}: is no real slot of this memory", 404)

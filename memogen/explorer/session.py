@@ -14,9 +14,9 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from memogen.memory import MixtureMemory
 from memogen.memory.edit import without
 from memogen.memory.inspect import best_slots
-from memogen.memory.vmf import VMFMemory
 from memogen.metrics.samples import part_of
 from memogen.metrics.slots import Placed, slot_names
 from memogen.pretrained import from_pretrained
@@ -39,7 +39,7 @@ class Edit:
     """A step of editing: what it was, the memory after it, and which of its slots were ``mine``, added from pictures."""
 
     description: str
-    memory: VMFMemory
+    memory: MixtureMemory
     mine: frozenset[int] = frozenset()
 
 
@@ -86,14 +86,14 @@ class Session:
     # --- the memory ---
 
     @property
-    def original(self) -> VMFMemory:
+    def original(self) -> MixtureMemory:
         """As it was trained. Raises Refused for a model without one to look at."""
         if not self.edits:
             raise Refused("this model has no memory of slots to look at", 404)
         return self.edits[0].memory
 
     @property
-    def written(self) -> VMFMemory:
+    def written(self) -> MixtureMemory:
         """As it is edited, with the slots that are turned off."""
         return self.original if len(self.edits) == 1 else self.edits[-1].memory
 
@@ -103,13 +103,13 @@ class Session:
         return self.edits[-1].mine if self.edits else frozenset()
 
     @property
-    def effective(self) -> VMFMemory:
+    def effective(self) -> MixtureMemory:
         """What the model draws from now."""
-        memory: VMFMemory = self.loaded.model.memory  # type: ignore[attr-defined]  # a mixture is there: see original
+        memory: MixtureMemory = self.loaded.model.memory  # type: ignore[attr-defined]  # a mixture is there: see original
         return memory
 
     @contextmanager
-    def remembering(self, memory: VMFMemory) -> Iterator[None]:
+    def remembering(self, memory: MixtureMemory) -> Iterator[None]:
         """Within, the model has another memory. To be called within :meth:`held`."""
         model: Any = self.loaded.model
         before, model.memory = model.memory, memory

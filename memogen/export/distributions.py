@@ -10,6 +10,7 @@ import torch
 from memogen.memory.inspect import prior, written
 from memogen.metrics.imputation import Reconstructs
 from memogen.metrics.samples import num_labels
+from memogen.report.figures import memory_of
 from memogen.shipped import StoredNames
 from memogen.types import ClassModel, GenerativeModel, InputError, SlotModel
 
@@ -76,7 +77,7 @@ def latent_distributions(model: GenerativeModel, names: StoredNames | None = Non
 
 
 def _slots(model: SlotModel, names: StoredNames | None) -> SlotDistribution:
-    memory = model.memory
+    memory = memory_of(model)
     chance = prior(memory)
     filled = chance * written(memory)
     chance = filled if bool(filled.sum() > 0) else chance

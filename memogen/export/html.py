@@ -24,7 +24,7 @@ from memogen.export.distributions import LatentDistributions, SlotDistribution, 
 from memogen.export.graphs import generator
 from memogen.export.onnx import translate
 from memogen.progress import Bar
-from memogen.report.figures import draw
+from memogen.report.figures import draw, memory_of
 from memogen.report.grid import tile
 from memogen.report.memory_gan import by_meaning
 from memogen.report.parts import environment, png_address, visible, write_page
@@ -99,13 +99,13 @@ def _slots(model: SlotModel, law: SlotDistribution, names: StoredNames | None) -
     classes = sorted({name for name in law.names if name}, key=list(names.classes).index) if names is not None else []
     group = torch.tensor([classes.index(name) if name else len(classes) for name in law.names] if law.names else [0] * len(every))
     heavy = chance.argsort(descending=True, stable=True)[:_WALL]
-    keys = model.memory.keys.cpu()[every[heavy]]
-    order = heavy[by_meaning(keys, group[heavy])]
+    keys = memory_of(model).keys
+    order = heavy[by_meaning(keys.cpu()[every[heavy]], group[heavy])]
     order = order[group[order].argsort(stable=True)]
     slots = every[order]
     noise = model.latents(1, seed=0).noise.expand(len(slots), -1)
-    images = draw(model, Latents(noise, model.memory.keys[slots.to(noise.device)], slots.to(noise.device)))
-    told = {
+    images = draw(model, Latents(noise, keys[slots.to(noise.device)], slots.to(noise.device)))
+    answer = {
         "numbers": slots.tolist(),
         "prior": chance[order].tolist(),
         "group": group[order].tolist(),
@@ -116,7 +116,7 @@ def _slots(model: SlotModel, law: SlotDistribution, names: StoredNames | None) -
         "wall": str(png_address(_wall(images))),
         "columns": _COLUMNS,
     }
-    return told, model.memory.keys.cpu()[slots].numpy().astype(np.float16)
+    return answer, keys.cpu()[slots].numpy().astype(np.float16)
 
 
 def _wall(images: Tensor) -> Any:

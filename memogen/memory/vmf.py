@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from . import functional, lookup
 from .functional import EMPTY, INITIAL_MASS, DrawNumbers, EMState, Statistics
 from .lookup import Responsibilities, Scores
-from .outcomes import MemoryRead, MemoryWrite, check_sizes, refuse_unknown
 from .policies import Policy, PolicyName
+from .protocol import MemoryRead, MemoryWrite, check_sizes, refuse_unknown
 
 _COSINE_DECAY = 0.99  # of the running mean cosine, per write of its class
 

@@ -14,8 +14,8 @@ from jaxtyping import Float, Int, UInt8
 from PIL import Image
 from torch import Tensor
 
-from memogen.memory.inspect import SlotRow, Slots, mean_cosine, prior, slot_posterior, spread_slots, top_slots, usage, written
-from memogen.memory.vmf import VMFMemory
+from memogen.memory.inspect import SlotRow, mean_cosine, prior, slot_posterior, spread_slots, top_slots, usage, written
+from memogen.memory.protocol import MixtureMemory, Slots
 from memogen.metrics.life_signs import LifeSign, knowing
 from memogen.metrics.slot_contents import Contents
 from memogen.metrics.slots import Estimate, Knowledge, Placed, SlotNames, effective_rank, lead, name_slots, placed, share
@@ -189,7 +189,7 @@ def _row(model: Model, slot: int) -> SlotRow:
     return SlotRow(slot, value, float(memory.mass[slot]), int(memory.age[slot]), float(prior(memory, value=value)[slot]))
 
 
-def _ordered(rows: Sequence[SlotRow], memory: VMFMemory, names: SlotNames | None) -> tuple[SlotRow, ...]:
+def _ordered(rows: Sequence[SlotRow], memory: MixtureMemory, names: SlotNames | None) -> tuple[SlotRow, ...]:
     slots = torch.tensor([row.slot for row in rows], dtype=torch.long)
     label = torch.zeros_like(slots) if names is None else names.label[slots]
     return tuple(rows[place] for place in by_meaning(memory.keys.cpu()[slots], label).tolist())

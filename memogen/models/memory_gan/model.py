@@ -16,8 +16,8 @@ from ...checks import check_count, check_images
 from ...losses import widen
 from ...memory import MemoryRead, Policy, VMFMemory
 from ...memory.functional import DRAW_UNIFORMS, EMPTY, DrawNumbers, unit
-from ...memory.outcomes import check_sizes
 from ...memory.policies import PolicyName
+from ...memory.protocol import check_sizes
 from ...nets import DCGANCritic, DCGANGenerator, ResNetCritic, ResNetGenerator
 from ...nets.norm import NormKind, evaluating
 from ...types import ImageData, InputError, Latents, to_range
