@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
-from memogen.errors import InputError as InputError  # where the rest looks for it
+from memogen.errors import InputError as InputError  # the other modules import it from here
 
 if TYPE_CHECKING:
     from memogen.memory import MixtureMemory
@@ -89,9 +89,10 @@ class Loss:
 
 @dataclass(frozen=True)
 class DecayConfig:
-    """A run in ``stages`` equal parts: the first ``hold`` of them at the full learning rate, then one factor ``factor`` more for each.
+    """A learning rate that falls in steps. The run is divided into ``stages`` equal parts. In the first ``hold`` of them the rate is full; in each
+    later one it is multiplied by ``factor`` once more.
 
-    The default is that of Li et al. 2016, section 5, whose 3,000 epochs are the stages; a shorter run goes through the same course.
+    The default is that of Li et al. 2016, section 5, where a stage is one of 3,000 epochs. A shorter run has as many stages, each of fewer steps.
     """
 
     stages: int = 3000
@@ -100,7 +101,7 @@ class DecayConfig:
 
     def __post_init__(self) -> None:
         if not 0 <= self.hold <= self.stages or self.stages < 1:
-            raise ValueError(f"hold is {self.hold} of {self.stages} stages; there must be one stage or more, and no more held than there are")
+            raise ValueError(f"hold is {self.hold} of {self.stages} stages; there must be at least one stage, and hold must lie in 0 to stages")
         if not 0 < self.factor <= 1:
             raise ValueError(f"factor is {self.factor}; it must lie in (0, 1]")
 
@@ -162,7 +163,7 @@ class Latents:
     label: Int[Tensor, " b"] | None = None
 
     def take(self, rows: slice | Int[Tensor, " n"]) -> Latents:
-        """Those of some images."""
+        """The latents of the chosen images."""
         parts = {name: getattr(self, name) for name in ("noise", "key", "slot", "label")}
         return dataclasses.replace(self, **{name: part[rows] for name, part in parts.items() if part is not None})
 

@@ -97,13 +97,13 @@ def test_what_cannot_be_learned_is_refused_before_anything_is_written(tmp_path: 
         f"{begin} {folder} --start {tmp_path / 'nowhere'}": "there is no such run folder",
         f"{begin} {folder} --start {folder}": "has not learned its first task for 2 steps",
         f"{begin} {folder} --start {folder} --resume never": "with --resume never the first task is learned anew",
-        f"{begin} {folder} --start-tasks 2": "of no run: name it with start",
-        f"{begin} {folder} --variant joint_training --start {folder}": "learns no tasks one after another",
+        f"{begin} {folder} --start-tasks 2": "--start-tasks 2 needs --start RUN",
+        f"{begin} {folder} --variant joint_training --start {folder}": "does not learn tasks one after another",
         f"{begin} {folder} --resume {folder}": "use auto or never",
         f"{begin} {folder} --variant replay": "variant",
         f"train replay_gan/digits --training.batch_size 1 --training.steps 2 --out {out}": "too few for batch norm: use 2 or more",
         f"train replay_gan/digits --variant dgr --model.conditioning norm --training.steps 2 --out {out}": "a model with conditioning none",
-        f"train memory_gan/digits --start {folder} --out {out}": "learns no tasks one after another",
+        f"train memory_gan/digits --start {folder} --out {out}": "does not learn tasks one after another",
         f"train replay_gan/folder --out {out}": "give --data FOLDER",
     }
     for words, told in refused.items():

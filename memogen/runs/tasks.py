@@ -66,15 +66,15 @@ class TaskRun:
 
 
 def begin(run: TaskRun, *, resume: str = "auto", start: Path | None = None, start_tasks: int = 1) -> None:
-    """Before anything is written: refuse what cannot be, and take over the first tasks of the run ``start`` where there is one. Raises InputError."""
+    """Before anything is written: refuse wrong options, and copy the first tasks of the run ``start`` if it is given. Raises InputError."""
     if run.recipe.succession is not None:
         check_resume(resume)
     if start is None and start_tasks > 1:
-        raise InputError(f"start_tasks is {start_tasks}: of no run: name it with start")
+        raise InputError(f"start_tasks: --start-tasks {start_tasks} needs --start RUN, the run whose tasks are taken over")
     if start is None:
         return
     if run.recipe.succession is None or run.succession.tasks.joint:
-        raise InputError(f"start: {run.recipe.recipe} {run.recipe.variant} learns no tasks one after another: leave it out")
+        raise InputError(f"start: {run.recipe.recipe} {run.recipe.variant} does not learn tasks one after another: leave --start out")
     if resume == "never":
         raise InputError("start: with --resume never the first task is learned anew: leave one of the two out")
     if run.succession.keep_optimisers:
@@ -86,9 +86,9 @@ def begin(run: TaskRun, *, resume: str = "auto", start: Path | None = None, star
 
 
 def learn(run: TaskRun, *, resume: str = "auto", watch: Watch | None = None) -> TrainState:
-    """Train on every task of the training split, scoring the model after each; ``watch`` is shown the steps of all tasks together.
+    """Train on every task of the training split, and score the model after each. ``watch`` counts the steps of all tasks together.
 
-    The sequence alone leads to pixels here, and to none of a task that is over.
+    Only the task sequence holds pixels here, and it drops those of a task that is over.
     """
     config, tasks = run.recipe.training, run.succession.tasks
     sequence, whole = _opened(run.load("train"), tasks)
@@ -114,7 +114,7 @@ def learn(run: TaskRun, *, resume: str = "auto", watch: Watch | None = None) -> 
 
 
 def _watch(steps: int, watch: Watch | None, number: int, place: Path) -> Watch:
-    """Who watches task ``number`` of ``steps`` each: what keeps the images of its evolution, and whoever else asked."""
+    """What is called after each step of task ``number``: it keeps the images of the task's evolution and calls ``watch``."""
     evolution = Evolution(place, steps, panel)
 
     def both(step: int, model: torch.nn.Module) -> None:
@@ -131,7 +131,7 @@ def _opened(images: ImageData, tasks: TaskConfig) -> tuple[TaskSequence, int]:
 
 
 def shared_start(run: TaskRun) -> bool:
-    """Begin a run with the first task of a run beside it, where one has learned the same; False where none has, or it has begun."""
+    """Copy the first task from another run in the same folder that learned the same task. False if there is none, or if this run has begun."""
     if run.succession.tasks.joint or run.succession.keep_optimisers or finished_tasks(run.folder, run.recipe.training.steps):
         return False
     digests = _digests(run, 1)

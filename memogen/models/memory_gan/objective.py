@@ -47,7 +47,7 @@ class _Judged(NamedTuple):
 
 @dataclass(frozen=True)
 class ContrastConfig:
-    """Contrastive loss on the queries of real images (SimCLR, Chen et al. 2020): two views of one image get similar queries, two images different ones.
+    """Contrastive loss on queries (SimCLR, Chen et al. 2020): two views of one real image get similar queries, two images different ones.
 
     ``weight``: the factor of the loss; 0 turns it off. ``temperature``: of its softmax. ``augment``: how the two views of each real image are made.
     Both views are augmented. With the image itself as one of the two, digits lost a point of inception score.
