@@ -21,7 +21,7 @@ class StopNow(KeyboardInterrupt):
 
 @dataclass
 class Stop:
-    """A request to stop. It raises StopNow at once. Inside :meth:`held` it waits for a :meth:`look` after the block; a second request kills."""
+    """A request to stop. It raises StopNow at once. Inside :meth:`held` it waits, and a second request kills the process."""
 
     made: bool = False
     waits: bool = False
