@@ -104,7 +104,7 @@ def _explain(error: Exception) -> int:
         return INPUT
     if isinstance(error, OSError) and (error.filename is not None or error.errno == errno.ENOSPC):
         where = printable(str(error.filename)) if error.filename is not None else "output"
-        print(f"memogen: {where}: cannot be read or written ({error.strerror}); check the path, its permissions and the disk", file=sys.stderr)
+        print(f"memogen: {where}: cannot be read or written ({error.strerror}); check the path, its permissions and the free space", file=sys.stderr)
         return INPUT
     if isinstance(error, MemoryError) or "can't allocate memory" in message or _is(error, "torch", "OutOfMemoryError"):
         print(f"memogen: out of memory ({message[:200]}); make batches, --num or the model smaller", file=sys.stderr)
@@ -116,7 +116,7 @@ def _explain(error: Exception) -> int:
     if _is(error, "memogen.training.window", "NonFiniteLoss"):
         print(f"memogen: {message}", file=sys.stderr)
         return OURS
-    print(f"memogen: {type(error).__name__}: {message} (a fault of ours: run again with --debug for the traceback)", file=sys.stderr)
+    print(f"memogen: {type(error).__name__}: {message} (a bug in memogen: run again with --debug for the traceback)", file=sys.stderr)
     return OURS
 
 

@@ -19,8 +19,8 @@ def compare(
     second: Annotated[str, "the same for the other model"],
     *,
     rows: Annotated[Path | None, "a .jsonl file of result rows that holds both, such as that of a reproduced table"] = None,
-    recipe: Annotated[str | None, "of --rows: the recipe, where they are of several"] = None,
-    budget: Annotated[str | None, "of --rows: the budget, where they are of several"] = None,
+    recipe: Annotated[str | None, "the recipe, if --rows holds several"] = None,
+    budget: Annotated[str | None, "the budget, if --rows holds several"] = None,
     metric: Annotated[str, "what to compare: log_likelihood or elbo"] = "log_likelihood",
 ) -> None:
     """Print by how much the first model is better than the second on the same images, with the standard error over pairs.

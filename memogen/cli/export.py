@@ -21,8 +21,8 @@ def export(
         Literal["onnx", "html", "hub"], "onnx, files for other programs; html, one page that draws in a browser, offline; hub, the Hugging Face hub"
     ],
     out: Annotated[Path | None, "the folder of the ONNX files, or the page; without it NAME_onnx or NAME.html in this folder"] = None,
-    repo: Annotated[str | None, "where on the hub: org/name, made where it does not exist"] = None,
-    private: Annotated[bool, "a new place on the hub is seen by you alone"] = False,
+    repo: Annotated[str | None, "the repository on the hub, org/name; it is made if it does not exist"] = None,
+    private: Annotated[bool, "make a new repository on the hub private"] = False,
 ) -> None:
     """Hand a model on: as ONNX files, as one page that draws in a browser, or to the hub."""
     _check(to, out, repo, private)

@@ -66,7 +66,7 @@ def _with_share(asked: Request, place: Path, found: tuple[str, ...]) -> tuple[st
 
 def _own_pictures(place: Path) -> Pictures:
     if place.is_file() and place.suffix.lower() != ".zip":
-        raise InputError(f"data: {place}: is no folder, zip or npz file: give one of these")
+        raise InputError(f"data: {place}: is not a folder, zip or npz file: give one of these")
     return find_pictures(place)
 
 

@@ -253,7 +253,7 @@ def _label(session: Session, asked: Asked) -> int | None:
         return None
     label, known = asked.whole("label", 0, 1 << 20), [each for each, _ in session.loaded.classes]
     if label not in known and not asked.has("task"):
-        raise Refused(f"label {label}: this model is told no such class", 404)
+        raise Refused(f"label {label}: this model does not know this class", 404)
     return label
 
 

@@ -77,7 +77,7 @@ def _question(session: Session, answer: Callable[[Session, Asked], dict[str, Any
     async def answered(request: Request) -> Response:
         try:
             if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-                raise Refused("a question is sent as application/json", 415)
+                raise Refused("send the request as application/json", 415)
             asked = Asked.read(await _body(request, MOST_WORDS))
             return JSONResponse(await run_in_threadpool(answer, session, asked))
         except Refused as error:
@@ -119,7 +119,7 @@ async def _body(request: Request, most: int) -> bytes:
                 raise too_much
             parts.append(part)
     except ClientDisconnect as error:
-        raise Refused("the sending broke off") from error
+        raise Refused("the upload was cut off") from error
     return b"".join(parts)
 
 
@@ -134,4 +134,4 @@ async def _http(request: Request, error: HTTPException) -> Response:
 def _ours(error: Exception) -> Response:
     """What nobody foresaw, in one line; the traceback goes to the log of those who ask for it."""
     logging.getLogger(__name__).debug("an answer failed", exc_info=error)
-    return _error(f"{type(error).__name__}: a fault of ours", 500)
+    return _error(f"{type(error).__name__}: a bug in memogen", 500)

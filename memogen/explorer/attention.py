@@ -152,7 +152,7 @@ def _count(session: Session, layer: int) -> int:
 
 def _reconstructs(model: object) -> Reconstructs:
     if not isinstance(model, Reconstructs):
-        raise Refused("this model reconstructs no pictures", 404)
+        raise Refused("this model cannot reconstruct pictures", 404)
     return model
 
 

@@ -101,7 +101,7 @@ def open_model(name: str, folder: str) -> LoadedModel:
     """The model that ``name`` means and that lies in ``folder`` (or on the hub, under that name), with the run around it. Raises InputError."""
     model = pretrained.from_pretrained(folder)
     if not isinstance(model, GenerativeModel):
-        raise InputError(f"{name}: a {type(model).__name__} draws no images: name another model")
+        raise InputError(f"{name}: a {type(model).__name__} cannot draw images: name another model")
     place = shipped.place(name)
     run = place.parent if place.name == MODEL and place.is_dir() else place if place.is_dir() else None
     found = LoadedModel(Path(name).name or name, model, run)

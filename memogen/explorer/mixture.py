@@ -149,4 +149,4 @@ def _check(session: Session, slots: list[int]) -> None:
     memory: MixtureMemory = session.written
     for slot in slots:
         if not 0 <= slot < memory.num_slots or not bool(memory.values[slot] > 0.5):
-            raise Refused(f"slot {slot}: is no real slot of this memory", 404)
+            raise Refused(f"slot {slot}: is not a real slot of this memory", 404)

@@ -126,7 +126,7 @@ class Session:
     def undo(self) -> str:
         """Take the last step back, and say which it was. Raises Refused where there is none."""
         if len(self.edits) < 2:
-            raise Refused("there is nothing to take back", 409)
+            raise Refused("there is no edit to undo", 409)
         description = self.edits[-1].description
         self._take(self.edits[:-1], self.off)
         return description

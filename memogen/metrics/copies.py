@@ -70,7 +70,7 @@ def _check_neighbours(image: Tensor, data: ImageData, num: int) -> None:
     if tuple(image.shape[1:]) != data.image_shape:
         raise InputError(f"nearest images: images are {tuple(image.shape[1:])} and {data.name} holds {data.image_shape}: use the model's own data")
     if not 1 <= num <= len(data):
-        raise InputError(f"nearest images: {num} neighbours asked for of {len(data)} images in {data.name}: ask for 1 to {len(data)}")
+        raise InputError(f"nearest images: {num} neighbours, but {data.name} has {len(data)} images: ask for 1 to {len(data)}")
 
 
 # --- copy check ---

@@ -174,7 +174,7 @@ def append_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
     """Append rows to a JSONL file in a single write, so that a reader or another writer sees all of them or none; flushed to the disk."""
     text = "".join(json.dumps(dict(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
     if path.exists() and not path.is_file():
-        raise InputError(f"{path}: is no regular file: name a file that rows can be appended to")
+        raise InputError(f"{path}: is not a regular file: name a file to append rows to")
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "ab", buffering=0) as file:
         file.write((_mending(path) + text).encode())

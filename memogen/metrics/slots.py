@@ -86,7 +86,7 @@ def checked_memory(model: BuiltSlots, data: ImageData) -> MixtureMemory:
     if model.memory is None:
         raise InputError("slots: this model was built without a memory, so images belong to none: choose a model with memory")
     if not bool((model.memory.values > 0.5).any()):
-        raise InputError("slots: no slot of the memory is real, so images belong to none: train the model first")
+        raise InputError("slots: the memory has no real slots yet, so images belong to none: train the model first")
     if data.image_shape != model.config.image_shape:
         raise InputError(f"slots: {data.name}: images are {data.image_shape}, the model's {model.config.image_shape}: name data of its shape")
     return model.memory

@@ -100,7 +100,7 @@ class Table:
         """Raises InputError."""
         known = self.budgets.get(f"{recipe}/{variant}", self.budgets[recipe])
         if name not in known:
-            raise InputError(f"budget: {name!r} is none of {self.name}: {suggest(name, known)}")
+            raise InputError(f"budget: {name!r} is not a budget of {self.name}: {suggest(name, known)}")
         return known[name]
 
     def scored(self, recipe: Recipe) -> Recipe:

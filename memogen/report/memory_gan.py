@@ -138,8 +138,8 @@ def _spread(run: Run, memory: Slots) -> tuple[Figure, ...]:
     states = logged = life_signs.prior_states(run)
     states = states or [(f"step {step:,}", charts.by_rank(saved)) for step, saved in saved_memories(run.path)]
     states = states or [("saved model", charts.by_rank(memory))]
-    caption = "A flat course uses all slots alike; a steep one has forgotten most of them."
-    caption += " Points stand at the ranks that were kept." if logged else ""
+    caption = "A flat line: all slots are used alike. A steep one: few slots hold nearly all the mass."
+    caption += " Points mark the ranks that were logged." if logged else ""
     return themed(lambda theme: charts.priors(states, theme=theme), "Sorted prior of the real slots", caption)
 
 
@@ -161,7 +161,7 @@ def slot_sheet(
     memory = memory_of(model)
     rows = _ordered(spread_slots(memory, num_slots), memory, names) if slots is None else tuple(_row(model, slot) for slot in slots)
     if not rows:
-        raise InputError("slot sheet: the memory holds no real slot: train the model first")
+        raise InputError("slot sheet: the memory has no real slots yet: train the model first")
     images = [draw_samples(model, num_noises, seed=seed, slot=row.slot) for row in rows]
     return grid.sheet(images, [_caption(row, names) for row in rows], theme=theme)
 
@@ -174,7 +174,7 @@ def posterior(
     memory = memory_of(model)
     found = slot_posterior(memory, model.encode(image[None].to(memory.keys.device)), num)
     if not found.slots:
-        raise InputError("posterior: the memory holds no real slot: train the model first")
+        raise InputError("posterior: the memory has no real slots yet: train the model first")
     images = torch.cat([draw_samples(model, 1, seed=seed, slot=slot) for slot in found.slots])
     notes = (f"other real slots {found.other_real:.1%}", f"fake slots {found.fake:.1%}")
     captions = [f"slot {slot}\n{names[slot]}" if names else f"slot {slot}" for slot in found.slots]
@@ -233,7 +233,7 @@ def slot_wall(model: Model, names: SlotNames | None = None, *, seed: int = 0, th
     real = ((memory.values > 0.5) & written(memory)).cpu()
     heavy = weight.masked_fill(~real, -1.0).sort(descending=True, stable=True).indices[: int(real.sum())]
     if not len(heavy):
-        raise InputError("slot wall: the memory holds no real slot: train the model first")
+        raise InputError("slot wall: the memory has no real slots yet: train the model first")
     keys, noise = memory.keys.cpu(), model.latents(1, seed=seed).noise
 
     def images(slots: Int[Tensor, " n"]) -> Tensor:

@@ -136,7 +136,7 @@ def replay_gan(path: Path) -> ClassModel:
     """A saved model that draws the class it is asked for. Raises InputError."""
     model = from_pretrained(path)
     if not isinstance(model, ClassModel):
-        raise InputError(f"{path}: a {type(model).__name__} draws no class that it is asked for: name a run of replay_gan")
+        raise InputError(f"{path}: a {type(model).__name__} cannot draw a given class: name a run of replay_gan")
     return model
 
 

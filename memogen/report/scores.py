@@ -100,7 +100,7 @@ def score_table(results: Sequence[Mapping[str, Any]], own: str = "") -> tuple[Pa
         [*(about[place][number] for place in said), *(_cell(line.cells.get(metric), protocols) for metric in metrics)]
         for number, line in enumerate(lines)
     ]
-    caption = "± is the spread over splits; the paper's number stands beside ours where it printed one; raised letters name the protocol."
+    caption = "± is the spread over splits. If the paper prints a number, it stands beside ours. Raised letters name the protocol."
     listed = Listing("Protocols of these scores", [(_mark(place), text) for place, text in enumerate(protocols)])
     return Table(head, rows, caption, "stack"), *([listed] if any(protocols) else [])
 

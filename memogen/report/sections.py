@@ -55,8 +55,8 @@ class FamilyPart:
     """What a family adds to the page of a run.
 
     ``name`` is what the page calls a model of the family. ``sections`` stand between the samples and the nearest training images. ``scores`` replaces
-    the table of scores, after the curves of the training. ``sign`` says whether the run goes well, which the sentence at the top weighs with the rest;
-    None if the family cannot say. ``commands``, (what it does, command line), are listed at the end.
+    the table of scores, after the curves of the training. ``sign`` says whether the run goes well, one of the inputs of the sentence at the top; None
+    if the family cannot say. ``commands``, (what it does, command line), are listed at the end.
     """
 
     name: str = ""
@@ -69,9 +69,9 @@ class FamilyPart:
 class FamilySections(Protocol):
     """The function by which a family adds to the pages of its runs.
 
-    It is called for every run of the family: finished ones, unfinished ones without a model, and ones whose data are not on this machine. If something
-    is missing it raises nothing; it leaves the section out, or puts a sentence in its place. :data:`memogen.report.page.SECTIONS` maps the family's
-    name, as in ``config.json`` of a saved model, to this function. Another family adds an entry, or gives ``write_report`` a mapping::
+    It is called for every run of the family: finished ones, unfinished ones without a model, and ones whose data are not on this machine. Where
+    something is missing it raises nothing; it leaves the section out, or puts a sentence in its place. :data:`memogen.report.page.SECTIONS` maps the
+    family's name, as in ``config.json`` of a saved model, to this function. Another family adds an entry, or gives ``write_report`` a mapping::
 
         def sections(page: PageContext) -> FamilyPart:
             return FamilyPart("my family", (Section("Memory", (Text("..."),)),))
@@ -190,7 +190,7 @@ def neighbours(page: PageContext) -> Section | None:
         return None
     name = "Nearest training images"
     if data is None:
-        return Section(name, (Text("This page was made without the data; memogen neighbours draws the picture that belongs here."),))
+        return Section(name, (Text("This page was made without the data. memogen neighbours draws the picture that is missing here."),))
     part = part_of(data, COMPARED)
     among = f"all {len(data):,}" if len(part) == len(data) else f"{len(part):,} of the {len(data):,}"
     by = "the cosine of their queries" if with_queries(model) else "their pixels"

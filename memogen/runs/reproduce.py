@@ -156,7 +156,7 @@ def _recipe(row: TableRow) -> Recipe:
     function = RECIPES[row.recipe]
     known = get_args(get_type_hints(function)["variant"])
     if row.variant not in known:
-        raise InputError(f"variants: {row.variant!r} is none of {row.recipe}: {suggest(row.variant, known)}")
+        raise InputError(f"variants: {row.variant!r} is not a variant of {row.recipe}: {suggest(row.variant, known)}")
     return function(variant=row.variant)
 
 

@@ -76,7 +76,7 @@ def begin(run: TaskRun, *, resume: str = "auto", start: Path | None = None, star
     if run.recipe.succession is None or run.succession.tasks.joint:
         raise InputError(f"start: {run.recipe.recipe} {run.recipe.variant} does not learn tasks one after another: leave --start out")
     if resume == "never":
-        raise InputError("start: with --resume never the first task is learned anew: leave one of the two out")
+        raise InputError("start: --resume never learns the first task again, so --start has no use: leave one of the two out")
     if run.succession.keep_optimisers:
         raise InputError("start: succession.keep_optimisers needs the first task's optimisers, which are not taken over: leave one of the two out")
     here = runtime.start(run.recipe.training)
@@ -153,7 +153,7 @@ def _digests(run: TaskRun, num_tasks: int) -> list[str]:
     """What names the images of the first tasks. Raises InputError where there are fewer."""
     sequence, _ = _opened(run.load("train"), run.succession.tasks)
     if num_tasks > len(sequence):
-        raise InputError(f"start_tasks is {num_tasks}: the sequence has {len(sequence)} tasks: take over as many or fewer")
+        raise InputError(f"start_tasks is {num_tasks}: the sequence has {len(sequence)} tasks: give {len(sequence)} or fewer")
     return [sequence.digest(number) for number in range(num_tasks)]
 
 

@@ -93,7 +93,7 @@ def phase_optimisers(model: nn.Module, phases: tuple[Phase, ...], *, recorded: b
     Raises ValueError for phases that fit cannot serve, InputError for an Adam that cannot be recorded.
     """
     if not any(phase.reads_data for phase in phases):
-        raise ValueError("no phase of this objective reads data: images_seen would stand still, and with it the noise")
+        raise ValueError("no phase of this objective reads data, so images_seen would never grow and every step would have the same noise")
     if len({phase.name for phase in phases}) < len(phases):
         raise ValueError(f"phases share a name: {', '.join(phase.name for phase in phases)}")
     own = [p for p in model.parameters() if p.requires_grad]

@@ -151,5 +151,5 @@ def _due(step: int, every: int) -> bool:
 
 def _module(model: AveragedModel) -> nn.Module:
     if not isinstance(model, nn.Module):
-        raise TypeError(f"{type(model).__name__} is no nn.Module")
+        raise TypeError(f"{type(model).__name__} is not an nn.Module")
     return model

@@ -234,7 +234,7 @@ def test_data_that_do_not_fit_are_said_and_the_page_goes_on() -> None:
 
 
 def test_a_port_in_use_is_one_line() -> None:
-    with bind("127.0.0.1", 0) as taken, pytest.raises(InputError, match="another program listens there"):
+    with bind("127.0.0.1", 0) as taken, pytest.raises(InputError, match="another program uses it"):
         bind("127.0.0.1", taken.getsockname()[1])
 
 

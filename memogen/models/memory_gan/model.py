@@ -250,7 +250,7 @@ class MemoryGAN(nn.Module):
                 raise InputError("slot: the generator of this model is not conditioned on a memory slot")
             return Latents(z)
         if slot is not None and not isinstance(slot, Tensor) and (isinstance(slot, bool) or not isinstance(slot, int)):
-            raise InputError(f"slot: {slot!r} is no number of a slot: give a whole number")
+            raise InputError(f"slot: {slot!r} is not a slot number: give a whole number")
         if isinstance(slot, int) and not 0 <= slot < self.memory.num_slots:
             raise InputError(f"slot: {slot} is not in the memory, which holds slots 0 to {self.memory.num_slots - 1}")
         stream, dim = stream + noise.Stream.CONDITION, self.memory.key_dim
