@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from memogen.metrics.registry import better, counted, in_order, row_name, tabled, title
+from memogen.metrics.registry import in_order, number_of, row_name, title
 from memogen.metrics.rows import ResultRow
 from memogen.recipes import mem_vae, memory_gan
 from memogen.recipes.recipe import Claim
@@ -140,7 +140,7 @@ class Results:
     @property
     def columns(self) -> list[Column]:
         """The same with the way in which each metric improves."""
-        ways = {title: better(metric) for metric in self.metrics for title in self._titles(metric)}
+        ways = {title: number_of(metric).better or "" for metric in self.metrics for title in self._titles(metric)}
         return [Column(title, ways.get(title, "")) for title in self.head]
 
     def row(self, line: Line) -> list[str]:
@@ -207,7 +207,11 @@ def _name(file: Path, root: Path) -> str:
 def gather(name: str, rows: Iterable[Mapping[str, Any]]) -> Results:
     """The table of that name from its rows; a name of ``memogen.recipes.tables.TABLES`` adds the methods of others that the paper printed."""
     known = TABLES.get(name)
-    shown = [row for row in map(ResultRow.read, rows) if tabled(row_name(row)) and is_number(row.value) and row.task is None and row.class_ is None]
+    shown = [
+        row
+        for row in map(ResultRow.read, rows)
+        if number_of(row_name(row)).tabled and is_number(row.value) and row.task is None and row.class_ is None
+    ]
     budgets = _budgets(shown)
     groups: dict[Address, dict[str, list[ResultRow]]] = {}
     for row in shown:
@@ -280,7 +284,7 @@ def _cell(recipe: str, variant: str, column: str, rows: Sequence[ResultRow]) -> 
     newest = list({row.seed: row for row in _alike(rows)}.values())
     values = [float(row.value) for row in newest if row.value is not None]
     split = newest[0].spread
-    spread = None if counted(column) else statistics.stdev(values) if len(values) > 1 else split if is_number(split) else None
+    spread = None if number_of(column).counted else statistics.stdev(values) if len(values) > 1 else split if is_number(split) else None
     printed = newest[0].paper
     claim = claim_of(recipe, variant, column) or (Claim(column, printed, None, "") if is_number(printed) else None)
     return Cell(statistics.fmean(values), spread, claim, len(newest))

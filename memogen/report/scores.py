@@ -84,7 +84,7 @@ def number(value: float) -> str:
 def column(metric: str) -> Column:
     """A metric as the head of a column; of one that nobody knows the name in words."""
     title = registry.title(metric)
-    return Column(title[:1].upper() + title[1:], registry.better(metric))
+    return Column(title[:1].upper() + title[1:], registry.number_of(metric).better or "")
 
 
 def score_table(results: Sequence[Mapping[str, Any]], own: str = "") -> tuple[Part, ...]:
