@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from jaxtyping import Shaped
-from torch import Tensor
+from torch import Tensor, nn
 
 _PATIENCE = timedelta(hours=4)  # the other processes wait this long while the first one evaluates or writes
+_BUCKET = 4 << 20  # bytes of gradients sent together: enough to use the wires well, few enough that the first leave early
 
 
 @dataclass(frozen=True)
@@ -105,9 +107,25 @@ class Processes:
         for same in kinds.values():
             flat = torch.cat([tensor.reshape(-1) for tensor in same])
             dist.all_reduce(flat)
-            flat /= self.world_size
-            for tensor, merged in zip(same, flat.split([tensor.numel() for tensor in same]), strict=True):
-                tensor.copy_(merged.view(tensor.shape))
+            _spread(flat.div_(self.world_size), same)
+
+    @contextmanager
+    def merging(self, parameters: Sequence[nn.Parameter]) -> Iterator[None]:
+        """Within goes one backward pass; after it, every gradient is its mean over the processes.
+
+        Gradients are sent in buckets, from the last parameter's on, as soon as all of a bucket are known: while the pass still computes the others.
+        """
+        if self.world_size == 1:
+            yield
+            return
+        sender = _Sender(_buckets(parameters))
+        hooks = [parameter.register_post_accumulate_grad_hook(sender.arrived) for parameter in parameters]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+        sender.finish(self.world_size)
 
     def follow(self, tensors: Iterable[Tensor]) -> None:
         """Each tensor becomes that of rank 0."""
@@ -115,6 +133,52 @@ class Processes:
             shared = tensor.contiguous()
             dist.broadcast(shared, src=0)
             tensor.copy_(shared)
+
+
+def _buckets(parameters: Sequence[nn.Parameter]) -> list[list[nn.Parameter]]:
+    """The parameters from the last on, in lists of one dtype and of some :data:`_BUCKET` bytes."""
+    buckets, size = list[list[nn.Parameter]](), 0
+    for parameter in reversed(parameters):
+        if not buckets or size >= _BUCKET or buckets[-1][0].dtype != parameter.dtype:
+            buckets, size = [*buckets, []], 0
+        buckets[-1].append(parameter)
+        size += parameter.numel() * parameter.element_size()
+    return buckets
+
+
+class _Sender:
+    """Sends the gradients of each bucket, the buckets in the same order on every process."""
+
+    def __init__(self, buckets: list[list[nn.Parameter]]) -> None:
+        self.waiting = [(bucket, {id(parameter) for parameter in bucket}) for bucket in buckets]
+        self.sent: list[tuple[list[Tensor], Tensor, Any]] = []
+
+    def arrived(self, parameter: Tensor) -> None:
+        for _, missing in self.waiting:
+            missing.discard(id(parameter))
+        while self.waiting and not self.waiting[0][1]:
+            self._send()
+
+    def _send(self) -> None:
+        bucket, _ = self.waiting.pop(0)
+        gradients = [parameter.grad for parameter in bucket if parameter.grad is not None]
+        if gradients:
+            flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+            self.sent.append((gradients, flat, dist.all_reduce(flat, async_op=True)))
+
+    def finish(self, world_size: int) -> None:
+        """Send what is left, of parameters without a gradient; and put the means in place."""
+        while self.waiting:
+            self._send()
+        for gradients, flat, work in self.sent:
+            work.wait()
+            _spread(flat.div_(world_size), gradients)
+
+
+def _spread(flat: Tensor, tensors: Sequence[Tensor]) -> None:
+    """A flat tensor's numbers into others, one after another."""
+    for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.copy_(part.view(tensor.shape))
 
 
 def _meeting_place() -> torch.device:

@@ -54,8 +54,8 @@ class PhaseOptimiser:
         """Backward, merge across processes, clip, move. False where the scaler skipped the move, as half precision overflowed."""
         for parameter in self.moved:
             parameter.grad = None
-        (total if scaler is None else scaler.scale(total)).backward()
-        runtime.merge_gradients(self.moved)
+        with runtime.processes.merging(self.moved):
+            (total if scaler is None else scaler.scale(total)).backward()
         if self.phase.optimiser.clip_norm > 0 or self.phase.optimiser.clip_value > 0:
             if scaler is not None:
                 scaler.unscale_(self.optimiser)

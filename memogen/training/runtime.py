@@ -6,7 +6,7 @@ All processes must see the same run folder. What batch norm does across processe
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
@@ -76,10 +76,6 @@ class Runtime:
                     # `contiguous` leaves the strides of a single channel as they are, and the layers after it in mixed formats, many times slower
                     parameter.data = torch.empty_like(parameter.data, memory_format=torch.channels_last).copy_(parameter.data)
         self.processes.follow(model.state_dict().values())
-
-    def merge_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Every gradient becomes its mean over the processes."""
-        self.processes.average(p.grad for p in parameters if p.grad is not None)
 
     def merge_statistics(self, model: nn.Module) -> None:
         """The running means and variances of batch norm become their mean over the processes."""

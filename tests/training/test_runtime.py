@@ -20,8 +20,8 @@ def runtime_of(**changes: object):
 def test_one_process_leads_and_merges_nothing() -> None:
     runtime = runtime_of()
     parameter = nn.Parameter(torch.ones(2))
-    parameter.grad = torch.ones(2)
-    runtime.merge_gradients([parameter])
+    with runtime.processes.merging([parameter]):
+        parameter.sum().backward()
     assert (runtime.leads, runtime.processes.world_size, parameter.grad.tolist()) == (True, 1, [1, 1])
     assert runtime.processes.any(True) and not runtime.processes.any(False)
 
