@@ -247,9 +247,9 @@ class VMFMemory(nn.Module):
         filling = self._filling(value)
         wrong = (self._asks_for_slot(scores, value) | filling) & known
         self._follow_cosine(query, value, scores, known & ~filling)
-        share = self._responsibilities(scores, value, known & ~wrong)
-        movement = self._learn(query, share, share.touched(self.num_slots))
-        used = (share.best() if self.policy.age_reset == "best" else share).touched(self.num_slots)
+        responsibilities = self._responsibilities(scores, value, known & ~wrong)
+        movement = self._learn(query, responsibilities, responsibilities.touched(self.num_slots))
+        used = (responsibilities.best() if self.policy.age_reset == "best" else responsibilities).touched(self.num_slots)
         self.age += 1
         self.age.masked_fill_(used, 0)
         source, dropped = self._assign(wrong, value, used)
@@ -315,27 +315,27 @@ class VMFMemory(nn.Module):
             member = member & (place == place.amax(0)).gather(1, slots)
         return Responsibilities(slots, weights * member, member)
 
-    def _learn(self, query: Tensor, share: Responsibilities, touched: Tensor) -> Tensor:
+    def _learn(self, query: Tensor, responsibilities: Responsibilities, touched: Tensor) -> Tensor:
         """Eq. 5, or Kaiser's rule. Returns the mean movement of a touched key."""
         if self.keys.is_cpu and self._sparse and self.policy.rule == "em" and self.em_steps == 1:  # a device would have to tell the number of rows
-            return self._learn_rows(query, share)
-        policy, responsibility = self.policy, share.dense(self.num_slots)
+            return self._learn_rows(query, responsibilities)
+        policy, responsibility = self.policy, responsibilities.dense(self.num_slots)
         base = torch.where(touched, self._base_mass(self.mass), self.mass)
         state = functional.m_step(EMState(self.keys, self.mass, self.keys, base), Statistics.of(query, responsibility), histogram=policy.histogram)
         if policy.rule == "kaiser":
             one = torch.ones_like(base)
             state = state._replace(keys=functional.m_step(EMState(self.keys, one, self.keys, one), Statistics.of(query, responsibility)).keys)
         for _ in range(self.em_steps - 1 if policy.rule == "em" else 0):
-            support = share.support(self.num_slots)
+            support = responsibilities.support(self.num_slots)
             state = functional.em_step(state, query, support, concentration=self.concentration, histogram=policy.histogram)
         turned = torch.where(touched, 1 - torch.linalg.vecdot(self.keys, state.keys), 0)
         self.keys.copy_(state.keys)
         self.mass.copy_(state.mass)
         return turned.sum() / touched.sum().clamp_min(1)
 
-    def _learn_rows(self, query: Tensor, share: Responsibilities) -> Tensor:
+    def _learn_rows(self, query: Tensor, responsibilities: Responsibilities) -> Tensor:
         """One step of Eq. 5 that reads and writes the touched slots alone."""
-        rows, batch = share.statistics(query)
+        rows, batch = responsibilities.statistics(query)
         keys, mass = self.keys[rows], self.mass[rows]
         state = functional.m_step(EMState(keys, mass, keys, self._base_mass(mass)), batch, histogram=self.policy.histogram)
         self.keys[rows], self.mass[rows] = state.keys, state.mass
