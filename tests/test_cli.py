@@ -118,7 +118,7 @@ def test_override_sets_the_named_leaf_only() -> None:
         ("num_slots", "model.memory.num_slots"),
         ("step", "training.steps"),
         ("model.memry.top_k", "model.memory.top_k"),
-        ("model.head.width", "model.head is off"),
+        ("model.head.width", "model.head is null"),
         ("zzz", "no such option"),
     ],
 )

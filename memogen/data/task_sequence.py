@@ -101,8 +101,8 @@ class TaskSequence:
     def digest(self, number: int) -> str:
         """What names the images of task ``number``, which is still to come. Raises InputError where it is not."""
         if number not in self._waiting:
-            known = f"tasks {min(self._waiting)} to {len(self) - 1} are still to come" if self._waiting else "no task is to come"
-            raise InputError(f"sequence: task {number} is closed: {known}")
+            known = f"tasks {min(self._waiting)} to {len(self) - 1} are still to come" if self._waiting else "no task is left"
+            raise InputError(f"sequence: task {number} cannot be opened any more: {known}")
         data = self._waiting[number]
         return digest(data.image, data.label)
 
