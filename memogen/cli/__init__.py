@@ -14,6 +14,8 @@ import sys
 import traceback
 from collections.abc import Sequence
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # on a busy machine, threads that spin while they wait make a step fifty times as long
+
 from memogen import __version__
 from memogen.cli.options import UsageError
 from memogen.errors import InputError
@@ -116,8 +118,21 @@ def _explain(error: Exception) -> int:
     if _is(error, "memogen.training.window", "NonFiniteLoss"):
         print(f"memogen: {message}", file=sys.stderr)
         return OURS
+    if _alone(error, message):
+        rank = os.environ.get("RANK", "0")
+        what = "another process of this training has ended or cannot be reached; start all of them again to continue from the last checkpoint"
+        print(f"memogen: process {rank}: {what}", file=sys.stderr)
+        return OURS
     print(f"memogen: {type(error).__name__}: {message} (a bug in memogen: run again with --debug for the traceback)", file=sys.stderr)
     return OURS
+
+
+def _alone(error: Exception, message: str) -> bool:
+    """Whether one of several processes has lost another."""
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        return False
+    lost = ("gloo", "Connection closed by peer", "Connection reset by peer", "Socket Timeout")
+    return _is(error, "torch.distributed", "DistError") or (isinstance(error, RuntimeError) and any(words in message for words in lost))
 
 
 def _leads() -> bool:

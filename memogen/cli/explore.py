@@ -44,7 +44,7 @@ def explore(
         from memogen.explorer.loaded import open_model
 
         loaded = open_model(model, folder)
-        loaded.data, loaded.out = images, out
+        loaded.data, loaded.out = images if data is None or images is None else _loaded(images(), data, loaded.shape), out
 
         def reading() -> DataOptions:
             from memogen.runs import reading
@@ -77,6 +77,14 @@ def _images(model: str, data: str | None) -> Callable[[], ImageData | None] | No
     return own
 
 
+def _loaded(found: ImageData | None, data: str, shape: tuple[int, int, int]) -> Callable[[], ImageData | None]:
+    """Data that were named, read before the page opens. UsageError where the model draws images of another shape."""
+    if found is not None and found.image_shape != shape:
+        theirs, ours = (" x ".join(map(str, each)) for each in (found.image_shape, shape))
+        raise UsageError(f"--data {data}: its images are {theirs} (channels x height x width), the model's {ours}: name images of that shape")
+    return lambda: found
+
+
 def _at_hand(model: str) -> bool:
     """Whether the images of the model's run lie on this machine: embedded, in a folder that is there, or downloaded before."""
     from memogen.data import DATASETS
@@ -93,4 +101,5 @@ def _at_hand(model: str) -> bool:
     if own.folder is not None:
         return Path(own.folder).expanduser().exists()
     known = DATASETS.get(own.name)
-    return known is not None and (known.embedded or (cache_root() / "downloads" / own.name).is_dir())
+    downloads = cache_root() / "downloads" / own.name
+    return known is not None and (known.embedded or (downloads.is_dir() and any(downloads.glob("[!.]*"))))

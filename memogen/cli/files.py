@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -67,6 +68,18 @@ def open_slots(name: str) -> SlotModel:
             f"{name}: this command looks into the memory of a memoryGAN, and a {type(model).__name__} has no such memory; name another model"
         )
     return model
+
+
+def tell_of_fakes(model: GenerativeModel, slots: Sequence[int]) -> None:
+    """A line for slots that hold generated images, which the critic told from real ones: the generator never draws from them by itself."""
+    from memogen.types import SlotModel
+
+    if isinstance(model, SlotModel) and model.memory is not None:
+        values = model.memory.values
+        fakes = [str(slot) for slot in slots if 0 <= slot < len(values) and values[slot] <= 0.5]
+        if fakes:
+            named = f"slot{'s' * (len(fakes) > 1)} {', '.join(fakes)}: {'hold' if len(fakes) > 1 else 'holds'}"
+            print(f"{named} generated images, not real ones; memogen memory usage MODEL lists real slots", file=sys.stderr)
 
 
 def open_subject(name: str, options: DataOptions | None = None) -> GenerativeModel | ImageData:

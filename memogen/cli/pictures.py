@@ -14,6 +14,7 @@ from memogen.cli.files import (
     class_number,
     open_model,
     open_slots,
+    tell_of_fakes,
     write_folder,
     write_picture,
 )
@@ -36,6 +37,7 @@ def sample(
     opened = open_model(model)
     from memogen.report import figures
 
+    tell_of_fakes(opened, () if slot is None else (slot,))
     wanted = class_number(label, class_names(opened))
     if out.suffix and num > 1:
         return write_picture(figures.sample_grid(opened, num, seed=seed, slot=slot, label=wanted), out)
@@ -56,6 +58,7 @@ def interpolate(
     """Draw the way between images: in key space, or inside one memory slot."""
     check_picture(out)
     opened = open_slots(model)
+    tell_of_fakes(opened, () if slot is None else (slot,))
     from memogen.report import figures, grid
 
     if out.suffix.lower() != ".gif":

@@ -22,7 +22,7 @@ export function fillView(app) {
   const result = el("canvas", { class: "paint", width, height, role: "img", "aria-label": "the picture filled in" });
   const told = el("p", { class: "soft", role: "status" }, "Choose a picture, then paint over it.");
   const steps = el("input", { type: "range", min: 0, max: 0, value: 0, "aria-label": "Step of the filling" });
-  const from = source(app, (number, images, place) => choose(number, images, place));
+  const from = source(app, (number, images, place) => choose(number, images, place), { first: () => picture === null });
 
   function drawCanvas() {
     if (!base) return;

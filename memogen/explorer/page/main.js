@@ -1,7 +1,7 @@
 // The page: asks what the model is, makes a view for each thing it can do, and follows changes that other tabs make.
 
 import { ask } from "./api.js";
-import { el, failed } from "./parts.js";
+import { el, failed, quiet } from "./parts.js";
 import { classesView, samplesView } from "./samples.js";
 import { slotsView } from "./slots.js";
 import { pictureView } from "./picture.js";
@@ -15,11 +15,12 @@ const POLL = 2000;
 function views(app) {
   const { about } = app;
   const found = [];
+  if (about.fills && !about.mixture) found.push(fillView(app));
   if (about.mixture || about.layers.length) found.push(slotsView(app));
   if (about.classes.length && !about.fills) found.push(classesView(app));
   found.push(samplesView(app));
   if (about.mixture || (about.fills && about.pictures)) found.push(pictureView(app));
-  if (about.fills) found.push(fillView(app));
+  if (about.fills && about.mixture) found.push(fillView(app));
   found.push(squareView(app));
   if (about.mixture) found.push(editView(app));
   if (about.tasks) found.push(tasksView(app));
@@ -40,6 +41,7 @@ function turn(app, id) {
   const chosen = app.views.find((view) => view.id === id) || app.views[0];
   if (app.now === chosen) return;
   app.now = chosen;
+  quiet();
   for (const view of app.views) {
     view.root.hidden = view !== chosen;
     if (view === chosen) view.tab.setAttribute("aria-current", "page");

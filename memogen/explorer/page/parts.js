@@ -26,6 +26,11 @@ export function note(words, bad = false) {
   noteTimer = setTimeout(() => { place.className = ""; }, bad ? 7000 : 3000);
 }
 
+export function quiet() {
+  clearTimeout(noteTimer);
+  document.getElementById("note").className = "";
+}
+
 export const failed = (error) => note(error.message, true);
 
 // Runs what a click asks for, with the button out of use meanwhile; what goes wrong is said.
@@ -165,7 +170,7 @@ export function roving(grid, selector = "button") {
 // --- where pictures come from ---
 
 // Examples, a sample of the model, and a place to drop or choose files; ``chosen(number, images, place)`` gets each picture.
-export function source(app, chosen, { several = false } = {}) {
+export function source(app, chosen, { several = false, first = () => false } = {}) {
   const strip = el("div", { class: "strip", "aria-label": "Examples" });
   const file = el("input", { type: "file", accept: "image/*", multiple: several, class: "hidden-file", "aria-label": several ? "Choose pictures" : "Choose a picture" });
   const drop = el("label", { class: "drop" }, file, el("span", {}, several ? "Drop pictures here, or choose them" : "Drop a picture here, or choose one"));
@@ -194,6 +199,7 @@ export function source(app, chosen, { several = false } = {}) {
       const row = tiles(images, { words: (i) => `example ${i + 1}`, click: (i) => chosen(found.pictures[i], images, i) });
       strip.replaceChildren(row);
       roving(row, "button.tile");
+      if (first()) chosen(found.pictures[0], images, 0);
     } catch (error) {
       failed(error);
     }

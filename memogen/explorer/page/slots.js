@@ -17,9 +17,11 @@ export function slotsView(app) {
   let stretched = false;
   let apart = !mixture; // a slot less the mean of its layer
   let chosen = null;
+  let big = null; // the chosen slot's picture
   let order = null; // by likeness
   let watcher = null;
   let sort = mixture ? "class" : "weight";
+  let sorting = null; // where it is chosen
   let words = "";
   const cells = new Map();
 
@@ -89,6 +91,7 @@ export function slotsView(app) {
       }
       parts.push(grid);
     }
+    if (!shown) parts.push(el("p", { class: "soft" }, "No slot matches. Clear the search to see all."));
     wall.replaceChildren(...parts);
     wall.querySelector("button.cell")?.setAttribute("tabindex", "0");
     count.textContent = shown === table.slot.length ? `${shown} slots` : `${shown} of ${table.slot.length} slots`;
@@ -131,6 +134,7 @@ export function slotsView(app) {
       batch.forEach((slot, i) => {
         pictures.set(slot, [images, i]);
         if (cells.has(slot)) paint(cells.get(slot)[1], images, i, stretched);
+        if (slot === chosen && big) paint(big, images, i, stretched);
       });
     } catch (error) {
       failed(error);
@@ -149,6 +153,10 @@ export function slotsView(app) {
       keys = now;
       pictures = new Map();
       order = null;
+    }
+    if (sort === "class" && mixture && !table.classes.length) {
+      sort = "mass";
+      sorting.value = sort;
     }
     if (sort === "likeness" && !order) order = (await ask("likeness")).slot;
     draw();
@@ -172,7 +180,7 @@ export function slotsView(app) {
   }
 
   const hint = () => el("p", { class: "soft hint" }, mixture
-    ? "Choose a slot to see what the generator draws from it, its neighbours, and the training images nearest to it."
+    ? "Choose a slot to see what the generator draws from it, its neighbours, and with --data the training images nearest to it."
     : "Choose a slot to see it larger, and the pictures that ask for it most.");
 
   let draws = 0;
@@ -199,7 +207,9 @@ export function slotsView(app) {
 
   function head(slot, place, ...facts) {
     const have = pictures.get(slot);
-    const big = have ? paint(el("canvas", { class: "big", role: "img", "aria-label": said(place) }), have[0], have[1], stretched) : null;
+    big = blank(about.shape, said(place));
+    big.classList.add("big");
+    if (have) paint(big, have[0], have[1], stretched);
     const name = named(place);
     return el("div", { class: "head" }, big, el("div", { class: "title" },
       el("h2", {}, `Slot ${slot}`),
@@ -236,7 +246,7 @@ export function slotsView(app) {
       parts.push(el("h3", {}, `Nearest in ${found.nearest.of}`), tiles(closest, {
         words: (i) => `${found.nearest.label[i] || "image"}, cosine ${found.nearest.cosine[i].toFixed(2)}`, under: (i) => found.nearest.cosine[i].toFixed(2),
       }));
-    } else if (found.looking) parts.push(el("p", { class: "soft" }, "Reading the training images …"));
+    } else parts.push(el("p", { class: "soft" }, found.looking ? "Reading the training images …" : "Start with --data to see the training images nearest to it."));
     return parts;
   }
 
@@ -257,6 +267,7 @@ export function slotsView(app) {
       await refresh();
     });
     list.value = sort;
+    sorting = list;
     const controls = [labelled("Find", search), sorted];
     if (mixture) controls.push(button("New noise", () => { seed = randomSeed(); pictures = new Map(); fetchVisible(); }, "quiet"));
     if (!mixture && about.layers.length > 1) {
