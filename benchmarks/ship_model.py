@@ -97,7 +97,7 @@ def story(name: str, recipe: Recipe, made: Made, rows: list[ResultRow], about: s
     scores = [
         found for found in rows if found.variant != "real" and found.task is None and found.class_ is None and isinstance(found.value, int | float)
     ]
-    table = "\n".join(f"| {registry.title(registry.told(found))} | {number(float(found.value or 0))} |" for found in scores)
+    table = "\n".join(f"| {registry.title(registry.row_name(found))} | {number(float(found.value or 0))} |" for found in scores)
     return f"""
 ## How it was made
 

@@ -16,7 +16,7 @@ _TOLERANCE = 1e-3  # of the range: what rounding in half precision may leave out
 def check_count(num: object) -> None:
     """Raises InputError for what is no number of images: a whole number, 0 or more."""
     if isinstance(num, bool) or not isinstance(num, (int, np.integer)) or num < 0:
-        raise InputError(f"num: {num!r} is no number of images: give a whole number, 0 or more")
+        raise InputError(f"num: {num!r} is not a number of images: give a whole number, 0 or more")
 
 
 def check_images(image: object, image_shape: tuple[int, int, int], image_range: tuple[float, float], *, slack: float = _TOLERANCE) -> None:
@@ -49,7 +49,7 @@ def check_shape(image: Tensor, image_shape: tuple[int, int, int]) -> None:
     shape = tuple(image.shape)
     if len(shape) != 4:
         mend = "give a batch, as image[None]" if shape == image_shape else f"give (b, {', '.join(map(str, image_shape))})"
-        raise InputError(f"image: it is {shape}, no batch of images: {mend}")
+        raise InputError(f"image: its shape {shape} is not that of a batch of images: {mend}")
     if shape[1:] != image_shape:
         turned = (shape[3], *shape[1:3]) == image_shape
         mend = "move the channels forward, as image.permute(0, 3, 1, 2)" if turned else "bring the images to that shape"

@@ -54,9 +54,13 @@ def critic_loss(
 
     With ``kind`` "updown" it is E D(fake) - E D(real), the total variation bound, on which ``clip`` does not act.
     """
-    if kind == "updown":
-        return torch.sigmoid(widen(fake_logit)).mean() - torch.sigmoid(widen(real_logit)).mean()
-    return real_term(clip_logit(real_logit, clip)) + fake_term(clip_logit(fake_logit, clip))
+    match kind:
+        case "saturating" | "non_saturating" | "reverse_kl":
+            return real_term(clip_logit(real_logit, clip)) + fake_term(clip_logit(fake_logit, clip))
+        case "updown":
+            return torch.sigmoid(widen(fake_logit)).mean() - torch.sigmoid(widen(real_logit)).mean()
+        case _:
+            assert_never(kind)
 
 
 def generator_loss(fake_logit: Float[Tensor, " b"], kind: AdversarialKind = "non_saturating", *, clip: float = 0.0) -> Float[Tensor, ""]:

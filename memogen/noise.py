@@ -17,6 +17,37 @@ _GOLDEN, _MIX_1, _MIX_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB1331
 _ALL = 2**64 - 1
 
 
+class Stream:
+    """The streams of all draws but the first. Batch n of a training step has stream n (0, 1, ... over its phases), from which the noise z is drawn;
+    what else is drawn for the same images adds one of these numbers, so that no two draws of a model share an address.
+    """
+
+    # memoryGAN
+    CONDITION = 1 << 20  # the slot of a generated image, and the query around its key
+    VIEWS = 1 << 21, 1 << 22  # the two views of a real image that are contrasted
+    REPLAY = 1 << 24  # images of the frozen copy, of Memory Replay GANs too
+    REAL_VIEW, FAKE_VIEW = 1 << 25, 1 << 26  # the view that the critic judges, if there is augmentation
+
+    # Memory Replay GANs
+    CLASS = 1 << 20  # the class of a generated image
+    GIVEN_CLASS = 1 << 21  # the noise of an image whose class is given
+    STATISTICS = 1 << 22  # the noise that batch statistics are taken of
+    FISHER = 1 << 23  # the noise that Fisher information is estimated on
+    PENALTY = 1 << 26  # where between real and fake the gradient penalty is taken
+    BANK = 1 << 27  # the noise of stored replays, and which of them a batch takes
+    PAST_CLASS = 1 << 28  # which past classes a batch replays
+
+    # MEM-VAE
+    BINARISE = 1 << 21  # which pixels are white
+    SECOND_Z = 1 << 22  # the authors' second draw of z
+    PRIOR_LABEL = (1 << 20) + 1  # the label of an image that is given without one
+    POSTERIOR, CALIBRATION, RECONSTRUCTION = 7100, 7200, 7300  # z of images that are scored, calibrated with, and filled in
+
+    # scores and pages, which no training uses
+    BINARISE_TEST, MASK, START, IMPORTANCE = 7000, 7001, 7002, 7003
+    LIKE = (1 << 20) + 77  # samples like a picture, on the page of the explorer
+
+
 def bits(index: Int[Tensor, " b"], dim: int, *, seed: int, stream: int = 0, first: int = 0) -> Int[Tensor, "b dim"]:
     """64 hashed bits for each (seed, stream, index, position), of the positions ``first`` .. ``first + dim - 1``. Raises InputError."""
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not -(2**63) <= seed < 2**63:

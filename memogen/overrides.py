@@ -53,14 +53,14 @@ def override(config: Mapping[str, Any], options: Mapping[str, object]) -> dict[s
     changed = copy.deepcopy(dict(config))
     for given, value in options.items():
         if not isinstance(given, str):
-            raise InputError(f"overrides: {given!r} is no name; write dotted names, such as training.steps")
+            raise InputError(f"overrides: {given!r} is not an option name; write dotted names, such as training.steps")
         name = SHORT.get(given.replace("-", "_"), given)
         *path, last = name.split(".")
         node: Any = changed
         for depth, part in enumerate(path, start=1):
             node = node.get(part) if isinstance(node, dict) else None
             if node is None and ".".join(path[:depth]) in dotted(config):
-                raise InputError(f"--{name}: {'.'.join(path[:depth])} is off here; choose a variant or configuration that has it")
+                raise InputError(f"--{name}: {'.'.join(path[:depth])} is null here, so it has no options; choose a variant that has it")
         if not isinstance(node, dict) or last not in node:
             raise InputError(f"--{name}: no such option{nearest(name, dotted(config))}; --dry-run prints them all")
         node[last] = read_value(name, value, node[last]) if isinstance(value, str) else value

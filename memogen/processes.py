@@ -24,7 +24,7 @@ _BUCKET = 4 << 20  # bytes of gradients sent together: enough to use the wires w
 
 
 @dataclass(frozen=True)
-class Turn:
+class Share:
     """One process's part of one round: images ``start`` to ``start + num - 1``. ``counts`` says how many images of the round each process has."""
 
     start: int
@@ -40,7 +40,7 @@ class Turn:
 class Processes:
     """Which of how many processes this is; one alone by default. ``leads`` says which one prints and writes.
 
-    All methods but :meth:`turns` must be called on every process, in the same order.
+    All methods but :meth:`shares` must be called on every process, in the same order.
     """
 
     rank: int = 0
@@ -66,7 +66,7 @@ class Processes:
     def leads(self) -> bool:
         return self.rank == 0
 
-    def turns(self, num: int, size: int) -> Iterator[Turn]:
+    def shares(self, num: int, size: int) -> Iterator[Share]:
         """Rounds over images 0 to num - 1, up to ``size`` images for each process in a round.
 
         A process that has none left in the last round takes the last image again; :meth:`gather` leaves it out.
@@ -74,26 +74,26 @@ class Processes:
         for first in range(0, num, size * self.world_size):
             counts = tuple(min(size, max(0, num - first - rank * size)) for rank in range(self.world_size))
             own = counts[self.rank]
-            yield Turn(first + self.rank * size if own else num - 1, own or 1, counts)
+            yield Share(first + self.rank * size if own else num - 1, own or 1, counts)
 
-    def gather(self, rows: Shaped[Tensor, "b ..."], turn: Turn) -> Shaped[Tensor, "n ..."]:
+    def gather(self, rows: Shaped[Tensor, "b ..."], share: Share) -> Shaped[Tensor, "n ..."]:
         """The rows of all processes in this round, in the order of the images; among several processes they come back on the CPU."""
         if self.world_size == 1:
             return rows
-        size = max(turn.counts)
-        own = rows.detach().to(_meeting_place())[: turn.counts[self.rank]]
+        size = max(share.counts)
+        own = rows.detach().to(_meeting_place())[: share.counts[self.rank]]
         padded = torch.cat([own, own.new_zeros(size - len(own), *own.shape[1:])]).contiguous()
         parts = [torch.empty_like(padded) for _ in range(self.world_size)]
         dist.all_gather(parts, padded)
-        return torch.cat([part[:count] for part, count in zip(parts, turn.counts, strict=True)]).cpu()
+        return torch.cat([part[:count] for part, count in zip(parts, share.counts, strict=True)]).cpu()
 
     def any(self, flag: bool) -> bool:
         """True on every process as soon as it is true on one."""
         if self.world_size == 1:
             return flag
-        told = torch.tensor(float(flag), device=_meeting_place())
-        dist.all_reduce(told, op=dist.ReduceOp.MAX)
-        return bool(told)
+        shared = torch.tensor(float(flag), device=_meeting_place())
+        dist.all_reduce(shared, op=dist.ReduceOp.MAX)
+        return bool(shared)
 
     def wait(self) -> None:
         """Until all processes are here."""

@@ -22,9 +22,9 @@ class Bar:
 
     def __init__(self, *, shown: bool = True) -> None:
         terminal = sys.stderr.isatty()
-        columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[told]}", markup=False))
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[status]}", markup=False))
         self._progress = Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False, disable=not (shown and terminal))
-        self._task = self._progress.add_task("", total=None, told="")
+        self._task = self._progress.add_task("", total=None, status="")
         self._prints = shown and not terminal
         self.stage("", 0)
 
@@ -37,9 +37,9 @@ class Bar:
         ``lines``: whether a log tells of it; by default where it is :data:`LONG`.
         """
         self._name, self._total, self._first, self._done, self._unit, self._each = name, total, done, done, unit, rate
-        self._begun = self._told = time.monotonic()
+        self._begun = self._shown_at = time.monotonic()
         self._lines = self._prints and ((total or 0) >= LONG if lines is None else lines)
-        self._progress.reset(self._task, description=name, total=total, completed=done, told=self.where if name else "")
+        self._progress.reset(self._task, description=name, total=total, completed=done, status=self.where if name else "")
         if self._lines:
             self._line(self._counts())
 
@@ -47,14 +47,14 @@ class Bar:
         """So many more are done."""
         before, self._done, now = self._done, self._done + num, time.monotonic()
         over = self._total is not None and self._done >= self._total
-        if not self._progress.disable and (over or now - self._told >= _REFRESH):
-            self._progress.update(self._task, completed=self._done, told=f"{self._counts()}  {self._speed(now)}", refresh=True)
-            self._told = now
-        elif self._lines and now - self._told >= _PAUSE:
+        if not self._progress.disable and (over or now - self._shown_at >= _REFRESH):
+            self._progress.update(self._task, completed=self._done, status=f"{self._counts()}  {self._speed(now)}", refresh=True)
+            self._shown_at = now
+        elif self._lines and now - self._shown_at >= _PAUSE:
             tenth = self._total is not None and before * 10 // self._total != self._done * 10 // self._total
-            if tenth or now - self._told >= _LINE:
+            if tenth or now - self._shown_at >= _LINE:
                 self._line(f"{self._counts()}  {self._speed(now)}")
-                self._told = now
+                self._shown_at = now
 
     @property
     def where(self) -> str:
@@ -78,8 +78,8 @@ class Bar:
             return ""
         each, what = self._each
         speed = num * each / passed
-        told = f"{speed / 1e6:,.1f} MB/s" if self._unit == "bytes" else f"{speed:,.0f}{what}/s" if speed >= 10 else f"{speed:.2g}{what}/s"
-        return told if self._total is None else f"{told}  {_clock(passed * max(self._total - self._done, 0) / num)} left"
+        rate = f"{speed / 1e6:,.1f} MB/s" if self._unit == "bytes" else f"{speed:,.0f}{what}/s" if speed >= 10 else f"{speed:.2g}{what}/s"
+        return rate if self._total is None else f"{rate}  {_clock(passed * max(self._total - self._done, 0) / num)} left"
 
     def __enter__(self) -> Bar:
         self._progress.start()

@@ -21,7 +21,7 @@ class StopNow(KeyboardInterrupt):
 
 @dataclass
 class Stop:
-    """A request to stop. It raises StopNow at once; within :meth:`held` it waits until somebody looks at it, and a second one kills."""
+    """A request to stop. It raises StopNow at once. Inside :meth:`held` it waits, and a second request kills the process."""
 
     made: bool = False
     waits: bool = False
@@ -35,13 +35,13 @@ class Stop:
         self.look()
 
     def look(self) -> None:
-        """Raises StopNow where a request was made and nothing holds it."""
+        """Raises StopNow if a request was made and is not held."""
         if self.made and not self.waits:
             raise StopNow
 
     @contextmanager
     def held(self, really: bool = True) -> Iterator[None]:
-        """Within, a request waits."""
+        """Inside the block, a request waits."""
         before, self.waits = self.waits, self.waits or really
         try:
             yield
@@ -51,10 +51,11 @@ class Stop:
 
 @contextmanager
 def stopping() -> Iterator[Stop]:
-    """Within, the two signals make this request; afterwards the former handlers are back, and get the request that nobody acted on.
+    """Inside the block, SIGINT and SIGTERM make this request. Afterwards the former handlers are restored; a request that nobody acted on goes to
+    the outer Stop.
 
-    A signal that somebody else listens for, or that a request holds which this work is part of, stays theirs. In another thread than the main
-    one, which alone gets signals, no request is ever made.
+    A signal is left alone if other code handles it, or if an outer Stop is holding it. Only the main thread gets signals, so in any other thread no
+    request is ever made.
     """
     stop, main = Stop(), threading.current_thread() is threading.main_thread()
     found = {number: signal.getsignal(number) for number in _SIGNALS if main and _is_free(signal.getsignal(number))}

@@ -18,7 +18,10 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
-from memogen.errors import InputError as InputError  # where the rest looks for it
+from memogen.errors import InputError as InputError  # the other modules import it from here
+
+if TYPE_CHECKING:
+    from memogen.memory import MixtureMemory
 
 Pixels = UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]
 """Images as the data hold them: bytes 0..255, or the numbers in [0, 1] of a user's real vectors."""
@@ -86,9 +89,10 @@ class Loss:
 
 @dataclass(frozen=True)
 class DecayConfig:
-    """A run in ``stages`` equal parts: the first ``hold`` of them at the full learning rate, then one factor ``factor`` more for each.
+    """A learning rate that falls in steps. The run is divided into ``stages`` equal parts. In the first ``hold`` of them the rate is full; in each
+    later one it is multiplied by ``factor`` once more.
 
-    The default is that of Li et al. 2016, section 5, whose 3,000 epochs are the stages; a shorter run goes through the same course.
+    The default is that of Li et al. 2016, section 5, where a stage is one of 3,000 epochs. A shorter run has as many stages, each of fewer steps.
     """
 
     stages: int = 3000
@@ -97,7 +101,7 @@ class DecayConfig:
 
     def __post_init__(self) -> None:
         if not 0 <= self.hold <= self.stages or self.stages < 1:
-            raise ValueError(f"hold is {self.hold} of {self.stages} stages; there must be one stage or more, and no more held than there are")
+            raise ValueError(f"hold is {self.hold} of {self.stages} stages; there must be at least one stage, and hold must lie in 0 to stages")
         if not 0 < self.factor <= 1:
             raise ValueError(f"factor is {self.factor}; it must lie in (0, 1]")
 
@@ -159,7 +163,7 @@ class Latents:
     label: Int[Tensor, " b"] | None = None
 
     def take(self, rows: slice | Int[Tensor, " n"]) -> Latents:
-        """Those of some images."""
+        """The latents of the chosen images."""
         parts = {name: getattr(self, name) for name in ("noise", "key", "slot", "label")}
         return dataclasses.replace(self, **{name: part[rows] for name, part in parts.items() if part is not None})
 
@@ -189,11 +193,13 @@ class LikelihoodModel(Protocol):
 class SlotModel(GenerativeModel, Protocol):
     """A generative model with a mixture memory, which tells what its slots hold: ``encode`` gives the queries of images.
 
-    ``memory`` is a :class:`memogen.memory.VMFMemory`, or None in a model of the family that has none.
+    ``memory`` is None in a model of the family that has none.
     """
 
     config: Any
-    memory: Any
+
+    @property
+    def memory(self) -> MixtureMemory | None: ...
 
     def encode(self, image: Pixels) -> Float[Tensor, "b d"]: ...
     def latents_at(self, index: Int[Tensor, " b"], *, seed: int, stream: int = 0, slot: int | Int[Tensor, " b"] | None = None) -> Latents: ...

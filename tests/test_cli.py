@@ -118,7 +118,7 @@ def test_override_sets_the_named_leaf_only() -> None:
         ("num_slots", "model.memory.num_slots"),
         ("step", "training.steps"),
         ("model.memry.top_k", "model.memory.top_k"),
-        ("model.head.width", "model.head is off"),
+        ("model.head.width", "model.head is null"),
         ("zzz", "no such option"),
     ],
 )
@@ -169,7 +169,7 @@ def test_an_out_that_cannot_be_a_folder_is_the_users(
     code, _, err = run(words, capsys)
     assert code == 2
     last = err.strip().splitlines()[-1]
-    assert last.startswith("memogen: taken") and "fault of ours" not in last
+    assert last.startswith("memogen: taken") and "bug in memogen" not in last
 
 
 def test_of_several_processes_one_says_that_the_training_stopped(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,7 +80,7 @@ def test_a_missing_spread_is_a_dash_with_its_reason(here: Path, capsys: pytest.C
     assert score.split()[2] not in ("-", "") and distance.split()[2:] == ["-", "1,000"]
     _, out, _ = run("evaluate m --data digits --num-samples 900 --metrics is", capsys)
     _, score, reason = out.splitlines()
-    assert score.split()[2] == "-" and "single split" in reason
+    assert score.split()[2] == "-" and "more than one split" in reason
 
 
 def test_few_samples_are_noted_in_one_line(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,7 +111,7 @@ def test_every_metric_is_scored_once_and_known(here: Path, capsys: pytest.Captur
     assert run("evaluate m --data digits --num-samples 100 --metrics is,is --out rows.jsonl", capsys)[0] == 0
     assert [row["metric"] for row in rows_in(here / "rows.jsonl")] == ["inception_score"]
     for words, told in (
-        ("--metrics fidd", "'fidd' is no metric: did you mean 'fid'?"),
+        ("--metrics fidd", "'fidd' is not a metric: did you mean 'fid'?"),
         ("--metrics ''", "--metrics: is empty"),
         ("--fit crop", "fit: 'crop' without a size: give size as well"),
         ("--out rows.csv", "--out rows.csv: rows are written as JSON lines; end the name with .jsonl"),
@@ -122,7 +122,7 @@ def test_every_metric_is_scored_once_and_known(here: Path, capsys: pytest.Captur
 
 
 def test_images_of_another_size_are_brought_to_shape_when_asked(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Told in the rows, as it changes the numbers."""
+    """PageFacts in the rows, as it changes the numbers."""
     (here / "wide").mkdir()
     noise = np.random.default_rng(0)
     for number in range(80):
@@ -154,7 +154,7 @@ def test_a_model_that_has_learned_some_classes_is_compared_with_these(here: Path
     model.calibrate()
     save_pretrained(model, here / "some")
     code, _, err = run("evaluate some --data digits --num-samples 200 --metrics is,prdc,accuracy --out rows.jsonl", capsys)
-    assert code == 0 and "note: the model has learned 2 of 10 classes: compared with the images of these alone" in err
+    assert code == 0 and "note: the model has learned 2 of 10 classes, so it is compared with images of these classes only" in err
     rows = {row["metric"]: row for row in rows_in(here / "rows.jsonl")}
     by_class = rows["accuracy"]["protocol"]["by_class"]
     assert rows["accuracy"]["protocol"]["learned"] == 2 and [label for label, share in enumerate(by_class) if share is not None] == [2, 5]

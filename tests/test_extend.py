@@ -166,10 +166,10 @@ def test_what_cannot_be_done_is_refused_before_anything_is_written(deployed: Pat
     save_pretrained(KNOWS.build(), tmp_path / "untaught")
     refused: list[tuple[str, Path, str, dict[str, Any]]] = [
         ("'two' is known to this model", deployed, "two", {}),
-        ("learns no categories", tmp_path / "plain", "3", {}),
-        ("without being told the class", tmp_path / "unconditional", "3", {}),
+        ("cannot learn further categories", tmp_path / "plain", "3", {}),
+        ("is not conditional on a class", tmp_path / "unconditional", "3", {}),
         ("learned no class yet", tmp_path / "untaught", "3", {}),
-        ("is the model itself", deployed, "3", {"out": deployed}),
+        ("is the folder of the model itself", deployed, "3", {"out": deployed}),
         ("no such data set or path", deployed, "3", {"data": tmp_path / "nowhere"}),
         ("give the new category a name", deployed, " ", {}),
         ("neither a name nor a file of weights", deployed, "3", {"config": replace(CONFIG, extractor="nowhere.pt")}),

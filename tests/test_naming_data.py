@@ -112,7 +112,7 @@ def test_data_that_are_named_twice_or_not_at_all_are_one_line(here: Path, capsys
         ("data check", "--data: not given"),
         ("data check mine --data digits", "name the data once"),
         ("impute m mine --data digits --mask half", "reconstructs no images"),
-        ("report rows --data digits", "result rows need no images"),
+        ("report rows --data digits", "they need no images"),
     ):
         code, _, err = run(words, capsys)
         assert code == 2 and told in err and err.count("\n") == 1
@@ -138,7 +138,7 @@ def test_a_report_reads_the_images_that_are_named(here: Path, capsys: pytest.Cap
     assert run(f"train memory_gan/folder --data mine {short} --training.batch_size 4 --out r", capsys)[0] == 0
     (here / "mine").rename(here / "moved")
     code, _, err = run("report r", capsys)
-    assert code == 0 and "goes without training images" in err
+    assert code == 0 and "is written without training images" in err
     code, _, err = run("report r --data moved", capsys)
     assert code == 0 and "12 images read" in err and "goes without" not in err
     code, _, err = run("report r --data nowhere", capsys)

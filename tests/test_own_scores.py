@@ -71,7 +71,7 @@ def test_data_have_their_own_classifier_where_it_reads_them() -> None:
     assert fitting(noise(3, 0, name="digits", side=9)) == "pixels"
     assert fitting(noise(3, 0)) == "pixels"
     few, many = noise(4, 0), noise(20, 0)
-    judge = judge_for(many, None, told=False)
+    judge = judge_for(many, None, warns=False)
     assert usual_metrics(judge, many) == ("kid", "prdc") and usual_metrics(judge, few) == ("kid",)
     assert usual_metrics(extractor("digits"), many) == ("is", "fid")
 

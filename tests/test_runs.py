@@ -175,7 +175,7 @@ def test_a_copy_check_is_of_the_model_alone(tmp_path: Path) -> None:
 def test_fakes_of_the_past_need_checkpoints_and_find_them(tmp_path: Path) -> None:
     scoring = replace(tiny().scoring, metrics=("critic",), likelihood_every=0)
     training = replace(tiny().training, steps=4, checkpoint_every=2)
-    with pytest.raises(InputError, match="earlier checkpoints, and 1 is kept"):
+    with pytest.raises(InputError, match="earlier checkpoints, and only 1 is kept"):
         runs.train(replace(tiny(), scoring=scoring, training=replace(training, keep=1)), out=tmp_path / "run", console=False)
     found = runs.read_rows(runs.train(replace(tiny(), scoring=scoring, training=training), out=tmp_path / "run", console=False) / "results.jsonl")
     assert [row["metric"] for row in found] == [f"critic_{name}" for name in ("past_fakes", "held_out", "balanced", "ranked", "forgetting")]

@@ -101,7 +101,7 @@ def test_a_run_tells_where_it_is_and_how_it_stands(tmp_path: Path, capsys: pytes
     assert f"forgetting {means['forgetting']:.3f}" in line
     runs.train(recipe(tasks=2), out=folder)
     assert "all 2 tasks are learned" in capsys.readouterr().err
-    with pytest.raises(InputError, match="has learned 2 tasks, and 1 are asked for"):
+    with pytest.raises(InputError, match="has learned 2 tasks, more than this sequence has"):
         runs.train(recipe(tasks=1), out=folder, console=False)
 
 

@@ -106,7 +106,7 @@ def _explain(error: Exception) -> int:
         return INPUT
     if isinstance(error, OSError) and (error.filename is not None or error.errno == errno.ENOSPC):
         where = printable(str(error.filename)) if error.filename is not None else "output"
-        print(f"memogen: {where}: cannot be read or written ({error.strerror}); check the path, its permissions and the disk", file=sys.stderr)
+        print(f"memogen: {where}: cannot be read or written ({error.strerror}); check the path, its permissions and the free space", file=sys.stderr)
         return INPUT
     if isinstance(error, MemoryError) or "can't allocate memory" in message or _is(error, "torch", "OutOfMemoryError"):
         print(f"memogen: out of memory ({message[:200]}); make batches, --num or the model smaller", file=sys.stderr)
@@ -120,10 +120,10 @@ def _explain(error: Exception) -> int:
         return OURS
     if _alone(error, message):
         rank = os.environ.get("RANK", "0")
-        told = "another process of this training has ended or cannot be reached; start all of them again to continue from the last checkpoint"
-        print(f"memogen: process {rank}: {told}", file=sys.stderr)
+        what = "another process of this training has ended or cannot be reached; start all of them again to continue from the last checkpoint"
+        print(f"memogen: process {rank}: {what}", file=sys.stderr)
         return OURS
-    print(f"memogen: {type(error).__name__}: {message} (a fault of ours: run again with --debug for the traceback)", file=sys.stderr)
+    print(f"memogen: {type(error).__name__}: {message} (a bug in memogen: run again with --debug for the traceback)", file=sys.stderr)
     return OURS
 
 

@@ -74,7 +74,7 @@ def _in_use(found: Preferences, layer: int) -> str:
     share = found.layer(layer).mean(0)
     share = share[share > 0] / share.sum()
     effective = float(np.exp(-(share * np.log(share)).sum()))
-    return f"{effective:.1f} share what is asked for (exp of the entropy), {found.unused(layer)} get less than 0.001 of it"
+    return f"{effective:.1f} share the weight (exp of the entropy), {found.unused(layer)} get less than 0.001 of it"
 
 
 def _named(found: Preferences, layer: int, top: int) -> list[tuple[str, list[tuple[int, float]]]]:

@@ -19,8 +19,8 @@ def compare(
     second: Annotated[str, "the same for the other model"],
     *,
     rows: Annotated[Path | None, "a .jsonl file of result rows that holds both, such as that of a reproduced table"] = None,
-    recipe: Annotated[str | None, "of --rows: the recipe, where they are of several"] = None,
-    budget: Annotated[str | None, "of --rows: the budget, where they are of several"] = None,
+    recipe: Annotated[str | None, "the recipe, if --rows holds several"] = None,
+    budget: Annotated[str | None, "the budget, if --rows holds several"] = None,
     metric: Annotated[str, "what to compare: log_likelihood or elbo"] = "log_likelihood",
 ) -> None:
     """Print by how much the first model is better than the second on the same images, with the standard error over pairs.
@@ -40,10 +40,10 @@ def compare(
     print(f"{metric} of {found.num_images:,} images, {samples:,} importance samples each" if isinstance(samples, int) else metric)
     for name, value, side in ((first, found.first, ordered[0]), (second, found.second, ordered[1])):
         print(f"{value:>10.3f}  {name}{f', mean of {len(side)} runs' if len(side) > 1 else ''}")
-    print("\n".join(_told(found, seeds)))
+    print("\n".join(_lines(found, seeds)))
 
 
-def _told(found: Paired, seeds: list[object]) -> list[str]:
+def _lines(found: Paired, seeds: list[object]) -> list[str]:
     times = f", {abs(found.mean) / found.error:.1f} times it" if found.error > 0 else ""
     lines = [f"{found.mean:>+10.3f} ± {found.error:.3f} (standard error over the images){times}"]
     if len(seeds) > 1:

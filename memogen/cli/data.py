@@ -11,7 +11,9 @@ KINDS = "a data set's name, a folder or a file (zip, npz), or FOLDER/NAME where 
 Name = Annotated[str | None, f"which images: {KINDS}"]
 OwnData = Annotated[str | None, f"{KINDS}; without it the run's own"]
 Size = Annotated[str, "one number, or HEIGHTxWIDTH; without it the size of the files"]
-Fit = Annotated[Literal["error", "resize", "crop"], "what happens to an image of another size: it is refused, scaled, or scaled and cut"]
+Fit = Annotated[
+    Literal["error", "resize", "crop"], "what to do with an image of another size: refuse it (error), scale it (resize), or scale and cut it (crop)"
+]
 Folder = Annotated[Path | None, HIDDEN]
 """The place of the files of a data set that is given by its name, as ``--data`` says it in one word."""
 Word = Annotated[str | None, HIDDEN]

@@ -41,17 +41,17 @@ def explore(
     listening = bind(host, port)
     try:
         from memogen.data.options import DataOptions
-        from memogen.explorer.subject import open_subject
+        from memogen.explorer.loaded import open_model
 
-        subject = open_subject(model, folder)
-        subject.data, subject.out = images if data is None or images is None else _loaded(images(), data, subject.shape), out
+        loaded = open_model(model, folder)
+        loaded.data, loaded.out = images if data is None or images is None else _loaded(images(), data, loaded.shape), out
 
         def reading() -> DataOptions:
             from memogen.runs import reading
 
-            return reading(model, subject.shape, otherwise="resize")
+            return reading(model, loaded.shape, otherwise="resize")
 
-        serve(subject, listening, reading=reading, host=host, opened=open_)
+        serve(loaded, listening, reading=reading, host=host, opened=open_)
     finally:
         listening.close()
 

@@ -11,7 +11,7 @@ from memogen.cli.options import UsageError
 from memogen.cli.pictures import Model
 
 if TYPE_CHECKING:
-    from memogen.export.html import Told
+    from memogen.export.html import PageFacts
 
 
 def export(
@@ -21,8 +21,8 @@ def export(
         Literal["onnx", "html", "hub"], "onnx, files for other programs; html, one page that draws in a browser, offline; hub, the Hugging Face hub"
     ],
     out: Annotated[Path | None, "the folder of the ONNX files, or the page; without it NAME_onnx or NAME.html in this folder"] = None,
-    repo: Annotated[str | None, "where on the hub: org/name, made where it does not exist"] = None,
-    private: Annotated[bool, "a new place on the hub is seen by you alone"] = False,
+    repo: Annotated[str | None, "the repository on the hub, org/name; it is made if it does not exist"] = None,
+    private: Annotated[bool, "make a new repository on the hub private"] = False,
 ) -> None:
     """Hand a model on: as ONNX files, as one page that draws in a browser, or to the hub."""
     _check(to, out, repo, private)
@@ -33,17 +33,17 @@ def export(
         assert repo is not None
         print(push_to_hub(opened, repo, private=private, card=_card(model) or None))  # type: ignore[arg-type]  # every saved model is a module
         return
-    told = _told(model)
-    place = out or Path(f"{Path(told.name).name}{'_onnx' if to == 'onnx' else '.html'}")
+    facts = _page_facts(model)
+    place = out or Path(f"{Path(facts.name).name}{'_onnx' if to == 'onnx' else '.html'}")
     if to == "html":
         from memogen.export import write_html
 
-        page = write_html(opened, place, told)
+        page = write_html(opened, place, facts)
         print(f"{page}: {page.stat().st_size / 1e6:.1f} MB; open it in a browser, or send it")
         return
     from memogen.export import write_onnx
 
-    for name, apart in write_onnx(opened, place, names=told.names).items():
+    for name, apart in write_onnx(opened, place, names=facts.names).items():
         print(f"{place / name}: {(place / name).stat().st_size / 1e6:.1f} MB, within {apart:.1g} of torch")
     print(f"{place / 'README.md'}: what goes in, what comes out, and how to draw")
 
@@ -65,10 +65,10 @@ def _check(to: str, out: Path | None, repo: str | None, private: bool) -> None:
         raise UsageError(f"--out {out}: a model makes several ONNX files; name a folder for them")
 
 
-def _told(model: str) -> Told:
+def _page_facts(model: str) -> PageFacts:
     """What lies beside a model: its name, what it is, its card and the names of its slots."""
     from memogen import shipped
-    from memogen.export.html import Told
+    from memogen.export.html import PageFacts
 
     place = shipped.place(model)
     known = shipped.shipped_models().get(place.name)
@@ -76,7 +76,7 @@ def _told(model: str) -> Told:
     path = place.resolve() if place.is_dir() else place
     name = model if not place.is_dir() else path.parent.name if path.name == "model" else path.name
     names = next((found for folder in (place, place.parent) if (found := shipped.stored_names(folder)) is not None), None)
-    return Told(name, known.about if known is not None and ships else "", _card(model), names)
+    return PageFacts(name, known.about if known is not None and ships else "", _card(model), names)
 
 
 def _card(model: str) -> str:

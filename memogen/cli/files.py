@@ -144,7 +144,7 @@ def choose_data(name: str | None, *, model: str, folder: Path | None = None) -> 
     recipe = recipe_of(model)
     if recipe is None:
         if name is None:
-            raise UsageError(f"--data: {model} is no run folder, so its data are unknown; name a data set, a folder or a file")
+            raise UsageError(f"--data: {model} is not a run folder, so its data are unknown; name a data set, a folder or a file")
         known, place = (name, folder) if folder is not None else named(name)
         return DataChoice(known, place, reading(model) if known == "folder" else DataOptions())
     own = recipe.data

@@ -31,9 +31,9 @@ def impute(
     folder: Folder = None,
     split: Annotated[str | None, "the part of the data; without it test, or what there is"] = None,
     num: Annotated[int | None, "number of images; without it 16 in a picture, and all otherwise", 1] = None,
-    steps: Annotated[int, "number of times that the model fills the missing pixels in anew", 1] = 100,
-    seed: Annotated[int, "seed of the noise that stands in the missing pixels first, and of random masks"] = 0,
-    label: Annotated[int | None, "the class of all these images, for a model that is told it; without it the data's own labels", 0] = None,
+    steps: Annotated[int, "number of times that the model fills in the missing pixels", 1] = 100,
+    seed: Annotated[int, "seed of the noise that the missing pixels begin with, and of random masks"] = 0,
+    label: Annotated[int | None, "the class of all these images, for a conditional model; by default the labels of the data", 0] = None,
     by_batch: Annotated[bool, "normalise by these images in place of the training data, as the authors' code does"] = False,
     out: Annotated[Path, "a picture of the way there, a folder for one PNG of each completed image, or an .npz file"] = Path("imputed.png"),
 ) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from memogen.types import SlotModel
 
 OF_DATA = f"images, best with labels: {KINDS}; without it the run's own"
-Picture = Annotated[Path, "a picture file; it is brought to the model's size and colours as in its run"]
+Picture = Annotated[Path, "a picture file, converted to the model's size and colours as in its run"]
 
 
 def usage(
@@ -111,7 +111,7 @@ def clusters(
     *,
     data: Annotated[str | None, OF_DATA] = None,
     folder: Folder = None,
-    extractor: Annotated[str | None, "whose features are looked at: as of evaluate; without it the classifier of the data, or none"] = None,
+    extractor: Annotated[str | None, "the network whose features are used, as for evaluate; by default the classifier of the data, or none"] = None,
     num: Annotated[int, "number of training images, and of test images, at most", 1] = 10_000,
     seed: Annotated[int, "seed of the random keys, of k-means and of the samples"] = 0,
 ) -> None:
@@ -153,7 +153,7 @@ def query(
     image: Picture,
     *,
     num: Annotated[int, "number of slots to list", 1] = 10,
-    label: Annotated[int | None, "the picture's class, for a MEM-VAE that is told it", 0] = None,
+    label: Annotated[int | None, "the picture's class, for a conditional MEM-VAE", 0] = None,
 ) -> None:
     """Print the memory slots that an image belongs to, and whether the memory takes it for real; of a MEM-VAE, the slots that it asks for."""
     if (attentive := open_attentive(model)) is not None:
@@ -247,7 +247,7 @@ def _what_slots_know(run: Path, data: str | None) -> LifeSign | None:
     except InputError as error:
         if data is not None:
             raise
-        print(f"memogen: {run}: nobody asked what its slots know ({error})", file=sys.stderr)
+        print(f"memogen: {run}: what its slots know of classes is left out ({error})", file=sys.stderr)
         return None
 
 
@@ -264,7 +264,7 @@ def _names(opened: SlotModel, model: str, data: str | None, folder: Path | None)
     except InputError as error:
         if data is not None:
             raise
-        print(f"memogen: slots go without names ({error})", file=sys.stderr)
+        print(f"memogen: slots have no names here ({error})", file=sys.stderr)
         return None
 
 

@@ -19,7 +19,7 @@ from memogen.cli.files import (
     write_picture,
 )
 
-Model = Annotated[str, "a model that ships (memogen models), a run folder, a saved model's folder, or a hub id"]
+Model = Annotated[str, "a model that comes with memogen (memogen models), a run folder, a saved model's folder, or a hub id"]
 
 
 def sample(

@@ -1,4 +1,4 @@
-"""From the words of ``memogen train`` to a complete configuration, and what ``--dry-run`` says about it."""
+"""What ``memogen train --dry-run`` prints. :mod:`memogen.runs.choice` makes the configuration from the words of the command."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def describe(recipe: Recipe, *, data: str | None, out: Path | None, resume: str)
 
 
 def _amount(recipe: Recipe) -> str:
-    """Steps and the real images that they read. How many classes there are, only the data know, where the model does not."""
+    """Steps, and how many real images they read; of each task alone if the model does not say how many classes there are."""
     from memogen.models import outline
 
     phases = recipe.objective.phases(outline(recipe.model))

@@ -26,7 +26,7 @@ def reproduce(
     out: Annotated[Path, "the folder of the runs and of TABLE.jsonl"] = Path("runs/reproduce"),
     variants: Annotated[str, "the rows wanted, comma-separated, or other variants of the same recipes; without it the paper's"] = "",
     extractor: Annotated[str | None, "scores in place of the data sets' own classifiers: inception-v3, or a file of weights"] = None,
-    list_: Annotated[bool, "print the tables that there are, and their rows"] = False,
+    list_: Annotated[bool, "list the tables and their rows"] = False,
     dry_run: Annotated[bool, "print the runs, their cost and their commands, then stop"] = False,
 ) -> None:
     """Train and score every row of a paper's table, and print it with the printed numbers beside ours.

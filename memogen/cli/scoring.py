@@ -47,7 +47,7 @@ def spelled_metrics() -> list[tuple[str, str, bool]]:
 
 
 ORDER = (
-    "of images: drawn by the seed, or given, as they stand by name; auto: given for what memogen sample wrote, drawn for others, which may be "
+    "order of given images: drawn by the seed, or given (by name); auto: given for what memogen sample wrote, else drawn, since files may be "
     "sorted by class"
 )
 
@@ -62,9 +62,9 @@ def evaluate(
         str | None, "a classifier's name, inception-v3, pixels, or a file of weights; without it the data's own classifier, or pixels"
     ] = None,
     metrics: Annotated[str | None, _metrics] = None,
-    num_samples: Annotated[int, "number of samples to score; of images, all there are at most", 1] = 10_000,
-    importance_samples: Annotated[int | None, "of nll, for each image; without it as in the run, or 5,000", 1] = None,
-    masks: Annotated[str | None, "of imputation, comma-separated; without it as in the run, or rect-12,rand-0.6,half"] = None,
+    num_samples: Annotated[int, "number of samples to score; of given images at most all", 1] = 10_000,
+    importance_samples: Annotated[int | None, "for nll, of each image; by default as in the run, or 5,000", 1] = None,
+    masks: Annotated[str | None, "for imputation, comma-separated; by default as in the run, or rect-12,rand-0.6,half"] = None,
     seed: Annotated[int, "seed of the samples"] = 0,
     order: Annotated[Literal["auto", "drawn", "given"], ORDER] = "auto",
     size: Size = "",
@@ -117,7 +117,7 @@ def _names(metrics: str | None, subject: object) -> list[str] | None:
     names = [name.strip() for name in metrics.split(",")]
     for name in names:
         if name not in METRICS:
-            raise UsageError(f"--metrics {metrics!r}: {name!r} is no metric: {suggest(name, METRICS)}")
+            raise UsageError(f"--metrics {metrics!r}: {name!r} is not a metric: {suggest(name, METRICS)}")
     return list(dict.fromkeys(names))
 
 
@@ -132,7 +132,9 @@ def _learned(subject: object, compared: ImageData, choice: DataChoice) -> tuple[
     if not known or len(known) == len(there):
         return compared, train
     if os.environ.get("RANK", "0") == "0":
-        print(f"note: the model has learned {len(known)} of {len(there)} classes: compared with the images of these alone", file=sys.stderr)
+        print(
+            f"note: the model has learned {len(known)} of {len(there)} classes, so it is compared with images of these classes only", file=sys.stderr
+        )
     return of_classes(compared, known), None if train is None else of_classes(train, known)
 
 
@@ -170,7 +172,7 @@ class _Scoring:
 
         device, judge = choose_device("auto"), None
         if metrics is None or any(METRICS[name].judged for name in metrics):
-            judge = judge_for(self.compared, extractor, device=device, told=self.processes.leads)
+            judge = judge_for(self.compared, extractor, device=device, warns=self.processes.leads)
             metrics = metrics or usual_metrics(judge, self.compared)
         asked, judged = ([name for name in metrics if METRICS[name].judged is by_extractor] for by_extractor in (False, True))
         images = isinstance(self.subject, ImageData)
@@ -201,7 +203,7 @@ def _keep(rows: Sequence[ResultRow], model: str, out: Path | None, options: Data
     if not rows:
         return
     from memogen.metrics.paired import kept
-    from memogen.metrics.registry import told as name_of
+    from memogen.metrics.registry import row_name
     from memogen.metrics.rows import ResultRow, append_rows
     from memogen.report.text import in_columns
 
@@ -209,11 +211,11 @@ def _keep(rows: Sequence[ResultRow], model: str, out: Path | None, options: Data
     for row in rows:
         protocol: Any = row.protocol
         variant = f" ({row.variant})" if row.variant not in (None, "images") else ""
-        name = f"{name_of(row)}{variant}"
+        name = f"{row_name(row)}{variant}"
         texts.append((name, _number(row.value), _number(row.spread), f"{protocol['num_samples']:,}"))
     print(in_columns(texts, right=1))
     if any(row.metric == "inception_score" and row.spread is None for row in rows):
-        print("inception_score: so few samples make a single split, which has no ±")
+        print("inception_score: too few samples for more than one split, so there is no ±")
     whose = _origin(model)
     target = out or (_run_folder(model) / "results.jsonl" if "recipe" in whose and not _ships(model) else None)
     if target is not None:
@@ -256,7 +258,7 @@ def report(
     run: Annotated[Path, "a run folder; or a folder of result rows, or a .jsonl file of them"],
     *,
     data: OwnData = None,
-    out: Annotated[Path | None, "of result rows: a .html page, or a .md file (one that is there keeps all but what stands between its marks)"] = None,
+    out: Annotated[Path | None, "of result rows: a .html page, or a .md file (an existing one changes only between its two marks)"] = None,
 ) -> None:
     """Write the run's report.html: samples, curves, memory, nearest training images, scores. Of result rows, print tables.
 
@@ -265,7 +267,7 @@ def report(
     if any((run / part).is_file() for part in ("config.yaml", "metrics.jsonl", "model/config.json")):
         return _run_report(run, data, out)
     if data is not None:
-        raise UsageError(f"--data {data}: {run} is no run folder, and result rows need no images; leave it out")
+        raise UsageError(f"--data {data}: {run} holds result rows, not a run, and they need no images; leave --data out")
     if not run.exists():
         raise UsageError(f"{run}: no such file or folder; name a run folder, a folder of result rows, or a .jsonl file of them")
     if run.is_dir() and not any(run.rglob("*.jsonl")):
@@ -296,6 +298,6 @@ def _run_report(run: Path, data: str | None, out: Path | None) -> None:
     except InputError as error:
         if data is not None:
             raise
-        print(f"memogen: the report goes without training images ({error})", file=sys.stderr)
+        print(f"memogen: the report is written without training images ({error})", file=sys.stderr)
         return print(runs.write_report(run))
     print(runs.write_report(run, splits))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from memogen.report.replay_gan import Groups
 
 OF_CLASS = (
-    "share of a class's images found to be of it, Fréchet distance to its real ones; of a model that is told no classes, each one's share of samples"
+    "share of a class's images found to be of it, Fréchet distance to its real ones; for a model without classes: each class's share of the samples"
 )
 RunOfTasks = Annotated[Path, "the folder of a run that learned a sequence of tasks"]
 
@@ -92,7 +92,7 @@ def cost(*run: RunOfTasks) -> None:
 def extend(
     model: Annotated[str, "a replay_gan: one that ships (memogen models), a run folder, a saved model's folder, or a hub id; it stays as it is"],
     *,
-    data: Annotated[str, f"the images of the new category: {KINDS}; of several classes the one called as --label says"],
+    data: Annotated[str, f"the images of the new category: {KINDS}; if there are several classes, the one named by --label"],
     label: Annotated[str, "what the new category is called"],
     out: Annotated[Path | None, "folder of the run; without it runs/extend-LABEL"] = None,
     method: Annotated[Literal["joint_replay", "replay_alignment", "joint_replay_alignment"], "how the known categories are kept"] = "joint_replay",
@@ -130,7 +130,7 @@ def extend(
     )
     changes = extending.extend(model, data=data, label=label, out=where, config=config)
     if changes:
-        print(f"{in_columns(extending.told(changes), right=1)}\n\n{extending.judged_by(config)}\nmodel: {where / 'model'}")
+        print(f"{in_columns(extending.changes_table(changes), right=1)}\n\n{extending.judged_by(config)}\nmodel: {where / 'model'}")
 
 
 def _groups(runs: tuple[Path, ...], label: str | None, tasks: str, num: int, choice: DataChoice, seed: int) -> tuple[str, Groups]:

@@ -93,7 +93,7 @@ def _misfits(tally: Tally, options: DataOptions) -> list[str]:
     if options.target is None or options.centre:  # what a centre cut leaves is not known here
         return []
     asked = "{} x {}".format(*options.target)
-    return [f"images are {size}, {asked} is asked for: {mend}" for size in tally.sizes if size != asked]
+    return [f"images are {size}, but the size asked for is {asked}: {mend}" for size in tally.sizes if size != asked]
 
 
 def splits(name: str, *, folder: str | Path | None = None, options: DataOptions = DataOptions()) -> tuple[str, ...]:  # noqa: B008  frozen

@@ -35,7 +35,7 @@ class Batches:
         if not 0 <= rank < world_size:
             raise InputError(f"rank: {rank}: must lie in 0..{world_size - 1}")
         if len(data) == 0:
-            raise InputError(f"data: {data.name} holds no image: give another data set")
+            raise InputError(f"data: {data.name} has no images: give another data set")
         self.data, self.batch_size, self.seed = data, batch_size, seed
         self.rank, self.world_size, self.device = rank, world_size, torch.device(device)
         self._orders: dict[int, np.ndarray] = {}

@@ -51,7 +51,7 @@ def readable(path: Path, kind: str) -> Path:
         raise InputError(f"{kind}: {path}: cannot be read ({error.strerror}): check the path") from error
     if not stat.S_ISREG(mode):
         found = "a folder" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
-        raise InputError(f"{kind}: {path}: is no regular file, but {found}: give a file")
+        raise InputError(f"{kind}: {path}: is not a regular file but {found}: give a file")
     return path
 
 

@@ -60,11 +60,11 @@ def decode(file: BufferedIOBase, whites: Mapping[Kind, int] | None = None, optio
     plain, kind, notes = _read(file, options)
     white = (whites or {}).get(kind)
     if white == 255 and kind in ("byte", "high byte"):  # these bytes are the pixels
-        return plain, (*notes, *_told(kind, white))
+        return plain, (*notes, *_conversion_notes(kind, white))
     try:
         values = _values(plain, kind)
         white = white_of(kind, values.largest) if white is None else white
-        return Image.fromarray(to_bytes(values.array, white)), (*notes, *_told(kind, white, blank=values.largest == 0))
+        return Image.fromarray(to_bytes(values.array, white)), (*notes, *_conversion_notes(kind, white, blank=values.largest == 0))
     except WrongRange as error:
         raise UnusableImage(str(error).split(":")[0]) from error
 
@@ -129,7 +129,7 @@ def _values(plain: Image.Image, kind: Kind) -> Values:
     return Values(_reals(plain) if kind == "real" else _words(plain), kind)
 
 
-def _told(kind: Kind, white: int, *, blank: bool = False) -> tuple[str, ...]:
+def _conversion_notes(kind: Kind, white: int, *, blank: bool = False) -> tuple[str, ...]:
     """What bringing values of a kind to bytes changes; ``blank``: all are 0."""
     if white == 1 and kind in ("byte", "word"):
         return () if blank else ("whole numbers 0 and 1 taken for black and white",)

@@ -11,15 +11,18 @@ from memogen.data.download import Remote, matches
 
 
 def recognised(folder: Path) -> tuple[str, ...]:
-    """The names of those whose files lie in the folder, or where people keep them below it.
+    """The names of the published data sets whose files are in the folder, or in one of the sub-folders where people usually keep them.
 
-    MNIST and Fashion-MNIST have files of the same names and are told apart by what the published ones hold; where both may be meant, both are named.
+    MNIST and Fashion-MNIST have files of the same names; checksums tell them apart. If the files match neither, both names are given.
     """
     return tuple(name for name, found in LAYOUTS.items() if folder.is_dir() and found(folder))
 
 
 def may_hold(folder: Path, name: str) -> bool:
-    """Whether the set ``name`` may be what lies there: not where its files are known and none of any published set are there, nor without files."""
+    """Whether the folder may hold the data set ``name``.
+
+    It cannot if the set is embedded and has no files, or if the set has a known layout and the folder holds the files of no published set.
+    """
     return not DATASETS[name].embedded and (name not in LAYOUTS or bool(recognised(folder)))
 
 

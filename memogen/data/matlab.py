@@ -117,7 +117,7 @@ class _Matrix:
 
     def values(self) -> np.ndarray:
         if self._class not in _CLASSES or self._complex:
-            raise _DamagedError(f"{self.name} is no matrix of real numbers")
+            raise _DamagedError(f"{self.name} is not a matrix of real numbers")
         kind, data, _ = _element(self._body, self._place, self._order)
         if kind not in _STORED:
             raise _DamagedError(f"values of {self.name} are of the unknown type {kind}")

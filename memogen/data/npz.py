@@ -46,7 +46,7 @@ def open_zip(path: Path) -> zipfile.ZipFile:
     except PermissionError as error:
         raise InputError(f"{kind}: {path}: cannot be read ({error.strerror}): mend its permissions") from error
     except DAMAGED as error:
-        raise InputError(f"{kind}: {path}: is no complete zip archive: write or fetch it again") from error
+        raise InputError(f"{kind}: {path}: is not a complete zip archive: write or fetch it again") from error
 
 
 def _names(archive: zipfile.ZipFile) -> list[str]:

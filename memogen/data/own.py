@@ -11,8 +11,8 @@ from memogen.data.files import readable
 from memogen.data.npz import npz_splits, read_npz
 from memogen.data.pictures import Pictures, by_split, find_pictures, label_entries, sizes_of
 from memogen.data.request import Request, array_source, picture_source
-from memogen.data.share import keeper, nothing_kept
 from memogen.data.source import Chunk, Source
+from memogen.data.test_split import keeper, nothing_kept
 from memogen.names import printable
 from memogen.types import InputError
 
@@ -66,7 +66,7 @@ def _with_share(asked: Request, place: Path, found: tuple[str, ...]) -> tuple[st
 
 def _own_pictures(place: Path) -> Pictures:
     if place.is_file() and place.suffix.lower() != ".zip":
-        raise InputError(f"data: {place}: is no folder, zip or npz file: give one of these")
+        raise InputError(f"data: {place}: is not a folder, zip or npz file: give one of these")
     return find_pictures(place)
 
 

@@ -21,8 +21,8 @@ from memogen.data.findings import Tally
 from memogen.data.images import Header, UnusableImage, decode, read_header, read_values, shaped
 from memogen.data.npz import open_zip
 from memogen.data.options import DataOptions
-from memogen.data.share import Keep
 from memogen.data.source import CHUNK, Chunk, Contents
+from memogen.data.test_split import Keep
 from memogen.data.values import Kind, WrongRange, settled, white_of
 from memogen.names import printable
 from memogen.progress import Bar

@@ -128,7 +128,9 @@ class _Machine:
             case "GLOBAL" | "STACK_GLOBAL":
                 words = argument if name == "GLOBAL" else " ".join([self.stack.pop(), self.stack.pop()][::-1])
                 if words not in _NAMES:
-                    raise InputError(f"pickle: {where}: asks for {words.replace(' ', '.')!r}, which is no array or plain container: do not trust it")
+                    raise InputError(
+                        f"pickle: {where}: asks for {words.replace(' ', '.')!r}, which is neither an array nor a plain container: do not trust it"
+                    )
                 self.stack.append(_Name(_NAMES[words]))
             case "REDUCE":
                 arguments, function = self.stack.pop(), _expect(self.stack.pop(), _Name)

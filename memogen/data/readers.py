@@ -102,7 +102,7 @@ def _content(path: Path) -> bytes:
 def _cifar_binary(blob: bytes, where: str) -> tuple[np.ndarray, np.ndarray]:
     """Rows of one label byte and 3,072 pixel bytes."""
     if not blob or len(blob) % _CIFAR_ROW:
-        raise InputError(f"cifar10: {where}: {len(blob):,} bytes are no whole number of {_CIFAR_ROW}-byte rows: fetch the file again")
+        raise InputError(f"cifar10: {where}: {len(blob):,} bytes are not a whole number of {_CIFAR_ROW}-byte rows: fetch the file again")
     rows = np.frombuffer(blob, np.uint8).reshape(-1, _CIFAR_ROW)
     return _cifar_checked(rows[:, 1:], rows[:, 0], where)
 
@@ -117,7 +117,7 @@ def _cifar_python(blob: bytes, where: str) -> tuple[np.ndarray, np.ndarray]:
     try:
         plain = np.asarray(label)
     except ValueError as error:  # lists of several lengths
-        raise InputError(f"cifar10: {where}: its labels are no list of numbers: give the files of the published python version") from error
+        raise InputError(f"cifar10: {where}: its labels are not a list of numbers: give the files of the published python version") from error
     return _cifar_checked(rows, as_labels(plain, len(rows), where), where)
 
 
@@ -144,7 +144,7 @@ def read_letters(path: Path) -> tuple[np.ndarray, np.ndarray]:
     bad = next((number for number, row in enumerate(rows, start=1) if len(row) != _LETTER_HEAD + _LETTER_BITS or not _is_letter(row[1])), None)
     if bad is not None or not rows:
         where = f"line {bad}" if bad else "it is empty, which"
-        raise InputError(f"letter.data: {path}: {where} is no row of {_LETTER_HEAD + _LETTER_BITS} columns with a letter: fetch the file again")
+        raise InputError(f"letter.data: {path}: {where} is not a row of {_LETTER_HEAD + _LETTER_BITS} columns with a letter: fetch the file again")
     bits = np.array([row[_LETTER_HEAD:] for row in rows])
     if not np.isin(bits, (b"0", b"1")).all():
         raise InputError(f"letter.data: {path}: holds pixels that are neither 0 nor 1: fetch the file again")

@@ -123,7 +123,7 @@ def array_size(height: int, width: int, options: DataOptions, where: str) -> tup
     if options.target and options.target != size and options.fit == "error":
         asked = " x ".join(map(str, options.target))
         mend = 'give fit="resize" or fit="crop" as well (of a run: --data.options.fit)'
-        raise InputError(f"size: {where}: images are {size[0]} x {size[1]}, {asked} is asked for: {mend}")
+        raise InputError(f"size: {where}: images are {size[0]} x {size[1]}, but the size asked for is {asked}: {mend}")
     return options.target or size
 
 

@@ -50,7 +50,9 @@ class TaskConfig:
         each = self.classes_per_task
         tasks = tuple(order[start : start + each] for start in range(0, len(order), each))
         if self.num_tasks is not None and self.num_tasks > len(tasks):
-            raise InputError(f"succession.tasks.num_tasks is {self.num_tasks}: {len(order)} classes make {len(tasks)}: ask for as many or fewer")
+            raise InputError(
+                f"succession.tasks.num_tasks is {self.num_tasks}: {len(order)} classes make only {len(tasks)}: give {len(tasks)} or fewer"
+            )
         tasks = tasks[: self.num_tasks]
         return (tuple(chain.from_iterable(tasks)),) if self.joint else tasks
 
@@ -99,8 +101,8 @@ class TaskSequence:
     def digest(self, number: int) -> str:
         """What names the images of task ``number``, which is still to come. Raises InputError where it is not."""
         if number not in self._waiting:
-            known = f"tasks {min(self._waiting)} to {len(self) - 1} are still to come" if self._waiting else "no task is to come"
-            raise InputError(f"sequence: task {number} is not to be had any more: {known}")
+            known = f"tasks {min(self._waiting)} to {len(self) - 1} are still to come" if self._waiting else "no task is left"
+            raise InputError(f"sequence: task {number} cannot be opened any more: {known}")
         data = self._waiting[number]
         return digest(data.image, data.label)
 

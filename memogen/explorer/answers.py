@@ -21,22 +21,22 @@ AT_ONCE = 256  # images of one answer
 
 def about(session: Session, asked: Asked) -> dict[str, Any]:
     """What the model is and can do, and what is at hand beside it."""
-    subject = session.subject
-    memory = subject.mixture if not session.edits else session.original
-    sheets = [{"task": sheet.task, "step": sheet.step} for sheet in subject.sheets]
+    loaded = session.loaded
+    memory = loaded.mixture if not session.edits else session.original
+    sheets = [{"task": sheet.task, "step": sheet.step} for sheet in loaded.sheets]
     return {
-        "name": subject.name,
-        "kind": subject.kind,
-        "shape": list(subject.shape),
+        "name": loaded.name,
+        "kind": loaded.kind,
+        "shape": list(loaded.shape),
         "mixture": memory is not None,
         "real": 0 if memory is None else int((memory.values > 0.5).sum()),
-        "layers": list(subject.layers),
-        "fills": subject.fills,
-        "pictures": subject.shape[1] > 1,
-        "classes": [{"label": label, "name": name} for label, name in subject.classes],
+        "layers": list(loaded.layers),
+        "fills": loaded.fills,
+        "pictures": loaded.shape[1] > 1,
+        "classes": [{"label": label, "name": name} for label, name in loaded.classes],
         "sheets": sheets,
-        "tasks": len(subject.tasks),
-        "save": str(subject.out) if subject.out is not None else None,
+        "tasks": len(loaded.tasks),
+        "save": str(loaded.out) if loaded.out is not None else None,
         "directions": min(draw.DIRECTIONS, _noise(session)),
         **state(session, asked),
     }
@@ -45,15 +45,15 @@ def about(session: Session, asked: Asked) -> dict[str, Any]:
 def _noise(session: Session) -> int:
     """How many numbers of noise the model draws from."""
     with session.held() as model:
-        label = next((label for label, _ in session.subject.classes), None)
+        label = next((label for label, _ in session.loaded.classes), None)
         return model.latents(1, label=label).noise.shape[1]
 
 
 def state(session: Session, asked: Asked) -> dict[str, Any]:
     """What changes while one looks: a number that grows with every change, and whether data are being read."""
     looked = session.looked
-    told = None if looked is None else {"name": looked.name, "num": len(looked.image)}
-    return {"version": session.version, "looking": session.looking, "looked": told, "trouble": session.trouble}
+    answer = None if looked is None else {"name": looked.name, "num": len(looked.image)}
+    return {"version": session.version, "looking": session.looking, "looked": answer, "trouble": session.trouble}
 
 
 def samples(session: Session, asked: Asked) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def classes(session: Session, asked: Asked) -> dict[str, Any]:
     num, task = asked.whole("num", 1, 32, 10), asked.whole("task", 0, 10_000) if asked.has("task") else None
     with session.held():
         model: Any = session.model_of(task)
-        named = dict(session.subject.classes)
+        named = dict(session.loaded.classes)
         known = [int(label) for label in getattr(model, "known", tuple(named))]
         rows = [draw.samples(model, num, seed=_seed(asked), label=label) for label in known]
     if not rows:
@@ -145,16 +145,16 @@ def picture(session: Session, asked: Asked) -> dict[str, Any]:
     """A picture: the slots it belongs to or asks for, what the model makes of it, and more like it."""
     image = session.pictures.take([asked.whole("picture", 0, SEED)])
     num, seed = asked.whole("num", 1, 32, 9), _seed(asked)
-    told: dict[str, Any] = {"picture": as_json(image), "version": session.version}
+    answer: dict[str, Any] = {"picture": as_json(image), "version": session.version}
     if session.edits:
         found, query = mixture.belongs(session, image, num)
         like, drawn = mixture.like(session, query, 24, seed=seed)
         own = mixture.own_picture(session, query, 8, seed=seed)
         near = mixture.nearest(session, query, 8)
-        return {**told, "belongs": found, "like": as_json(like), "drawn": drawn, "own": as_json(own), "nearest": near, "looking": session.looking}
+        return {**answer, "belongs": found, "like": as_json(like), "drawn": drawn, "own": as_json(own), "nearest": near, "looking": session.looking}
     label = _label(session, asked)
-    asks = attention.addresses(session, image, label, num) if session.subject.layers else []
-    return {**told, "asks": asks, "own": as_json(attention.reconstructed(session, image, label, 8, seed=seed))}
+    asks = attention.addresses(session, image, label, num) if session.loaded.layers else []
+    return {**answer, "asks": asks, "own": as_json(attention.reconstructed(session, image, label, 8, seed=seed))}
 
 
 def fill(session: Session, asked: Asked) -> dict[str, Any]:
@@ -206,7 +206,7 @@ def edit(session: Session, asked: Asked) -> dict[str, Any]:
     """Turn slots off or on, forget them, add pictures, take the last step back, or begin anew."""
     session.original  # noqa: B018  refuses a model that has none
     what = asked.choice("what", ("off", "on", "forget", "add", "undo", "reset"))
-    told: dict[str, Any] = {}
+    answer: dict[str, Any] = {}
     if what in ("off", "on", "forget"):
         chosen = asked.wholes("slots", 0, MOST_SLOTS, longest=100_000)
         if what == "forget":
@@ -215,14 +215,14 @@ def edit(session: Session, asked: Asked) -> dict[str, Any]:
             editing.turn(session, chosen, off=what == "off")
     elif what == "add":
         images = session.pictures.take(asked.wholes("pictures", 0, SEED, longest=editing.MOST_ADDED))
-        told["slots"] = editing.add(session, images, share=asked.real("share", 0.001, 0.99, 0.1))
+        answer["slots"] = editing.add(session, images, share=asked.real("share", 0.001, 0.99, 0.1))
     else:
         with session.held():
             if what == "undo":
-                told["undone"] = session.undo()
+                answer["undone"] = session.undo()
             else:
                 session.reset()
-    return {**mixture.table(session), **told}
+    return {**mixture.table(session), **answer}
 
 
 def compare(session: Session, asked: Asked) -> dict[str, Any]:
@@ -251,9 +251,9 @@ def _label(session: Session, asked: Asked) -> int | None:
     """The class that is asked for. Raises Refused for one that the model does not know."""
     if not asked.has("label"):
         return None
-    label, known = asked.whole("label", 0, 1 << 20), [each for each, _ in session.subject.classes]
+    label, known = asked.whole("label", 0, 1 << 20), [each for each, _ in session.loaded.classes]
     if label not in known and not asked.has("task"):
-        raise Refused(f"label {label}: this model is told no such class", 404)
+        raise Refused(f"label {label}: this model does not know this class", 404)
     return label
 
 

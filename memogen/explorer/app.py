@@ -48,10 +48,10 @@ def build(session: Session, host: str = "127.0.0.1") -> Starlette:
         return Response(body, media_type=kind)
 
     async def sheet(request: Request) -> Response:
-        sheets, number = session.subject.sheets, request.path_params["number"]
+        sheets, number = session.loaded.sheets, request.path_params["number"]
         if not 0 <= number < len(sheets):
             raise HTTPException(404)
-        return FileResponse(sheets[number].path, media_type="image/png") if sheets[number].path.is_file() else _told("this sheet is gone", 404)
+        return FileResponse(sheets[number].path, media_type="image/png") if sheets[number].path.is_file() else _error("this sheet is gone", 404)
 
     routes = [
         Route("/", page),
@@ -77,13 +77,13 @@ def _question(session: Session, answer: Callable[[Session, Asked], dict[str, Any
     async def answered(request: Request) -> Response:
         try:
             if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-                raise Refused("a question is sent as application/json", 415)
+                raise Refused("send the request as application/json", 415)
             asked = Asked.read(await _body(request, MOST_WORDS))
             return JSONResponse(await run_in_threadpool(answer, session, asked))
         except Refused as error:
-            return _told(str(error), error.status)
+            return _error(str(error), error.status)
         except InputError as error:
-            return _told(str(error), 400)
+            return _error(str(error), 400)
         except Exception as error:
             return _ours(error)
 
@@ -98,18 +98,18 @@ async def _upload(session: Session, request: Request) -> Response:
         body = await _body(request, MOST_BYTES)
         return JSONResponse(await run_in_threadpool(answers.upload, session, body))
     except Refused as error:
-        return _told(str(error), error.status)
+        return _error(str(error), error.status)
     except InputError as error:
-        return _told(str(error), 400)
+        return _error(str(error), 400)
     except Exception as error:
         return _ours(error)
 
 
 async def _body(request: Request, most: int) -> bytes:
     """What was sent, read no further than ``most`` bytes. Raises Refused."""
-    told = request.headers.get("content-length", "0")
+    declared = request.headers.get("content-length", "0")
     too_much = Refused(f"more than {most // 1_000_000} MB were sent; send less", 413)
-    if not told.isdecimal() or len(told) > 15 or int(told) > most:
+    if not declared.isdecimal() or len(declared) > 15 or int(declared) > most:
         raise too_much
     parts, length = [], 0
     try:
@@ -119,11 +119,11 @@ async def _body(request: Request, most: int) -> bytes:
                 raise too_much
             parts.append(part)
     except ClientDisconnect as error:
-        raise Refused("the sending broke off") from error
+        raise Refused("the upload was cut off") from error
     return b"".join(parts)
 
 
-def _told(message: str, status: int) -> JSONResponse:
+def _error(message: str, status: int) -> JSONResponse:
     return JSONResponse({"error": message}, status)
 
 
@@ -134,4 +134,4 @@ async def _http(request: Request, error: HTTPException) -> Response:
 def _ours(error: Exception) -> Response:
     """What nobody foresaw, in one line; the traceback goes to the log of those who ask for it."""
     logging.getLogger(__name__).debug("an answer failed", exc_info=error)
-    return _told(f"{type(error).__name__}: a fault of ours", 500)
+    return _error(f"{type(error).__name__}: a bug in memogen", 500)

@@ -31,9 +31,9 @@ class Asked:
         try:
             found = json.loads(body or b"{}")
         except (ValueError, RecursionError) as error:
-            raise Refused("the question is no JSON") from error
+            raise Refused("the request is not JSON") from error
         if not isinstance(found, dict):
-            raise Refused("the question is no JSON object")
+            raise Refused("the request is not a JSON object")
         return cls(found)
 
     def whole(self, name: str, least: int, most: int, default: int | None = None) -> int:

@@ -73,7 +73,7 @@ def addresses(session: Session, image: UInt8[Tensor, "1 c h w"], label: int | No
     """The slots that a picture asks for most, layer by layer."""
     with session.held() as model:
         ask: Any = model.addresses  # type: ignore[attr-defined]  # there are layers
-        weights = ask(image, seed=0, start=0, **_told(session, label, 1))
+        weights = ask(image, seed=0, start=0, **_label_option(session, label, 1))
     found = []
     for weight in weights:
         best = weight[0].topk(min(num, weight.shape[1]))
@@ -87,7 +87,7 @@ def reconstructed(session: Session, image: UInt8[Tensor, "1 c h w"], label: int 
     with session.held() as model:
         reconstruct: Any = _reconstructs(model).reconstruct
         several = shown(_reconstructs(model), image.expand(num, -1, -1, -1))
-        return to_uint8(reconstruct(several, seed=seed, step=0, start=0, **_told(session, label, num)), model.image_range)
+        return to_uint8(reconstruct(several, seed=seed, step=0, start=0, **_label_option(session, label, num)), model.image_range)
 
 
 def filled(
@@ -99,8 +99,8 @@ def filled(
     kept, stages = [], []
     with session.held() as model:
         whole = shown(_reconstructs(model), image)
-        told = _told(session, label, 1)
-        for step, stage in enumerate(refine(_reconstructs(model), whole, missing, Refinement(steps, seed), label=told.get("label"))):
+        option = _label_option(session, label, 1)
+        for step, stage in enumerate(refine(_reconstructs(model), whole, missing, Refinement(steps, seed), label=option.get("label"))):
             if step in _KEPT or step == steps:
                 kept.append(step)
                 stages.append(to_uint8(stage, model.image_range))
@@ -139,12 +139,12 @@ def _looked_at(session: Session) -> _Asking:
             label = None if looked.label is None else torch.from_numpy(np.array(looked.label[:ASKING]))
         ask: Any = model.addresses  # type: ignore[attr-defined]  # there are layers
         known = num_labels(model)
-        told = {"label": torch.zeros(len(image), dtype=torch.long) if label is None else label.clamp(0, known - 1)} if known else {}
-        return _Asking(image.numpy(), None if looked is None else label, tuple(ask(image, seed=0, start=0, **told)))
+        option = {"label": torch.zeros(len(image), dtype=torch.long) if label is None else label.clamp(0, known - 1)} if known else {}
+        return _Asking(image.numpy(), None if looked is None else label, tuple(ask(image, seed=0, start=0, **option)))
 
 
 def _count(session: Session, layer: int) -> int:
-    layers = session.subject.layers
+    layers = session.loaded.layers
     if not 0 <= layer < len(layers):
         raise Refused(f"layer {layer}: this model has memories in {len(layers)} layers", 404)
     return layers[layer]
@@ -152,11 +152,11 @@ def _count(session: Session, layer: int) -> int:
 
 def _reconstructs(model: object) -> Reconstructs:
     if not isinstance(model, Reconstructs):
-        raise Refused("this model reconstructs no pictures", 404)
+        raise Refused("this model cannot reconstruct pictures", 404)
     return model
 
 
-def _told(session: Session, label: int | None, num: int) -> dict[str, Tensor]:
+def _label_option(session: Session, label: int | None, num: int) -> dict[str, Tensor]:
     """The label of all pictures, for a model that is told it."""
-    known = num_labels(session.subject.model)
+    known = num_labels(session.loaded.model)
     return {"label": torch.full((num,), label or 0)} if known else {}

@@ -34,7 +34,7 @@ def draw(model: GenerativeModel, latents: Latents, *, without: Collection[int] =
     if not without:
         return figures.draw(model, latents).cpu()
     if not isinstance(model, ShowsSlots) or not all(0 <= layer < len(model.slot_counts) for layer in without):
-        raise Refused("without: this model has no such memory to take away")
+        raise Refused("without: this model has no memory in this layer")
     return to_uint8(model.decode(latents, without_memory=tuple(without)), model.image_range).cpu()
 
 

@@ -70,9 +70,9 @@ def compared(session: Session, num: int, *, seed: int) -> tuple[UInt8[Tensor, "b
 
 def save(session: Session) -> str:
     """Write the model as it draws now to the place that was given at the start; the place."""
-    out = session.subject.out
+    out = session.loaded.out
     if out is None:
-        raise Refused("no place to save to was given: start again with --out FOLDER", 409)
+        raise Refused("there is no folder to save to: start the explorer again with --out FOLDER", 409)
     try:
         save_pretrained(copied(session), out)
     except (InputError, OSError) as error:
@@ -83,4 +83,4 @@ def save(session: Session) -> str:
 def _check(session: Session, slots: list[int]) -> None:
     real = torch.nonzero(session.written.values > 0.5)[:, 0].tolist()
     if wrong := [slot for slot in slots if slot not in real]:
-        raise Refused(f"slot {wrong[0]}: is no real slot of this memory", 404)
+        raise Refused(f"slot {wrong[0]}: is not a real slot of this memory", 404)

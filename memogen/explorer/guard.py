@@ -38,7 +38,7 @@ class Guard:
         headers = Headers(scope=scope)
         refusal = self._refusal(headers, scope["method"])
 
-        async def told(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 found = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
@@ -46,7 +46,7 @@ class Guard:
             await send(message)
 
         answer = self.app if refusal is None else JSONResponse({"error": refusal}, 403)
-        return await answer(scope, receive, told)
+        return await answer(scope, receive, send_with_headers)
 
     def _refusal(self, headers: Headers, method: str) -> str | None:
         """Why a request is not answered; None where it is."""

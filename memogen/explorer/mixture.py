@@ -10,8 +10,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from memogen import noise
-from memogen.memory import inspect
-from memogen.memory.vmf import VMFMemory
+from memogen.memory import MixtureMemory, inspect
 from memogen.report.memory_gan import by_meaning
 from memogen.types import Latents
 
@@ -21,7 +20,6 @@ from .pictures import as_json
 from .session import Session
 
 NEAREST = 6
-_LIKE = (1 << 20) + 77  # a stream of counted noise of its own
 
 
 def table(session: Session) -> dict[str, Any]:
@@ -47,7 +45,7 @@ def table(session: Session) -> dict[str, Any]:
             "share": [round(float(share[slot]), 3) if there else 0.0 for slot, there in zip(real, known, strict=True)],
             "state": state,
             "classes": list(names.classes) if names is not None else [],
-            "steps": [edit.told for edit in session.edits],
+            "steps": [edit.description for edit in session.edits],
         }
 
 
@@ -106,14 +104,14 @@ def belongs(session: Session, image: UInt8[Tensor, "1 c h w"], num: int) -> tupl
         query: Tensor = encode(image)
         memory = session.effective
         found = inspect.slot_posterior(memory, query, num)
-        told = {
+        answer = {
             "slot": list(found.slots),
             "share": list(found.probability),
             "other": max(0.0, found.other_real),
             "fake": found.fake,
             "real": float(memory(query).value[0]),
         }
-        return told, query
+        return answer, query
 
 
 def like(session: Session, query: Float[Tensor, "1 d"], num: int, *, seed: int) -> tuple[UInt8[Tensor, "b c h w"], list[int]]:
@@ -129,7 +127,7 @@ def like(session: Session, query: Float[Tensor, "1 d"], num: int, *, seed: int) 
 def _drawn(share: Float[Tensor, " k"], num: int, *, seed: int) -> Int[Tensor, " n"]:
     """Slots in proportion to ``share``, by the inverse distribution function."""
     cumulative = share.cumsum(0)
-    point = noise.uniform(torch.arange(num), 1, seed=seed, stream=_LIKE, dtype=torch.float64)[:, 0] * cumulative[-1]
+    point = noise.uniform(torch.arange(num), 1, seed=seed, stream=noise.Stream.LIKE, dtype=torch.float64)[:, 0] * cumulative[-1]
     return torch.searchsorted(cumulative, point, right=True).clamp_max(int(share.nonzero()[-1]))
 
 
@@ -148,7 +146,7 @@ def square(session: Session, slots: list[int], *, seed: int) -> Latents:
 
 
 def _check(session: Session, slots: list[int]) -> None:
-    memory: VMFMemory = session.written
+    memory: MixtureMemory = session.written
     for slot in slots:
         if not 0 <= slot < memory.num_slots or not bool(memory.values[slot] > 0.5):
-            raise Refused(f"slot {slot}: is no real slot of this memory", 404)
+            raise Refused(f"slot {slot}: is not a real slot of this memory", 404)

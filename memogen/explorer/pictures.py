@@ -42,7 +42,7 @@ def as_json(images: UInt8[Tensor, "b c h w"] | UInt8[np.ndarray, "b c h w"]) -> 
 def read_upload(body: bytes, options: DataOptions, image_shape: tuple[int, int, int]) -> UInt8[np.ndarray, "c h w"]:
     """The picture of a file's bytes in the model's shape, brought there by ``options``. Raises Refused."""
     if image_shape[1] == 1:
-        raise Refused(f"this model reads vectors of {image_shape[2]} numbers, and a picture is none", 415)
+        raise Refused(f"this model reads vectors of {image_shape[2]} numbers, not pictures", 415)
     try:
         with Image.open(BytesIO(body)) as header:
             if header.width * header.height > MOST_PIXELS:
@@ -92,7 +92,7 @@ class Pictures:
         for number in numbers:
             image = self.examples[number] if 0 <= number < len(self.examples) else self.uploads.get(number)
             if image is None:
-                raise Refused(f"picture {number}: is not at hand any more; choose it again", 404)
+                raise Refused(f"picture {number}: is no longer kept; choose it again", 404)
             found.append(torch.from_numpy(np.array(image)))
         if not found:
             raise Refused("pictures: choose one at least")

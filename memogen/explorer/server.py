@@ -15,9 +15,9 @@ from memogen.types import InputError
 
 from .app import build
 from .guard import is_loopback
+from .loaded import LoadedModel
 from .pictures import Pictures
 from .session import Session
-from .subject import Subject
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -26,7 +26,7 @@ def bind(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         found = socket.socket(family, kind, protocol)
     except OSError as error:
-        raise InputError(f"--host {host}: is no address of this machine ({error.strerror}): give 127.0.0.1, or 0.0.0.0 for all") from error
+        raise InputError(f"--host {host}: is not an address of this machine ({error.strerror}): give 127.0.0.1, or 0.0.0.0 for all") from error
     try:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.bind(address)
@@ -34,8 +34,8 @@ def bind(host: str, port: int) -> socket.socket:
     except OSError as error:
         found.close()
         if error.errno == errno.EADDRINUSE:
-            raise InputError(f"--port {port}: another program listens there: give another port, or none for a free one") from error
-        raise InputError(f"--host {host} --port {port}: cannot be listened on ({error.strerror}): give another") from error
+            raise InputError(f"--port {port}: another program uses it: give another port, or leave --port out for a free one") from error
+        raise InputError(f"--host {host} --port {port}: cannot be used ({error.strerror}): give another") from error
     return found
 
 
@@ -46,15 +46,17 @@ def address(host: str, listening: socket.socket) -> str:
     return f"http://{name}:{port}/"
 
 
-def serve(subject: Subject, listening: socket.socket, *, reading: Callable[[], DataOptions], host: str = "127.0.0.1", opened: bool = False) -> None:
-    """Show ``subject`` on a bound socket until Ctrl-C or SIGTERM, whose handlers get them afterwards. ``reading`` tells how uploads are read,
+def serve(
+    loaded: LoadedModel, listening: socket.socket, *, reading: Callable[[], DataOptions], host: str = "127.0.0.1", opened: bool = False
+) -> None:
+    """Show ``loaded`` on a bound socket until Ctrl-C or SIGTERM, whose handlers get them afterwards. ``reading`` tells how uploads are read,
     ``opened`` opens a browser.
     """
-    session = Session(subject, Pictures(subject.shape, reading))
+    session = Session(loaded, Pictures(loaded.shape, reading))
     where = address(host, listening)
-    print(f"{subject.name}: {where}   (Ctrl-C ends)", flush=True)
+    print(f"{loaded.name}: {where}   (Ctrl-C ends)", flush=True)
     if not is_loopback(host):
-        print(f"memogen: listening on {host}: whoever reaches this machine there can see this model and edit it", flush=True)
+        print(f"memogen: listening on {host}: anyone who can reach this machine at that address can see and edit this model", flush=True)
     if opened:
         threading.Thread(target=webbrowser.open, args=(where,), daemon=True).start()
     config = uvicorn.Config(build(session, host), log_level="critical", access_log=False, timeout_graceful_shutdown=1, ws="none", loop="asyncio")

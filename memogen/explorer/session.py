@@ -14,9 +14,9 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from memogen.memory import MixtureMemory
 from memogen.memory.edit import without
 from memogen.memory.inspect import best_slots
-from memogen.memory.vmf import VMFMemory
 from memogen.metrics.samples import part_of
 from memogen.metrics.slots import Placed, slot_names
 from memogen.pretrained import from_pretrained
@@ -24,8 +24,8 @@ from memogen.shipped import StoredNames
 from memogen.types import GenerativeModel, InputError
 
 from .asked import Refused
+from .loaded import LoadedModel
 from .pictures import Pictures
-from .subject import Subject
 
 LOOKED_AT = 4000  # training images that are encoded, the same ones always
 _BLOCK = 64  # of them at a time, so that a click in between waits no longer
@@ -38,8 +38,8 @@ _MODELS = 3  # of tasks, kept in memory
 class Edit:
     """A step of editing: what it was, the memory after it, and which of its slots were ``mine``, added from pictures."""
 
-    told: str
-    memory: VMFMemory
+    description: str
+    memory: MixtureMemory
     mine: frozenset[int] = frozenset()
 
 
@@ -58,7 +58,7 @@ class Looked:
 class Session:
     """Everything that a page asks about goes through here; whoever touches the model does so within :meth:`held`."""
 
-    subject: Subject
+    loaded: LoadedModel
     pictures: Pictures
     edits: list[Edit] = field(default_factory=list)
     off: frozenset[int] = frozenset()
@@ -73,7 +73,7 @@ class Session:
     _done: bool = False
 
     def __post_init__(self) -> None:
-        memory, self.names = self.subject.mixture, self.subject.names
+        memory, self.names = self.loaded.mixture, self.loaded.names
         if memory is not None:
             self.edits = [Edit("as it was trained", memory)]
 
@@ -81,19 +81,19 @@ class Session:
     def held(self) -> Iterator[GenerativeModel]:
         """The model for one thread alone, without gradients."""
         with self._lock, torch.no_grad():
-            yield self.subject.model
+            yield self.loaded.model
 
     # --- the memory ---
 
     @property
-    def original(self) -> VMFMemory:
+    def original(self) -> MixtureMemory:
         """As it was trained. Raises Refused for a model without one to look at."""
         if not self.edits:
             raise Refused("this model has no memory of slots to look at", 404)
         return self.edits[0].memory
 
     @property
-    def written(self) -> VMFMemory:
+    def written(self) -> MixtureMemory:
         """As it is edited, with the slots that are turned off."""
         return self.original if len(self.edits) == 1 else self.edits[-1].memory
 
@@ -103,15 +103,15 @@ class Session:
         return self.edits[-1].mine if self.edits else frozenset()
 
     @property
-    def effective(self) -> VMFMemory:
+    def effective(self) -> MixtureMemory:
         """What the model draws from now."""
-        memory: VMFMemory = self.subject.model.memory  # type: ignore[attr-defined]  # a mixture is there: see original
+        memory: MixtureMemory = self.loaded.model.memory  # type: ignore[attr-defined]  # a mixture is there: see original
         return memory
 
     @contextmanager
-    def remembering(self, memory: VMFMemory) -> Iterator[None]:
+    def remembering(self, memory: MixtureMemory) -> Iterator[None]:
         """Within, the model has another memory. To be called within :meth:`held`."""
-        model: Any = self.subject.model
+        model: Any = self.loaded.model
         before, model.memory = model.memory, memory
         try:
             yield
@@ -126,10 +126,10 @@ class Session:
     def undo(self) -> str:
         """Take the last step back, and say which it was. Raises Refused where there is none."""
         if len(self.edits) < 2:
-            raise Refused("there is nothing to take back", 409)
-        told = self.edits[-1].told
+            raise Refused("there is no edit to undo", 409)
+        description = self.edits[-1].description
         self._take(self.edits[:-1], self.off)
-        return told
+        return description
 
     def reset(self) -> None:
         """The memory as it was trained."""
@@ -146,7 +146,7 @@ class Session:
             shown = without(memory, sorted(off)) if off else memory
         except ValueError as error:
             raise Refused(str(error), 409) from error
-        model: Any = self.subject.model
+        model: Any = self.loaded.model
         self.edits, self.off, model.memory = edits, off, shown
         self.version += 1
 
@@ -155,17 +155,15 @@ class Session:
     def model_of(self, task: int | None) -> GenerativeModel:
         """The model that a task ended with; None: the one that is looked at. To be called within :meth:`held`. Raises Refused."""
         if task is None:
-            return self.subject.model
-        if not 0 <= task < len(self.subject.tasks):
-            raise Refused(
-                f"task {task}: this run has tasks 0 to {len(self.subject.tasks) - 1}" if self.subject.tasks else "this run has no tasks", 404
-            )
+            return self.loaded.model
+        if not 0 <= task < len(self.loaded.tasks):
+            raise Refused(f"task {task}: this run has tasks 0 to {len(self.loaded.tasks) - 1}" if self.loaded.tasks else "this run has no tasks", 404)
         models: dict[int, Any] = self.cache.setdefault("models", {})
         if task not in models:
             while len(models) >= _MODELS:
                 models.pop(next(iter(models)))
             try:
-                models[task] = from_pretrained(self.subject.tasks[task])
+                models[task] = from_pretrained(self.loaded.tasks[task])
             except InputError as error:
                 raise Refused(str(error), 409) from error
         found: GenerativeModel = models[task]
@@ -176,7 +174,7 @@ class Session:
     def look(self) -> Looked | None:
         """The sample of the data; None while it is being read for the first time, and where there are none or they are of no use."""
         with self._lock:
-            if self.subject.data is not None and self._looking is None:
+            if self.loaded.data is not None and self._looking is None:
                 self._looking = threading.Thread(target=self._look, name="data", daemon=True)
                 self._looking.start()
         return self.looked
@@ -192,12 +190,12 @@ class Session:
 
     def _look(self) -> None:
         try:
-            assert self.subject.data is not None
-            data = self.subject.data()
+            assert self.loaded.data is not None
+            data = self.loaded.data()
             if data is None:
                 return
-            if data.image_shape != self.subject.shape:
-                raise InputError(f"{data.name}: images are {data.image_shape}, the model's {self.subject.shape}")
+            if data.image_shape != self.loaded.shape:
+                raise InputError(f"{data.name}: images are {data.image_shape}, the model's {self.loaded.shape}")
             part = part_of(data, LOOKED_AT)
             query = self._queries(np.asarray(part.image)) if self.edits else None
             if query is not None and part.label is not None and self.names is None:
@@ -230,8 +228,8 @@ class Session:
         with self._lock:
             if not self.pictures.examples:
                 looked = self.look()
-                if self.subject.examples is not None:
-                    self.pictures.examples = list(self.subject.examples[:EXAMPLES])
+                if self.loaded.examples is not None:
+                    self.pictures.examples = list(self.loaded.examples[:EXAMPLES])
                 elif looked is not None:
                     self.pictures.examples = list(looked.image[: 3 * EXAMPLES : 3])
                 elif not self.looking:

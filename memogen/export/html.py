@@ -20,11 +20,11 @@ from torch import Tensor
 
 from memogen import __version__
 from memogen.export.card import read_card
+from memogen.export.distributions import LatentDistributions, SlotDistribution, latent_distributions
 from memogen.export.graphs import generator
-from memogen.export.laws import Laws, SlotLaw, laws
 from memogen.export.onnx import translate
 from memogen.progress import Bar
-from memogen.report.figures import draw
+from memogen.report.figures import draw, memory_of
 from memogen.report.grid import tile
 from memogen.report.memory_gan import by_meaning
 from memogen.report.parts import environment, png_address, visible, write_page
@@ -38,7 +38,7 @@ _COLUMNS = 32  # of the picture of the wall inside the page
 
 
 @dataclass(frozen=True)
-class Told:
+class PageFacts:
     """What the page says of a model: its name and, where they are known, one line on what it is, its card, and the names of its slots."""
 
     name: str
@@ -47,23 +47,23 @@ class Told:
     names: StoredNames | None = None
 
 
-def write_html(model: GenerativeModel, path: Path, told: Told) -> Path:
+def write_html(model: GenerativeModel, path: Path, facts: PageFacts) -> Path:
     """Write the page and return its path. Raises InputError without the extra ``onnx``, and for a model whose latents have no known law."""
-    drawn = laws(model, told.names)
+    drawn = latent_distributions(model, facts.names)
     with Bar() as bar:
         bar.stage("page", 3, unit="parts")
         weights = translate(generator(model), half=True).SerializeToString()
         bar.advance(1)
-        data, keys = _data(model, drawn, told.names)
+        data, keys = _data(model, drawn, facts.names)
         bar.advance(1)
         blobs = {"runtime": _runtime("ort.wasm.bundle.min.mjs"), "wasm": _runtime("ort-wasm-simd-threaded.wasm"), "model": _packed(weights)}
         if keys is not None:
             blobs["keys"] = _packed(keys.tobytes())
         page = environment(PackageLoader("memogen.export", "page")).get_template("page.html")
         text = page.render(
-            name=told.name,
-            about=told.about,
-            card=read_card(told.card),
+            name=facts.name,
+            about=facts.about,
+            card=read_card(facts.card),
             facts=_facts(model, drawn),
             data=data,
             blobs=[(name, Markup(base64.b64encode(blob).decode())) for name, blob in blobs.items()],
@@ -75,7 +75,7 @@ def write_html(model: GenerativeModel, path: Path, told: Told) -> Path:
     return write_page(path, text)
 
 
-def _data(model: GenerativeModel, drawn: Laws, names: StoredNames | None) -> tuple[dict[str, Any], np.ndarray | None]:
+def _data(model: GenerativeModel, drawn: LatentDistributions, names: StoredNames | None) -> tuple[dict[str, Any], np.ndarray | None]:
     """What the page's program is told, and the keys of the slots that it draws from, in half precision and in the order of the wall."""
     numbers = torch.Size(model.decode(model.latents(1)).shape[1:])
     shape = folded(torch.zeros(1, *numbers, dtype=torch.uint8)).shape[1:]
@@ -93,19 +93,19 @@ def _data(model: GenerativeModel, drawn: Laws, names: StoredNames | None) -> tup
     return data, keys
 
 
-def _slots(model: SlotModel, law: SlotLaw, names: StoredNames | None) -> tuple[dict[str, Any], np.ndarray]:
+def _slots(model: SlotModel, law: SlotDistribution, names: StoredNames | None) -> tuple[dict[str, Any], np.ndarray]:
     """The slots in the order of the wall: class after class where their classes are known, and neighbours alike."""
     chance, every = torch.tensor(law.prior, dtype=torch.float64), torch.tensor(law.numbers)
     classes = sorted({name for name in law.names if name}, key=list(names.classes).index) if names is not None else []
     group = torch.tensor([classes.index(name) if name else len(classes) for name in law.names] if law.names else [0] * len(every))
     heavy = chance.argsort(descending=True, stable=True)[:_WALL]
-    keys = model.memory.keys.cpu()[every[heavy]]
-    order = heavy[by_meaning(keys, group[heavy])]
+    keys = memory_of(model).keys
+    order = heavy[by_meaning(keys.cpu()[every[heavy]], group[heavy])]
     order = order[group[order].argsort(stable=True)]
     slots = every[order]
     noise = model.latents(1, seed=0).noise.expand(len(slots), -1)
-    images = draw(model, Latents(noise, model.memory.keys[slots.to(noise.device)], slots.to(noise.device)))
-    told = {
+    images = draw(model, Latents(noise, keys[slots.to(noise.device)], slots.to(noise.device)))
+    answer = {
         "numbers": slots.tolist(),
         "prior": chance[order].tolist(),
         "group": group[order].tolist(),
@@ -116,7 +116,7 @@ def _slots(model: SlotModel, law: SlotLaw, names: StoredNames | None) -> tuple[d
         "wall": str(png_address(_wall(images))),
         "columns": _COLUMNS,
     }
-    return told, model.memory.keys.cpu()[slots].numpy().astype(np.float16)
+    return answer, keys.cpu()[slots].numpy().astype(np.float16)
 
 
 def _wall(images: Tensor) -> Any:
@@ -128,7 +128,7 @@ def _wall(images: Tensor) -> Any:
     return tile(rows.reshape(len(rows), rows.shape[1] * rows.shape[2], -1))
 
 
-def _facts(model: GenerativeModel, drawn: Laws) -> list[tuple[str, str]]:
+def _facts(model: GenerativeModel, drawn: LatentDistributions) -> list[tuple[str, str]]:
     """What is true of the model as it is, in words."""
     channels, height, width = model.decode(model.latents(1)).shape[1:]
     colours = {1: "grey", 3: "colour"}.get(channels, f"{channels} channels")

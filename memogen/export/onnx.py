@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from memogen import __version__
 from memogen.errors import InputError
+from memogen.export.distributions import LatentDistributions, latent_distributions
 from memogen.export.graphs import Graph, graphs
-from memogen.export.laws import Laws, laws
 from memogen.pretrained import replacing
 from memogen.progress import Bar
 from memogen.shipped import StoredNames
@@ -44,7 +44,7 @@ def write_onnx(model: GenerativeModel, folder: Path, *, names: StoredNames | Non
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--out {folder}: is a file: name a folder for the ONNX files")
-    drawn, made = laws(model, names), graphs(model)
+    drawn, made = latent_distributions(model, names), graphs(model)
     wanted = {f"{graph.name}.onnx" for graph in made} | {LATENTS, README}
     if folder.is_dir() and (others := sorted({path.name for path in folder.iterdir()} - wanted)):
         raise InputError(f"--out {folder}: holds other files ({others[0]}): name a new or an empty folder")
@@ -55,13 +55,13 @@ def write_onnx(model: GenerativeModel, folder: Path, *, names: StoredNames | Non
             data = translate(graph).SerializeToString()
             files[f"{graph.name}.onnx"], apart[f"{graph.name}.onnx"] = data, difference(graph, data)
             bar.advance(1)
-    told = {
+    about = {
         "kind": type(model).__name__,
         "memogen": __version__,
         "image_range": list(model.image_range),
         "files": {f"{graph.name}.onnx": _signature(graph) for graph in made},
     }
-    files[LATENTS] = (json.dumps({**told, "latents": drawn.to_json()}, indent=2, allow_nan=False) + "\n").encode()
+    files[LATENTS] = (json.dumps({**about, "latents": drawn.to_json()}, indent=2, allow_nan=False) + "\n").encode()
     files[README] = _readme(made, drawn, model.image_range).encode()
     _write(folder, files)
     return apart
@@ -192,9 +192,9 @@ def _write(folder: Path, files: Mapping[str, bytes]) -> None:
         raise
 
 
-def _readme(made: Sequence[Graph], drawn: Laws, image_range: tuple[float, float]) -> str:
+def _readme(made: Sequence[Graph], drawn: LatentDistributions, image_range: tuple[float, float]) -> str:
     """What the files are, and how to draw an image with them in Python."""
-    rows = "\n".join(f"| `{graph.name}.onnx` | {_told(graph)} | {graph.about} |" for graph in made)
+    rows = "\n".join(f"| `{graph.name}.onnx` | {_inputs_and_outputs(graph)} | {graph.about} |" for graph in made)
     low, high = image_range
     return f"""# ONNX files of a memogen model
 
@@ -205,7 +205,7 @@ def _readme(made: Sequence[Graph], drawn: Laws, image_range: tuple[float, float]
 The first dimension of every tensor is the number of images, any number. Images are (number, channels, height, width), from {low:g} to {high:g}.
 `{LATENTS}` says the same to a program, and from which law every input is drawn.
 
-{_laws_in_words(drawn)}
+{_in_words(drawn)}
 
 ```python
 import json
@@ -221,11 +221,11 @@ image = generator.run(None, inputs)[0]  # (8, c, h, w)
 """
 
 
-def _told(graph: Graph) -> str:
+def _inputs_and_outputs(graph: Graph) -> str:
     return f"{', '.join(graph.inputs)} -> {', '.join(graph.outputs)}"
 
 
-def _laws_in_words(drawn: Laws) -> str:
+def _in_words(drawn: LatentDistributions) -> str:
     noise = "uniform on (-1, 1)" if drawn.noise.law == "uniform" else "standard normal"
     lines = [f"- `noise`: {drawn.noise.dim} independent numbers, {noise}."]
     if drawn.slots is not None:
@@ -238,7 +238,7 @@ def _laws_in_words(drawn: Laws) -> str:
     return "\n".join(lines)
 
 
-def _drawing(drawn: Laws) -> str:
+def _drawing(drawn: LatentDistributions) -> str:
     """Lines of Python that draw the inputs of eight images."""
     uniform = drawn.noise.law == "uniform"
     noise = f"rng.uniform(-1, 1, (8, {drawn.noise.dim}))" if uniform else f"rng.standard_normal((8, {drawn.noise.dim}))"

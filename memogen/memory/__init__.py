@@ -2,8 +2,8 @@
 
 from .attention import AttentionMemory, AttentionRead
 from .functional import DrawNumbers
-from .outcomes import MemoryRead, MemoryWrite
 from .policies import Policy
+from .protocol import MemoryRead, MemoryWrite, MixtureMemory
 from .vmf import VMFMemory
 
-__all__ = ["AttentionMemory", "AttentionRead", "DrawNumbers", "MemoryRead", "MemoryWrite", "Policy", "VMFMemory"]
+__all__ = ["AttentionMemory", "AttentionRead", "DrawNumbers", "MemoryRead", "MemoryWrite", "MixtureMemory", "Policy", "VMFMemory"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -15,11 +16,13 @@ from torch import Tensor
 
 from .functional import unit
 from .inspect import written
-from .vmf import VMFMemory
+from .protocol import MixtureMemory
+
+Memory = TypeVar("Memory", bound=MixtureMemory)
 
 
 @torch.no_grad()
-def without(memory: VMFMemory, slots: Sequence[int] | Int[Tensor, " n"]) -> VMFMemory:
+def without(memory: Memory, slots: Sequence[int] | Int[Tensor, " n"]) -> Memory:
     """A copy in which ``slots`` are emptied: nothing is drawn from them, and no image belongs to them.
 
     Prior and posterior renormalise over what is left. With L the other slots of the class v:
@@ -42,7 +45,7 @@ def without(memory: VMFMemory, slots: Sequence[int] | Int[Tensor, " n"]) -> VMFM
 
 
 @torch.no_grad()
-def added(memory: VMFMemory, keys: Float[Tensor, "n d"], *, value: int = 1, share: float | None = None) -> tuple[VMFMemory, Int[Tensor, " n"]]:
+def added(memory: Memory, keys: Float[Tensor, "n d"], *, value: int = 1, share: float | None = None) -> tuple[Memory, Int[Tensor, " n"]]:
     """A copy with ``keys``, brought to norm one, as slots of the class ``value``, and their numbers in the order of the keys.
 
     They take the place of the class's empty slots, then of its lightest ones, ties by lowest index. All have age 0 and the same mass m: the mean
@@ -84,7 +87,7 @@ def _mass(left: Float[Tensor, " n"], num: int, share: float | None) -> Tensor:
     return (share / (1 - share) * total / num).to(left)
 
 
-def _numbers(memory: VMFMemory, slots: Sequence[int] | Tensor) -> Int[Tensor, " n"]:
+def _numbers(memory: MixtureMemory, slots: Sequence[int] | Tensor) -> Int[Tensor, " n"]:
     chosen = torch.as_tensor(slots, dtype=torch.long, device=memory.keys.device).reshape(-1)
     if len(chosen) and not 0 <= int(chosen.min()) <= int(chosen.max()) < memory.num_slots:
         raise ValueError(f"slots: {chosen.tolist()}: the memory holds slots 0 to {memory.num_slots - 1}")

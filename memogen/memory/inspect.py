@@ -7,29 +7,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from .functional import unit
-from .vmf import VMFMemory
+from .protocol import MixtureMemory, Slots
 
 LEVELS = (0.0, 0.25, 0.5, 0.75, 0.95, 1.0)  # of the quantiles in Usage
-
-
-class Slots(Protocol):
-    """What inspection needs of a memory: ``keys`` (k, d), ``values`` (k,) 1 real / 0 fake, ``mass`` (k,) the histogram h, ``age`` (k,) in writes."""
-
-    @property
-    def keys(self) -> Tensor: ...
-    @property
-    def values(self) -> Tensor: ...
-    @property
-    def mass(self) -> Tensor: ...
-    @property
-    def age(self) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -149,7 +135,7 @@ def spread_slots(memory: Slots, num: int, *, value: int = 1) -> tuple[SlotRow, .
 
 
 @torch.no_grad()
-def best_slots(memory: VMFMemory, query: Float[Tensor, "b d"], *, value: int = 1) -> Int[Tensor, " b"]:
+def best_slots(memory: MixtureMemory, query: Float[Tensor, "b d"], *, value: int = 1) -> Int[Tensor, " b"]:
     """The most probable slot of each query among those of the value, by p(c) exp(kappa K_c.q), ties by lowest index; -1 where no slot has it.
 
     How many different ones there are tells how much of a memory the queries reach.
@@ -174,7 +160,7 @@ class SlotPosterior:
 
 
 @torch.no_grad()
-def slot_posterior(memory: VMFMemory, query: Float[Tensor, "1 d"], num: int = 9) -> SlotPosterior:
+def slot_posterior(memory: MixtureMemory, query: Float[Tensor, "1 d"], num: int = 9) -> SlotPosterior:
     """The ``num`` real slots with the highest posterior at one query, highest first (the paper's Fig. 3b)."""
     posterior = memory.posterior(query)[0].double()
     real = memory.values > 0.5

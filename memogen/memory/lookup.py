@@ -14,7 +14,7 @@ from .functional import EMPTY, Statistics
 SPARSE = 16  # a sum over rows one by one costs some 16 times as much for each number as a matrix product
 
 
-def few(places: int, num_slots: int) -> bool:
+def is_sparse(places: int, num_slots: int) -> bool:
     """Whether ``places`` slots of each query are so few of all that sums over them alone cost less than matrix products with all slots."""
     return SPARSE * places <= num_slots
 
@@ -93,7 +93,7 @@ class Scores(NamedTuple):
     found: Float[Tensor, "b t"]
 
 
-class Touch(NamedTuple):
+class Responsibilities(NamedTuple):
     """The slots that each query updates, how much of it belongs to each, and which of the places count."""
 
     slots: Int[Tensor, "b t"]
@@ -120,10 +120,10 @@ class Touch(NamedTuple):
         """Which slots each query updates (b, k)."""
         return torch.zeros(len(self.slots), num_slots, dtype=torch.bool, device=self.slots.device).scatter_(1, self.slots, self.member)
 
-    def best(self) -> Touch:
+    def best(self) -> Responsibilities:
         """Each query's first slot only."""
         first = self.weights.argmax(1, keepdim=True)
-        return Touch(*(part.gather(1, first) for part in self))
+        return Responsibilities(*(part.gather(1, first) for part in self))
 
     def touched(self, num_slots: int) -> Tensor:
         """Which slots any query updates (k,)."""

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from . import functional, lookup
 from .functional import EMPTY, INITIAL_MASS, DrawNumbers, EMState, Statistics
-from .lookup import Scores, Touch
-from .outcomes import MemoryRead, MemoryWrite, check_sizes, refuse_unknown
+from .lookup import Responsibilities, Scores
 from .policies import Policy, PolicyName
+from .protocol import MemoryRead, MemoryWrite, check_sizes, refuse_unknown
 
 _COSINE_DECAY = 0.99  # of the running mean cosine, per write of its class
 
@@ -171,18 +171,18 @@ class VMFMemory(nn.Module):
 
     def _look_up(self, query: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(scores of all slots, without gradient; slots looked up; their scores)."""
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._few):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._sparse):
             score = self._score(query, self.log_prior())
         dense, by_class = score.detach(), self.policy.lookup == "by_class"
         slots = lookup.top_k_per_class(dense, self.values, self.top_k) if by_class else lookup.top_k(dense, self.top_k)
-        if self._few:
+        if self._sparse:
             return dense, slots, lookup.found(self._unit(query), self.keys, dense, slots, concentration=self.concentration)
         return dense, slots, score.gather(1, slots)
 
     @property
-    def _few(self) -> bool:
+    def _sparse(self) -> bool:
         """Whether a query looks at few slots of many."""
-        return lookup.few(self.top_k, self.num_slots)
+        return lookup.is_sparse(self.top_k, self.num_slots)
 
     def _logit(self, found: Tensor, value: Tensor, real: Tensor) -> Tensor:
         if self.policy.clip:
@@ -247,9 +247,9 @@ class VMFMemory(nn.Module):
         filling = self._filling(value)
         wrong = (self._asks_for_slot(scores, value) | filling) & known
         self._follow_cosine(query, value, scores, known & ~filling)
-        touch = self._touch(scores, value, known & ~wrong)
-        movement = self._learn(query, touch, touch.touched(self.num_slots))
-        used = (touch.best() if self.policy.age_reset == "best" else touch).touched(self.num_slots)
+        responsibilities = self._responsibilities(scores, value, known & ~wrong)
+        movement = self._learn(query, responsibilities, responsibilities.touched(self.num_slots))
+        used = (responsibilities.best() if self.policy.age_reset == "best" else responsibilities).touched(self.num_slots)
         self.age += 1
         self.age.masked_fill_(used, 0)
         source, dropped = self._assign(wrong, value, used)
@@ -296,7 +296,7 @@ class VMFMemory(nn.Module):
         """Whether S_y is the part of the lookup that has the query's class."""
         return self.policy.lookup == "by_class" and self.policy.label_match == "hard" and self.policy.rule == "em"
 
-    def _touch(self, scores: Scores, value: Tensor, keep: Tensor) -> Touch:
+    def _responsibilities(self, scores: Scores, value: Tensor, keep: Tensor) -> Responsibilities:
         """S_y and the posterior on it, with nothing for the queries that do not ``keep`` the memory's answer."""
         soft = self.policy.label_match == "soft"
         slots, score = scores.slots, scores.found
@@ -310,32 +310,32 @@ class VMFMemory(nn.Module):
             member = member & (self.values[slots] == value[:, None])
         weights = functional.masked_softmax(score, member)
         if self.policy.shared_slot == "last":
-            support = Touch(slots, weights, member).support(self.num_slots)
+            support = Responsibilities(slots, weights, member).support(self.num_slots)
             place = torch.arange(1, len(slots) + 1, device=slots.device)[:, None] * support
             member = member & (place == place.amax(0)).gather(1, slots)
-        return Touch(slots, weights * member, member)
+        return Responsibilities(slots, weights * member, member)
 
-    def _learn(self, query: Tensor, touch: Touch, touched: Tensor) -> Tensor:
+    def _learn(self, query: Tensor, responsibilities: Responsibilities, touched: Tensor) -> Tensor:
         """Eq. 5, or Kaiser's rule. Returns the mean movement of a touched key."""
-        if self.keys.is_cpu and self._few and self.policy.rule == "em" and self.em_steps == 1:  # a device would have to tell the number of rows
-            return self._learn_rows(query, touch)
-        policy, responsibility = self.policy, touch.dense(self.num_slots)
+        if self.keys.is_cpu and self._sparse and self.policy.rule == "em" and self.em_steps == 1:  # a device would have to tell the number of rows
+            return self._learn_rows(query, responsibilities)
+        policy, responsibility = self.policy, responsibilities.dense(self.num_slots)
         base = torch.where(touched, self._base_mass(self.mass), self.mass)
         state = functional.m_step(EMState(self.keys, self.mass, self.keys, base), Statistics.of(query, responsibility), histogram=policy.histogram)
         if policy.rule == "kaiser":
             one = torch.ones_like(base)
             state = state._replace(keys=functional.m_step(EMState(self.keys, one, self.keys, one), Statistics.of(query, responsibility)).keys)
         for _ in range(self.em_steps - 1 if policy.rule == "em" else 0):
-            support = touch.support(self.num_slots)
+            support = responsibilities.support(self.num_slots)
             state = functional.em_step(state, query, support, concentration=self.concentration, histogram=policy.histogram)
         turned = torch.where(touched, 1 - torch.linalg.vecdot(self.keys, state.keys), 0)
         self.keys.copy_(state.keys)
         self.mass.copy_(state.mass)
         return turned.sum() / touched.sum().clamp_min(1)
 
-    def _learn_rows(self, query: Tensor, touch: Touch) -> Tensor:
+    def _learn_rows(self, query: Tensor, responsibilities: Responsibilities) -> Tensor:
         """One step of Eq. 5 that reads and writes the touched slots alone."""
-        rows, batch = touch.statistics(query)
+        rows, batch = responsibilities.statistics(query)
         keys, mass = self.keys[rows], self.mass[rows]
         state = functional.m_step(EMState(keys, mass, keys, self._base_mass(mass)), batch, histogram=self.policy.histogram)
         self.keys[rows], self.mass[rows] = state.keys, state.mass

@@ -76,7 +76,7 @@ def fitting_capacity(generated: ImageData, validation: ImageData, test: ImageDat
     return Capacity(accuracy(trained[best], test), tuple(scores), candidates[best])
 
 
-def told(recipe: ClassifierRecipe) -> dict[str, object]:
+def student_protocol(recipe: ClassifierRecipe) -> dict[str, object]:
     """A student as a protocol names it."""
     return asdict(recipe)
 
@@ -175,7 +175,7 @@ def accuracy_results(given: Labelled) -> Iterator[Result]:
 
 def reverse_results(given: Labelled) -> Iterator[Result]:
     """A classifier trained on the generated images, and as the ceiling one trained on as many real ones where they are given."""
-    protocol = {**given.protocol, "student": told(given.student), "student_seed": given.seed, "test": _name(given.data), **UNSEEN}
+    protocol = {**given.protocol, "student": student_protocol(given.student), "student_seed": given.seed, "test": _name(given.data), **UNSEEN}
     yield Result("reverse_accuracy", reverse_accuracy(given.images, given.data, recipe=given.student, seed=given.seed), None, protocol)
     if given.train is not None:
         real = _part(given.train, shuffled(len(given.train), given.seed)[: len(given.images)])
@@ -189,7 +189,12 @@ def capacity_results(given: Labelled) -> Iterator[Result]:
     chosen = shuffled(len(train), given.seed)[: min(VALIDATION, len(train) // 5)]
     recipes = [replace(given.student, epochs=epochs) for epochs in EPOCHS]
     found = fitting_capacity(given.images, _part(train, chosen), given.data, recipes, seed=given.seed)
-    protocol = {**given.protocol, "student": told(found.chosen), "validation": {**_name(train), "num": len(chosen)}, "test": _name(given.data)}
+    protocol = {
+        **given.protocol,
+        "student": student_protocol(found.chosen),
+        "validation": {**_name(train), "num": len(chosen)},
+        "test": _name(given.data),
+    }
     yield Result("fitting_capacity", found.value, None, {**protocol, "validation_accuracies": found.validation, **UNSEEN})
 
 

@@ -138,7 +138,7 @@ class Classifier(nn.Module):
         try:
             return cls(read_card(path), load_file(path))
         except (RuntimeError, TypeError, SafetensorError, OSError) as error:
-            raise InputError(f"weights: {path}: are not those of its own card ({' '.join(str(error).split())[:160]}): train it again") from error
+            raise InputError(f"weights: {path}: do not match the card beside them ({' '.join(str(error).split())[:160]}): train it again") from error
 
     @property
     def name(self) -> str:
@@ -189,7 +189,7 @@ def classifier(name: str, *, device: torch.device | str = "cpu") -> Classifier:
     """The classifier of that name that ships with the package; an unknown name is an InputError that lists the names there are."""
     path = WEIGHTS / f"{name}-v1.safetensors"
     if name not in classifier_names():
-        raise InputError(f"classifier {name!r}: none of that name ships with memogen: choose one of {', '.join(classifier_names())}")
+        raise InputError(f"classifier {name!r}: does not ship with memogen: choose one of {', '.join(classifier_names())}")
     return Classifier.read(path).to(device)
 
 
@@ -204,7 +204,7 @@ def read_card(path: Path) -> Card:
         card = parse_json(weights_metadata(path)["classifier"])
         return Card(**card | {name: tuple(card[name]) for name in ("image_shape", "classes", "widths")})
     except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"weights: {path}: says nothing of a classifier ({error!r:.80}): give one that memogen.metrics wrote") from error
+        raise InputError(f"weights: {path}: does not describe a classifier ({error!r:.80}): give one that memogen.metrics wrote") from error
     except ValueError as error:
         raise InputError(f"weights: {path}: {error}") from error
 

@@ -70,7 +70,7 @@ def _check_neighbours(image: Tensor, data: ImageData, num: int) -> None:
     if tuple(image.shape[1:]) != data.image_shape:
         raise InputError(f"nearest images: images are {tuple(image.shape[1:])} and {data.name} holds {data.image_shape}: use the model's own data")
     if not 1 <= num <= len(data):
-        raise InputError(f"nearest images: {num} neighbours asked for of {len(data)} images in {data.name}: ask for 1 to {len(data)}")
+        raise InputError(f"nearest images: {num} neighbours, but {data.name} has {len(data)} images: ask for 1 to {len(data)}")
 
 
 # --- copy check ---
@@ -331,11 +331,8 @@ class Copies:
     def results(self) -> list[Result]:
         bar = self.training.work.bar
         bar.stage("nearest training images", 2 * len(self.training.data))
-        places, rows = (
-            torch.from_numpy(self.order[: len(self.real)]),
-            torch.arange(len(self.real)),
-        )  # of the images in the data, and of their features
-        own = (places, rows) if self.alone else (None, None)
+        in_data, in_features = torch.from_numpy(self.order[: len(self.real)]), torch.arange(len(self.real))
+        own = (in_data, in_features) if self.alone else (None, None)
         pixels = pixel_check(self.image.rows, self.real_image, self.training.data, advance=bar.advance, own=own[0])
         features = distance_check(self.features.rows, self.real, self.known.split(1000), advance=bar.advance, own=own[1])
         return [self._result("pixels", pixels), self._result("features", features)]

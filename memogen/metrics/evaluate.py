@@ -78,7 +78,7 @@ def evaluate(
     if not isinstance(data, ImageData):
         raise InputError(f"data: {data!r:.60} is no ImageData: give images, as memogen.data.load('digits', split='test')")
     joined = processes or Processes()
-    judge = judge_for(data, extractor, told=progress and joined.leads)
+    judge = judge_for(data, extractor, warns=progress and joined.leads)
     config = ScoreConfig(
         tuple(usual_metrics(judge, data) if metrics is None else metrics), num_samples, seed, batch_size, progress=progress, processes=joined
     )
@@ -109,7 +109,7 @@ def score_images(
         raise InputError(f"data {images.name}: no images in split {images.split}: give another")
     num = min(num_samples or len(images), len(images))
     joined = processes or Processes()
-    judge = judge_for(data, extractor, told=progress and joined.leads)
+    judge = judge_for(data, extractor, warns=progress and joined.leads)
     config = ScoreConfig(tuple(usual_metrics(judge, data) if metrics is None else metrics), num, seed, progress=progress, processes=joined)
     source = {"data": images.name, "split": images.split, "digest": images.digest} | ({"order": order} if order == "given" else {})
     places = shuffled(len(images), seed) if order == "drawn" else np.arange(len(images))
@@ -129,7 +129,7 @@ class ScoreEvaluator:
         if not isinstance(model, GenerativeModel):
             raise InputError(f"scoring: {type(model).__name__} does not draw samples: give a model with sample() and image_range")
         compared = data if self.held_out is None else self.held_out
-        job = _Job(compared, None, judge_for(compared, self.extractor, told=False), self.config, {"seed": seed})
+        job = _Job(compared, None, judge_for(compared, self.extractor, warns=False), self.config, {"seed": seed})
         rows = job.rows(model_source(model, seed=seed), model)
         return {str(row.metric): float(str(row.value)) for row in rows}
 
@@ -317,13 +317,13 @@ def _scored(
 def _row(result: Result, about: Mapping[str, object], data: ImageData, device: torch.device, variant: str | None) -> ResultRow:
     row: dict[str, object] = {"metric": result.metric, "value": result.value, "spread": result.spread, "protocol": {**about, **result.protocol}}
     row |= {"split": data.split, "task": None, "class": None, **made(device)}
-    told = result.variant or variant
-    row |= ({} if told is None else {"variant": told}) | ({} if result.per_image is None else {KEY: result.per_image})
+    name = result.variant or variant
+    row |= ({} if name is None else {"variant": name}) | ({} if result.per_image is None else {KEY: result.per_image})
     return ResultRow.read(row)
 
 
-def judge_for(data: ImageData, extractor: Extractor | str | None, *, device: torch.device | str = "cpu", told: bool = True) -> Extractor:
-    """The extractor that was given, by itself or by its name; without one the classifier of the data, or pixels, which a line says where ``told``.
+def judge_for(data: ImageData, extractor: Extractor | str | None, *, device: torch.device | str = "cpu", warns: bool = True) -> Extractor:
+    """The extractor that was given, by itself or by its name; without one the classifier of the data, or pixels, which a line says where ``warns``.
 
     One that is named lies on ``device``. Raises InputError.
     """
@@ -331,7 +331,7 @@ def judge_for(data: ImageData, extractor: Extractor | str | None, *, device: tor
         return extractor
     name = extractor or extractors.fitting(data)
     found = extractors.extractor(name, device=device, image_shape=data.image_shape)
-    if extractor is None and name == extractors.PIXELS and told:
+    if extractor is None and name == extractors.PIXELS and warns:
         brought = "" if found.resize == "none" else f", {found.resize}"
         print(
             f"note: no classifier of {data.name} ships: its features are pixels{brought} (or name an extractor, such as inception-v3)",

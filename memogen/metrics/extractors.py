@@ -72,7 +72,7 @@ class ImageInput:
         if self.filter not in FILTERS:
             raise InputError(f"filter: {self.filter!r} is unknown: choose {', '.join(FILTERS)}")
         if self.size is not None and min(self.size) < 1:
-            raise InputError(f"size: {self.size} is no image: give (height, width) in pixels, or None to keep every image as it is")
+            raise InputError(f"size: {self.size} is not an image size: give (height, width) in pixels, or None to keep every image as it is")
         if not all(math.isfinite(value) and value > 0 for value in _numbers(self.std)):
             raise InputError(f"std: {self.std} cannot scale pixels: give numbers above 0")
 

@@ -19,12 +19,11 @@ from torch import Tensor
 from memogen.metrics.metric import Asked, Metric, Number, Result, needs
 from memogen.metrics.samples import device_of, labels_for, num_labels, part_of
 from memogen.metrics.work import Work
-from memogen.noise import uniform
+from memogen.noise import Stream, uniform
 from memogen.types import ImageData, InputError, Pixels, to_range
 
 STEPS = 100
 BATCH = 1000  # images refined together, as the paper's code does: it matters to a model that normalises by its batch
-_MASK, _START = 7001, 7002  # streams of counted noise that no training uses
 _FORMS = "rect-12 (a square of so many pixels in the middle), rand-0.6 (each pixel with that probability), half (the left one), or an image file"
 
 
@@ -91,7 +90,7 @@ def missing_pixels(mask: str, size: tuple[int, int], num: int, *, seed: int = 0,
     if found := re.fullmatch(r"rect-(\d+)", mask):
         one = _rectangle(int(found[1]), size)
     elif found := re.fullmatch(r"rand-(0?\.\d+|1(?:\.0*)?)", mask):
-        drawn = uniform(torch.arange(start, start + num), height * width, seed=seed, stream=_MASK, dtype=torch.float64)
+        drawn = uniform(torch.arange(start, start + num), height * width, seed=seed, stream=Stream.MASK, dtype=torch.float64)
         return (drawn < float(found[1])).view(num, 1, height, width)
     elif mask == "half":
         one = (torch.arange(width) < width // 2).expand(height, width)
@@ -113,7 +112,7 @@ def refine(
 
     Image i's noise is a function of (``how.seed``, ``start`` + i).
     """
-    noise = uniform(torch.arange(start, start + len(image)), image[0].numel(), seed=how.seed, stream=_START, dtype=image.dtype)
+    noise = uniform(torch.arange(start, start + len(image)), image[0].numel(), seed=how.seed, stream=Stream.START, dtype=image.dtype)
     filled = torch.where(missing, noise.view(image.shape).to(image.device), image)
     reconstruct: Callable[..., Tensor] = model.reconstruct
     if how.by_batch:

@@ -209,11 +209,11 @@ def load_weights(network: InceptionV3, path: Path) -> None:
     wanted = {name: value.shape for name, value in network.state_dict().items() if not name.endswith("num_batches_tracked")}
     wrong = sorted(name for name in wanted.keys() | state.keys() if name not in state or state[name].shape != wanted.get(name))
     if wrong:
-        raise InputError(f"{INCEPTION}: {path}: not the weights of this network ({_told(wrong[0], state, wanted)}): give {PUBLISHED.name}")
+        raise InputError(f"{INCEPTION}: {path}: not the weights of this network ({_difference(wrong[0], state, wanted)}): give {PUBLISHED.name}")
     network.load_state_dict(state, strict=False)
 
 
-def _told(name: str, state: Mapping[str, Tensor], wanted: Mapping[str, torch.Size]) -> str:
+def _difference(name: str, state: Mapping[str, Tensor], wanted: Mapping[str, torch.Size]) -> str:
     """What is wrong about one tensor."""
     if name not in state:
         return f"{name} is missing"

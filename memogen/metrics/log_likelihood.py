@@ -23,12 +23,11 @@ from memogen.metrics.metric import Asked, Metric, Number, Result, needs
 from memogen.metrics.paired import PerImage
 from memogen.metrics.samples import device_of, part_of
 from memogen.metrics.work import Work
-from memogen.noise import bits, uniform
+from memogen.noise import Stream, bits, uniform
 from memogen.types import ImageData, InputError, LikelihoodModel, Pixels
 
 CHUNK = 1000  # importance samples at a time on a CPU: memory is bounded by this
 GPU_CHUNK = 20_000
-_STREAM = 7003  # a stream of counted noise that no training uses
 
 
 @runtime_checkable
@@ -147,8 +146,9 @@ def log_likelihood(
     """Estimate log p(x) of every image of ``data`` from ``num_samples`` importance samples, in bounded memory.
 
     Image i's samples are a function of (``seed``, i) alone. A model of :class:`AddressedWeights` draws them so by itself; for any other torch's
-    generator is set for each ``chunk`` of them, and put back at the end. ``at`` are the numbers of samples, besides the last, at which all is
-    told; by default the powers of ten. ``chunk`` (default :data:`CHUNK`, on a GPU :data:`GPU_CHUNK`) bounds the samples that are drawn together.
+    generator is set for each ``chunk`` of them, and put back at the end. ``at`` are the numbers of samples, besides the last, at which the
+    estimates are given; by default the powers of ten. ``chunk`` (by default :data:`CHUNK`, on a GPU :data:`GPU_CHUNK`) bounds the samples that are
+    drawn together.
     The images are taken as they are: binarise them first where the model wants it. Raises :class:`LikelihoodInterrupted` where ``work`` is stopped.
     """
     stops, device, work = _stops(num_samples, at), device_of(model), work or Work()
@@ -185,7 +185,7 @@ def _addressed(model: LikelihoodModel, image: Tensor, rows: np.ndarray, stops: l
     def draw(first: int, size: int) -> Tensor:
         return model.log_weights(image, num_samples=size, seed=seed, start=first, index=index)
 
-    return _told(draw, stops, max(1, chunk // len(rows)))
+    return _estimates_at(draw, stops, max(1, chunk // len(rows)))
 
 
 def _seeded(model: LikelihoodModel, image: Tensor, rows: np.ndarray, stops: list[int], seed: int, chunk: int) -> Float[Tensor, "b 4 at"]:
@@ -193,13 +193,13 @@ def _seeded(model: LikelihoodModel, image: Tensor, rows: np.ndarray, stops: list
     parts = count()
 
     def draw(first: int, size: int) -> Tensor:
-        torch.manual_seed(int(bits(torch.from_numpy(rows), 1, seed=seed, stream=_STREAM + next(parts))) % 2**63)
+        torch.manual_seed(int(bits(torch.from_numpy(rows), 1, seed=seed, stream=Stream.IMPORTANCE + next(parts))) % 2**63)
         return model.log_weights(image, num_samples=size)
 
-    return _told(draw, stops, chunk)
+    return _estimates_at(draw, stops, chunk)
 
 
-def _told(draw: Callable[[int, int], Tensor], stops: list[int], chunk: int) -> Float[Tensor, "b 4 at"]:
+def _estimates_at(draw: Callable[[int, int], Tensor], stops: list[int], chunk: int) -> Float[Tensor, "b 4 at"]:
     """All weights through the sums, looked at on the way."""
     sums, rows = WeightSums(), []
     for size in _sizes(stops, chunk):
@@ -240,7 +240,6 @@ def _plain(value: float) -> float | None:
 
 
 _IMAGES_AT_ONCE = 1000
-_BINARY_STREAM = 7000  # a stream of counted noise that no training uses
 
 
 @dataclass(frozen=True)
@@ -268,7 +267,7 @@ class Binarisation:
         for start in range(0, len(data), _IMAGES_AT_ONCE):
             image = torch.from_numpy(np.array(data.image[start : start + _IMAGES_AT_ONCE]))
             index = torch.arange(start, start + len(image))
-            noise = uniform(index, image[0].numel(), seed=self.seed, stream=_BINARY_STREAM, dtype=torch.float64).view(image.shape)
+            noise = uniform(index, image[0].numel(), seed=self.seed, stream=Stream.BINARISE_TEST, dtype=torch.float64).view(image.shape)
             white = image.double() / (self.levels if image.dtype == torch.uint8 else 1)
             parts.append((noise < white).to(torch.float32))
         pixels = torch.cat(parts).numpy()
@@ -322,22 +321,22 @@ def check(asked: Asked) -> None:
 
 def results(asked: Asked) -> Iterator[Result]:
     """The importance-weighted bound and, from the same samples, the evidence lower bound."""
-    images, told = observable(asked.subject, asked.data, seed=asked.how.binarisation_seed)
+    images, binarisation = observable(asked.subject, asked.data, seed=asked.how.binarisation_seed)
     part = part_of(images, asked.num_samples)
     try:
         found = log_likelihood(asked.subject, part, num_samples=asked.how.importance_samples, seed=asked.seed, work=asked.work)
     except LikelihoodInterrupted as stopped:
         if stopped.found is not None:
-            yield from _bounds(stopped.found, {**told, "interrupted": True})
+            yield from _bounds(stopped.found, {**binarisation, "interrupted": True})
         raise
-    settings = {"importance_samples": asked.how.importance_samples, "seed": asked.seed, "binarisation": told["binarisation"]}
+    settings = {"importance_samples": asked.how.importance_samples, "seed": asked.seed, "binarisation": binarisation["binarisation"]}
     name = digest(part.image, None)
-    for result, values in zip(_bounds(found, told), (found.log_likelihood[:, -1], found.bound[:, -1]), strict=True):
+    for result, values in zip(_bounds(found, binarisation), (found.log_likelihood[:, -1], found.bound[:, -1]), strict=True):
         yield replace(result, per_image=PerImage(result.metric, values, name, settings))
 
 
-def _bounds(found: Likelihood, told: dict[str, object]) -> tuple[Result, Result]:
-    protocol = {**found.protocol, **told}
+def _bounds(found: Likelihood, binarisation: dict[str, object]) -> tuple[Result, Result]:
+    protocol = {**found.protocol, **binarisation}
     lower = found.bound[:, -1]
     spread = float(lower.std(ddof=1) / np.sqrt(len(lower))) if len(lower) > 1 else None
     whole = Result("log_likelihood", found.value, found.spread if len(lower) > 1 else None, protocol)

@@ -83,10 +83,10 @@ def off_data(subject: GenerativeModel | ImageData, data: ImageData, watch: Watch
     reference = Reference(data, watch.extractor, None, device_of(watch.extractor), watch.work)
     real = Manifold.of(reference.features(PAIR_IMAGES), k=PRDC_NEIGHBOURS)
     num = max(1, min(num_samples, PAIR_IMAGES) // INNER)
-    told: dict[str, object] = {"reference": {**reference.protocol, "num": len(real.rows)}, "neighbours": PRDC_NEIGHBOURS, "ways": num}
+    protocol: dict[str, object] = {"reference": {**reference.protocol, "num": len(real.rows)}, "neighbours": PRDC_NEIGHBOURS, "ways": num}
     for name, latents in ways(subject, num, seed=seed).items():
         off = ~torch.cat([real.holds(seen.features.cpu()) for seen in watch(_decoded(subject, latents), len(latents.noise))])
-        along = {**told, "along": WAYS[name]}
+        along = {**protocol, "along": WAYS[name]}
         if name == "path_ends":
             yield Result(name, float(off.double().mean()), None, {**along, "num_samples": len(off)})
             continue

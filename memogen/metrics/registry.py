@@ -6,7 +6,6 @@ Commands, messages, tables and pages take names, titles and help from these two;
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Literal
 
 from memogen.metrics.accuracy import ACCURACY, FITTING_CAPACITY, REVERSE_ACCURACY
 from memogen.metrics.copies import COPIES, MIFID
@@ -76,37 +75,21 @@ def model_metrics() -> dict[str, Metric]:
     return {name: metric for name, metric in METRICS.items() if not metric.judged}
 
 
+def number_of(name: str) -> Number:
+    """The number that :func:`measured` names so; an unknown one has its name in words as title, and stands in no table."""
+    return numbers().get(name.partition(" ")[0]) or Number(name, name.replace("_", " "), form="{title}", tabled=False)
+
+
 def measured(metric: str, protocol: object) -> str:
     """What a number is compared under: its name and the words that tell it apart, such as a mask, a rank or the number of learned classes."""
-    number = numbers().get(metric)
-    told = protocol if isinstance(protocol, Mapping) else {}
-    apart = number.apart(told) if number is not None and number.apart is not None else ""
+    number = number_of(metric)
+    apart = number.apart(protocol if isinstance(protocol, Mapping) else {}) if number.apart is not None else ""
     return f"{metric} {apart}" if apart else metric
 
 
 def title(name: str) -> str:
-    """The title of a number as :func:`measured` names it; of one that is unknown its name in words."""
-    metric, _, apart = name.partition(" ")
-    number = numbers().get(metric)
-    return name.replace("_", " ") if number is None else number.entitled(apart)
-
-
-def better(name: str) -> Literal["higher", "lower", ""]:
-    """Which way the number improves; empty where neither way is better, or nobody knows."""
-    number = numbers().get(name.partition(" ")[0])
-    return "" if number is None or number.better is None else number.better
-
-
-def tabled(name: str) -> bool:
-    """Whether tables of results show the number."""
-    number = numbers().get(name.partition(" ")[0])
-    return number is not None and number.tabled
-
-
-def counted(name: str) -> bool:
-    """Whether it is counted, not measured: no seed changes it."""
-    number = numbers().get(name.partition(" ")[0])
-    return number is not None and number.counted
+    """The title of a number as :func:`measured` names it."""
+    return number_of(name).entitled(name.partition(" ")[2])
 
 
 def in_order(names: Iterable[str]) -> list[str]:
@@ -120,6 +103,6 @@ def in_order(names: Iterable[str]) -> list[str]:
     return sorted(set(names), key=place)
 
 
-def told(row: ResultRow) -> str:
+def row_name(row: ResultRow) -> str:
     """:func:`measured` of a result row."""
     return measured(str(row.metric), row.protocol)

@@ -60,36 +60,36 @@ class ResultRow(Mapping[str, Any]):
     seconds: float | None = None
     paper: float | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
-    told: tuple[str, ...] = ()
+    given: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, mapping: Mapping[str, Any]) -> ResultRow:
         """A row from the names and values of its JSON. Rows of other versions tell less, or more; what its field cannot be is ``extra`` too."""
         own = {name: value for name, value in mapping.items() if name in _FIELDS and (value is None or isinstance(value, _KINDS[name]))}
         extra = {name: value for name, value in mapping.items() if name not in own}
-        return cls(**{_FIELDS[name]: value for name, value in own.items()}, extra=extra, told=tuple(mapping))
+        return cls(**{_FIELDS[name]: value for name, value in own.items()}, extra=extra, given=tuple(mapping))
 
     def to_json(self) -> dict[str, Any]:
         """The names and values of the row's JSON: what :meth:`read` was given."""
-        return {name: self[name] for name in self.told}
+        return {name: self[name] for name in self.given}
 
     def but(self, **changes: Any) -> ResultRow:
         """The row with other values, by the names of its JSON (``class_`` for "class"); new ones stand at the end."""
         return ResultRow.read({**self, **{"class" if name == "class_" else name: value for name, value in changes.items()}})
 
     def __getitem__(self, name: str) -> Any:
-        if name not in self.told:
+        if name not in self.given:
             raise KeyError(name)
         return self.extra[name] if name in self.extra else getattr(self, _FIELDS[name])
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.told)
+        return iter(self.given)
 
     def __len__(self) -> int:
-        return len(self.told)
+        return len(self.given)
 
 
-_FIELDS = {part.name.rstrip("_"): part.name for part in fields(ResultRow) if part.name not in ("extra", "told")}
+_FIELDS = {part.name.rstrip("_"): part.name for part in fields(ResultRow) if part.name not in ("extra", "given")}
 """Fields by their names in JSON."""
 
 _NUMBERS = ("value", "spread", "paper", "seconds", "training_seconds", "processor_seconds")
@@ -174,7 +174,7 @@ def append_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
     """Append rows to a JSONL file in a single write, so that a reader or another writer sees all of them or none; flushed to the disk."""
     text = "".join(json.dumps(dict(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
     if path.exists() and not path.is_file():
-        raise InputError(f"{path}: is no regular file: name a file that rows can be appended to")
+        raise InputError(f"{path}: is not a regular file: name a file to append rows to")
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "ab", buffering=0) as file:
         file.write((_mending(path) + text).encode())

@@ -17,8 +17,8 @@ from memogen.data.arrays import digest
 from memogen.data.cache import cache_root
 from memogen.metrics.extractors import Extractor, ReadsLogits
 from memogen.metrics.work import Work
-from memogen.nets.modes import evaluating
-from memogen.processes import Turn
+from memogen.nets.norm import evaluating
+from memogen.processes import Share
 from memogen.types import GenerativeModel, ImageData, InputError, to_uint8
 
 Source = Callable[[int, int], Tensor]
@@ -85,8 +85,8 @@ class Watch:
     def __call__(self, source: Source, num: int) -> Iterator[Seen]:
         """Images 0 to num - 1 as the scores see them, in order; every process sees all of them."""
         device = device_of(self.extractor)
-        for turn in self.work.rounds("samples", num, self.batch_size):
-            yield self._gathered(self.look(source(turn.start, turn.num).to(device)), turn)
+        for share in self.work.rounds("samples", num, self.batch_size):
+            yield self._gathered(self.look(source(share.start, share.num).to(device)), share)
 
     @torch.no_grad()
     def look(self, image: UInt8[Tensor, "b c h w"]) -> Seen:
@@ -97,9 +97,9 @@ class Watch:
         logits = self.extractor.logits(features) if isinstance(self.extractor, ReadsLogits) else self.extractor(image)
         return Seen(image, features, finite(logits, "logits").double().softmax(dim=1))
 
-    def _gathered(self, seen: Seen, turn: Turn) -> Seen:
+    def _gathered(self, seen: Seen, share: Share) -> Seen:
         rows = (seen.image, seen.features, seen.probabilities)
-        return Seen(*(None if each is None else self.work.processes.gather(each, turn) for each in rows))  # type: ignore[arg-type]
+        return Seen(*(None if each is None else self.work.processes.gather(each, share) for each in rows))  # type: ignore[arg-type]
 
 
 class NotFiniteError(InputError):
@@ -190,10 +190,10 @@ class Reference:
 
     def _extract(self, order: Int[np.ndarray, " n"]) -> Iterator[Float[Tensor, "b f"]]:
         read = image_source(self.data, order)
-        for turn in self.work.rounds(f"real data ({self.data.name} {self.data.split})", len(order), BLOCK):
+        for share in self.work.rounds(f"real data ({self.data.name} {self.data.split})", len(order), BLOCK):
             with torch.no_grad():
-                features = finite(self.extractor.features(read(turn.start, turn.num).to(self.device)), "features").cpu()
-            yield self.work.processes.gather(features, turn)
+                features = finite(self.extractor.features(read(share.start, share.num).to(self.device)), "features").cpu()
+            yield self.work.processes.gather(features, share)
 
 
 def default_cache() -> Path:

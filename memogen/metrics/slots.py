@@ -18,8 +18,8 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
+from memogen.memory import MixtureMemory
 from memogen.memory.inspect import best_slots
-from memogen.memory.vmf import VMFMemory
 from memogen.metrics.prdc import distances
 from memogen.metrics.samples import device_of, part_of, shuffled
 from memogen.metrics.work import Work
@@ -81,12 +81,12 @@ def queries(model: BuiltSlots, data: ImageData, *, work: Work | None = None) -> 
     return torch.cat(found)
 
 
-def checked_memory(model: BuiltSlots, data: ImageData) -> VMFMemory:
+def checked_memory(model: BuiltSlots, data: ImageData) -> MixtureMemory:
     """The model's memory. Raises InputError where images of ``data`` belong to no slot of it."""
     if model.memory is None:
         raise InputError("slots: this model was built without a memory, so images belong to none: choose a model with memory")
     if not bool((model.memory.values > 0.5).any()):
-        raise InputError("slots: no slot of the memory is real, so images belong to none: train the model first")
+        raise InputError("slots: the memory has no real slots yet, so images belong to none: train the model first")
     if data.image_shape != model.config.image_shape:
         raise InputError(f"slots: {data.name}: images are {data.image_shape}, the model's {model.config.image_shape}: name data of its shape")
     return model.memory

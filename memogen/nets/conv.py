@@ -1,4 +1,4 @@
-"""A convolutional foot and head for networks whose features are flat: images to vectors, and vectors to maps of an image's size."""
+"""Where convolutions meet flat features: images to vectors, vectors to maps of an image's size, and maps to a few numbers."""
 
 from __future__ import annotations
 
@@ -52,3 +52,10 @@ class ConvTail(nn.Module):
     def forward(self, x: Float[Tensor, "b d"]) -> Float[Tensor, "b c h w"]:
         maps: Tensor = self.body(x)
         return maps
+
+
+class PooledHead(nn.Linear):
+    """A linear map of the means over space: maps (b, c, h, w) to (b, out). It has few parameters, so critics of equal size have like bodies."""
+
+    def forward(self, maps: Float[Tensor, "b c h w"]) -> Float[Tensor, "b out"]:
+        return super().forward(maps.mean((2, 3)))

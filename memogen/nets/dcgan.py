@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from memogen.nets.heads import PooledHead
+from memogen.nets.conv import PooledHead
 from memogen.nets.init import truncated_normal
 from memogen.nets.norm import NormKind, ToRange, norm_layer
 from memogen.nets.same import SameConv2d, SameConvTranspose2d, pyramid

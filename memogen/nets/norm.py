@@ -1,8 +1,9 @@
-"""Normalisation by name, and the output that a generator's image range asks for."""
+"""Normalisation by name, evaluation for a moment, and the output that a generator's image range asks for."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Literal, assert_never
 
 import torch
@@ -90,3 +91,15 @@ class ToRange(nn.Module):
             return torch.tanh(value)
         unit = torch.sigmoid(value)
         return unit if (self.low, self.high) == (0, 1) else self.low + (self.high - self.low) * unit
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Within, ``module`` is in evaluation mode; afterwards each of its parts is in the mode it was in."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from memogen.nets.heads import PooledHead
+from memogen.nets.conv import PooledHead
 from memogen.nets.init import truncated_normal
 from memogen.nets.norm import NormKind, ToRange, norm_layer
 from memogen.nets.same import SameConv2d, Size, pyramid

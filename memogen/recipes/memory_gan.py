@@ -82,17 +82,17 @@ def digits(variant: Variant = "memory_gan") -> Recipe:
         training=TrainingConfig(steps=5000, checkpoint_every=1000, sample_every=500, log_every=25),
         scoring=ScoringConfig("digits"),
     )
-    return arm(recipe, variant)
+    return apply_variant(recipe, variant)
 
 
 def fashion_mnist(variant: Variant = "memory_gan") -> Recipe:
     """Fashion-MNIST with the networks and sizes of Table 3."""
-    return arm(_fashion("memory_gan/fashion_mnist", DEFAULT), variant)
+    return apply_variant(_fashion("memory_gan/fashion_mnist", DEFAULT), variant)
 
 
 def fashion_mnist_small(variant: Variant = "memory_gan") -> Recipe:
     """Fashion-MNIST with networks of half the width and a memory of 1,024 slots, for a CPU."""
-    return arm(_fashion("memory_gan/fashion_mnist_small", SMALL), variant)
+    return apply_variant(_fashion("memory_gan/fashion_mnist_small", SMALL), variant)
 
 
 def _fashion(name: str, model: MemoryGANConfig) -> Recipe:
@@ -119,30 +119,30 @@ def affine_mnist(variant: Variant = "memory_gan") -> Recipe:
         training=TrainingConfig(steps=5000, sample_every=500),
         scoring=ScoringConfig("affine-mnist"),
     )
-    return arm(recipe, variant)
+    return apply_variant(recipe, variant)
 
 
 def cifar10(variant: Variant = "memory_gan") -> Recipe:
     """CIFAR-10 with the residual networks of Table 3; as "as_printed", "paper" and "code" with its sizes and 4,128,259 parameters."""
     recipe = _residual("memory_gan/cifar10", "cifar10", (3, 32, 32))
-    return arm(replace(recipe, scoring=ScoringConfig("cifar10")), variant)
+    return apply_variant(replace(recipe, scoring=ScoringConfig("cifar10")), variant)
 
 
 def cifar10_small(variant: Variant = "memory_gan") -> Recipe:
     """CIFAR-10 with residual networks of a quarter of the width, for a CPU."""
     recipe = _residual("memory_gan/cifar10_small", "cifar10", (3, 32, 32))
     recipe = replace(recipe, model=replace(_parts(recipe)[0], width=32, memory=MemoryConfig(1024, 64, top_k=128)), scoring=ScoringConfig("cifar10"))
-    return arm(recipe, variant)
+    return apply_variant(recipe, variant)
 
 
 def chairs(variant: Variant = "memory_gan") -> Recipe:
     """3D chairs at 64x64 (Table 3); the paper prints no score."""
-    return arm(_residual("memory_gan/chairs", "chairs", (3, 64, 64)), variant)
+    return apply_variant(_residual("memory_gan/chairs", "chairs", (3, 64, 64)), variant)
 
 
 def celeba(variant: Variant = "memory_gan") -> Recipe:
     """CelebA at 64x64 (Table 3); the paper prints no score."""
-    return arm(_residual("memory_gan/celeba", "celeba", (3, 64, 64)), variant)
+    return apply_variant(_residual("memory_gan/celeba", "celeba", (3, 64, 64)), variant)
 
 
 def folder(variant: Variant = "memory_gan") -> Recipe:
@@ -157,7 +157,7 @@ def folder(variant: Variant = "memory_gan") -> Recipe:
         training=TrainingConfig(steps=OWN_STEPS, batch_size=32, sample_every=500, ema_decay=0.998),
         scoring=ScoringConfig(PIXELS, IN_PIXELS, num_samples=2000, likelihood_every=250, curve_samples=500),
     )
-    return arm(recipe, variant)
+    return apply_variant(recipe, variant)
 
 
 def _residual(name: str, data: str, image_shape: tuple[int, int, int]) -> Recipe:
@@ -183,13 +183,13 @@ def _residual(name: str, data: str, image_shape: tuple[int, int, int]) -> Recipe
     )
 
 
-def arm(recipe: Recipe, variant: Variant) -> Recipe:
+def apply_variant(recipe: Recipe, variant: Variant) -> Recipe:
     """A recipe of everything as a row of Table 2, with the number printed for it, as an arm to compare with, or as the paper or its code has it."""
     if variant not in VARIANTS:
         raise InputError(f"variant: {variant!r} is unknown: choose {', '.join(VARIANTS)}")
     model, objective = _parts(recipe)
     assert model.memory is not None
-    silent = replace(objective, contrast=replace(objective.contrast, weight=0.0))
+    without_contrast = replace(objective, contrast=replace(objective.contrast, weight=0.0))
     plain = replace(model, memory=None, noise=replace(model.noise, dim=BASELINE_NOISE))
     match variant:
         case "no_em":
@@ -197,17 +197,17 @@ def arm(recipe: Recipe, variant: Variant) -> Recipe:
         case "no_mcgn":
             model = replace(model, condition="none", noise=plain.noise)
         case "no_memory":
-            model, objective = plain.sized_like(model), silent
+            model, objective = plain.sized_like(model), without_contrast
         case "no_memory_contrast":
             model = replace(plain, query_dim=model.query_length).sized_like(model)
         case "no_contrast":
-            model, objective = replace(model, condition="key"), silent
+            model, objective = replace(model, condition="key"), without_contrast
         case "as_printed":
-            model, objective = _printed_parts(recipe.recipe, model), silent
+            model, objective = _printed_parts(recipe.recipe, model), without_contrast
         case "no_memory_as_printed":
-            model, objective = replace(_printed_parts(recipe.recipe, model), memory=None, noise=plain.noise), silent
+            model, objective = replace(_printed_parts(recipe.recipe, model), memory=None, noise=plain.noise), without_contrast
         case "paper" | "code":
-            model, objective = _literal(recipe.recipe, variant, model, silent)
+            model, objective = _literal(recipe.recipe, variant, model, without_contrast)
     row = {"as_printed": "memory_gan", "no_memory_as_printed": "no_memory", "paper": "memory_gan", "code": "memory_gan"}.get(variant, variant)
     printed = TABLE_2.get(recipe.recipe.partition("/")[2], {}).get(row)
     claims = (Claim("inception_score", *printed, source="Kim et al. 2018, Table 2"),) if printed else ()

@@ -49,7 +49,7 @@ def stacked_digits(variant: Variant = "memory_gan") -> Recipe:
         training=replace(base.training, keep=CHECKPOINTS),
         scoring=ScoringConfig("stacked-digits", ("fid", "prdc", "modes", "copies", "paths", "critic")),
     )
-    return memory_gan.arm(recipe, variant)
+    return memory_gan.apply_variant(recipe, variant)
 
 
 def _long_tailed(recipe: Recipe) -> Recipe:

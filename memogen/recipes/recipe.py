@@ -105,7 +105,7 @@ def read_recipe(mapping: object, *, complete: bool = True) -> Recipe:
     """A recipe from a plain mapping, strictly; ``complete`` False lets keys with a default be left out. Raises InputError."""
     family = str(mapping.get("recipe", "")).partition("/")[0] if isinstance(mapping, Mapping) else ""
     if family and family not in FAMILIES:
-        raise InputError(f"recipe: {family!r} is no family of models: {configs.suggest(family, FAMILIES)}")
+        raise InputError(f"recipe: {family!r} is not a family of models: {configs.suggest(family, FAMILIES)}")
     kinds = {"model": FAMILIES[family].config, "objective": FAMILIES[family].objective} if family else {}
     return configs.from_dict(Recipe, mapping, complete=complete, kinds=kinds)
 

@@ -19,7 +19,7 @@ class Budget:
     ``hours`` are a forecast, from steps timed on its ``hardware``; None: unknown, a matter of hours or days on one large GPU. ``curves`` False leaves
     out what is only looked at (sample grids, likelihoods over training). ``importance_samples`` for each image, where the recipe scores a
     likelihood. ``learning_rate`` and the weight of ``alignment``, where a Memory Replay GAN's own are not meant for so many steps. ``cuda_graphs``
-    where a large GPU is meant. A run is looked at and saved ``looks`` times at most, and scored then by ``curve_samples`` samples; with
+    where a large GPU is meant. A run is scored and saved ``evaluations`` times at most, ``curve_samples`` samples; with
     ``checkpoints`` it is saved so many times and keeps them all.
     """
 
@@ -34,7 +34,7 @@ class Budget:
     learning_rate: float | None = None
     alignment: float | None = None
     cuda_graphs: bool = False
-    looks: int = 100
+    evaluations: int = 100
     curve_samples: int = 0
     checkpoints: int = 0
 
@@ -45,7 +45,7 @@ class Budget:
 
     def spent_on(self, recipe: Recipe, *, seed: int) -> Recipe:
         """The recipe at this budget."""
-        apart = self.steps // self.looks
+        apart = self.steps // self.evaluations
         training = replace(
             recipe.training,
             steps=self.steps,
@@ -100,7 +100,7 @@ class Table:
         """Raises InputError."""
         known = self.budgets.get(f"{recipe}/{variant}", self.budgets[recipe])
         if name not in known:
-            raise InputError(f"budget: {name!r} is none of {self.name}: {suggest(name, known)}")
+            raise InputError(f"budget: {name!r} is not a budget of {self.name}: {suggest(name, known)}")
         return known[name]
 
     def scored(self, recipe: Recipe) -> Recipe:

@@ -50,7 +50,7 @@ def _budgets(*, images: int, samples: int, steps: int, hours: float, long: int, 
     """
     short = Budget(steps, 10_000, hours, seeds, precision="bf16", channels_last=True)
     quick = replace(short, steps=smoke, num_samples=1000, hours=0.01 + smoke * hours / steps, seeds=1, curves=False)
-    longer = replace(short, steps=long, hours=0.02 + long / 1e6, seeds=1, cuda_graphs=True, looks=20, curve_samples=2000)
+    longer = replace(short, steps=long, hours=0.02 + long / 1e6, seeds=1, cuda_graphs=True, evaluations=20, curve_samples=2000)
     return {"smoke": quick, "short": short, "long": longer, "paper": Budget(1500 * images // 64, samples, hours=None)}
 
 

@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from memogen.memory.inspect import Slots, sorted_prior, written
+from memogen.memory.inspect import sorted_prior, written
+from memogen.memory.protocol import Slots
 from memogen.metrics.copies import CopyCheck
 
 from .grid import FAKE, LIGHT, REAL, SERIES, Theme, blank, web

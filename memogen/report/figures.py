@@ -18,7 +18,7 @@ from torch import Tensor
 
 from memogen.memory.functional import slerp
 from memogen.memory.inspect import best_slots
-from memogen.memory.vmf import VMFMemory
+from memogen.memory.protocol import MixtureMemory, is_mixture
 from memogen.types import GenerativeModel, ImageData, InputError, Latents, as_bytes, to_uint8
 
 from . import grid
@@ -31,22 +31,22 @@ Where = Literal["keys", "noise"]
 class Model(GenerativeModel, Protocol):
     """A model the pictures can show: it draws images, may have a memory, and embeds images as queries."""
 
-    memory: VMFMemory | None
-
+    @property
+    def memory(self) -> MixtureMemory | None: ...
     def encode(self, image: Tensor) -> Float[Tensor, "b d"]: ...
 
 
-def memory_of(model: object) -> VMFMemory:
+def memory_of(model: object) -> MixtureMemory:
     """The model's mixture over slots. Raises InputError for a model without one."""
     memory = getattr(model, "memory", None)
-    if not isinstance(memory, VMFMemory):
+    if not is_mixture(memory):
         raise InputError(f"memory: this {type(model).__name__} was built without a memory of slots to show: choose a model with memory")
     return memory
 
 
 def with_queries(model: object) -> Model | None:
     """The model where it embeds images as queries of a mixture over slots; None for any other."""
-    return cast(Model, model) if isinstance(getattr(model, "memory", None), VMFMemory) else None
+    return cast(Model, model) if is_mixture(getattr(model, "memory", None)) else None
 
 
 @torch.no_grad()

@@ -98,7 +98,7 @@ def _memory(model: ShowsSlots, data: ImageData | None) -> Section:
     return Section(
         "Memory",
         (
-            Text(f"{told}; layer 0 is next to the data. They are trainable, and every image asks for all of them in its own measure."),
+            Text(f"{told}; layer 0 is next to the data. They are trainable. Every image reads all of them, each with its own weight."),
             *_preferences(model, data),
             Heading("Without the memory"),
             picture(lambda: disabled_sheet(model, 12, theme=CLEAR), "Samples with memories taken away", without, scrolls=True),
@@ -240,7 +240,7 @@ def disabled_sheet(model: ShowsSlots, num: int = 20, *, seed: int = 0, theme: Th
     """The same samples with all memories, and with ones in the place of those of more and more layers, from the data up (Fig. 6)."""
     layers = range(len(model.slot_counts))
     if not layers:
-        raise InputError("memory: this model was built without a memory, so there is none to take away: choose a model with memory")
+        raise InputError("memory: this model was built without a memory, so none can be taken away: choose a model with memory")
     latents = model.latents(num, seed=seed)
     rows = [to_uint8(model.decode(latents, without_memory=tuple(range(taken))), model.image_range) for taken in range(len(layers) + 1)]
     without = [f"without the memory of layer{'s' * (taken > 0)} {' and '.join(str(layer) for layer in range(taken + 1))}" for taken in layers]

@@ -14,8 +14,8 @@ from jaxtyping import Float, Int, UInt8
 from PIL import Image
 from torch import Tensor
 
-from memogen.memory.inspect import SlotRow, Slots, mean_cosine, prior, slot_posterior, spread_slots, top_slots, usage, written
-from memogen.memory.vmf import VMFMemory
+from memogen.memory.inspect import SlotRow, mean_cosine, prior, slot_posterior, spread_slots, top_slots, usage, written
+from memogen.memory.protocol import MixtureMemory, Slots
 from memogen.metrics.life_signs import LifeSign, knowing
 from memogen.metrics.slot_contents import Contents
 from memogen.metrics.slots import Estimate, Knowledge, Placed, SlotNames, effective_rank, lead, name_slots, placed, share
@@ -62,8 +62,10 @@ def _asked(model: SlotModel, data: ImageData | None, held_out: ImageData | None)
 
 
 def _noise(model: SlotModel) -> Section:
-    told = Text("This model has no memory: the baseline. Below, its noise between four drawn corners.")
-    return Section("Latent space", (told, picture(lambda: figures.interpolation(model, theme=CLEAR), "Interpolation in noise", f"{WALK}, in noise.")))
+    baseline = Text("This model has no memory: the baseline. Below, its noise between four drawn corners.")
+    return Section(
+        "Latent space", (baseline, picture(lambda: figures.interpolation(model, theme=CLEAR), "Interpolation in noise", f"{WALK}, in noise."))
+    )
 
 
 def _memory(run: Run, model: SlotModel, data: ImageData | None, names: SlotNames | None) -> Section:
@@ -116,13 +118,13 @@ def _belongs(model: SlotModel, data: ImageData | None, names: SlotNames | None) 
 
 def _state(run: Run, memory: Slots) -> tuple[Text, Group]:
     """The numbers of a memory and its histograms."""
-    told = usage(memory)
+    found = usage(memory)
     words = (
-        f"{told.num_slots:,} slots, {told.real_share:.0%} of them real, {told.unwritten:,} unwritten. By the entropy of the prior, "
-        f"{told.effective_real:,.0f} real and {told.effective_fake:,.0f} fake slots are in use."
+        f"{found.num_slots:,} slots, {found.real_share:.0%} of them real, {found.unwritten:,} unwritten. By the entropy of the prior, "
+        f"{found.effective_real:,.0f} real and {found.effective_fake:,.0f} fake slots are in use."
     )
-    if math.isfinite(told.mean_cosine_real):
-        words += f" Real keys have a mean cosine of {told.mean_cosine_real:.3f} to one another."
+    if math.isfinite(found.mean_cosine_real):
+        words += f" Real keys have a mean cosine of {found.mean_cosine_real:.3f} to one another."
     shown = [
         *themed(lambda theme: charts.masses(memory, theme=theme), "Histogram of the mass of the slots", "How often the slots were chosen of late."),
         *themed(lambda theme: charts.ages(memory, theme=theme), "Histogram of the age of the slots", "Old slots are the first to be overwritten."),
@@ -136,8 +138,8 @@ def _spread(run: Run, memory: Slots) -> tuple[Figure, ...]:
     states = logged = life_signs.prior_states(run)
     states = states or [(f"step {step:,}", charts.by_rank(saved)) for step, saved in saved_memories(run.path)]
     states = states or [("saved model", charts.by_rank(memory))]
-    caption = "A flat course uses all slots alike; a steep one has forgotten most of them."
-    caption += " Points stand at the ranks that were kept." if logged else ""
+    caption = "A flat line: all slots are used alike. A steep one: few slots hold nearly all the mass."
+    caption += " Points mark the ranks that were logged." if logged else ""
     return themed(lambda theme: charts.priors(states, theme=theme), "Sorted prior of the real slots", caption)
 
 
@@ -159,7 +161,7 @@ def slot_sheet(
     memory = memory_of(model)
     rows = _ordered(spread_slots(memory, num_slots), memory, names) if slots is None else tuple(_row(model, slot) for slot in slots)
     if not rows:
-        raise InputError("slot sheet: the memory holds no real slot: train the model first")
+        raise InputError("slot sheet: the memory has no real slots yet: train the model first")
     images = [draw_samples(model, num_noises, seed=seed, slot=row.slot) for row in rows]
     return grid.sheet(images, [_caption(row, names) for row in rows], theme=theme)
 
@@ -172,7 +174,7 @@ def posterior(
     memory = memory_of(model)
     found = slot_posterior(memory, model.encode(image[None].to(memory.keys.device)), num)
     if not found.slots:
-        raise InputError("posterior: the memory holds no real slot: train the model first")
+        raise InputError("posterior: the memory has no real slots yet: train the model first")
     images = torch.cat([draw_samples(model, 1, seed=seed, slot=slot) for slot in found.slots])
     notes = (f"other real slots {found.other_real:.1%}", f"fake slots {found.fake:.1%}")
     captions = [f"slot {slot}\n{names[slot]}" if names else f"slot {slot}" for slot in found.slots]
@@ -187,7 +189,7 @@ def _row(model: Model, slot: int) -> SlotRow:
     return SlotRow(slot, value, float(memory.mass[slot]), int(memory.age[slot]), float(prior(memory, value=value)[slot]))
 
 
-def _ordered(rows: Sequence[SlotRow], memory: VMFMemory, names: SlotNames | None) -> tuple[SlotRow, ...]:
+def _ordered(rows: Sequence[SlotRow], memory: MixtureMemory, names: SlotNames | None) -> tuple[SlotRow, ...]:
     slots = torch.tensor([row.slot for row in rows], dtype=torch.long)
     label = torch.zeros_like(slots) if names is None else names.label[slots]
     return tuple(rows[place] for place in by_meaning(memory.keys.cpu()[slots], label).tolist())
@@ -231,7 +233,7 @@ def slot_wall(model: Model, names: SlotNames | None = None, *, seed: int = 0, th
     real = ((memory.values > 0.5) & written(memory)).cpu()
     heavy = weight.masked_fill(~real, -1.0).sort(descending=True, stable=True).indices[: int(real.sum())]
     if not len(heavy):
-        raise InputError("slot wall: the memory holds no real slot: train the model first")
+        raise InputError("slot wall: the memory has no real slots yet: train the model first")
     keys, noise = memory.keys.cpu(), model.latents(1, seed=seed).noise
 
     def images(slots: Int[Tensor, " n"]) -> Tensor:
@@ -257,14 +259,14 @@ def contents_table(images: Contents, samples: Contents | None) -> list[list[str]
         ["number", *(f"{len(group.slot):,}" for group in groups.values())],
         ["different slots", *(f"{group.num_slots:,}" for group in groups.values())],
     ]
-    between = ([f"variance of {name} between slots", *(_told(each[name]) for each in shares)] for name in shares[0])
+    between = ([f"variance of {name} between slots", *(_three_digits(each[name]) for each in shares)] for name in shares[0])
     return [["", *groups], *counts, *between]
 
 
 def about(known: Placed, asked: Placed) -> str:
     """Which images tell of classes, in words."""
-    told = f"{len(known.slot):,} of {known.of:,} training images say which class a slot holds"
-    return f"{asked.images.name}: {told}, {len(asked.slot):,} of {asked.of:,} test images ask; ± is one standard error over these."
+    evidence = f"{len(known.slot):,} of {known.of:,} training images say which class a slot holds"
+    return f"{asked.images.name}: {evidence}, {len(asked.slot):,} of {asked.of:,} test images ask; ± is one standard error over these."
 
 
 def knowledge_table(found: Knowledge) -> list[list[str]]:
@@ -286,15 +288,15 @@ def neighbours_table(found: Knowledge) -> list[list[str]]:
 def spread(asked: Placed) -> str:
     """Whether queries point in many directions, in words."""
     rank = f"effective rank of the queries {effective_rank(asked.query):.1f} of {asked.query.shape[1]}"
-    return f"{rank}, mean cosine of two {_told(mean_cosine(asked.query))}"
+    return f"{rank}, mean cosine of two {_three_digits(mean_cosine(asked.query))}"
 
 
 def estimate(found: Estimate, *, signed: bool = False) -> str:
     """A number with its standard error."""
     if math.isnan(found.value):
         return "-"
-    return f"{found.value:{'+' if signed else ''}.3f} ± {_told(found.error)}"
+    return f"{found.value:{'+' if signed else ''}.3f} ± {_three_digits(found.error)}"
 
 
-def _told(value: float) -> str:
+def _three_digits(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.3f}"

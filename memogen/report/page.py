@@ -20,6 +20,7 @@ from .parts import Code, Part, Section, Sign, Table, Text, Tile, render, tables_
 from .results import LEGEND, Results
 from .scores import column, metrics_of, number, score_lines, score_table
 from .sections import FamilyPart, FamilySections, PageContext
+from .text import titled
 
 SECTIONS: dict[str, FamilySections] = {
     "memory_gan": memory_gan.sections,
@@ -76,7 +77,7 @@ def _table(results: Results) -> Section:
     notes = (Text(note, soft=True) for note in results.notes)
     table = Table(results.columns, [results.row(line) for line in results.lines], style="stack")
     return Section(
-        f"{results.name}{': ' + results.title if results.title else ''}",
+        titled(results),
         (table, *notes, *([Code("\n".join(results.commands))] if results.commands else [])),
     )
 
@@ -169,8 +170,8 @@ def _settings(run: Run) -> Section:
     if not run.config and command is None:
         return Section("Settings", (Text("The run has no readable config.yaml."),))
     listed = Code(yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True), "config.yaml, complete and re-runnable")
-    told: list[Part] = [Text("The command that made the newest scores:"), Code(str(command))] if command else []
-    return Section("Settings", (*told, *([listed] if run.config else [])))
+    command_parts: list[Part] = [Text("The command that made the newest scores:"), Code(str(command))] if command else []
+    return Section("Settings", (*command_parts, *([listed] if run.config else [])))
 
 
 def _next_steps(page: PageContext, own: FamilyPart) -> Section:
@@ -185,5 +186,5 @@ def _next_steps(page: PageContext, own: FamilyPart) -> Section:
     )
     load = f"import memogen\nmodel = memogen.from_pretrained({str(page.run.path / pretrained.RUN_MODEL)!r})"
     draw = "images = model.sample(64, seed=0)  # image i depends on the seed and i alone"
-    told = Code("\n".join(f"# {what}\n{line}" for what, line in lines))
-    return Section("How to go on", (told, Text("In Python:"), Code(f"{load}\n{draw}")))
+    commands = Code("\n".join(f"# {what}\n{line}" for what, line in lines))
+    return Section("How to go on", (commands, Text("In Python:"), Code(f"{load}\n{draw}")))

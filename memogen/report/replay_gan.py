@@ -85,14 +85,14 @@ def categories(run: Run) -> Section | None:
     ]
     columns = [(metric, task) for metric in ("accuracy", "fid") for task in (0, 1)]
     lines = [[name, *(_value(newest.get((label, *column))) for column in columns)] for label, name in names.items()]
-    return Section("Categories", (Table(head, lines, style="stack"), *(Text(text, soft=True) for text in _told(rows[-1]))))
+    return Section("Categories", (Table(head, lines, style="stack"), *(Text(text, soft=True) for text in _notes(rows[-1]))))
 
 
 def _value(value: object) -> str:
     return f"{value:.3f}" if is_number(value) else "-"
 
 
-def _told(row: ResultRow) -> list[str]:
+def _notes(row: ResultRow) -> list[str]:
     protocol = protocol_of(row)
     known, new, count = (protocol.get(key) for key in ("known", "new", "num_samples"))
     compared = f"{f'{count:,}' if is_number(count) else 'All'} samples of each category. The known ones are {known}, the new one is {new}."
@@ -136,7 +136,7 @@ def replay_gan(path: Path) -> ClassModel:
     """A saved model that draws the class it is asked for. Raises InputError."""
     model = from_pretrained(path)
     if not isinstance(model, ClassModel):
-        raise InputError(f"{path}: a {type(model).__name__} draws no class that it is asked for: name a run of replay_gan")
+        raise InputError(f"{path}: a {type(model).__name__} cannot draw a given class: name a run of replay_gan")
     return model
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from memogen.metrics.registry import better, counted, in_order, tabled, title, told
+from memogen.metrics.registry import in_order, number_of, row_name, title
 from memogen.metrics.rows import ResultRow
 from memogen.recipes import mem_vae, memory_gan
 from memogen.recipes.recipe import Claim
@@ -140,7 +140,7 @@ class Results:
     @property
     def columns(self) -> list[Column]:
         """The same with the way in which each metric improves."""
-        ways = {title: better(metric) for metric in self.metrics for title in self._titles(metric)}
+        ways = {title: number_of(metric).better or "" for metric in self.metrics for title in self._titles(metric)}
         return [Column(title, ways.get(title, "")) for title in self.head]
 
     def row(self, line: Line) -> list[str]:
@@ -207,7 +207,11 @@ def _name(file: Path, root: Path) -> str:
 def gather(name: str, rows: Iterable[Mapping[str, Any]]) -> Results:
     """The table of that name from its rows; a name of ``memogen.recipes.tables.TABLES`` adds the methods of others that the paper printed."""
     known = TABLES.get(name)
-    shown = [row for row in map(ResultRow.read, rows) if tabled(told(row)) and is_number(row.value) and row.task is None and row.class_ is None]
+    shown = [
+        row
+        for row in map(ResultRow.read, rows)
+        if number_of(row_name(row)).tabled and is_number(row.value) and row.task is None and row.class_ is None
+    ]
     budgets = _budgets(shown)
     groups: dict[Address, dict[str, list[ResultRow]]] = {}
     for row in shown:
@@ -222,9 +226,9 @@ def gather(name: str, rows: Iterable[Mapping[str, Any]]) -> Results:
 
 def _scored(rows: Sequence[ResultRow]) -> tuple[str, ...]:
     """What the rows say of their scoring, in the order of the columns."""
-    columns = in_order(map(told, rows))
-    ordered = sorted(rows, key=lambda row: (row.variant == "real", columns.index(told(row))))
-    return *scored_by((title(told(row)), row) for row in ordered), *made_at(rows)
+    columns = in_order(map(row_name, rows))
+    ordered = sorted(rows, key=lambda row: (row.variant == "real", columns.index(row_name(row))))
+    return *scored_by((title(row_name(row)), row) for row in ordered), *made_at(rows)
 
 
 def _budgets(rows: Iterable[ResultRow]) -> dict[tuple[str, str, int], str]:
@@ -260,7 +264,7 @@ def _joined(by_extractor: Mapping[str, list[ResultRow]]) -> dict[str, list[Resul
 
 def _line(address: tuple[str, str, str, int], extractor: str, rows: Sequence[ResultRow]) -> Line:
     recipe, variant, budget, steps = address
-    cells = {column: _cell(recipe, variant, column, [row for row in rows if told(row) == column]) for column in set(map(told, rows))}
+    cells = {column: _cell(recipe, variant, column, [row for row in rows if row_name(row) == column]) for column in set(map(row_name, rows))}
     by_seed = {row.seed: row for row in rows if row.seed is not None}
     hours = sum(row.training_seconds or 0 for row in by_seed.values()) / 3600
     spent = [float(row.processor_seconds) for row in by_seed.values() if is_number(row.processor_seconds)]
@@ -280,7 +284,7 @@ def _cell(recipe: str, variant: str, column: str, rows: Sequence[ResultRow]) -> 
     newest = list({row.seed: row for row in _alike(rows)}.values())
     values = [float(row.value) for row in newest if row.value is not None]
     split = newest[0].spread
-    spread = None if counted(column) else statistics.stdev(values) if len(values) > 1 else split if is_number(split) else None
+    spread = None if number_of(column).counted else statistics.stdev(values) if len(values) > 1 else split if is_number(split) else None
     printed = newest[0].paper
     claim = claim_of(recipe, variant, column) or (Claim(column, printed, None, "") if is_number(printed) else None)
     return Cell(statistics.fmean(values), spread, claim, len(newest))
@@ -343,7 +347,7 @@ def scored_by(rows: Iterable[tuple[str, ResultRow]]) -> list[str]:
         whose = f"{row.recipe or row.get('model') or '-'}{_real(row)}"
         titles = by_recipe.setdefault(whose, {}).setdefault(_judge(row), {}).setdefault(_count(row), [])
         titles += [name] if name not in titles else []
-    return [f"{whose}: {'; '.join(_told(judge, counts) for judge, counts in judges.items())}." for whose, judges in by_recipe.items()]
+    return [f"{whose}: {'; '.join(_in_words(judge, counts) for judge, counts in judges.items())}." for whose, judges in by_recipe.items()]
 
 
 def made_at(rows: Iterable[ResultRow]) -> list[str]:
@@ -365,7 +369,7 @@ def _real(row: ResultRow) -> str:
     return f", real images{' of the ' + str(images['split']) + ' split' if isinstance(images, Mapping) and 'split' in images else ''}"
 
 
-def _told(judge: str, counts: Mapping[str, Sequence[str]]) -> str:
+def _in_words(judge: str, counts: Mapping[str, Sequence[str]]) -> str:
     numbers = ", ".join(f"{', '.join(titles)} of {count}" if count else ", ".join(titles) for count, titles in counts.items())
     return f"{numbers}{judge}"
 

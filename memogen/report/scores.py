@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from memogen.metrics import registry
-from memogen.metrics.registry import in_order, told
+from memogen.metrics.registry import in_order, row_name
 from memogen.metrics.rows import ResultRow
 
 from .history import cut_short, is_number, protocol_of
@@ -50,7 +50,7 @@ def score_lines(results: Sequence[Mapping[str, Any]], own: str = "") -> list[Lin
     lines: dict[tuple[str, str, int | None, str], dict[str, ResultRow]] = {}
     for row in map(ResultRow.read, results):
         if "metric" in row and is_number(row.value) and row.class_ is None:
-            line, column = lines.setdefault(_line_of(row, own), {}), told(row)
+            line, column = lines.setdefault(_line_of(row, own), {}), row_name(row)
             if column not in line or cut_short(line[column]) or not cut_short(row):
                 line[column] = row
     found = [Line(variant, split, steps, seed, cells) for (variant, split, steps, seed), cells in lines.items()]
@@ -84,7 +84,7 @@ def number(value: float) -> str:
 def column(metric: str) -> Column:
     """A metric as the head of a column; of one that nobody knows the name in words."""
     title = registry.title(metric)
-    return Column(title[:1].upper() + title[1:], registry.better(metric))
+    return Column(title[:1].upper() + title[1:], registry.number_of(metric).better or "")
 
 
 def score_table(results: Sequence[Mapping[str, Any]], own: str = "") -> tuple[Part, ...]:
@@ -100,7 +100,7 @@ def score_table(results: Sequence[Mapping[str, Any]], own: str = "") -> tuple[Pa
         [*(about[place][number] for place in said), *(_cell(line.cells.get(metric), protocols) for metric in metrics)]
         for number, line in enumerate(lines)
     ]
-    caption = "± is the spread over splits; the paper's number stands beside ours where it printed one; raised letters name the protocol."
+    caption = "± is the spread over splits. If the paper prints a number, it stands beside ours. Raised letters name the protocol."
     listed = Listing("Protocols of these scores", [(_mark(place), text) for place, text in enumerate(protocols)])
     return Table(head, rows, caption, "stack"), *([listed] if any(protocols) else [])
 

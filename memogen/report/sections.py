@@ -1,6 +1,6 @@
-"""What any family's page can show: samples, scores while training, nearest training images; and what a family gives for a page of its own.
+"""The sections that the pages of all families have: samples, curves of the training, nearest training images; and the parts that a family adds.
 
-A picture that cannot be drawn leaves its reason in its place.
+If a picture cannot be drawn, the reason stands in its place.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CHECKED = 1000  # samples, and held-out images, whose distances to these are dra
 
 @dataclass(frozen=True)
 class PageContext:
-    """What there is to make a page of: the ``run``, its ``model`` or the ``reason`` why there is none, training ``data`` and ``held_out`` images."""
+    """What a page is made of: the ``run``, its ``model`` or the ``reason`` why there is none, training ``data`` and ``held_out`` images."""
 
     run: Run
     model: GenerativeModel | None
@@ -54,9 +54,9 @@ class PageContext:
 class FamilyPart:
     """What a family adds to the page of a run.
 
-    ``name`` is what the page calls such a model. ``sections`` stand between the curves of the training and the nearest training images, ``scores``
-    in the place of the table of scores. ``sign`` ends the sentence at the top: whether the run lives; None leaves this to its losses. ``commands``
-    are (what it does, command line) for those who go on.
+    ``name`` is what the page calls a model of the family. ``sections`` stand between the samples and the nearest training images. ``scores`` replaces
+    the table of scores, after the curves of the training. ``sign`` says whether the run goes well, one of the inputs of the sentence at the top; None
+    if the family cannot say. ``commands``, (what it does, command line), are listed at the end.
     """
 
     name: str = ""
@@ -67,11 +67,11 @@ class FamilyPart:
 
 
 class FamilySections(Protocol):
-    """What a family hands over for the pages of its runs: a plain function of what there is.
+    """The function by which a family adds to the pages of its runs.
 
-    It is given all runs that name the family: finished ones, half-way ones without a model, and those made where the data are not at hand. It
-    raises nothing for what is missing and leaves a section out, or a sentence in its place. :data:`memogen.report.page.SECTIONS` maps the family's
-    name, as ``config.json`` of a saved model has it, to this function. A further family adds an entry, or gives ``write_report`` a mapping::
+    It is called for every run of the family: finished ones, unfinished ones without a model, and ones whose data are not on this machine. Where
+    something is missing it raises nothing; it leaves the section out, or puts a sentence in its place. :data:`memogen.report.page.SECTIONS` maps the
+    family's name, as in ``config.json`` of a saved model, to this function. Another family adds an entry, or gives ``write_report`` a mapping::
 
         def sections(page: PageContext) -> FamilyPart:
             return FamilyPart("my family", (Section("Memory", (Text("..."),)),))
@@ -190,7 +190,7 @@ def neighbours(page: PageContext) -> Section | None:
         return None
     name = "Nearest training images"
     if data is None:
-        return Section(name, (Text("This page was made without the data; memogen neighbours draws the picture that belongs here."),))
+        return Section(name, (Text("This page was made without the data. memogen neighbours draws the picture that is missing here."),))
     part = part_of(data, COMPARED)
     among = f"all {len(data):,}" if len(part) == len(data) else f"{len(part):,} of the {len(data):,}"
     by = "the cosine of their queries" if with_queries(model) else "their pixels"

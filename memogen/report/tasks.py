@@ -156,9 +156,9 @@ def cost_rows(runs: Sequence[Run]) -> list[list[str]]:
         numbers = [_newest(run, name) for name in COSTS]
         hours = None if numbers[0] is None else numbers[0] / 3600
         texts = [
-            _told(hours, ".2f" if hours is None or hours >= 0.1 else ".2g"),
-            *(_told(number, ",.0f") for number in numbers[1:3]),
-            _told(numbers[3], ",.1f"),
+            _cell(hours, ".2f" if hours is None or hours >= 0.1 else ".2g"),
+            *(_cell(number, ",.0f") for number in numbers[1:3]),
+            _cell(numbers[3], ",.1f"),
         ]
         variant = run.setting("variant") or next((row.variant for row in run.results if row.variant), "")
         lines.append([run.path.name, str(variant), *texts])
@@ -173,7 +173,7 @@ def _newest(run: Run, name: str) -> float | None:
     return max(by_row) if by_row else by_metric[-1] if by_metric else None
 
 
-def _told(number: float | None, form: str) -> str:
+def _cell(number: float | None, form: str) -> str:
     return "-" if number is None else format(number, form)
 
 

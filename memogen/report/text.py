@@ -45,8 +45,14 @@ def in_markdown(rows: Sequence[Sequence[str]]) -> str:
 
 
 def results_text(tables: Sequence[Results]) -> str:
-    """The tables one after another, each under its name, and what the numbers mean."""
-    return "\n\n".join([*(_titled(part) for table in tables for part in table.parts), LEGEND])
+    """The tables one after another as Markdown, each under its title and over its notes, and what the numbers mean."""
+    parts = [part for table in tables for part in table.parts]
+    return "\n\n".join([*("\n\n".join([f"### {titled(part)}", results_table(part), *part.notes]) for part in parts), LEGEND])
+
+
+def titled(table: Results) -> str:
+    """The table's name, and its title if it has one."""
+    return f"{table.name}: {table.title}" if table.title else table.name
 
 
 def results_table(table: Results) -> str:
@@ -61,20 +67,16 @@ def terminal_table(table: Results) -> str:
     if not num:
         return f"{table.name}: no rows yet"
     text = in_columns([table.head[1:], *(row[1:] for row in rows)], right=2 if "scored by" in table.head else 1, broken=True).splitlines()
-    told = [f"  {titles}" for titles in text[:-num]]
+    lines = [f"  {titles}" for titles in text[:-num]]
     for recipe, group in groupby(zip(rows, text[-num:], strict=True), key=lambda pair: pair[0][0]):
-        told += [recipe, *(f"  {shown}" for _, shown in group)]
-    return "\n".join([*told, *(line for note in table.notes for line in wrap(note, WIDTH))])
+        lines += [recipe, *(f"  {shown}" for _, shown in group)]
+    return "\n".join([*lines, *(line for note in table.notes for line in wrap(note, WIDTH))])
 
 
 def terminal_text(tables: Sequence[Results]) -> str:
     """What :func:`results_text` says, for a terminal: under each table the commands of its lines."""
-    return "\n\n".join([*(_for_terminal(part) for table in tables for part in table.parts), "\n".join(wrap(LEGEND, WIDTH))])
-
-
-def _for_terminal(table: Results) -> str:
-    """A table with its title and its commands."""
-    return "\n".join([_title(table), "", terminal_table(table), *table.commands])
+    parts = ["\n".join([titled(part), "", terminal_table(part), *part.commands]) for table in tables for part in table.parts]
+    return "\n\n".join([*parts, "\n".join(wrap(LEGEND, WIDTH))])
 
 
 def write_results(tables: Sequence[Results], path: Path) -> None:
@@ -88,12 +90,3 @@ def write_results(tables: Sequence[Results], path: Path) -> None:
         text = f"{before}{BEGIN}\n{text}\n{END}{after}"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text if text.endswith("\n") else text + "\n", encoding="utf-8")
-
-
-def _title(table: Results) -> str:
-    return f"{table.name}{': ' + table.title if table.title else ''}"
-
-
-def _titled(table: Results) -> str:
-    parts = [f"### {_title(table)}", results_table(table), *table.notes]
-    return "\n\n".join(parts)

@@ -1,6 +1,6 @@
-"""How a run goes, in one sentence: what was measured, and which numbers lead to which words.
+"""How a run goes, in one sentence: what was measured, and which numbers lead to which sentence.
 
-:data:`RULES` is the whole of it, read from above: the first rule that applies says the sentence. Each names its limit, and why that limit.
+:data:`RULES` holds all rules. They are tried in order, and the first one that applies gives the sentence. Each limit has its reason beside it.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ from .history import Run, is_number, series
 from .parts import Sign, write_page
 
 FILE = "verdict.json"
-BEGUN = 200  # steps; the averaged weights of the samples still hold a good part of the random ones they began with
+BEGUN = 200  # steps; until then the averaged weights, which draw the samples, still hold much of the random initial ones
 WON = 0.9  # of D on real images, and 1 - WON on generated ones: sound runs end at 0.57 to 0.66, against an untrained generator it is 0.95
 IN_USE = 0.25  # of the real slots, by the entropy of their mass: a sound memory uses 0.99 of them
 ALIKE = 0.9  # mean cosine of two real keys, and of two queries: a sound memory has below 0.1, one whose critic is blind has 1
 BY_SLOT = 0.25  # of the variance of pixels: sound runs have 0.85 to 0.91; without contrast and information it was 0.19 and sank
 NEAR = 0.5  # of the usual distance between a training image and the nearest other one: fresh real images lie at 1, copies at 0
-GAIN = 0.03  # of the way since the first look, over the last half of the training: less is not seen in samples
-LOSS = 0.25  # of that way back again
-LOOKS = 6  # fewer tell no trend
+GAIN = 0.03  # of the improvement since the first evaluation, over the last half of the training: less is not visible in samples
+LOSS = 0.25  # of that improvement is lost again
+EVALUATIONS = 6  # fewer show no trend
 ASKED, COMPARED = 256, 5000  # samples, and training images that they are compared with
 QUALITY = (("kid", False), ("fid", False), ("inception_score", True), ("held_out/lower_bound", True), ("bound/bound", True))
-"""What tells how good a model is, the best judge first, and whether more is better."""
+"""The scores that may be followed, the most telling first, and whether more is better."""
 
 
 @dataclass(frozen=True)
 class Course:
-    """A score over training. ``gain``: from the first look to the best. ``late``: how far a straight line through the last half rises towards better,
-    as a share of the gain, and ``error``, its standard error. ``best``: the step of the best look.
+    """A score over training. ``gain``: from the first evaluation to the best. ``late``: how far a straight line through the last half rises towards
+    better, as a share of the gain, and ``error``, its standard error. ``best``: the step of the best evaluation.
     """
 
     name: str
-    looks: int
+    evaluations: int
     gain: float
     late: float
     error: float
@@ -57,7 +57,7 @@ class Course:
 class Evidence:
     """What is known of a run; None where it was not measured.
 
-    ``steps`` done; ``broken``: the losses that are no number any more. ``real`` and ``fake``: what the critic said of images at the end.
+    ``steps`` done; ``broken``: the losses that are NaN or infinite. ``real`` and ``fake``: the mean D of real and of generated images at the end.
     ``in_use``: the share of the real slots that hold the mass. ``alike``: mean cosine of two real keys, or of two held-out queries where that is
     larger. ``by_slot``: the share of the variance of generated pixels that the slot decides. ``near``: the median distance of a sample to its nearest
     training image, over that of a training image to the nearest other one. ``course``: of the quality. ``own``: what the model's family says.
@@ -77,7 +77,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Rule:
-    """``words`` gives the sentence where the rule applies, else None; ``alive``: whether that is good, bad, or open."""
+    """``words`` gives the sentence if the rule applies, else None; ``alive``: whether that is good (True), bad (False) or undecided (None)."""
 
     name: str
     alive: bool | None
@@ -85,75 +85,69 @@ class Rule:
 
 
 def _broken(e: Evidence) -> str | None:
-    return f"{', '.join(e.broken)} is no finite number any more" if e.broken else None
+    if not e.broken:
+        return None
+    return f"{', '.join(e.broken)} {'is' if len(e.broken) == 1 else 'are'} NaN or infinite"
 
 
 def _begun(e: Evidence) -> str | None:
     if not 0 < e.steps < BEGUN or (e.own is not None and e.own.alive is not None):
         return None
-    return f"it has only begun, and samples say little before step {BEGUN}: continue it"
+    return f"it has only begun, and samples say little before step {BEGUN}: continue the training"
 
 
 def _alike(e: Evidence) -> str | None:
     if e.alike is None or e.alike < ALIKE:
         return None
-    return (
-        f"every slot of its memory holds the same: keys or queries have a mean cosine of {e.alike:.2f} (objective.contrast.weight above 0 mends it)"
-    )
+    return f"all slots of its memory hold the same: keys or queries have a mean cosine of {e.alike:.2f} (objective.contrast.weight above 0 mends it)"
 
 
 def _unused(e: Evidence) -> str | None:
     if e.in_use is not None and e.in_use < IN_USE:
-        return f"its memory is hardly used: {e.in_use:.0%} of its real slots hold what it learned"
+        return f"its memory is hardly used: {e.in_use:.0%} of the real slots hold nearly everything that it learned"
     if e.by_slot is not None and e.by_slot < BY_SLOT:
-        return f"its memory is hardly used: the slot decides {e.by_slot:.0%} of what samples show, so that all slots draw much the same"
+        return f"its memory is hardly used: all slots draw much the same, and the slot explains only {e.by_slot:.0%} of the variance of samples"
     return None
 
 
 def _won(e: Evidence) -> str | None:
     if e.real is None or e.fake is None or e.real < WON or e.fake > 1 - WON:
         return None
-    how = f"it believes in {e.real:.0%} of the real and {e.fake:.0%} of the generated images"
+    how = f"mean D is {e.real:.2f} on real and {e.fake:.2f} on generated images"
     return f"the critic has won, and the generator learns little from it: {how} (more pictures or objective.augmentation help)"
 
 
 def _copies(e: Evidence) -> str | None:
     if e.near is None or e.near >= NEAR:
         return None
-    return f"it copies its training images: samples lie {e.near:.0%} as far from them as they lie from one another (more pictures help)"
+    how = f"a sample's distance to its nearest training image is {e.near:.0%} of that between training images"
+    return f"it copies its training images: {how} (more pictures help)"
 
 
-def _ill(e: Evidence) -> str | None:
-    return e.own.words if e.own is not None and e.own.alive is False else None
+def _family(e: Evidence, alive: bool) -> str | None:
+    """What the model's family says, if that is that the run is ``alive``, or that it is not."""
+    return e.own.words if e.own is not None and e.own.alive is alive else None
 
 
 def _worse(e: Evidence) -> str | None:
     c = e.course
-    if c is None or c.looks < LOOKS or not (c.late < -LOSS and c.late < -2 * c.error):
+    if c is None or c.evaluations < EVALUATIONS or not (c.late < -LOSS and c.late < -2 * c.error):
         return None
     return f"its {c.name} gets worse again: it was best at step {c.best:,}"
 
 
 def _improves(e: Evidence) -> str | None:
-    c = e.course
-    if c is None or c.looks < LOOKS or not (c.late > GAIN and c.late > 2 * c.error):
+    c, own = e.course, _family(e, True)
+    if c is None or c.evaluations < EVALUATIONS or not (c.late > GAIN and c.late > 2 * c.error):
         return None
-    return f"its {c.name} still improves: train longer{_with(e.own)}"
+    return f"its {c.name} still improves: train longer{', and ' + own if own else ''}"
 
 
 def _settled(e: Evidence) -> str | None:
-    c = e.course
-    if c is None or c.looks < LOOKS:
+    c, own = e.course, _family(e, True)
+    if c is None or c.evaluations < EVALUATIONS:
         return None
-    return f"its {c.name} no longer improves{_with(e.own)}"
-
-
-def _own(e: Evidence) -> str | None:
-    return e.own.words if e.own is not None and e.own.alive else None
-
-
-def _with(own: Sign | None) -> str:
-    return f", and {own.words}" if own is not None and own.alive else ""
+    return f"its {c.name} no longer improves{', and ' + own if own else ''}"
 
 
 RULES = (
@@ -163,32 +157,32 @@ RULES = (
     Rule("memory unused", False, _unused),
     Rule("critic has won", False, _won),
     Rule("copies", False, _copies),
-    Rule("ill", False, _ill),
+    Rule("ill", False, lambda e: _family(e, False)),
     Rule("gets worse", False, _worse),
     Rule("still improves", True, _improves),
     Rule("no longer improves", True, _settled),
-    Rule("family", True, _own),
+    Rule("family", True, lambda e: _family(e, True)),
 )
-"""Read from above. A broken loss makes all else meaningless, and so does a start. What kills a memory comes before what may follow from it;
-samples that are copies may well score better from look to look, so that the course of the score comes last."""
+"""Tried in this order. A broken loss makes everything else meaningless, and so does a run that has only begun. What kills a memory comes before what
+may follow from it. The course of the score comes last, since the score of samples that are copies may improve as well."""
 
 
 def judge(evidence: Evidence) -> Sign:
-    """The sentence, without a full stop, by the first rule that applies; the family's own words, or how little is known, where none does."""
+    """The sentence of the first rule that applies, without a full stop. If none does: the family's own words, or that nothing is known."""
     for rule in RULES:
         words = rule.words(evidence)
         if words is not None:
             return Sign(rule.alive, words)
     if evidence.own is not None:
         return evidence.own
-    return Sign(None, "its losses are finite, and no other sign of life is known of it" if evidence.steps else "it logged no losses")
+    return Sign(None, "its losses are finite, and nothing else is known of how it goes" if evidence.steps else "it logged no losses")
 
 
 # --- what is measured ---
 
 
 def evidence(run: Run, model: GenerativeModel | None = None, data: ImageData | None = None, own: Sign | None = None) -> Evidence:
-    """Of a run's own log, and of its ``model`` and training ``data`` where they are at hand."""
+    """The evidence from the run's log, and from its ``model`` and training ``data`` if they are given."""
     steps = run.count("step") or 0
     newest = {key: value for row in run.metrics for key, value in row.items() if key.endswith(("/loss", "/bound"))}
     slots, share, used = run.setting("model.memory.num_slots"), run.last("critic/real_slots"), _late(run, "critic/effective_real")
@@ -214,7 +208,7 @@ def _late(run: Run, key: str) -> float | None:
 
 
 def course(run: Run, key: str, more: bool) -> Course | None:
-    """Of one score that was followed while the model trained; None where it was not, or never came to anything better than at first."""
+    """The course of one score that was followed during training; None if it was not, or was evaluated fewer than three times."""
     wanted = next((name for row in run.metrics for name in row if name.endswith(f"/{key}") or name == key), None)
     steps, values = series(run.metrics, wanted) if wanted else ([], [])
     if len(steps) < 3:
@@ -279,7 +273,7 @@ def nearness(model: GenerativeModel, data: ImageData, *, num: int = ASKED) -> fl
     return float(found.samples.median()) / usual if usual > 0 else None
 
 
-# --- the file that others read ---
+# --- verdict.json, which the command line and other pages read ---
 
 
 def keep(folder: Path, sign: Sign) -> None:

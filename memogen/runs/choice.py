@@ -17,14 +17,13 @@ from .recipe import load_config
 def choose(
     given: Recipe | str | Path, variant: str | None = None, options: Mapping[str, object] | None = None, data: str | Path | None = None
 ) -> Recipe:
-    """The recipe, in one of its variants, or the configuration file of that name, with dotted options set; a recipe itself has its variant.
+    """The recipe named ``given`` in a ``variant``, or the configuration file of that name, with ``options`` set by their dotted names.
 
-    A recipe by name that is for pictures of the user's own is fitted to those at ``data`` first (:mod:`memogen.runs.fitted`).
-
-    Raises InputError.
+    A ``folder`` recipe is first fitted to the pictures at ``data`` (:mod:`memogen.runs.fitted`). A Recipe that is given as such is complete and takes
+    no ``variant``. Raises InputError.
     """
     if options is not None and not isinstance(options, Mapping):
-        raise InputError(f"overrides: a {type(options).__name__} is no mapping: give dotted names with their values, as {{'training.steps': 10}}")
+        raise InputError(f"overrides: a {type(options).__name__} is not a mapping: give dotted names with their values, as {{'training.steps': 10}}")
     name, options = "" if isinstance(given, Recipe) else str(given), options or {}
     if isinstance(given, Recipe):
         if variant is not None:
@@ -38,7 +37,9 @@ def choose(
         recipe = load_config(Path(name))
     elif Path(name).exists():
         kinds = " or ".join(known for known in RECIPES if known.endswith("/folder"))
-        raise InputError(f"{name}: is no recipe but a place; to train on its images: memogen train RECIPE --data {name}, where RECIPE is {kinds}")
+        raise InputError(
+            f"{name}: is a file or folder, not a recipe; to train on its images: memogen train RECIPE --data {name}, where RECIPE is {kinds}"
+        )
     else:
         raise InputError(f"{name}: no such recipe{nearest(name, RECIPES)}; memogen recipes lists them, or name a config.yaml")
     if not options:

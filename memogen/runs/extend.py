@@ -116,7 +116,7 @@ def extend(
         raise InputError("label: it is empty: give the new category a name")
     out, known = Path(out), _opened(model, live=config.weights == "live")
     if Path(model).expanduser().resolve() in (out.resolve(), (out / RUN_MODEL).resolve()):
-        raise InputError(f"out: {out}: is the model itself: name another folder, so that the old one stays")
+        raise InputError(f"out: {out}: is the folder of the model itself, which must stay as it is: name another folder")
     learner, slot = with_class(known, label, seed=config.seed)
     options = reading(model, known.config.image_shape, otherwise="resize")
     options = options if config.fit is None else replace(options, fit=config.fit)
@@ -278,7 +278,7 @@ def _append(path: Path, rows: Sequence[ResultRow]) -> None:
     append_rows(path, [row for row in rows if known_by(row) not in there])
 
 
-def told(changes: Sequence[Change]) -> list[list[str]]:
+def changes_table(changes: Sequence[Change]) -> list[list[str]]:
     """The changes as a table of texts."""
 
     head = ["category", "accuracy before", "after", "Fréchet distance before", "after"]
@@ -310,9 +310,9 @@ def _number(value: float | None) -> str:
 def _opened(path: str | Path, *, live: bool) -> ReplayGAN:
     model = from_pretrained(path, live=live)
     if not isinstance(model, ReplayGAN):
-        raise InputError(f"{path}: a {type(model).__name__} learns no categories one after another: name a replay_gan")
+        raise InputError(f"{path}: a {type(model).__name__} cannot learn further categories: name a replay_gan")
     if not model.config.conditional:
-        raise InputError(f"{path}: draws without being told the class (deep generative replay): name a model with a class")
+        raise InputError(f"{path}: is not conditional on a class (deep generative replay): name a model that is")
     if not model.known:
         raise InputError(f"{path}: has learned no class yet: train it first")
     return model

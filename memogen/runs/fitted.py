@@ -62,7 +62,7 @@ def _by_number(recipe: Recipe, number: int) -> Recipe:
     return replace(recipe, model=model, objective=objective)
 
 
-def told(recipe: Recipe, number: int) -> str:
+def announcement(recipe: Recipe, number: int) -> str:
     """What a training of ``number`` pictures of the user's own is about to do, in one line with the options that change it; empty for other data."""
     if recipe.data.name != "folder":
         return ""

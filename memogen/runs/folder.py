@@ -32,7 +32,7 @@ def occupied(folder: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout as error:
-        raise InputError(f"{folder}: another command is at work in this run folder: wait for it, or name another folder") from error
+        raise InputError(f"{folder}: another command is using this run folder: wait until it ends, or name another folder") from error
     try:
         yield
     finally:
@@ -54,7 +54,7 @@ def set_aside(folder: Path, *, console: bool = True) -> Path | None:
         aside = folder.rename(folder.with_name(f"{folder.name}.{number}"))
         (aside / _LOCK).unlink(missing_ok=True)
     if console:
-        print(f"{folder}: what was there is now in {aside}", file=sys.stderr)
+        print(f"{folder}: moved the earlier run to {aside}", file=sys.stderr)
     return aside
 
 

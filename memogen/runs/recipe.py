@@ -69,12 +69,12 @@ class Splits:
         return None if self.test is None else self.train
 
     def load(self, split: str) -> ImageData:
-        """A split afresh, which nothing here holds on to. Raises InputError."""
+        """Load a split anew; it is not kept here. Raises InputError."""
         return data.load(self.config.name, folder=self.config.folder, split=split, options=self.config.options)
 
 
 def with_data(recipe: Recipe, given: str | Path | None) -> Recipe:
-    """Another data set by name, other images by their place, or the folder that holds the images of this one. Raises InputError."""
+    """The recipe with the data that ``--data`` gives: another data set by name, other images, or the folder of its own set. Raises InputError."""
     if given is None:
         if recipe.data.name == "folder" and recipe.data.folder is None:
             raise InputError(f"data: {recipe.recipe} has no images of its own: give --data FOLDER")
@@ -85,8 +85,10 @@ def with_data(recipe: Recipe, given: str | Path | None) -> Recipe:
 
 
 def meant(own: DataConfig, given: str | Path) -> tuple[str, Path | None]:
-    """(name, place) of the images that are ``given`` beside a configuration: its own data set at that place where it may lie there or nothing else
-    does, else what :func:`memogen.data.named` says.
+    """(name, place) of the data set that the user means by ``given``, where the configuration names its ``own``.
+
+    The name of a data set is taken as it is. A place is read as the configuration's own data set if the files there may be that set, or if nothing
+    there is recognised. Otherwise :func:`memogen.data.named` decides by what lies there.
     """
     place = Path(given).expanduser()
     if str(given) in data.DATASETS:
@@ -100,7 +102,7 @@ def meant(own: DataConfig, given: str | Path) -> tuple[str, Path | None]:
 
 
 def _scoring_for(recipe: Recipe, name: str) -> ScoringConfig:
-    """How it is scored on another data set: by its classifier; where none ships, in pixels, unless nothing is judged or classes come one by one."""
+    """How to score on another data set: by its classifier; if none ships in pixels, unless nothing is judged or classes come one by one."""
     scoring, own = recipe.scoring, own_extractor(name)
     if own is not None:
         usual = scoring.extractor == PIXELS and scoring.metrics == IN_PIXELS
@@ -116,23 +118,23 @@ def with_images(recipe: Recipe, splits: Splits) -> Recipe:
 
 
 def with_classes(recipe: Recipe, images: ImageData) -> Recipe:
-    """The recipe of a model that is told classes with a place for each class of the data, called by its name; others are told none."""
+    """A conditional model gets a place for each class of the data, under its name; a recipe without a succession of tasks stays as it is."""
     if recipe.succession is None:
         return recipe
     check_tasks(images, recipe.succession.tasks)
     if not isinstance(recipe.objective, TaskObjective):
-        raise InputError(f"succession: {recipe.recipe} learns no tasks one after another: leave it null, or use a recipe of replay_gan")
+        raise InputError(f"succession: {recipe.recipe} does not learn tasks one after another: leave it null, or use a recipe of replay_gan")
     if not isinstance(recipe.model, LabelledConfig):
         return recipe
     count = num_classes(images)
     return replace(recipe, model=recipe.model.with_classes(count, images.classes[:count]))
 
 
-# --- what is refused before anything is trained ---
+# --- what is refused before training starts ---
 
 
 def check_model_fits(recipe: Recipe, model: nn.Module, splits: Splits) -> None:
-    """Refuse what the first step or the report would stumble over. Raises InputError."""
+    """Refuse here what would fail in the first step or in the report. Raises InputError."""
     if splits.test is not None and splits.test.image_shape != splits.train.image_shape:
         shapes = f"test images of shape {splits.test.image_shape}, training images of {splits.train.image_shape}"
         raise InputError(f"data: {splits.train.name}: {shapes}: bring all to one shape")
@@ -146,7 +148,7 @@ def check_model_fits(recipe: Recipe, model: nn.Module, splits: Splits) -> None:
 
 
 def check_scoring(recipe: Recipe, splits: Splits) -> None:
-    """Refuse what would end a training without a score. Raises InputError."""
+    """Refuse here a way of scoring that would fail at the end of the training. Raises InputError."""
     scoring = recipe.scoring
     for name in scoring.metrics:
         if name not in METRICS:
@@ -174,7 +176,7 @@ def _check_kept(recipe: Recipe) -> None:
     made = -(-training.steps // training.checkpoint_every) if training.checkpoint_every else 1
     if "critic" in recipe.scoring.asked and min(made, training.keep) < 2:
         mend = "make training.checkpoint_every smaller, and training.keep 2 or more"
-        raise InputError(f"metric critic: it judges fakes of earlier checkpoints, and {min(made, training.keep)} is kept: {mend}")
+        raise InputError(f"metric critic: it judges fakes of earlier checkpoints, and only {min(made, training.keep)} is kept: {mend}")
 
 
 def _check_judge(recipe: Recipe, test: ImageData, judge: NetworkExtractor) -> None:
@@ -234,7 +236,7 @@ def config_hash(recipe: Recipe) -> str:
 
 
 def _wherever(recipe: Recipe) -> dict[str, Any]:
-    """The configuration wherever its images lie."""
+    """The configuration without the folder of its images."""
     plain = configs.to_dict(recipe)
     plain["data"].pop("folder")
     if plain["objective"].get("augmentation", 0) is None:  # a part that is off leaves the names of older rows valid

@@ -14,7 +14,7 @@ from ..data import DATASETS
 from ..metrics import append_rows
 from ..metrics.extractors import own_extractor
 from ..metrics.paired import moved
-from ..metrics.registry import told
+from ..metrics.registry import row_name
 from ..metrics.rows import ResultRow
 from ..recipes import RECIPES, Recipe
 from ..recipes.table import Budget, Table, TableRow
@@ -156,7 +156,7 @@ def _recipe(row: TableRow) -> Recipe:
     function = RECIPES[row.recipe]
     known = get_args(get_type_hints(function)["variant"])
     if row.variant not in known:
-        raise InputError(f"variants: {row.variant!r} is none of {row.recipe}: {suggest(row.variant, known)}")
+        raise InputError(f"variants: {row.variant!r} is not a variant of {row.recipe}: {suggest(row.variant, known)}")
     return function(variant=row.variant)
 
 
@@ -204,7 +204,7 @@ def share_first_task(recipe: Recipe, folder: Path) -> bool:
 def _known_by(row: ResultRow) -> tuple[object, ...]:
     """What one score is known by; that of real images whatever the model beside which it was made."""
     own = () if row.variant == "real" else ("config", "seed", "task", "class")
-    return *(row.get(key) for key in ("recipe", "variant", "budget", *own)), told(row)
+    return *(row.get(key) for key in ("recipe", "variant", "budget", *own)), row_name(row)
 
 
 @dataclass

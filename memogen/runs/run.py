@@ -16,7 +16,7 @@ from ..metrics.extractors import extractor
 from ..metrics.log_likelihood import HeldOutBounds, observable
 from ..metrics.metric import ModelScoring
 from ..metrics.paired import kept
-from ..metrics.registry import told
+from ..metrics.registry import row_name
 from ..metrics.rows import ResultRow
 from ..metrics.samples import labels_for, part_of
 from ..models import outline
@@ -31,7 +31,7 @@ from ..training.runtime import choose_device
 from ..types import Evaluator, ImageData, InputError, LikelihoodModel, SlotModel
 from . import tasks
 from .choice import choose
-from .fitted import told as told_of
+from .fitted import announcement
 from .folder import begun, occupied, set_aside
 from .recipe import Splits, check_model_fits, check_scoring, default_folder, save_config, settings, with_data, with_images
 from .rows import context, leads, scored, weights_of
@@ -72,7 +72,7 @@ def train(
     recipe = with_images(recipe, splits)
     outline(recipe.model)
     check_scoring(recipe, splits)
-    if console and leads() and (line := told_of(recipe, len(splits.train))):
+    if console and leads() and (line := announcement(recipe, len(splits.train))):
         print(line, file=sys.stderr)
     model = build(recipe, splits)
     folder = Path(out) if out is not None else default_folder(recipe)
@@ -169,14 +169,14 @@ def _score(recipe: Recipe, splits: Splits, folder: Path, state: TrainState, budg
         print(f"scoring by {', '.join(names)}{seen}, {scoring.num_samples:,} samples or images (--scoring.metrics [] leaves it out)", file=sys.stderr)
     own, real = _measure(recipe, splits, folder / "model", console)
     printed = {claim.metric: claim.value for claim in recipe.claims}
-    rows = [ResultRow.read({**shared, "variant": recipe.variant, **row, "paper": printed.get(told(row))}) for row in own]
+    rows = [ResultRow.read({**shared, "variant": recipe.variant, **row, "paper": printed.get(row_name(row))}) for row in own]
     untrained = {"steps": 0, "images": 0, "training_seconds": 0, "processor_seconds": 0, "parameters": {}, "weights": None}
     of_data = [ResultRow.read({**shared, **untrained, **row, "paper": None}) for row in real]
     append_rows(path, kept([*rows, *of_data], folder))
 
 
 def _measure(recipe: Recipe, splits: Splits, saved: Path, console: bool) -> tuple[list[ResultRow], list[ResultRow]]:
-    """The scores of the saved model and, by the metrics that judge images, those of real ones: see :func:`_yardstick`."""
+    """The scores of the saved model and, by the metrics that judge images, those of real ones: see :func:`_real_baseline`."""
     scoring, device, test = recipe.scoring, choose_device(recipe.training.device), splits.compared
     model: Any = from_pretrained(saved).to(device)
     shared: dict[str, Any] = {"num_samples": scoring.num_samples, "seed": scoring.seed, "progress": console, "train": splits.learned}
@@ -186,14 +186,14 @@ def _measure(recipe: Recipe, splits: Splits, saved: Path, console: bool) -> tupl
     assert scoring.extractor is not None
     shared["extractor"] = extractor(scoring.extractor, device=device, image_shape=test.image_shape)
     own += evaluate(model, test, metrics=scoring.judged, **shared)
-    return own, [] if splits.test is None else _yardstick(scoring.judged, test, splits.train, shared)
+    return own, [] if splits.test is None else _real_baseline(scoring.judged, test, splits.train, shared)
 
 
-def _yardstick(metrics: Sequence[str], test: ImageData, train: ImageData, shared: dict[str, Any]) -> list[ResultRow]:
+def _real_baseline(metrics: Sequence[str], test: ImageData, train: ImageData, shared: dict[str, Any]) -> list[ResultRow]:
     """What a perfect model would get: as many training images, which it would draw the like of, against the test images it is compared with.
 
     The inception score compares with nothing and is that of the test images: the classifier has learned the others by heart. Scores that compare
-    with the training images themselves have no yardstick here.
+    with the training images themselves have no baseline here.
     """
     compared = [name for name in metrics if name in ("fid", "kid", "prdc", "modes")]
     rows = score_images(test, test, metrics=["is"], **shared) if "is" in metrics else []

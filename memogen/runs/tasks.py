@@ -13,7 +13,7 @@ import torch
 
 from ..data.task_sequence import TaskConfig, TaskSequence, num_classes, task_sequence
 from ..metrics.extractors import extractor
-from ..metrics.registry import told
+from ..metrics.registry import row_name
 from ..metrics.rows import ResultRow, append_rows
 from ..metrics.work import Work
 from ..pretrained import from_pretrained
@@ -66,17 +66,17 @@ class TaskRun:
 
 
 def begin(run: TaskRun, *, resume: str = "auto", start: Path | None = None, start_tasks: int = 1) -> None:
-    """Before anything is written: refuse what cannot be, and take over the first tasks of the run ``start`` where there is one. Raises InputError."""
+    """Before anything is written: refuse wrong options, and copy the first tasks of the run ``start`` if it is given. Raises InputError."""
     if run.recipe.succession is not None:
         check_resume(resume)
     if start is None and start_tasks > 1:
-        raise InputError(f"start_tasks is {start_tasks}: of no run: name it with start")
+        raise InputError(f"start_tasks: --start-tasks {start_tasks} needs --start RUN, the run whose tasks are taken over")
     if start is None:
         return
     if run.recipe.succession is None or run.succession.tasks.joint:
-        raise InputError(f"start: {run.recipe.recipe} {run.recipe.variant} learns no tasks one after another: leave it out")
+        raise InputError(f"start: {run.recipe.recipe} {run.recipe.variant} does not learn tasks one after another: leave --start out")
     if resume == "never":
-        raise InputError("start: with --resume never the first task is learned anew: leave one of the two out")
+        raise InputError("start: --resume never learns the first task again, so --start has no use: leave one of the two out")
     if run.succession.keep_optimisers:
         raise InputError("start: succession.keep_optimisers needs the first task's optimisers, which are not taken over: leave one of the two out")
     here = runtime.start(run.recipe.training)
@@ -86,9 +86,9 @@ def begin(run: TaskRun, *, resume: str = "auto", start: Path | None = None, star
 
 
 def learn(run: TaskRun, *, resume: str = "auto", watch: Watch | None = None) -> TrainState:
-    """Train on every task of the training split, scoring the model after each; ``watch`` is shown the steps of all tasks together.
+    """Train on every task of the training split, and score the model after each. ``watch`` counts the steps of all tasks together.
 
-    The sequence alone leads to pixels here, and to none of a task that is over.
+    Only the task sequence holds pixels here, and it drops those of a task that is over.
     """
     config, tasks = run.recipe.training, run.succession.tasks
     sequence, whole = _opened(run.load("train"), tasks)
@@ -114,7 +114,7 @@ def learn(run: TaskRun, *, resume: str = "auto", watch: Watch | None = None) -> 
 
 
 def _watch(steps: int, watch: Watch | None, number: int, place: Path) -> Watch:
-    """Who watches task ``number`` of ``steps`` each: what keeps the images of its evolution, and whoever else asked."""
+    """What is called after each step of task ``number``: it keeps the images of the task's evolution and calls ``watch``."""
     evolution = Evolution(place, steps, panel)
 
     def both(step: int, model: torch.nn.Module) -> None:
@@ -131,7 +131,7 @@ def _opened(images: ImageData, tasks: TaskConfig) -> tuple[TaskSequence, int]:
 
 
 def shared_start(run: TaskRun) -> bool:
-    """Begin a run with the first task of a run beside it, where one has learned the same; False where none has, or it has begun."""
+    """Copy the first task from another run in the same folder that learned the same task. False if there is none, or if this run has begun."""
     if run.succession.tasks.joint or run.succession.keep_optimisers or finished_tasks(run.folder, run.recipe.training.steps):
         return False
     digests = _digests(run, 1)
@@ -153,7 +153,7 @@ def _digests(run: TaskRun, num_tasks: int) -> list[str]:
     """What names the images of the first tasks. Raises InputError where there are fewer."""
     sequence, _ = _opened(run.load("train"), run.succession.tasks)
     if num_tasks > len(sequence):
-        raise InputError(f"start_tasks is {num_tasks}: the sequence has {len(sequence)} tasks: take over as many or fewer")
+        raise InputError(f"start_tasks is {num_tasks}: the sequence has {len(sequence)} tasks: give {len(sequence)} or fewer")
     return [sequence.digest(number) for number in range(num_tasks)]
 
 
@@ -196,7 +196,7 @@ class Stages:
                 found = UnlabelledStage(model, judge, test, scoring, number, self.tasks, work).rows()
         append_rows(path, [self._addressed(row, about) for row in found])
         if self.run.console:
-            print(f"task {number + 1} of {len(self.tasks)}: {_told(found)}", file=sys.stderr, flush=True)
+            print(f"task {number + 1} of {len(self.tasks)}: {_scores_in_words(found)}", file=sys.stderr, flush=True)
 
     def _by_class(self, stage: ClassStage, number: int, earlier: Sequence[ResultRow]) -> list[ResultRow]:
         by_class, means = stage.by_class(number), stage.over_classes()
@@ -208,7 +208,7 @@ class Stages:
     def _printed(self, row: ResultRow) -> float | None:
         """What the paper prints of this number."""
         claims = {claim.metric: claim.value for claim in self.run.recipe.claims}
-        return claims.get(told(row)) if row.task is None and row.variant != "real" else None
+        return claims.get(row_name(row)) if row.task is None and row.variant != "real" else None
 
     def _addressed(self, row: ResultRow, about: Mapping[str, Any]) -> ResultRow:
         """A complete result row; ``about`` says what all rows of the task say."""
@@ -217,7 +217,7 @@ class Stages:
         return ResultRow.read({**about, "variant": self.run.recipe.variant, **row, "paper": self._printed(row)})
 
 
-def _told(rows: Sequence[ResultRow]) -> str:
+def _scores_in_words(rows: Sequence[ResultRow]) -> str:
     """The numbers of a stage that are of no single class, in one line."""
     values = {row.metric: row.value for row in rows if row.class_ is None and row.variant != "real" and row.value is not None}
     return ", ".join(f"{metric} {value:,.0f}" if value >= 1000 else f"{metric} {value:.3f}" for metric, value in values.items())

@@ -90,7 +90,7 @@ def fit_tasks(
     """
     check_resume(resume)
     if succession.fresh_critic and not isinstance(model, ToldModel):
-        raise InputError(f"succession.fresh_critic: a {type(model).__name__} cannot begin its critic anew: leave it off")
+        raise InputError(f"succession.fresh_critic: a {type(model).__name__} cannot reset its critic: leave it off")
     folder, runtime = Path(folder), start(config)
     if resume == "never" and runtime.leads:
         shutil.rmtree(folder / "tasks", ignore_errors=True)
@@ -100,9 +100,7 @@ def fit_tasks(
         runtime.place(teacher)
     finished = finished_tasks(folder, config.steps)
     if finished > len(sequence):
-        raise InputError(
-            f"{folder}: has learned {finished} tasks, and {len(sequence)} are asked for: name another folder, where --start can take over the first"
-        )
+        raise InputError(f"{folder}: has learned {finished} tasks, more than this sequence has: name another folder; --start can copy the first task")
     for number in range(_first_open(folder, finished), len(sequence)):
         place, images = task_folder(folder, number), _begun(model, sequence.open(number))
         if is_taken(place):

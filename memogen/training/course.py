@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from memogen.training.optimise import Turn
+from memogen.training.optimise import PhaseOptimiser
 from memogen.training.state import TrainState
 
 Watch = Callable[[int, nn.Module], None]
@@ -42,7 +42,7 @@ class Course:
         """The step since which the optimisers have been counting."""
         return 0 if self.keep_optimisers else self.begun
 
-    def hand_over(self, state: TrainState, turns: tuple[Turn, ...]) -> None:
+    def hand_over(self, state: TrainState, turns: tuple[PhaseOptimiser, ...]) -> None:
         """Bring a fresh state to where the former training ended."""
         state.step = self.begun
         if self.former is None:

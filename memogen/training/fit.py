@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from memogen.data.batches import Batches
 from memogen.progress import Bar
@@ -20,13 +20,13 @@ from memogen.training.course import Course
 from memogen.training.ema import start_averages, trainable
 from memogen.training.graphs import Graphs, Scalars
 from memogen.training.log import RunLog, open_log
-from memogen.training.optimise import Turn, keeping_gradient_flags, make_turns
+from memogen.training.optimise import PhaseOptimiser, keeping_gradient_flags, phase_optimisers
 from memogen.training.outputs import Outputs
 from memogen.training.runtime import Runtime, seed_step, start
 from memogen.training.settings import flat_settings
 from memogen.training.state import TrainState, resume_state
 from memogen.training.window import NonFiniteLoss, terms_of
-from memogen.types import Batch, Evaluator, ImageData, Loss, Objective
+from memogen.types import Batch, Evaluator, ImageData, Objective
 
 
 class Stopped(Exception):  # noqa: N818  (the user's wish, not an error)
@@ -66,7 +66,7 @@ def fit(
         if course.teacher is not None:
             runtime.place(course.teacher)
         phases = objective.phases(model, teacher=course.teacher)
-        turns = make_turns(model, phases, recorded=runtime.cuda_graphs)
+        turns = phase_optimisers(model, phases, recorded=runtime.cuda_graphs)
         state = TrainState(
             modules={"model": model, **course.modules},
             optimisers={turn.phase.name: turn.optimiser for turn in turns},
@@ -100,7 +100,7 @@ class _Loop:
     state: TrainState
     config: TrainingConfig
     runtime: Runtime
-    turns: tuple[Turn, ...]
+    turns: tuple[PhaseOptimiser, ...]
     batches: Batches
     outputs: Outputs
     stop: Stop
@@ -140,51 +140,50 @@ class _Loop:
             turn.begin(state.step - self.course.begun, self.config.steps - self.course.begun)
             for number in range(turn.phase.repeats):
                 turn.count((state.step - self.course.first_update) * turn.phase.repeats + number + 1)
-                self._repeat(turn, self._draw(turn, stream))
+                self._update(turn, self._draw(turn, stream))
                 stream += 1
         if state.averages is not None:
             state.averages.update(state.step - self.course.begun)
         state.step += 1
 
-    def _repeat(self, turn: Turn, batch: Batch) -> None:
-        """One batch of a phase: loss, backward, merge, optimiser, commit."""
-        phase, window, step = turn.phase, self.state.window, self.state.step + 1
-        if self.graphs is not None:
-            terms, metrics = self.graphs(phase.name, batch, partial(self._unwatched, turn))
-            window.add(step, phase.name, terms, must=True)
+    def _update(self, turn: PhaseOptimiser, batch: Batch) -> None:
+        """One batch of a phase. Its numbers go into the window, which ends the training where one is not finite."""
+        name, window, step = turn.phase.name, self.state.window, self.state.step + 1
+        if self.graphs is None:
+            _, metrics = self._learn(turn, batch, watched=True)
         else:
-            loss = self._loss(turn, batch)
-            window.add(step, phase.name, terms_of(loss), must=True)
-            if self.runtime.watches_every_step:
-                window.look(self.runtime.mean)
-            metrics = self._descend(turn, loss)
-        window.add(step, phase.name, metrics)
+            terms, metrics = self.graphs(name, batch, partial(self._learn, turn))
+            window.add(step, name, terms, must=True)
+        window.add(step, name, metrics)
         if window.full:
             window.look(self.runtime.mean)
 
-    def _unwatched(self, turn: Turn, batch: Batch) -> tuple[Scalars, Scalars]:
-        """The same on the device alone, for a recording."""
-        loss = self._loss(turn, batch)
-        return terms_of(loss), self._descend(turn, loss)
+    def _learn(self, turn: PhaseOptimiser, batch: Batch, *, watched: bool = False) -> tuple[Scalars, Scalars]:
+        """Loss, backward, merge, optimiser, commit. Gives the loss's terms, and what the commit reports.
 
-    def _loss(self, turn: Turn, batch: Batch) -> Loss:
+        ``watched``: the terms go into the window before the weights move. A recording cannot do that, since it runs on the device alone. Where the
+        scaler skips the step, "skipped" says so, and nothing is committed.
+        """
         with self.runtime.autocast():
-            return turn.phase.loss(batch)
-
-    def _descend(self, turn: Turn, loss: Loss) -> Scalars:
-        """Down the gradient; gives what the commit reports, and with a scaler whether it skipped the step, which then commits nothing."""
+            loss = turn.phase.loss(batch)
+        terms, metrics = terms_of(loss), dict[str, Tensor]()
+        if watched:
+            self.state.window.add(self.state.step + 1, turn.phase.name, terms, must=True)
+            if self.runtime.watches_every_step:
+                self.state.window.look(self.runtime.mean)
         moved = turn.descend(loss.total, self.runtime, self.state.scaler)
-        told: Scalars = {} if self.state.scaler is None else {"skipped": torch.tensor(float(not moved), device=loss.total.device)}
-        if turn.phase.commit is None or not moved:
-            return told
-        with torch.no_grad():
-            return told | turn.phase.commit(loss)
+        if self.state.scaler is not None:
+            metrics["skipped"] = torch.tensor(float(not moved), device=loss.total.device)
+        if turn.phase.commit is not None and moved:
+            with torch.no_grad():
+                metrics |= turn.phase.commit(loss)
+        return terms, metrics
 
     def _show(self) -> None:
         if self.runtime.leads:
             self.course.show(self.state.step, self.state.modules["model"])
 
-    def _draw(self, turn: Turn, stream: int) -> Batch:
+    def _draw(self, turn: PhaseOptimiser, stream: int) -> Batch:
         """A fresh batch; only a phase that reads data uses up images."""
         state, reads = self.state, turn.phase.reads_data
         batch = self.batches.at(state.images_seen, step=state.step, stream=stream, pixels=reads)

@@ -17,7 +17,7 @@ from memogen.types import InputError, OptimiserConfig, Phase
 
 
 @dataclass(frozen=True)
-class Turn:
+class PhaseOptimiser:
     """A phase with its optimiser: ``moved`` are its parameters, ``still`` all the others of the model."""
 
     phase: Phase
@@ -87,17 +87,17 @@ def clip_gradients(parameters: tuple[nn.Parameter, ...], config: OptimiserConfig
         nn.utils.clip_grad_value_(parameters, config.clip_value)
 
 
-def make_turns(model: nn.Module, phases: tuple[Phase, ...], *, recorded: bool = False) -> tuple[Turn, ...]:
+def phase_optimisers(model: nn.Module, phases: tuple[Phase, ...], *, recorded: bool = False) -> tuple[PhaseOptimiser, ...]:
     """An Adam for each phase; one that can be ``recorded`` keeps its rate on the device. Parameters the caller has frozen stay frozen.
 
     Raises ValueError for phases that fit cannot serve, InputError for an Adam that cannot be recorded.
     """
     if not any(phase.reads_data for phase in phases):
-        raise ValueError("no phase of this objective reads data: images_seen would stand still, and with it the noise")
+        raise ValueError("no phase of this objective reads data, so images_seen would never grow and every step would have the same noise")
     if len({phase.name for phase in phases}) < len(phases):
         raise ValueError(f"phases share a name: {', '.join(phase.name for phase in phases)}")
     own = [p for p in model.parameters() if p.requires_grad]
-    return tuple(_make_turn(phase, own, recorded) for phase in phases)
+    return tuple(_phase_optimiser(phase, own, recorded) for phase in phases)
 
 
 @contextmanager
@@ -111,7 +111,7 @@ def keeping_gradient_flags(model: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(flag).grad = None
 
 
-def _make_turn(phase: Phase, own: list[nn.Parameter], recorded: bool) -> Turn:
+def _phase_optimiser(phase: Phase, own: list[nn.Parameter], recorded: bool) -> PhaseOptimiser:
     wanted = {id(p) for module in phase.modules for p in module.parameters() if p.requires_grad}
     moved = tuple(p for p in own if id(p) in wanted)
     if not moved or len(moved) < len(wanted):
@@ -119,7 +119,7 @@ def _make_turn(phase: Phase, own: list[nn.Parameter], recorded: bool) -> Turn:
     still = tuple(p for p in own if id(p) not in wanted)
     if recorded and phase.optimiser.eps_form == "uncorrected":
         raise InputError(f'training.cuda_graphs: Adam of phase {phase.name} has another eps at every update (eps_form "uncorrected"): leave it off')
-    return Turn(phase, _adam(phase.optimiser, moved, recorded), moved, still)
+    return PhaseOptimiser(phase, _adam(phase.optimiser, moved, recorded), moved, still)
 
 
 class _Adam(torch.optim.Adam):

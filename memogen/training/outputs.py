@@ -90,9 +90,9 @@ class Outputs:
         """``error`` with the name of the last good checkpoint, also in train.log."""
         good = latest(self.folder)
         kept = f"the last good checkpoint is {good}" if good else "there is no checkpoint yet"
-        told = NonFiniteLoss(error.step, error.term, f"; {kept}; try a lower learning rate, clip_norm, or another precision")
-        self.log.line(str(told))
-        return told
+        explained = NonFiniteLoss(error.step, error.term, f"; {kept}; try a lower learning rate, clip_norm, or another precision")
+        self.log.line(str(explained))
+        return explained
 
     @property
     def _model(self) -> nn.Module:
@@ -151,5 +151,5 @@ def _due(step: int, every: int) -> bool:
 
 def _module(model: AveragedModel) -> nn.Module:
     if not isinstance(model, nn.Module):
-        raise TypeError(f"{type(model).__name__} is no nn.Module")
+        raise TypeError(f"{type(model).__name__} is not an nn.Module")
     return model

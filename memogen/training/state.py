@@ -133,9 +133,9 @@ def _source(folder: Path, resume: str | Path) -> Path | None:
     chosen = folder if resume == "auto" else Path(resume)
     source = chosen if step_of(chosen) >= 0 else latest(chosen)
     if source is None and (resume != "auto" or checkpoints(chosen)):
-        raise InputError(f"{chosen}: holds no whole checkpoint to resume from: name another one, or start anew in another folder")
+        raise InputError(f"{chosen}: holds no complete checkpoint to resume from: name another one, or start in another folder")
     if source is not None and source.resolve().parent != (folder / "checkpoints").resolve() and checkpoints(folder):
-        raise InputError(f"{folder}: holds a run of its own, so {source} cannot be continued in it: use resume='auto', or another folder")
+        raise InputError(f"{folder}: already holds another run, so {source} cannot be continued in it: use resume='auto', or another folder")
     return source
 
 

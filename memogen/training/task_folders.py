@@ -66,7 +66,7 @@ def take_over(source: Path, folder: Path, digests: Sequence[str], config: Traini
         saved = verify(checkpoint)["settings"]
         _refuse_other(saved, current, free, source)
         if saved.get("data.digest") != digest:
-            raise InputError(f"{source}: learned its task {number + 1} from other images: name a run of the same data, or learn every task anew")
+            raise InputError(f"{source}: learned its task {number + 1} from other images: name a run on the same data, or learn every task again")
         if place.exists():
             continue
         part = place.with_name(f".{place.name}")
@@ -115,5 +115,5 @@ def _refuse_other(saved: Mapping[str, object], current: Mapping[str, object], fr
     names = {name for name in {*saved, *current} - FREE if not name.startswith((*free, "data.", "phases."))}
     changed = sorted(name for name in names if saved.get(name) != current.get(name))
     if changed:
-        told = ", ".join(f"{name} was {saved.get(name)!r} and is {current.get(name)!r}" for name in changed)
-        raise InputError(f"{source}: its tasks cannot be taken over under other settings: {told}: restore them, or learn every task anew")
+        changes = ", ".join(f"{name} was {saved.get(name)!r} and is {current.get(name)!r}" for name in changed)
+        raise InputError(f"{source}: its tasks cannot be taken over under other settings: {changes}: restore them, or learn every task again")

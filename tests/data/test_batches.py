@@ -100,7 +100,7 @@ def test_shares_that_do_not_fit_are_refused(size: int, rank: int, world: int) ->
 
 
 def test_no_images_is_refused() -> None:
-    with pytest.raises(InputError, match="holds no image"):
+    with pytest.raises(InputError, match="has no images"):
         Batches(ImageData(np.zeros((0, 1, 2, 2), np.uint8)), 4, seed=0)
 
 

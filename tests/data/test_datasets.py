@@ -111,7 +111,7 @@ def test_options_reach_arrays(tmp_path: Path) -> None:
     write_cifar(tmp_path / "here")
     asked = DataOptions(size=(16, 8), fit="resize", channels=1)
     assert opened("cifar10", tmp_path, tmp_path / "here", options=asked).image_shape == (1, 16, 8)
-    with pytest.raises(InputError, match='images are 32 x 32, 16 x 16 is asked for: give fit="resize"'):
+    with pytest.raises(InputError, match='images are 32 x 32, but the size asked for is 16 x 16: give fit="resize"'):
         opened("cifar10", tmp_path, tmp_path / "here", options=DataOptions(size=16))
 
 
@@ -362,7 +362,7 @@ def test_check_of_an_npz_of_images_names_the_size_once(tmp_path: Path) -> None:
     np.savez(tmp_path / "i.npz", x=random_bytes(3, 6, 6))
     assert check(str(tmp_path / "i.npz"), options=DataOptions(6), progress=False).clean
     (problem,) = check(str(tmp_path / "i.npz"), options=DataOptions(5), progress=False).problems
-    assert "images are 6 x 6, 5 x 5 is asked for" in problem
+    assert "images are 6 x 6, but the size asked for is 5 x 5" in problem
 
 
 def test_check_of_arrays(tmp_path: Path) -> None:

@@ -186,7 +186,7 @@ def test_check_counts_without_a_cache(zoo: Path, tmp_path: Path, monkeypatch: py
         ([(6, 8), (8, 6)], DataOptions(), "several sizes"),
         ([(6, 8), (8, 6)], DataOptions(size=4, fit="crop"), None),
         ([(6, 8), (8, 6)], DataOptions(size=4), "several sizes"),
-        ([(6, 8), (6, 8)], DataOptions(size=4), "images are 6 x 8, 4 x 4 is asked for"),
+        ([(6, 8), (6, 8)], DataOptions(size=4), "images are 6 x 8, but the size asked for is 4 x 4"),
         ([(6, 8), (6, 8)], DataOptions(size=(6, 8)), None),
         ([(6, 8), (6, 8)], DataOptions(size=4, centre=4), None),
     ],

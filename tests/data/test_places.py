@@ -16,7 +16,7 @@ from memogen.cli import main
 from memogen.cli.files import choose_data, holds_samples
 from memogen.data import DataOptions, check, from_arrays, load, splits
 from memogen.data.pictures import find_pictures, label_entries
-from memogen.data.share import place_of
+from memogen.data.test_split import place_of
 from memogen.recipes import RECIPES
 from memogen.runs.recipe import save_config
 from memogen.types import ImageData, InputError
@@ -92,7 +92,7 @@ def test_what_is_no_file_is_never_opened(tmp_path: Path, kind: str) -> None:
         odd.rename(tmp_path / f"it{suffix}") if suffix == ".npz" else (tmp_path / "it.npz").rename(tmp_path / "it.zip")
         for call in (opened, check):
             named = (tmp_path / f"it{suffix}", tmp_path) if call is opened else (str(tmp_path / f"it{suffix}"),)
-            assert "is no regular file, but a pipe, a socket or a device: give a file" in refusal(call, *named)
+            assert "is not a regular file but a pipe, a socket or a device: give a file" in refusal(call, *named)
 
 
 def test_links_to_themselves_end(tmp_path: Path) -> None:

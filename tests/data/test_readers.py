@@ -79,8 +79,8 @@ def test_idx_pairs_must_belong_together(tmp_path: Path) -> None:
 LETTER = "1\ta\t2\t1\t1\t0\t" + "\t".join("01" * 64) + "\t\n"
 BAD_LETTERS = {
     "empty": ("", "it is empty"),
-    "a column short": (LETTER + LETTER.replace("\t1\t\n", "\n"), "line 2 is no row of 134 columns"),
-    "no letter": (LETTER.replace("\ta\t", "\t7\t"), "line 1 is no row"),
+    "a column short": (LETTER + LETTER.replace("\t1\t\n", "\n"), "line 2 is not a row of 134 columns"),
+    "no letter": (LETTER.replace("\ta\t", "\t7\t"), "line 1 is not a row"),
     "grey": (LETTER.replace("\t1\t\n", "\t2\t\n"), "neither 0 nor 1"),
 }
 
@@ -154,7 +154,7 @@ def test_damaged_cifar_is_named(tmp_path: Path) -> None:
     (tmp_path / "cut.bin").write_bytes(bytes(3000))
     (tmp_path / "label.bin").write_bytes(b"\x0b" + bytes(3072))
     (tmp_path / "python").write_bytes(pickle.dumps({"data": np.zeros((2, 5), np.uint8), "labels": [0, 1]}))
-    for name, words in (("cut.bin", "no whole number"), ("label.bin", "labels reach 11"), ("python", "shape (n, 3072)")):
+    for name, words in (("cut.bin", "not a whole number"), ("label.bin", "labels reach 11"), ("python", "shape (n, 3072)")):
         assert words in refusal(read_cifar, tmp_path, [name])
 
 
@@ -245,6 +245,6 @@ def test_unusable_npz_is_named(tmp_path: Path) -> None:
     np.savez(path, image=np.array([{}], dtype=object))
     assert "cannot be read" in refusal(read_npz, path, "train")
     path.write_bytes(path.read_bytes()[:100])
-    assert "no complete zip" in refusal(read_npz, path, "train")
+    assert "not a complete zip" in refusal(read_npz, path, "train")
     np.savez(path, pictures=np.zeros(3))
     assert "pictures" in refusal(read_npz, path, "train")

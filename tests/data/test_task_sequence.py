@@ -72,11 +72,11 @@ def test_the_past_cannot_be_reached() -> None:
     assert gone() is None
     assert {4, 5, 6, 7} <= _pixels_within(stream, second) <= set(range(4, 12))
     for number in (0, 1):
-        with pytest.raises(InputError, match=f"task {number} is not to be had any more: tasks 2 to 2"):
+        with pytest.raises(InputError, match=f"task {number} cannot be opened any more: tasks 2 to 2"):
             stream.open(number)
     stream.open(2)
     assert _pixels_within(stream) == set()
-    with pytest.raises(InputError, match="no task is to come"):
+    with pytest.raises(InputError, match="no task is left"):
         stream.open(2)
 
 

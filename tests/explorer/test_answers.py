@@ -38,7 +38,7 @@ def test_every_family_draws_samples_and_says_what_it_can_do(kind: str) -> None:
     of = {"label": about["classes"][0]["label"]} if about["classes"] else {}
     first, again, other = (pixels(ask(client, "samples", num=5, seed=seed, **of)["images"]) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
-    assert first.shape == (5, 8, 8, session.subject.shape[0]) and (first != other).any()
+    assert first.shape == (5, 8, 8, session.loaded.shape[0]) and (first != other).any()
     assert about["mixture"] == (kind in ("mixture", "colour")) and about["fills"] == kind.endswith("vae")
     assert bool(about["layers"]) == (kind in ("mem_vae", "conditional_vae"))
 
@@ -55,7 +55,7 @@ def test_the_table_of_slots_is_that_of_the_memory() -> None:
 def test_the_wall_shows_the_picture_of_each_key_under_one_noise() -> None:
     session = toys.session()
     wall = pixels(ask(toys.client(session), "wall", slots=[3, 0, 7], seed=4)["images"])
-    model, slots = session.subject.model, torch.tensor([3, 0, 7])
+    model, slots = session.loaded.model, torch.tensor([3, 0, 7])
     wanted = figures.draw(model, Latents(model.latents(1, seed=4).noise.expand(3, -1), session.original.keys[slots], slots))
     np.testing.assert_array_equal(wall[..., 0], wanted[:, 0])
 
@@ -67,7 +67,7 @@ def test_labelled_data_name_the_slots_and_stand_beside_them() -> None:
     table = ask(client, "slots")
     assert table["classes"] == ["ant", "bee", "cow"] and max(table["label"]) >= 0
     found = ask(client, "slot", slot=table["slot"][0])
-    key, query = session.original.keys[table["slot"][0]], session.subject.model.encode(torch.from_numpy(toys.data().image))  # type: ignore[attr-defined]
+    key, query = session.original.keys[table["slot"][0]], session.loaded.model.encode(torch.from_numpy(toys.data().image))  # type: ignore[attr-defined]
     np.testing.assert_allclose(found["nearest"]["cosine"], (query @ key).topk(6).values, atol=1e-5)
     assert pixels(found["nearest"]["images"]).shape == (6, 8, 8, 1)
 
@@ -87,7 +87,7 @@ def test_a_picture_belongs_to_the_slots_of_its_posterior() -> None:
     number = client.post("/api/upload", content=toys.png(), headers={"content-type": "image/png"}).json()["picture"]
     found = ask(client, "picture", picture=number, num=5)["belongs"]
     image = session.pictures.take([number])
-    posterior = session.original.posterior(session.subject.model.encode(image))[0]  # type: ignore[attr-defined]
+    posterior = session.original.posterior(session.loaded.model.encode(image))[0]  # type: ignore[attr-defined]
     np.testing.assert_allclose(found["share"], posterior[found["slot"]], rtol=1e-4)
     assert sum(found["share"]) + found["other"] + found["fake"] == pytest.approx(1, abs=1e-5)
     assert found["share"] == sorted(found["share"], reverse=True)
@@ -99,9 +99,9 @@ def test_more_like_a_picture_comes_from_its_posterior_alone() -> None:
     number = ask(client, "sample", seed=3)["picture"]
     sharp = copy.deepcopy(session.original)
     sharp.concentration = 400.0
-    session.subject.model.memory = sharp  # type: ignore[attr-defined]
+    session.loaded.model.memory = sharp  # type: ignore[attr-defined]
     drawn = ask(client, "picture", picture=number)["drawn"]
-    likely = sharp.posterior(session.subject.model.encode(session.pictures.take([number])))[0] > 1e-6  # type: ignore[attr-defined]
+    likely = sharp.posterior(session.loaded.model.encode(session.pictures.take([number])))[0] > 1e-6  # type: ignore[attr-defined]
     assert set(drawn) <= set(likely.nonzero()[:, 0].tolist())
 
 
@@ -121,7 +121,7 @@ def test_every_slider_moves_the_picture_and_at_rest_changes_nothing(kind: str) -
     where |= {"label": about["classes"][0]["label"]} if about["classes"] else {}
     rest = pixels(ask(client, "square", points=[[0.5, 0.5]], **where)["images"])
     number = about["directions"]
-    assert 0 < number <= session.subject.model.latents(1).noise.shape[1]
+    assert 0 < number <= session.loaded.model.latents(1).noise.shape[1]
     for direction in range(number):
         moved = [0.0] * number
         np.testing.assert_array_equal(pixels(ask(client, "square", points=[[0.5, 0.5]], amounts=moved, **where)["images"]), rest)
@@ -143,7 +143,7 @@ def test_slots_of_layers_are_shown_with_who_asks_for_them(kind: str) -> None:
     session = toys.session(kind, data=toys.data)
     client = toys.client(session)
     toys.looked_at(session)
-    for layer, count in enumerate(session.subject.layers):
+    for layer, count in enumerate(session.loaded.layers):
         table = ask(client, "slots", layer=layer)
         assert len(table["slot"]) == count and all(0 <= weight <= 1 for weight in table["weight"])
         assert pixels(ask(client, "wall", slots=table["slot"], layer=layer)["images"]).shape == (count, 8, 8, 1)
@@ -179,7 +179,7 @@ def test_a_slot_that_is_off_is_not_drawn_and_comes_back() -> None:
     heavy = int(np.argmax(ask(client, "slots")["prior"]))
     table = ask(client, "edit", what="off", slots=[heavy])
     assert table["prior"][heavy] == 0 and table["state"][heavy] == 1 and sum(table["prior"]) == pytest.approx(1)
-    drawn = session.subject.model.latents(500).slot
+    drawn = session.loaded.model.latents(500).slot
     assert drawn is not None and heavy not in drawn
     table = ask(client, "edit", what="on", slots=[heavy])
     assert set(table["state"]) == {0} and session.effective is session.original
@@ -234,6 +234,6 @@ def test_the_edited_model_is_saved_where_a_place_was_given(tmp_path: Any) -> Non
     ask(client, "edit", what="off", slots=[3])
     ask(client, "save")
     saved = from_pretrained(tmp_path / "edited")
-    torch.testing.assert_close(saved.sample(20, seed=5), session.subject.model.sample(20, seed=5))
+    torch.testing.assert_close(saved.sample(20, seed=5), session.loaded.model.sample(20, seed=5))
     assert not inspect.written(saved.memory)[[0, 3]].any()
     assert toys.client(toys.session()).post("/api/save", json={}).status_code == 409

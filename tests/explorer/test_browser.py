@@ -323,11 +323,11 @@ def test_painted_pixels_are_filled_in(tab: Callable[..., Tab]) -> None:
 
 
 def test_classes_and_tasks_and_the_training(tab: Callable[..., Tab], tmp_path: Path) -> None:
-    from memogen.explorer.subject import open_subject
+    from memogen.explorer.loaded import open_model
     from memogen.pretrained import save_pretrained
 
     run = toy.run_folder(tmp_path / "run")
-    sheets = open_subject(str(run), str(run / "model")).sheets
+    sheets = open_model(str(run), str(run / "model")).sheets
     first = toys.replay()
     first.learned[2] = -1
     for number, model in enumerate((first, toys.replay())):

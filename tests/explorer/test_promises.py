@@ -17,9 +17,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from memogen.explorer.guard import is_own
+from memogen.explorer.loaded import open_model
 from memogen.explorer.pictures import MOST_BYTES
 from memogen.explorer.server import bind
-from memogen.explorer.subject import open_subject
 from memogen.pretrained import save_pretrained
 from memogen.types import InputError
 from tests.command import run
@@ -215,9 +215,9 @@ def test_sheets_are_those_of_the_run_alone(tmp_path: Path) -> None:
     run_folder = toy.run_folder(tmp_path / "run")
     (run_folder / "samples" / "step-00000080.png").symlink_to("/nowhere")
     (run_folder / "samples" / "secret.png").write_bytes(b"secret")
-    subject = open_subject(str(run_folder), str(run_folder / "model"))
-    assert [sheet.step for sheet in subject.sheets] == [20, 40, 60]
-    session = toys.session(sheets=subject.sheets)
+    loaded = open_model(str(run_folder), str(run_folder / "model"))
+    assert [sheet.step for sheet in loaded.sheets] == [20, 40, 60]
+    session = toys.session(sheets=loaded.sheets)
     assert toys.client(session).get("/sheets/2").content == (run_folder / "samples" / "step-00000060.png").read_bytes()
     (run_folder / "samples" / "step-00000060.png").unlink()
     one_line(toys.client(session).get("/sheets/2"))
@@ -234,7 +234,7 @@ def test_data_that_do_not_fit_are_said_and_the_page_goes_on() -> None:
 
 
 def test_a_port_in_use_is_one_line() -> None:
-    with bind("127.0.0.1", 0) as taken, pytest.raises(InputError, match="another program listens there"):
+    with bind("127.0.0.1", 0) as taken, pytest.raises(InputError, match="another program uses it"):
         bind("127.0.0.1", taken.getsockname()[1])
 
 

@@ -17,10 +17,10 @@ from starlette.testclient import TestClient
 
 from memogen.data.options import DataOptions
 from memogen.explorer.app import build
+from memogen.explorer.loaded import LoadedModel
 from memogen.explorer.pictures import Pictures
 from memogen.explorer.server import bind
 from memogen.explorer.session import Session
-from memogen.explorer.subject import Subject
 from memogen.models import ReplayGANConfig
 from memogen.types import ImageData
 from tests.models import mem_vae
@@ -60,8 +60,8 @@ def data(num: int = 60) -> ImageData:
 def session(kind: str = "mixture", **fields: Any) -> Session:
     """One that looks at the model of that kind."""
     torch.manual_seed(0)
-    subject = Subject(kind, MODELS[kind](), **fields)
-    return Session(subject, Pictures(subject.shape, lambda: DataOptions(size=(8, 8), fit="resize", channels=subject.shape[0])))  # type: ignore[arg-type]
+    loaded = LoadedModel(kind, MODELS[kind](), **fields)
+    return Session(loaded, Pictures(loaded.shape, lambda: DataOptions(size=(8, 8), fit="resize", channels=loaded.shape[0])))  # type: ignore[arg-type]
 
 
 def client(looked: Session, host: str = "127.0.0.1") -> TestClient:

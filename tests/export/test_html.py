@@ -15,7 +15,7 @@ import torch
 import memogen
 from memogen.export import write_html
 from memogen.export.card import read_card
-from memogen.export.html import Told
+from memogen.export.html import PageFacts
 from memogen.memory.functional import mean_cosine
 from memogen.pretrained import save_pretrained
 from memogen.shipped import StoredNames, shipped_models, stored_names
@@ -89,7 +89,7 @@ def same_pixels(page: Page, model: Any, num: int = 5) -> None:
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("page")
     names = stored_names(shipped_models()["digits"].folder)
-    return write_html(memogen.from_pretrained("digits"), folder / "digits.html", Told("digits", names=names))
+    return write_html(memogen.from_pretrained("digits"), folder / "digits.html", PageFacts("digits", names=names))
 
 
 def test_a_page_draws_what_torch_draws(digits: Path, shown: Any) -> None:
@@ -139,7 +139,7 @@ def test_nothing_hostile_becomes_markup_and_a_phone_needs_no_scrolling_sideways(
     model = built("memory_gan/memory_gan")
     names = StoredNames((HOSTILE, "b"), tuple(slot % 2 for slot in range(48)), (1.0,) * 48)
     card = f"---\ntags: [x]\n---\n# A\n## {HOSTILE}\n{HOSTILE}\n| a | b |\n|---|---|\n| {HOSTILE} | {HOSTILE} |\n- {HOSTILE}\n"
-    page = shown(write_html(model, tmp_path / "page.html", Told(HOSTILE, HOSTILE, card, names)), width=380)
+    page = shown(write_html(model, tmp_path / "page.html", PageFacts(HOSTILE, HOSTILE, card, names)), width=380)
     same_pixels(page, model)
     assert page.evaluate("window.hit") is None
     assert page.locator("img").count() == 0 and "{{ 7 * 7 }}" in page.title()
@@ -169,7 +169,7 @@ def test_every_model_that_ships_draws_in_a_page_of_ten_megabytes(name: str, show
 )
 def test_other_kinds_draw_too(kind: str, shown: Any, tmp_path: Path) -> None:
     model = built(kind)
-    same_pixels(shown(write_html(model, tmp_path / "page.html", Told(kind))), model)
+    same_pixels(shown(write_html(model, tmp_path / "page.html", PageFacts(kind))), model)
 
 
 @pytest.mark.slow
@@ -200,7 +200,7 @@ def test_a_page_that_cannot_be_written_leaves_the_former_one(tmp_path: Path, mon
     monkeypatch.setattr(Path, "write_text", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     monkeypatch.setattr("memogen.export.html.translate", lambda *_, **__: __import__("onnx").ModelProto())
     with pytest.raises(OSError, match="space"):
-        write_html(built("mem_vae/vae"), path, Told("x"))
+        write_html(built("mem_vae/vae"), path, PageFacts("x"))
     monkeypatch.undo()
     assert path.read_text() == "former" and len(list(tmp_path.iterdir())) == 1
 

@@ -16,9 +16,9 @@ import torch
 import memogen
 from memogen.export import onnx as exporting
 from memogen.export import write_onnx
+from memogen.export.distributions import latent_distributions
 from memogen.export.graphs import Graph, graphs
-from memogen.export.laws import laws
-from memogen.models.mem_vae.model import _RECONSTRUCTION
+from memogen.noise import Stream
 from memogen.types import InputError, Latents
 from tests.command import run
 
@@ -75,7 +75,7 @@ def same_numbers(model: Any, graph: Graph, made: onnxruntime.InferenceSession, n
         for found, wanted in zip(made.run(None, given), model.encode(image, *label), strict=True):
             close(found, wanted)
     else:
-        noise = model.draws(torch.arange(num), 1, seed=5, stream=_RECONSTRUCTION + 2)[0]
+        noise = model.draws(torch.arange(num), 1, seed=5, stream=Stream.RECONSTRUCTION + 2)[0]
         given = {"image": image.numpy(), "noise": noise.numpy()} | {name: parts[name] for name in names if name == "label"}
         told = {"label": label[0]} if label else {}
         close(made.run(None, given)[0], model.reconstruct(image, seed=5, step=2, start=0, **told))
@@ -128,9 +128,9 @@ def test_the_laws_are_those_of_the_model(digits: Path) -> None:
 
 def test_labels_are_the_classes_that_are_known() -> None:
     model = built("replay_gan/norm")
-    assert laws(model).labels is not None and laws(model).labels.numbers == model.known  # type: ignore[union-attr]
-    assert laws(built("replay_gan/none")).labels is None
-    assert laws(built("mem_vae/conditional")).labels.numbers == (0, 1, 2)  # type: ignore[union-attr]
+    assert latent_distributions(model).labels is not None and latent_distributions(model).labels.numbers == model.known  # type: ignore[union-attr]
+    assert latent_distributions(built("replay_gan/none")).labels is None
+    assert latent_distributions(built("mem_vae/conditional")).labels.numbers == (0, 1, 2)  # type: ignore[union-attr]
 
 
 def test_half_precision_moves_pixels_by_the_rounding_of_constants_alone(digits: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memogen.memory import VMFMemory
+from memogen.memory import AttentionMemory, VMFMemory
 from memogen.memory.inspect import (
     best_slots,
     effective_number,
@@ -22,6 +22,7 @@ from memogen.memory.inspect import (
     top_slots,
     usage,
 )
+from memogen.memory.protocol import MixtureMemory, is_mixture
 
 
 def filled(num_slots: int = 12, key_dim: int = 5, *, seed: int = 0) -> VMFMemory:
@@ -166,3 +167,9 @@ def test_inspection_changes_nothing() -> None:
     before = {name: buffer.clone() for name, buffer in memory.named_buffers()}
     usage(memory), top_slots(memory), sorted_prior(memory), slot_posterior(memory, torch.randn(1, 5)), best_slots(memory, torch.randn(2, 5))
     assert all(torch.equal(buffer, before[name]) for name, buffer in memory.named_buffers())
+
+
+def test_a_mixture_memory_is_told_from_another() -> None:
+    memory: MixtureMemory = filled()  # what mypy checks
+    assert is_mixture(memory) and not is_mixture(AttentionMemory(4, 3)) and not is_mixture(None)
+    assert (memory.num_slots, memory.key_dim, memory.concentration) == (12, 5, 5.0)

@@ -343,7 +343,7 @@ def both_ways(preset: str, monkeypatch: pytest.MonkeyPatch, work: Callable[[VMFM
     for sparse in (1, 1000):
         monkeypatch.setattr(lookup, "SPARSE", sparse)
         memory = random_memory(7, 96, real=0.6, top_k=6, policy=preset)
-        assert lookup.few(memory.top_k, memory.num_slots) == (sparse == 1)
+        assert lookup.is_sparse(memory.top_k, memory.num_slots) == (sparse == 1)
         done.append((memory, work(memory)))
     return done
 
@@ -379,7 +379,7 @@ def test_a_write_by_rows_is_the_one_by_products(preset: str, monkeypatch: pytest
 
 def test_a_write_by_rows_leaves_the_other_slots_to_the_bit() -> None:
     memory = random_memory(3, 256, top_k=4)
-    assert lookup.few(memory.top_k, memory.num_slots)
+    assert lookup.is_sparse(memory.top_k, memory.num_slots)
     keys, mass = memory.keys.clone(), memory.mass.clone()
     done = memory.write(memory.keys[:5] + 0.01, memory.values[:5])
     looked_up = memory(memory.keys[:5]).slots.unique()

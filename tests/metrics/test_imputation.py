@@ -12,7 +12,7 @@ from torch import Tensor
 
 from memogen.metrics.imputation import BATCH, Refinement, block, complete, imputation_error, missing_pixels, refine
 from memogen.metrics.work import Work
-from memogen.processes import Processes, Turn
+from memogen.processes import Processes, Share
 from memogen.types import ImageData, InputError
 
 
@@ -141,7 +141,7 @@ def test_no_image_is_a_batch_by_itself(num: int, rows: list[int] | None) -> None
 class Idle(Processes):
     """The second of two processes, whose part of the last round is empty."""
 
-    def gather(self, rows: Tensor, turn: Turn) -> Tensor:
+    def gather(self, rows: Tensor, turn: Share) -> Tensor:
         assert turn.counts[self.rank] == 0
         return rows
 

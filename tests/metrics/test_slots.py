@@ -149,7 +149,7 @@ def test_what_has_no_slots_is_refused() -> None:
     built = toy.model()
     assert built.memory is not None
     built.memory.values.zero_()
-    with pytest.raises(InputError, match="no slot of the memory is real"):
+    with pytest.raises(InputError, match="the memory has no real slots yet"):
         placed(built, toy.images())
 
 

@@ -127,7 +127,7 @@ def test_scores_agree_on_two_processes_and_at_every_batch_size(tmp_path: Path) -
 
 @given(num=st.integers(1, 40), size=st.integers(1, 9), world_size=st.integers(1, 5))
 def test_turns_cover_every_image_once_in_order(num: int, size: int, world_size: int) -> None:
-    rounds = list(zip(*(list(Processes(rank, world_size).turns(num, size)) for rank in range(world_size)), strict=True))
+    rounds = list(zip(*(list(Processes(rank, world_size).shares(num, size)) for rank in range(world_size)), strict=True))
     images = [turn.start + i for turns in rounds for turn, count in zip(turns, turns[0].counts, strict=True) for i in range(count)]
     assert images == list(range(num))
     assert all(1 <= turn.num <= size and turn.start + turn.num <= num for turns in rounds for turn in turns)
@@ -135,7 +135,7 @@ def test_turns_cover_every_image_once_in_order(num: int, size: int, world_size: 
 
 
 def test_alone_nothing_is_moved() -> None:
-    (turn,) = Processes().turns(3, 5)
+    (turn,) = Processes().shares(3, 5)
     rows = torch.arange(3.0)
     assert Processes().gather(rows, turn) is rows and Processes().any(True) and not Processes().any(False)
     assert Processes.joined() == Processes(0, 1)

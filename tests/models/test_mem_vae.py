@@ -13,7 +13,7 @@ from memogen.metrics.ais import Annealing, anneal
 from memogen.metrics.imputation import Reconstructs, Refinement, imputation_error
 from memogen.metrics.log_likelihood import log_likelihood
 from memogen.models import AttentionConfig, GaussianConfig, MemVAEConfig
-from memogen.models.mem_vae.pixels import binarised
+from memogen.models.mem_vae.model import binarised
 from memogen.types import GenerativeModel, ImageData, InputError, Latents, LikelihoodModel, to_range
 from tests.models.mem_vae import PLAIN, SMALL, VARIANTS, built, exact, images, labels, linear_gaussian, scored
 

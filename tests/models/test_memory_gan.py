@@ -21,7 +21,7 @@ from memogen.memory import Policy
 from memogen.memory.functional import mean_cosine
 from memogen.models import MemoryConfig, MemoryGANConfig, MemoryGANObjective, NoiseConfig
 from memogen.models.memory_gan import ContrastConfig, MemoryGAN
-from memogen.models.memory_gan.objective import _FAKE, _REAL
+from memogen.noise import Stream
 from memogen.training import TrainingConfig, fit, latest
 from memogen.types import Batch, GenerativeModel, ImageData, InputError, to_range
 
@@ -255,7 +255,7 @@ def test_augmentation_is_a_view_of_every_image_that_the_critic_judges() -> None:
     fake = model.generate(model.latents_at(one.index, seed=one.seed, stream=0))
     seen = [
         augment(image, one.index, seed=one.seed, stream=stream, config=few, image_range=model.image_range)
-        for image, stream in ((model.pixels(one.image), _REAL), (fake, _FAKE))
+        for image, stream in ((model.pixels(one.image), Stream.REAL_VIEW), (fake, Stream.FAKE_VIEW))
     ]
     real, drawn = (torch.sigmoid(model.logit(model.critic(view), None)) for view in seen)
     torch.testing.assert_close(critic.loss(one).total, -torch.log(real).mean() - torch.log(1 - drawn).mean())

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from memogen.data.task_sequence import TaskConfig, task_sequence
 from memogen.models import MemoryGANObjective
 from memogen.models.memory_gan import MemoryGAN
-from memogen.models.memory_gan.replay import PAST, Past, SlotTeacher, past_of
+from memogen.models.memory_gan.replay import Past, SlotTeacher, past_of
+from memogen.noise import Stream
 from memogen.training import Onlooker, Stopped, SuccessionConfig, TrainingConfig, TrainState, fit_tasks
 from memogen.training.continual import ToldModel
 from memogen.types import Batch, ImageData, InputError
@@ -52,7 +53,7 @@ def test_the_rest_of_a_batch_is_left_alone(kind: str) -> None:
     teacher, one = taught(model, tasks=3), replace(batch(), stream=2)
     real = model.pixels(one.image)
     mixed = Past(teacher, 3).mixed(real, one)
-    old = teacher.model.decode(teacher.model.latents_at(one.index, seed=one.seed, stream=2 + PAST))
+    old = teacher.model.decode(teacher.model.latents_at(one.index, seed=one.seed, stream=2 + Stream.REPLAY))
     for row, number in enumerate(one.index.tolist()):
         assert torch.equal(mixed[row], real[row] if number % 4 == 3 else old[row])
 
@@ -87,7 +88,7 @@ def test_slots_are_replayed_by_their_mass() -> None:
     model = built()
     weight = model.memory.mass * (model.memory.values > 0.5)
     teacher = taught(model)
-    slots = teacher.model.latents_at(torch.arange(20_000), seed=1, stream=PAST).slot
+    slots = teacher.model.latents_at(torch.arange(20_000), seed=1, stream=Stream.REPLAY).slot
     share = torch.bincount(slots, minlength=48) / 20_000
     torch.testing.assert_close(share, weight / weight.sum(), atol=0.01, rtol=0)
 

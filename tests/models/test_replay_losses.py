@@ -73,7 +73,7 @@ def reference(
     """(critic's, generator's loss) of joint training with replay as in the authors' code: a sum over past classes of terms of their own."""
     new, real = 3, model.pixels(given.image)
     fake = one_class(model, model.generator, given.index, new, given.stream)
-    share = noise.uniform(given.index, 1, seed=7, stream=given.stream + streams._MIX)[:, 0]
+    share = noise.uniform(given.index, 1, seed=7, stream=given.stream + noise.Stream.PENALTY)[:, 0]
     penalty = wgan_penalty(lambda image: model.critic(image)[0], fake.detach(), real, share)
     each = len(given.index) // max(len(past), 1)
 
@@ -85,8 +85,8 @@ def reference(
     critic, generator = fake_score - real_score + real_class, fake_class - fake_score
     for c in past:
         index = given.index[:each]
-        own = one_class(model, model.generator, index, c, given.stream + streams.PAST)
-        old = one_class(model, teacher.generator, index, c, given.stream + streams.PAST)
+        own = one_class(model, model.generator, index, c, given.stream + noise.Stream.REPLAY)
+        old = one_class(model, teacher.generator, index, c, given.stream + noise.Stream.REPLAY)
         (own_score, own_class), (old_score, old_class) = judge(own, c), judge(old, c)
         factor = 1 / len(past) if weights == "mean" else 1
         critic = critic + factor * (own_score - old_score + old_class)
@@ -144,7 +144,8 @@ def test_alignment_is_zero_at_first_and_then_the_authors_half_sum(norm: str, pas
     given = batch()
     each = BATCH if images == "full" else BATCH // len(past)
     pairs = [
-        [one_class(model, part, given.index[:each], c, given.stream + streams.PAST) for part in (model.generator, teacher.generator)] for c in past
+        [one_class(model, part, given.index[:each], c, given.stream + noise.Stream.REPLAY) for part in (model.generator, teacher.generator)]
+        for c in past
     ]
     squares = torch.stack([(new - old).square().sum() for new, old in pairs])
     wanted = {"split": WEIGHT / len(past) * 0.5 * squares.sum(), "full": WEIGHT * 0.5 * squares.sum(), "mean": WEIGHT * squares.mean() / each}[norm]
@@ -224,7 +225,7 @@ def test_stored_replays_are_those_of_the_class_that_is_asked_for() -> None:
     assert torch.equal(first, again), "a resumed task makes the same store"
     bound = losses[0].loss.__self__
     assert bound.banks[7].shape == (5, 2, 1, 8, 8)
-    stored = {label: one_class(model, teacher.generator, torch.arange(64), label, streams._BANK)[:5] for label in (0, 2)}
+    stored = {label: one_class(model, teacher.generator, torch.arange(64), label, noise.Stream.BANK)[:5] for label in (0, 2)}
     wanted = bound._past(batch())
     chosen = set[int]()
     for image, label in zip(bound._banked(batch(), wanted), wanted.label.tolist(), strict=True):
@@ -252,8 +253,8 @@ def test_the_penalty_can_reach_the_replays() -> None:
     found = objective.phases(model, teacher=teacher)[0].loss(batch())
     given = batch()
     real, fake = model.pixels(given.image), one_class(model, model.generator, given.index, 3, given.stream).detach()
-    old, new = (one_class(model, part, given.index, 0, given.stream + streams.PAST).detach() for part in (teacher.generator, model.generator))
-    share = noise.uniform(streams.lines(given, 2 * BATCH), 1, seed=7, stream=given.stream + streams._MIX)[:, 0]
+    old, new = (one_class(model, part, given.index, 0, given.stream + noise.Stream.REPLAY).detach() for part in (teacher.generator, model.generator))
+    share = noise.uniform(streams.lines(given, 2 * BATCH), 1, seed=7, stream=given.stream + noise.Stream.PENALTY)[:, 0]
     wanted = wgan_penalty(lambda image: model.critic(image)[0], torch.cat([fake, new]), torch.cat([real, old]), share)
     torch.testing.assert_close(found.terms["penalty"], wanted.detach())
 
@@ -262,7 +263,7 @@ def test_stored_statistics_of_the_teacher_are_an_option() -> None:
     objective = ReplayGANObjective(alignment=AlignmentConfig(WEIGHT), replay=ReplayConfig(statistics="stored"))
     model, teacher = taught(objective)
     found = objective.phases(model, teacher=teacher)[1].loss(batch()).terms["alignment"]
-    latents = model.in_turns(batch().index[:6], torch.tensor([0, 2]), seed=7, stream=2 + streams.PAST)
+    latents = model.in_turns(batch().index[:6], torch.tensor([0, 2]), seed=7, stream=2 + noise.Stream.REPLAY)
     gap = model.generate(latents, 2) - teacher.generator(latents.noise, latents.label, None)
     torch.testing.assert_close(found, gap.detach().square().sum() / 12)
 
@@ -286,9 +287,9 @@ def test_generative_replay_mixes_images_and_replays_by_their_numbers_of_classes(
     given, r = batch(), 1 / 3
     real = model.pixels(given.image)
     draw = lambda part, stream: part(model.noise(given.index, 7, given.stream + stream), torch.zeros(BATCH, dtype=torch.long), 1)  # noqa: E731
-    fake, old = draw(model.generator, 0), draw(teacher.generator, streams.PAST)
+    fake, old = draw(model.generator, 0), draw(teacher.generator, noise.Stream.REPLAY)
     score = lambda image: model.critic(image)[0]  # noqa: E731
-    mix = noise.uniform(given.index, 1, seed=7, stream=given.stream + streams._MIX)[:, 0]
+    mix = noise.uniform(given.index, 1, seed=7, stream=given.stream + noise.Stream.PENALTY)[:, 0]
     gaps = [score(fake).mean() - score(image).mean() + 10 * wgan_penalty(score, fake.detach(), image, mix) for image in (real, old)]
     torch.testing.assert_close(critic.loss(given).total, r * gaps[0] + (1 - r) * gaps[1])
     torch.testing.assert_close(generator.loss(given).total, -score(fake).mean())

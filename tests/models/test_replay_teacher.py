@@ -76,7 +76,7 @@ def test_importance_is_the_mean_of_squares_of_single_gradients(kind: str) -> Non
 def test_importance_over_tasks(accumulation: str, normalise: str, wanted: tuple[float, float | str]) -> None:
     config = ConsolidationConfig(num_samples=8, accumulation=accumulation, normalise=normalise, decay=0.5)
     model = built(TINY, ((0,),))
-    teacher = Teacher(model, weighs=True)
+    teacher = Teacher(model, estimates_fisher=True)
     assert all(not value.any() for value in teacher.importance.parameters())
     teacher.weigh(model, config)
     assert all(not value.any() for value in teacher.importance.parameters()), "nothing is known yet"
@@ -85,7 +85,7 @@ def test_importance_over_tasks(accumulation: str, normalise: str, wanted: tuple[
         if number:
             model.begin_task(1, (1,))
         teacher.follow(model)
-        alone = Teacher(model, weighs=True)
+        alone = Teacher(model, estimates_fisher=True)
         alone.follow(model)
         alone.weigh(model, ConsolidationConfig(num_samples=8))
         found.append(torch.cat([value.flatten() for value in alone.importance.parameters()]))

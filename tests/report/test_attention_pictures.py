@@ -92,7 +92,7 @@ def test_memories_go_one_after_the_other() -> None:
         np.testing.assert_array_equal(row[::7, :56:7, 0], first.numpy())
     assert not np.array_equal(rows[0], rows[1]) and not np.array_equal(rows[1], rows[2])
     assert all(torch.equal(one, other) for one, other in zip(before, model.state_dict().values(), strict=True)) and not model.training
-    with pytest.raises(InputError, match="none to take away"):
+    with pytest.raises(InputError, match="none can be taken away"):
         mem_vae.disabled_sheet(small(()))
 
 

@@ -76,7 +76,7 @@ def test_of_two_commands_in_a_folder_the_second_is_refused(tmp_path: Path) -> No
     script = f"from pathlib import Path; from memogen.runs.folder import occupied\nwith occupied(Path({str(tmp_path / 'run')!r})):\n pass"
     with occupied(tmp_path / "run"):
         other = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
-        assert other.returncode and "another command is at work" in other.stderr
+        assert other.returncode and "another command is using" in other.stderr
     assert not (tmp_path / "run").exists(), "nothing was written"
     assert subprocess.run([sys.executable, "-c", script], timeout=120).returncode == 0
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from memogen.models import MemoryConfig, MemoryGANConfig, MemoryGANObjective
 from memogen.training import TrainState, fit, graphs, seed
-from memogen.training.optimise import make_turns
+from memogen.training.optimise import phase_optimisers
 from memogen.types import Batch, ImageData, InputError, Loss, OptimiserConfig, Phase
 from tests.training.toy import DATA, ToyConfig, ToyObjective, config, fingerprint, train
 
@@ -35,7 +35,7 @@ def test_what_talks_to_the_host_in_every_step_is_refused(tmp_path: Path) -> None
     model = nn.Linear(1, 1)
     phase = Phase("only", (model,), lambda batch: Loss(torch.zeros(())), optimiser=OptimiserConfig(eps_form="uncorrected"))
     with pytest.raises(InputError, match=r"training\.cuda_graphs: Adam of phase only"):
-        make_turns(model, (phase,), recorded=True)
+        phase_optimisers(model, (phase,), recorded=True)
 
 
 class Replayed(torch.cuda.CUDAGraph):

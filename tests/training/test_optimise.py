@@ -15,7 +15,7 @@ from torch import nn
 
 from memogen.configs import to_dict
 from memogen.training import TrainingConfig
-from memogen.training.optimise import Turn, clip_gradients, learning_rate, make_turns
+from memogen.training.optimise import PhaseOptimiser, clip_gradients, learning_rate, phase_optimisers
 from memogen.training.runtime import start
 from memogen.types import DecayConfig, Loss, OptimiserConfig, Phase
 from tests.training.toy import train
@@ -55,9 +55,9 @@ def test_linear_and_constant_rates() -> None:
     assert {learning_rate(constant, step, 4) for step in range(4)} == {0.1}
 
 
-def turn_of(parameter: nn.Parameter, config: OptimiserConfig) -> Turn:
+def turn_of(parameter: nn.Parameter, config: OptimiserConfig) -> PhaseOptimiser:
     model = nn.ParameterList([parameter])
-    return make_turns(model, (Phase("only", (model,), lambda batch: Loss(torch.zeros(())), optimiser=config),))[0]
+    return phase_optimisers(model, (Phase("only", (model,), lambda batch: Loss(torch.zeros(())), optimiser=config),))[0]
 
 
 def moved(config: OptimiserConfig, gradients: list[list[float]]) -> np.ndarray:
@@ -144,7 +144,7 @@ def test_a_step_that_half_precision_spoils_moves_nothing_and_says_so() -> None:
     """The scaler skips it; the caller must not commit what belongs to it, such as a write to a memory."""
     weight = nn.Linear(1, 1, bias=False)
     phase = Phase("only", (weight,), lambda batch: Loss(weight.weight.sum()), optimiser=OptimiserConfig(learning_rate=0.1))
-    turn, runtime = make_turns(weight, (phase,))[0], start(TrainingConfig(steps=1, device="cpu"))
+    turn, runtime = phase_optimisers(weight, (phase,))[0], start(TrainingConfig(steps=1, device="cpu"))
     scaler, before = torch.amp.GradScaler("cpu", init_scale=4.0), weight.weight.detach().clone()
     assert not turn.descend(weight.weight.sum() * math.inf, runtime, scaler) and torch.equal(weight.weight, before)
     assert turn.descend(weight.weight.sum(), runtime, scaler) and not torch.equal(weight.weight, before)
@@ -158,7 +158,7 @@ def test_a_skipped_step_commits_nothing(tmp_path: Path, monkeypatch: pytest.Monk
         calls.append(0)
         return len(calls) % 3 == 1  # the critic's first batch of each step moves; its second and the generator's are skipped
 
-    monkeypatch.setattr(Turn, "descend", every_second)
+    monkeypatch.setattr(PhaseOptimiser, "descend", every_second)
     state = train(tmp_path, precision="fp16", steps=4, log_every=4)
     assert state.modules["model"].written == 4, "half of the critic's eight turns"
     line = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])

@@ -126,7 +126,7 @@ def test_a_damaged_checkpoint_is_skipped_with_one_warning(tmp_path: Path, caplog
 def test_if_no_checkpoint_is_whole_the_user_decides(tmp_path: Path) -> None:
     stop_at(tmp_path, 2)
     (tmp_path / "checkpoints" / "step-00000002" / "state.json").unlink()
-    with pytest.raises(InputError, match="no whole checkpoint"):
+    with pytest.raises(InputError, match="no complete checkpoint"):
         train(tmp_path)
     assert fingerprint(train(tmp_path, resume="never")) == straight()[0]
 
@@ -150,9 +150,9 @@ def test_a_named_checkpoint_gives_up_what_came_after_it(tmp_path: Path) -> None:
 def test_another_run_is_continued_in_a_new_folder_only(tmp_path: Path) -> None:
     stop_at(tmp_path / "old", 17)
     assert fingerprint(train(tmp_path / "new", resume=tmp_path / "old")) == straight()[0]
-    with pytest.raises(InputError, match="a run of its own"):
+    with pytest.raises(InputError, match="already holds another run"):
         train(tmp_path / "new", resume=tmp_path / "old")
-    with pytest.raises(InputError, match="no whole checkpoint"):
+    with pytest.raises(InputError, match="no complete checkpoint"):
         train(tmp_path / "newer", resume=tmp_path / "nowhere")
 
 

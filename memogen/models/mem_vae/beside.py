@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...nets.modes import evaluating
+from ...nets.norm import evaluating
 
 if TYPE_CHECKING:
     from .model import MemVAE

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -14,14 +14,12 @@ from ... import noise
 from ...checks import check_count, check_images, check_shape
 from ...losses import bernoulli_log_prob, normal_log_prob, widen
 from ...memory.attention import Fill
-from ...nets.modes import evaluating
+from ...nets.norm import evaluating
 from ...types import ImageData, InputError, Latents, Pixels
 from .beside import Beside
 from .config import MemVAEConfig
 from .networks import Decoded, Decoder, Encoder
-from .pixels import binarised, values
 
-_LABELS, _POSTERIOR, _CALIBRATION, _RECONSTRUCTION = (1 << 20) + 1, 7100, 7200, 7300  # streams of counted noise that no training uses
 _CALIBRATED = 100_000  # images that are looked at when the statistics are set
 _OUTSIDE = 0.5  # of the range: how far means of a normal may lie outside and still be images
 
@@ -98,7 +96,7 @@ class MemVAE(nn.Module):
         index = torch.arange(start, start + len(image), device=self.device)
         with evaluating(self):
             self.train(batch_statistics)
-            found = self.mean(self._through(self.given(image), label, index, seed=seed, stream=_RECONSTRUCTION + step).raw)
+            found = self.mean(self._through(self.given(image), label, index, seed=seed, stream=noise.Stream.RECONSTRUCTION + step).raw)
         # departs: the mean of a normal may lie where no pixel can; a chain of imputation that is fed with it runs away
         return found.clamp(0, 1) if self.config.output == "gaussian" else found
 
@@ -109,7 +107,7 @@ class MemVAE(nn.Module):
             raise InputError("model: it has no memory, so images address no slots: use a model trained with one")
         index = torch.arange(start, start + len(image), device=self.device)
         with evaluating(self):
-            layers = self._through(self.given(image), label, index, seed=seed, stream=_POSTERIOR).layers
+            layers = self._through(self.given(image), label, index, seed=seed, stream=noise.Stream.POSTERIOR).layers
         return tuple(layer.weights for layer in layers if layer.weights is not None)
 
     @torch.no_grad()
@@ -147,7 +145,7 @@ class MemVAE(nn.Module):
         self._check(image)
         x = self.scored(image)
         index = torch.arange(len(x), device=self.device) if index is None else index.to(self.device)
-        eps = self.draws(index, num_samples, seed=seed, stream=_POSTERIOR, first=start)
+        eps = self.draws(index, num_samples, seed=seed, stream=noise.Stream.POSTERIOR, first=start)
         with evaluating(self):
             mean, log_variance, condition = self._posterior(x, label, index, num_samples, seed, start)
             z = mean + torch.exp(0.5 * log_variance) * eps
@@ -199,7 +197,8 @@ class MemVAE(nn.Module):
         with evaluating(self):
             found = self.encoder.calibrate(zip((self._drawn(data, part, seed) for part in parts), conditions, strict=True))
             z = [
-                mean + torch.exp(0.5 * log_variance) * self.draws(torch.from_numpy(part).to(self.device), 1, seed=seed, stream=_CALIBRATION)[0]
+                mean
+                + torch.exp(0.5 * log_variance) * self.draws(torch.from_numpy(part).to(self.device), 1, seed=seed, stream=noise.Stream.CALIBRATION)[0]
                 for (mean, log_variance, _), part in zip(found, parts, strict=True)
             ]
             self.decoder.calibrate(list(zip(z, conditions, strict=True)))
@@ -221,7 +220,7 @@ class MemVAE(nn.Module):
     def pixels(self, image: Pixels) -> Float[Tensor, "b c h w"]:
         """The numbers that images stand for."""
         check_shape(image, self.config.image_shape)
-        return values(image.to(self.device), self.config.pixel_levels, self.dtype)
+        return pixel_values(image.to(self.device), self.config.pixel_levels, self.dtype)
 
     def scored(self, image: Pixels) -> Float[Tensor, "b c h w"]:
         """The numbers that have a likelihood: for black and white pixels, 0 and 1 from bytes 0 and 255 or from floats 0 and 1.
@@ -231,7 +230,7 @@ class MemVAE(nn.Module):
         if self.config.output == "gaussian":
             return self.pixels(image)
         check_shape(image, self.config.image_shape)
-        x = values(image.to(self.device), 255, self.dtype)
+        x = pixel_values(image.to(self.device), 255, self.dtype)
         if not bool(((x == 0) | (x == 1)).all()):
             raise InputError("image: it has grey pixels, of which a Bernoulli model has no likelihood: binarise the images first")
         return x
@@ -300,13 +299,13 @@ class MemVAE(nn.Module):
         return mean[row], log_variance[row], every[drawn.flatten()]
 
     def _drawn_labels(self, index: Tensor, num: int, *, seed: int, first: int = 0) -> Int[Tensor, "b s"]:
-        uniform = noise.uniform(index, num, seed=seed, stream=_LABELS, first=first, dtype=torch.float64)
+        uniform = noise.uniform(index, num, seed=seed, stream=noise.Stream.PRIOR_LABEL, first=first, dtype=torch.float64)
         return (uniform * self.config.num_classes).long()
 
     def _drawn(self, data: ImageData, rows: np.ndarray, seed: int) -> Float[Tensor, "b c h w"]:
         """Images of the data as the networks are shown them."""
         image, index = torch.from_numpy(np.array(data.image[rows])), torch.from_numpy(rows).to(self.device)
-        return self.observed(image, index, seed=seed, stream=_CALIBRATION + 1)
+        return self.observed(image, index, seed=seed, stream=noise.Stream.CALIBRATION + 1)
 
     def _labels(self, data: ImageData, rows: np.ndarray) -> Int[Tensor, " b"] | None:
         if self.config.num_classes == 0 or data.label is None:
@@ -324,3 +323,20 @@ class MemVAE(nn.Module):
             raise InputError("layer: this model has no memory: use a model trained with one")
         if not all(0 <= layer < count for layer in layers):
             raise InputError(f"layer: {list(layers)}: memories are in layers 0 (next to the data) to {count - 1}")
+
+
+def pixel_values(image: Pixels, levels: int, dtype: torch.dtype) -> Float[Tensor, "b c h w"]:
+    """A byte v is v / ``levels``; floats stay what they are."""
+    return image.to(dtype) / levels if image.dtype == torch.uint8 else image.to(dtype)
+
+
+def binarised(image: Pixels, index: Int[Tensor, " b"], *, levels: int, seed: int, stream: int) -> Bool[Tensor, "b c h w"]:
+    """Black and white (True), a pixel being white with the probability that its value is, by noise addressed by (seed, stream, index, pixel).
+
+    As the global number of an image in training counts epochs too, every epoch is binarised anew (Li et al. 2016, section 5.1).
+    """
+    size = image[0].numel()
+    if image.dtype == torch.uint8 and levels == 256:
+        drawn = noise.bits(index, -(-size // 8), seed=seed, stream=stream).view(torch.uint8)  # a byte is below v with probability v / 256
+        return drawn[:, :size].view(image.shape) < image
+    return noise.uniform(index, size, seed=seed, stream=stream, dtype=torch.float32).view(image.shape) < pixel_values(image, levels, torch.float32)

@@ -10,11 +10,10 @@ from torch import Tensor, nn
 
 from ...losses import importance_bound, local_reconstruction, widen
 from ...nets.norm import standardise
+from ...noise import Stream
 from ...types import Batch, DecayConfig, InputError, Loss, OptimiserConfig, Phase
 from .model import MemVAE
 from .networks import Decoded, Encoded
-
-_BINARY, _SECOND = 1 << 21, 1 << 22  # keep the draw of black and white, and a second z, apart from the draw of z
 
 ADAM = OptimiserConfig(
     learning_rate=1e-3,
@@ -72,7 +71,7 @@ class _Step:
         """-L_k + R of a batch."""
         model, objective, k = self.model, self.objective, self.objective.num_samples
         assert batch.image is not None, "the bound reads data"
-        x = model.observed(batch.image, batch.index, seed=batch.seed, stream=batch.stream + _BINARY)
+        x = model.observed(batch.image, batch.index, seed=batch.seed, stream=batch.stream + Stream.BINARISE)
         condition = model.condition(batch.label if model.config.num_classes else None)
         regularised = any(objective.local_reconstruction)
         encoded = model.encoder(x, condition, normalised=regularised)
@@ -88,7 +87,7 @@ class _Step:
         total = -bound
         if regularised:
             if objective.second_draw:
-                other = self._latents(encoded, model.draws(batch.index, k, seed=batch.seed, stream=batch.stream + _SECOND))
+                other = self._latents(encoded, model.draws(batch.index, k, seed=batch.seed, stream=batch.stream + Stream.SECOND_Z))
                 decoded = model.decoder(other.flatten(0, 1), condition)
             terms["local_reconstruction"] = self._regulariser(encoded, decoded)
             total = total + terms["local_reconstruction"]

@@ -16,16 +16,13 @@ from ...checks import check_count, check_images
 from ...losses import widen
 from ...memory import MemoryRead, Policy, VMFMemory
 from ...memory.functional import DRAW_UNIFORMS, EMPTY, DrawNumbers, unit
-from ...memory.outcomes import check_sizes
 from ...memory.policies import PolicyName
+from ...memory.protocol import check_sizes
 from ...nets import DCGANCritic, DCGANGenerator, ResNetCritic, ResNetGenerator
-from ...nets.modes import evaluating
-from ...nets.norm import NormKind
+from ...nets.norm import NormKind, evaluating
 from ...types import ImageData, InputError, Latents, to_range
 
 Condition = Literal["draw", "key", "none"]
-
-_SLOT_STREAM = 1 << 20  # keeps the draw of slots apart from the draw of noise
 
 
 @dataclass(frozen=True)
@@ -253,10 +250,10 @@ class MemoryGAN(nn.Module):
                 raise InputError("slot: the generator of this model is not conditioned on a memory slot")
             return Latents(z)
         if slot is not None and not isinstance(slot, Tensor) and (isinstance(slot, bool) or not isinstance(slot, int)):
-            raise InputError(f"slot: {slot!r} is no number of a slot: give a whole number")
+            raise InputError(f"slot: {slot!r} is not a slot number: give a whole number")
         if isinstance(slot, int) and not 0 <= slot < self.memory.num_slots:
             raise InputError(f"slot: {slot} is not in the memory, which holds slots 0 to {self.memory.num_slots - 1}")
-        stream, dim = stream + _SLOT_STREAM, self.memory.key_dim
+        stream, dim = stream + noise.Stream.CONDITION, self.memory.key_dim
         if self.config.condition == "draw":
             # departs: the paper feeds the key, one point for all that a slot holds; a draw from the density around it also tells what varies there.
             uniform = noise.uniform(index, DRAW_UNIFORMS, seed=seed, stream=stream, dtype=torch.float64)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from jaxtyping import Float
@@ -15,14 +15,12 @@ from torch.nn import functional as F
 
 from ...augment import AugmentConfig, augment, views
 from ...losses import AdversarialKind, critic_loss, generator_loss, info_nce, widen
-from ...memory import MemoryRead, VMFMemory
+from ...memory import MemoryRead, MixtureMemory
 from ...memory.functional import gather_processes, unit
+from ...noise import Stream
 from ...types import Batch, InputError, Latents, Loss, OptimiserConfig, Phase
 from .model import MemoryGAN
 from .replay import Past, SlotTeacher, past_of
-
-_VIEWS = 1 << 21, 1 << 22  # keep the views of real images apart from the noise of fakes
-_REAL, _FAKE = 1 << 25, 1 << 26  # and those that the critic judges
 
 
 @contextmanager
@@ -49,10 +47,10 @@ class _Judged(NamedTuple):
 
 @dataclass(frozen=True)
 class ContrastConfig:
-    """What keeps the queries' sphere in order: views of one image are drawn together and those of others apart (SimCLR, Chen et al. 2020).
+    """Contrastive loss on queries (SimCLR, Chen et al. 2020): two views of one real image get similar queries, two images different ones.
 
-    ``weight`` of the term, 0 for none; ``temperature`` of its softmax. The views are two augmented ones of each real image, in a pass of their own:
-    with the image itself for one of them, digits lost a point of inception score.
+    ``weight``: the factor of the loss; 0 turns it off. ``temperature``: of its softmax. ``augment``: how the two views of each real image are made.
+    Both views are augmented. With the image itself as one of the two, digits lost a point of inception score.
     """
 
     weight: float = 1.0
@@ -78,6 +76,7 @@ class MemoryGANObjective:
     data-efficient GAN training", Eqs. 3 and 4); None for the images themselves.
     """
 
+    # departs: Eq. 8 prints the saturating loss of the generator, whose gradient vanishes while D is sure that its images are fake.
     adversarial: AdversarialKind = "non_saturating"
     information: float = 0.01
     information_form: Literal["cosine", "squared"] = "cosine"
@@ -89,8 +88,8 @@ class MemoryGANObjective:
     generator: OptimiserConfig = field(default_factory=OptimiserConfig)
 
     def __post_init__(self) -> None:
-        if self.adversarial not in ("saturating", "non_saturating", "reverse_kl", "updown"):
-            raise ValueError(f"adversarial is {self.adversarial!r}; it must be saturating, non_saturating, reverse_kl or updown")
+        if self.adversarial not in get_args(AdversarialKind):
+            raise ValueError(f"adversarial is {self.adversarial!r}; it must be one of {', '.join(get_args(AdversarialKind))}")
         if self.information < 0:
             raise ValueError(f"information is {self.information}; it must not be negative")
 
@@ -121,7 +120,10 @@ class _Steps:
     past: Past | None = None
 
     def critic(self, batch: Batch) -> Loss:
-        """L_D (Eq. 7). Real, fake and augmented images pass the critic apart, so batch norm never mixes them."""
+        """L_D of Eq. 7, to which the contrast of real queries is added by default (:class:`ContrastConfig`).
+
+        Real images, fake ones and the contrasted views pass the critic one after another, so that batch norm never mixes them.
+        """
         model = self.model
         assert batch.image is not None, "the critic phase reads data"
         latents = model.latents_at(batch.index, seed=batch.seed, stream=batch.stream)
@@ -129,10 +131,10 @@ class _Steps:
             fake = model.generate(latents)
         real = model.pixels(batch.image)
         real = real if self.past is None else self.past.mixed(real, batch)
-        real_feature = widen(model.critic(self._viewed(real, batch, _REAL)))
+        real_feature = widen(model.critic(self._viewed(real, batch, Stream.REAL_VIEW)))
         with _frozen_statistics(model.critic):
             # departs: running statistics describe real images only, so that queries of held-out images fall where the real keys are.
-            fake_feature = widen(model.critic(self._viewed(fake, batch, _FAKE)))
+            fake_feature = widen(model.critic(self._viewed(fake, batch, Stream.FAKE_VIEW)))
         logit, carry, terms = self._judge(torch.cat([real_feature, fake_feature]), latents, num_real=len(real_feature))
         real_logit, fake_logit = logit.split([len(real_feature), len(fake_feature)])
         loss = critic_loss(real_logit, fake_logit, self.objective.adversarial)
@@ -150,7 +152,7 @@ class _Steps:
         latents = model.latents_at(batch.index, seed=batch.seed, stream=batch.stream)
         fake = model.generate(latents)
         with _frozen_statistics(model.critic):
-            feature = widen(model.critic(self._viewed(fake, batch, _FAKE)))
+            feature = widen(model.critic(self._viewed(fake, batch, Stream.FAKE_VIEW)))
         logit, carry, _ = self._judge(feature, latents, num_real=0)
         loss, information = generator_loss(logit, self.objective.adversarial), self._information(latents, feature)
         terms = {"loss": loss.detach(), "information": information.detach()}
@@ -198,7 +200,7 @@ class _Steps:
         """InfoNCE between two views of each real image, which leave the running statistics alone."""
         # departs: nothing in the paper's losses keeps what tells images apart in the queries; real against fake removes it.
         contrast, model = self.objective.contrast, self.model
-        streams = [batch.stream + stream for stream in _VIEWS]
+        streams = [batch.stream + stream for stream in Stream.VIEWS]
         pair = views(real, batch.index, seed=batch.seed, streams=streams, config=contrast.augment, image_range=model.image_range)
         with _frozen_statistics(model.critic):
             first, second = unit(model.query(widen(model.critic(pair)))).chunk(2)
@@ -233,7 +235,7 @@ def _watched(total: Tensor) -> Tensor:
     return total
 
 
-def write_terms(memory: VMFMemory, read: MemoryRead, overwrites: Tensor, dropped: Tensor, movement: Tensor, value: Tensor) -> dict[str, Tensor]:
+def write_terms(memory: MixtureMemory, read: MemoryRead, overwrites: Tensor, dropped: Tensor, movement: Tensor, value: Tensor) -> dict[str, Tensor]:
     """The numbers that tell a living memory from a dead one, as scalars on the device."""
     real, mass = memory.values > 0.5, memory.mass
     asked = (overwrites | dropped).float()

@@ -13,10 +13,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from ...noise import Stream
 from ...types import Batch
 from .model import MemoryGAN
-
-PAST = 1 << 24  # keeps the noise of replays apart from that of the model's own images
 
 
 class SlotTeacher(nn.Module):
@@ -52,7 +51,7 @@ class Past:
     def mixed(self, real: Float[Tensor, "b c h w"], batch: Batch) -> Float[Tensor, "b c h w"]:
         """The images of the task, some of which give way to the teacher's; its slots are drawn by their mass."""
         drawing = self.teacher.model
-        old = drawing.decode(drawing.latents_at(batch.index, seed=batch.seed, stream=batch.stream + PAST))
+        old = drawing.decode(drawing.latents_at(batch.index, seed=batch.seed, stream=batch.stream + Stream.REPLAY))
         return torch.where(self.again(batch.index)[:, None, None, None], old.to(real.dtype), real)
 
     def again(self, index: Int[Tensor, " b"]) -> Bool[Tensor, " b"]:

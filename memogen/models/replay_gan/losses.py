@@ -19,17 +19,12 @@ from .options import AlignmentConfig, CriticConfig, JointConfig, ReplayConfig
 from .statistics import generate
 from .teacher import ConsolidationConfig, Teacher
 
-# streams of noise beside that of the new task's images
-PAST = 1 << 24
-_MIX = 1 << 26
-_BANK = 1 << 27
-_CHOICE = 1 << 28
 FEWEST = 4  # images of a class that batch norm is to see
 STORED = 64  # images of a class that are drawn together for the bank
 
 
 @dataclass(frozen=True)
-class Keeping:
+class ReplayTerms:
     """How the past is kept: any of the three ways, and how it is drawn."""
 
     joint: JointConfig | None = None
@@ -60,7 +55,7 @@ class Losses:
     ``banks`` holds stored replays once they are made, by seed.
     """
 
-    keeping: Keeping
+    terms: ReplayTerms
     game: CriticConfig
     model: ReplayGAN
     teacher: Teacher | None = None
@@ -79,11 +74,11 @@ class Losses:
 
     @property
     def joint(self) -> JointConfig | None:
-        return self.keeping.joint if len(self.past) else None
+        return self.terms.joint if len(self.past) else None
 
     @property
     def alignment(self) -> AlignmentConfig | None:
-        return self.keeping.alignment if len(self.past) else None
+        return self.terms.alignment if len(self.past) else None
 
     @property
     def classifies(self) -> bool:
@@ -111,11 +106,11 @@ class Losses:
             fake = self.draw(self.fakes(batch))
             old, new = self._replays(batch, wanted) if wanted is not None else (fake[:0], fake[:0])
         score, logits = self._judged(real, fake, old, new)
-        gap, told = score[1].mean() - score[0].mean(), self._class_term(logits[0], batch.label)
+        gap, class_term = score[1].mean() - score[0].mean(), self._class_term(logits[0], batch.label)
         also = len(old) if self.joint is not None and self.joint.penalty else 0
         penalty = gradient_penalty(self.model, batch, torch.cat([real[: len(fake)], old[:also]]), torch.cat([fake, new[:also]]))
-        total = self.base_weight * (gap + told) + self.game.penalty * penalty
-        terms = {"wasserstein": -gap, "class": told, "penalty": penalty}
+        total = self.base_weight * (gap + class_term) + self.game.penalty * penalty
+        terms = {"wasserstein": -gap, "class": class_term, "penalty": penalty}
         if wanted is not None:
             past_gap, past_told = score[3].mean() - score[2].mean(), self._class_term(logits[2], wanted.label)
             total = total + self.base_weight * self.replay_weight * (past_gap + past_told)
@@ -130,26 +125,26 @@ class Losses:
         fake, past = self.draw(asked), self._past(batch) if self.joint is not None or self.alignment is not None else None
         new = self.draw(past) if past is not None else fake[:0]
         score, logits = self._judged(fake, new[: len(new) if self.joint is not None else 0])
-        adversarial, told = -score[0].mean(), self._class_term(logits[0], asked.label)
-        total = self.base_weight * (adversarial + told)
-        terms = {"loss": adversarial, "class": told}
+        adversarial, class_term = -score[0].mean(), self._class_term(logits[0], asked.label)
+        total = self.base_weight * (adversarial + class_term)
+        terms = {"loss": adversarial, "class": class_term}
         if self.joint is not None and past is not None:
             kept, past_told = -score[1].mean(), self._class_term(logits[1], past.label)
             total = total + self.base_weight * self.replay_weight * (kept + past_told)
             terms |= {"past_loss": kept, "past_class": past_told}
-        for name, value, weight in self._ties(past, new):
+        for name, value, weight in self._regularisers(past, new):
             total = total + weight * value
             terms |= {name: value, f"{name}_weight": value.new_full((), weight)}
         return Loss(total, {name: term.detach() for name, term in terms.items()})
 
-    def _ties(self, past: Asked | None, new: Tensor) -> list[tuple[str, Tensor, float]]:
+    def _regularisers(self, past: Asked | None, new: Tensor) -> list[tuple[str, Tensor, float]]:
         """(name, value, weight) of each term that ties the generator to its teacher; alignment is the mean squared norm of an image's difference."""
         found: list[tuple[str, Tensor, float]] = []
         if self.alignment is not None and past is not None:
             norm = (new - self._replayed(past)).square().sum() / len(new)
             found.append(("alignment", norm, len(new) * self.alignment.coefficient(len(past.classes), len(new))))
-        if self.keeping.consolidation is not None and self.teacher is not None:
-            found.append(("consolidation", self.consolidation(self.teacher), self.keeping.consolidation.weight / 2))
+        if self.terms.consolidation is not None and self.teacher is not None:
+            found.append(("consolidation", self.consolidation(self.teacher), self.terms.consolidation.weight / 2))
         return found
 
     def consolidation(self, teacher: Teacher) -> Float[Tensor, ""]:
@@ -172,9 +167,9 @@ class Losses:
 
     def _past(self, batch: Batch) -> Asked:
         """Of every past class as many images as the batch has place for, or a whole batch of each."""
-        if self.keeping.replay.images == "split":
-            return self._in_turns(batch, self.past, PAST)
-        latents = self.model.in_turns(batch.index, self.past, seed=batch.seed, stream=batch.stream + PAST)
+        if self.terms.replay.images == "split":
+            return self._in_turns(batch, self.past, noise.Stream.REPLAY)
+        latents = self.model.in_turns(batch.index, self.past, seed=batch.seed, stream=batch.stream + noise.Stream.REPLAY)
         return Asked(latents, self.past, self._turns(self.past))
 
     def _in_turns(self, batch: Batch, classes: Tensor, stream: int) -> Asked:
@@ -182,7 +177,7 @@ class Losses:
         most = max(1, len(batch.index) // FEWEST)
         if len(classes) > most:
             address = batch.index[0] * len(classes) + torch.arange(len(classes), device=classes.device)
-            rank = noise.uniform(address, 1, seed=batch.seed, stream=batch.stream + stream + _CHOICE, dtype=torch.float64)[:, 0]
+            rank = noise.uniform(address, 1, seed=batch.seed, stream=batch.stream + stream + noise.Stream.PAST_CLASS, dtype=torch.float64)[:, 0]
             classes = classes[rank.argsort()[:most]]
         index = batch.index[: len(batch.index) // len(classes)]
         return Asked(self.model.in_turns(index, classes, seed=batch.seed, stream=batch.stream + stream), classes, self._turns(classes))
@@ -200,7 +195,7 @@ class Losses:
     def _replayed(self, asked: Asked) -> Tensor:
         """The teacher's images."""
         assert self.teacher is not None
-        return generate(self.teacher.generator, asked.latents, None if self.keeping.replay.statistics == "stored" else asked.turns)
+        return generate(self.teacher.generator, asked.latents, None if self.terms.replay.statistics == "stored" else asked.turns)
 
     def _banked(self, batch: Batch, wanted: Asked) -> Tensor:
         """Stored replays of the wanted classes, drawn by address."""
@@ -208,12 +203,12 @@ class Losses:
         if batch.seed not in self.banks:  # a function of the teacher and the seed, so a resumed task makes the same
             whole = torch.arange(-(-self.joint.bank // STORED) * STORED, device=self.model.device)
             asked = (
-                Asked(self.model.in_turns(i, self.past, seed=batch.seed, stream=_BANK), self.past, self._turns(self.past))
+                Asked(self.model.in_turns(i, self.past, seed=batch.seed, stream=noise.Stream.BANK), self.past, self._turns(self.past))
                 for i in whole.split(STORED)
             )
             stored = torch.cat([self._replayed(part) for part in asked])
             self.banks[batch.seed] = stored.unflatten(0, (len(whole), len(self.past)))[: self.joint.bank]
-        row = noise.uniform(lines(batch, len(wanted.label)), 1, seed=batch.seed, stream=batch.stream + _BANK, dtype=torch.float64)[:, 0]
+        row = noise.uniform(lines(batch, len(wanted.label)), 1, seed=batch.seed, stream=batch.stream + noise.Stream.BANK, dtype=torch.float64)[:, 0]
         return self.banks[batch.seed][(row * self.joint.bank).long(), torch.searchsorted(self.past, wanted.label)]
 
     # --- judging ---
@@ -231,7 +226,7 @@ class Losses:
 
 def gradient_penalty(model: ReplayGAN, batch: Batch, real: Float[Tensor, "n c h w"], fake: Float[Tensor, "n c h w"]) -> Float[Tensor, ""]:
     """E (||grad D|| - 1)^2 at one addressed point between each real image and its fake, in full precision (Gulrajani et al. 2017, Eq. 3)."""
-    share = noise.uniform(lines(batch, len(real)), 1, seed=batch.seed, stream=batch.stream + _MIX).view(-1, 1, 1, 1).to(real.dtype)
+    share = noise.uniform(lines(batch, len(real)), 1, seed=batch.seed, stream=batch.stream + noise.Stream.PENALTY).view(-1, 1, 1, 1).to(real.dtype)
     with torch.autocast(real.device.type, enabled=False):
         return slope_penalty(model.critic.input_gradient(torch.lerp(real, fake, share)))
 

@@ -23,9 +23,6 @@ from .statistics import generate, known_classes, storing
 Generator = ClassDCGANGenerator | ClassResNetGenerator
 Critic = ClassDCGANCritic | ClassResNetCritic
 
-_LABEL_STREAM = 1 << 20  # keeps the draw of classes apart from the draw of noise
-_TURN_STREAM = 1 << 21  # and that of images whose class is given
-_STATISTICS_STREAM = 1 << 22  # and that of the latents that statistics are taken of
 _SLOTS = 1 << 20  # more classes than a model will have: image n of class c has the address n * _SLOTS + c
 _MULTIPLE = {"dcgan": 8, "resnet": 16}
 _AT_ONCE = 1 << 19  # pixels of a channel that pass a generator at once
@@ -139,7 +136,9 @@ class ReplayGAN(nn.Module):
             if not 0 <= label < self.config.num_classes:
                 raise InputError(f"class {label}: the model has label slots 0 to {self.config.num_classes - 1}: give it more with model.num_classes")
             if int(self.learned[label]) not in (-1, number):
-                raise InputError(f"class {self._told(label)}: learned in task {int(self.learned[label])} already: leave it out of task {number}")
+                raise InputError(
+                    f"class {self._class_name(label)}: learned in task {int(self.learned[label])} already: leave it out of task {number}"
+                )
         self.learned[list(classes)] = number
 
     def renew_critic(self, *, seed: int) -> None:
@@ -154,7 +153,7 @@ class ReplayGAN(nn.Module):
         """The classes learned so far, the current task's among them. Reads device memory."""
         return known_classes(self.learned)
 
-    def _told(self, label: int) -> str:
+    def _class_name(self, label: int) -> str:
         """A class's number, and its name where that is another."""
         name = self.config.name(label)
         return str(label) if name == str(label) else f"{label} ({name})"
@@ -197,15 +196,15 @@ class ReplayGAN(nn.Module):
         if label is None:
             return self._of_any_class(index, seed)
         if label not in self.known:
-            known = ", ".join(self._told(each) for each in self.known) or "no class yet"
-            raise InputError(f"label: {self._told(label)} is not learned; this model knows {known}")
+            known = ", ".join(self._class_name(each) for each in self.known) or "no class yet"
+            raise InputError(f"label: {self._class_name(label)} is not learned; this model knows {known}")
         return self.in_turns(index, torch.tensor([label], device=self.device), seed=seed)
 
     def in_turns(self, index: Int[Tensor, " n"], classes: Int[Tensor, " k"], *, seed: int, stream: int = 0) -> Latents:
         """(z, c) of image ``index[i]`` of every class, all classes in turn: n k latents, the j-th of ``classes[j mod k]``."""
         address = (index[:, None] * _SLOTS + classes).flatten()
         label = classes.repeat(len(index)) if self.config.conditional else None
-        return Latents(self.noise(address, seed, stream + _TURN_STREAM), label=label)
+        return Latents(self.noise(address, seed, stream + noise.Stream.GIVEN_CLASS), label=label)
 
     @torch.no_grad()
     def decode(self, latents: Latents) -> Float[Tensor, "b c h w"]:
@@ -232,7 +231,7 @@ class ReplayGAN(nn.Module):
             index = torch.arange(batch * batch_size, (batch + 1) * batch_size, device=self.device)
             with storing(generator, batch):
                 for part in self._together(classes, batch_size):
-                    latents = self.in_turns(index, part, seed=seed, stream=_STATISTICS_STREAM)
+                    latents = self.in_turns(index, part, seed=seed, stream=noise.Stream.STATISTICS)
                     generate(generator, latents, 0 if mixed else len(part))
 
     @torch.no_grad()
@@ -284,7 +283,7 @@ class ReplayGAN(nn.Module):
 
     def of_any(self, index: Int[Tensor, " b"], classes: Int[Tensor, " k"], *, seed: int, stream: int = 0) -> Latents:
         """(z, c) with c uniform over ``classes``, both by address."""
-        drawn = noise.uniform(index, 1, seed=seed, stream=stream + _LABEL_STREAM, dtype=torch.float64)[:, 0]
+        drawn = noise.uniform(index, 1, seed=seed, stream=stream + noise.Stream.CLASS, dtype=torch.float64)[:, 0]
         return Latents(self.noise(index, seed, stream), label=classes[(drawn * len(classes)).long()])
 
     def _of_any_class(self, index: Tensor, seed: int) -> Latents:
@@ -304,7 +303,7 @@ class ReplayGAN(nn.Module):
     @torch.no_grad()
     def _searched(self, index: Tensor, label: int, seed: int, candidates: int = 16) -> Latents:
         address = (index[:, None] * candidates + torch.arange(candidates, device=self.device)).flatten()
-        found = self.noise(address, seed, _TURN_STREAM)
+        found = self.noise(address, seed, noise.Stream.GIVEN_CLASS)
         logits = torch.cat([self.classify(self.decode(Latents(part))) for part in found.split(_SEARCHED)])
         odds = logits.log_softmax(1)[:, label].view(-1, candidates)
         right = (logits.argmax(1) == label).view(-1, candidates)

@@ -12,7 +12,7 @@ from torch import nn
 
 from ...types import Batch, InputError, Loss, OptimiserConfig, Phase
 from .cost import cost
-from .losses import Keeping, Losses
+from .losses import Losses, ReplayTerms
 from .model import ReplayGAN
 from .options import ADAM, AlignmentConfig, CriticConfig, GenerativeReplayConfig, JointConfig, ReplayConfig
 from .solver import SolverLosses
@@ -50,7 +50,7 @@ class ReplayGANObjective:
     def teacher(self, model: ReplayGAN) -> Teacher | None:
         """What will keep the past for ``model``, knowing nothing yet; None where nothing is kept."""
         kept = self.joint or self.alignment or self.consolidation or self.generative_replay
-        return Teacher(model, weighs=self.consolidation is not None) if kept else None
+        return Teacher(model, estimates_fisher=self.consolidation is not None) if kept else None
 
     def teach(self, teacher: Teacher, model: ReplayGAN) -> None:
         """After a task: the teacher becomes the model."""
@@ -70,7 +70,7 @@ class ReplayGANObjective:
         past = teacher if isinstance(teacher, Teacher) and teacher.known else None
         if self.generative_replay is not None:
             return self._with_solver(SolverLosses(self.game, model, past), self.generative_replay.solver)
-        losses = Losses(Keeping(self.joint, self.alignment, self.consolidation, self.replay), self.game, model, past)
+        losses = Losses(ReplayTerms(self.joint, self.alignment, self.consolidation, self.replay), self.game, model, past)
         return self._critic(model, losses.critic), self._generator(model, losses.generator)
 
     def _with_solver(self, losses: SolverLosses, optimiser: OptimiserConfig) -> tuple[Phase, ...]:

@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...losses import widen
+from ...noise import Stream
 from ...types import Batch, Latents, Loss
-from .losses import PAST, gradient_penalty
+from .losses import gradient_penalty
 from .model import ReplayGAN
 from .options import CriticConfig
 from .statistics import generate
@@ -80,4 +81,4 @@ class SolverLosses:
         """A batch of the teacher's; nothing without one."""
         if self.teacher is None:
             return torch.zeros(0, *self.model.config.frame, device=self.model.device, dtype=self.model.dtype)
-        return generate(self.teacher.generator, Latents(self.model.noise(batch.index, batch.seed, batch.stream + PAST)), 1)
+        return generate(self.teacher.generator, Latents(self.model.noise(batch.index, batch.seed, batch.stream + Stream.REPLAY)), 1)

@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
 
+from ...noise import Stream
 from ...types import Latents
 from .model import ReplayGAN
 from .statistics import known_classes
-
-_STREAM = 1 << 23  # of the latents that importance is estimated on
 
 
 @dataclass(frozen=True)
@@ -56,10 +55,10 @@ class Teacher(nn.Module):
 
     learned: Tensor
 
-    def __init__(self, model: ReplayGAN, *, weighs: bool = False) -> None:
+    def __init__(self, model: ReplayGAN, *, estimates_fisher: bool = False) -> None:
         super().__init__()
         self.generator, self.solver = deepcopy(model.generator), deepcopy(model.solver)
-        self.importance = deepcopy(model.generator) if weighs else None
+        self.importance = deepcopy(model.generator) if estimates_fisher else None
         self.register_buffer("learned", torch.full_like(model.learned, -1))
         self.requires_grad_(False)
         for value in self.importance.parameters() if self.importance is not None else ():
@@ -85,7 +84,7 @@ class Teacher(nn.Module):
         if self.importance is None or not self.known:
             return
         each = -(-config.num_samples // len(self.known))
-        latents = model.in_turns(torch.arange(each, device=model.device), torch.tensor(self.known, device=model.device), seed=0, stream=_STREAM)
+        latents = model.in_turns(torch.arange(each, device=model.device), torch.tensor(self.known, device=model.device), seed=0, stream=Stream.FISHER)
         found = importance(self.generator, model.critic, latents, source=config.source)
         scale = _scale(found, config.normalise)
         kept = {"last": 0.0, "sum": 1.0, "online": config.decay}[config.accumulation]

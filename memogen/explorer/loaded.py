@@ -10,7 +10,7 @@ from typing import Any
 
 from memogen import pretrained, shipped
 from memogen.memory.inspect import written
-from memogen.memory.vmf import VMFMemory
+from memogen.memory.protocol import MixtureMemory, is_mixture
 from memogen.metrics.imputation import Reconstructs
 from memogen.metrics.samples import num_labels
 from memogen.report.mem_vae import ShowsSlots
@@ -30,7 +30,7 @@ class Sheet:
 
 
 @dataclass
-class Subject:
+class LoadedModel:
     """A model that draws images, what it is called, and what lies around it.
 
     ``sheets`` are the samples of its training in their order, ``tasks`` the models that a run of tasks ended each task with. ``data`` loads the
@@ -58,11 +58,11 @@ class Subject:
     # --- what the model can do ---
 
     @property
-    def mixture(self) -> VMFMemory | None:
+    def mixture(self) -> MixtureMemory | None:
         """The memory over whose slots it can be looked at: one with real slots, from whose keys the generator draws."""
-        if not isinstance(self.model, SlotModel) or not isinstance(self.model.memory, VMFMemory):
+        memory = self.model.memory if isinstance(self.model, SlotModel) else None
+        if not is_mixture(memory):
             return None
-        memory = self.model.memory
         real = bool((written(memory) & (memory.values > 0.5)).any())
         return memory if real and self.model.latents(1).key is not None else None
 
@@ -97,14 +97,14 @@ class Subject:
         return "GAN without memory" if memory is None else "memoryGAN whose generator is told no slot"
 
 
-def open_subject(name: str, folder: str) -> Subject:
+def open_model(name: str, folder: str) -> LoadedModel:
     """The model that ``name`` means and that lies in ``folder`` (or on the hub, under that name), with the run around it. Raises InputError."""
     model = pretrained.from_pretrained(folder)
     if not isinstance(model, GenerativeModel):
-        raise InputError(f"{name}: a {type(model).__name__} draws no images: name another model")
+        raise InputError(f"{name}: a {type(model).__name__} cannot draw images: name another model")
     place = shipped.place(name)
     run = place.parent if place.name == MODEL and place.is_dir() else place if place.is_dir() else None
-    found = Subject(Path(name).name or name, model, run)
+    found = LoadedModel(Path(name).name or name, model, run)
     if run is not None:
         found.sheets, found.tasks = _sheets(run), tuple(task / MODEL for task in task_folders(run))
         found.names, found.examples = shipped.stored_names(run), shipped.examples(run, found.shape)

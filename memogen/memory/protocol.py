@@ -1,0 +1,115 @@
+"""What a mixture memory must offer, what its reads and writes tell, and the sizes and queries that it refuses.
+
+:class:`memogen.memory.VMFMemory` is one. Another one that has the members of :class:`MixtureMemory` gets the pages, metrics and commands as well.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple, Protocol, TypeGuard, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor
+
+from .functional import DrawNumbers
+
+
+class MemoryRead(NamedTuple):
+    """What a query found. ``weights`` is the posterior over ``slots``.
+
+    Kept for a write, without gradient: the log joint density up to a constant, of ``slots`` in ``score`` and of all slots in ``dense``.
+    """
+
+    logit: Float[Tensor, " b"]
+    value: Float[Tensor, " b"]
+    slots: Int[Tensor, "b t"]
+    weights: Float[Tensor, "b t"]
+    score: Float[Tensor, "b t"]
+    dense: Float[Tensor, "b k"]
+
+
+class MemoryWrite(NamedTuple):
+    """What a write did. ``touched`` and ``replaced`` mark slots, ``overwrites`` and ``dropped`` mark queries (of all processes, in rank order).
+
+    A slot is touched when a query used it, in the sense of ``Policy.age_reset``; its age is 0 then. ``dropped`` queries asked for a slot
+    when every slot was in use. ``movement`` is the mean 1 - cos between a key that EM updated and itself before. ``ignored`` queries changed nothing:
+    they were not finite, or had a label that is neither 0 nor 1; on the CPU, where looking costs nothing, they are refused instead.
+    """
+
+    touched: Bool[Tensor, " k"]
+    replaced: Bool[Tensor, " k"]
+    overwrites: Bool[Tensor, " b"]
+    dropped: Bool[Tensor, " b"]
+    movement: Float[Tensor, ""]
+    ignored: Bool[Tensor, " b"]
+
+
+class Slots(Protocol):
+    """The slots of a memory: ``keys`` (k, d), ``values`` (k,) 1 real / 0 fake, ``mass`` (k,) the histogram h, ``age`` (k,) in writes."""
+
+    @property
+    def keys(self) -> Tensor: ...
+    @property
+    def values(self) -> Tensor: ...
+    @property
+    def mass(self) -> Tensor: ...
+    @property
+    def age(self) -> Tensor: ...
+
+
+@runtime_checkable
+class Mixes(Protocol):
+    """What can be done with a mixture over slots. Only ``write`` changes it; whatever draws is decided by ``generator``, or by given numbers."""
+
+    def __call__(self, query: Float[Tensor, "b d"]) -> MemoryRead: ...
+    def write(self, query: Float[Tensor, "b d"], value: Shaped[Tensor, " b"] | int, read: MemoryRead | None = None) -> MemoryWrite: ...
+    def log_prior(self) -> Float[Tensor, " k"]: ...
+    def log_likelihood(self, query: Float[Tensor, "b d"], *, value: int = 1) -> Float[Tensor, " b"]: ...
+    def posterior(self, query: Float[Tensor, "b d"]) -> Float[Tensor, "b k"]: ...
+    def sample(
+        self, num: int, *, value: int = 1, generator: torch.Generator | None = None, uniform: Float[Tensor, " num"] | None = None
+    ) -> tuple[Float[Tensor, "num d"], Int[Tensor, " num"]]: ...
+    def draw(
+        self,
+        num: int,
+        *,
+        slot: int | Int[Tensor, " num"] | None = None,
+        value: int = 1,
+        generator: torch.Generator | None = None,
+        numbers: DrawNumbers | None = None,
+    ) -> tuple[Float[Tensor, "num d"], Int[Tensor, " num"]]: ...
+    def fitted_concentration(self, value: int = 1) -> Float[Tensor, ""]: ...
+
+
+class MixtureMemory(Slots, Mixes, Protocol):
+    """A memory that is a mixture over slots, as the models, pages, metrics and commands ask for it: an ``nn.Module`` with these members.
+
+    ``concentration`` is kappa, so that a slot's log joint density of a unit query q is kappa K.q + :meth:`log_prior`, up to a constant.
+    """
+
+    num_slots: int
+    key_dim: int
+    concentration: float
+
+
+def is_mixture(memory: object) -> TypeGuard[MixtureMemory]:
+    """Whether it is a mixture over slots. The methods tell: since Python 3.12 ``isinstance`` does not see the buffers of a module."""
+    return isinstance(memory, Mixes)
+
+
+def check_sizes(num_slots: int, key_dim: int, *, concentration: float, top_k: int, decay: float, em_steps: int) -> None:
+    """ValueError naming the option that no memory can have."""
+    for name, count, least in (("num_slots", num_slots, 2), ("key_dim", key_dim, 2), ("top_k", top_k, 1), ("em_steps", em_steps, 1)):
+        if count < least:
+            raise ValueError(f"{name} is {count}; it must be at least {least}")
+    if not 0 < concentration < math.inf:
+        raise ValueError(f"concentration is {concentration}; it must be a positive number")
+    if not 0 <= decay <= 1:
+        raise ValueError(f"decay is {decay}; it must lie in [0, 1]")
+
+
+def refuse_unknown(known: Bool[Tensor, " b"]) -> None:
+    """ValueError where a query is not one that a memory can learn."""
+    if not bool(known.all()):
+        raise ValueError(f"{int((~known).sum())} of {len(known)} queries are not finite, or have a label that is neither 0 nor 1: leave them out")
