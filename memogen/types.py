@@ -197,9 +197,10 @@ class SlotModel(GenerativeModel, Protocol):
     """
 
     config: Any
+    if TYPE_CHECKING:  # Python 3.12 and newer do not find a module's parts and buffers where isinstance asks for them
 
-    @property
-    def memory(self) -> MixtureMemory | None: ...
+        @property
+        def memory(self) -> MixtureMemory | None: ...
 
     def encode(self, image: Pixels) -> Float[Tensor, "b d"]: ...
     def latents_at(self, index: Int[Tensor, " b"], *, seed: int, stream: int = 0, slot: int | Int[Tensor, " b"] | None = None) -> Latents: ...
@@ -228,8 +229,9 @@ class ClassModel(GenerativeModel, Protocol):
     """
 
     config: Any
-    learned: Int[Tensor, " classes"]
-    """The number of the task in which each class was learned."""
+    if TYPE_CHECKING:  # a buffer: see SlotModel
+        learned: Int[Tensor, " classes"]
+        """The number of the task in which each class was learned."""
 
     @property
     def known(self) -> tuple[int, ...]: ...
