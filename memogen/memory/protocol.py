@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, Protocol, TypeGuard, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeGuard, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
@@ -48,14 +48,16 @@ class MemoryWrite(NamedTuple):
 class Slots(Protocol):
     """The slots of a memory: ``keys`` (k, d), ``values`` (k,) 1 real / 0 fake, ``mass`` (k,) the histogram h, ``age`` (k,) in writes."""
 
-    @property
-    def keys(self) -> Tensor: ...
-    @property
-    def values(self) -> Tensor: ...
-    @property
-    def mass(self) -> Tensor: ...
-    @property
-    def age(self) -> Tensor: ...
+    if TYPE_CHECKING:  # buffers: Python 3.12 and newer do not find them where isinstance asks
+
+        @property
+        def keys(self) -> Tensor: ...
+        @property
+        def values(self) -> Tensor: ...
+        @property
+        def mass(self) -> Tensor: ...
+        @property
+        def age(self) -> Tensor: ...
 
 
 @runtime_checkable

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol, cast
+from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 import torch
 from jaxtyping import Float, UInt8
@@ -31,8 +31,11 @@ Where = Literal["keys", "noise"]
 class Model(GenerativeModel, Protocol):
     """A model the pictures can show: it draws images, may have a memory, and embeds images as queries."""
 
-    @property
-    def memory(self) -> MixtureMemory | None: ...
+    if TYPE_CHECKING:  # a part of the module: see memogen.types.SlotModel
+
+        @property
+        def memory(self) -> MixtureMemory | None: ...
+
     def encode(self, image: Tensor) -> Float[Tensor, "b d"]: ...
 
 
