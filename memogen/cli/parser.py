@@ -12,7 +12,7 @@ import argparse
 import difflib
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from jsonargparse import ArgumentParser
@@ -43,7 +43,7 @@ def call(name: str, function: Callable[..., object], words: list[str]) -> int:
     try:
         values = dict(parser.parse_args(own))
     except argparse.ArgumentError as error:
-        raise UsageError(f"{name}: {_plain(str(error))}; see memogen {name} --help") from error
+        raise UsageError(f"{name}: {_plain(str(error), names)}; see memogen {name} --help") from error
     _refuse_small(name, function, values)
     arguments = [argument for key, several in _positional(function).items() for argument in (values.pop(key) if several else [values.pop(key)])]
     result = function(*arguments, **values, **({extra: others} if extra else {}))
@@ -124,8 +124,11 @@ def _choices(found: re.Match[str]) -> str:
     return f"no '{found[2]}'{nearest(found[2], choices)}; choose {', '.join(choices[:-1])} or {choices[-1]}"
 
 
-def _plain(message: str) -> str:
-    """A parser's message in one plain line."""
+def _plain(message: str, names: Collection[str] = ()) -> str:
+    """A parser's message in one plain line; ``names`` are the options of the command."""
+    _, missing, keys = message.partition("arguments are required: ")
+    if missing:
+        return f"{', '.join(f'--{key}' if f'--{key}' in names else key.upper() for key in keys.split(', '))}: missing"
     message = re.sub(r'Parser key "(\w+?)_?":', r"--\1:", " ".join(message.split()))
     message = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", message)
     message = re.sub(r"Expected a typing\.Literal\[(.*?)\]\. Got value: (.*)", _choices, message)

@@ -71,7 +71,7 @@ class MemVAE(nn.Module):
         """z ~ N(0, I) of the images ``start`` .. ``start + num - 1`` of stream ``seed``; a conditional model draws labels, or takes ``label``."""
         check_count(num)
         if slot is not None:
-            raise InputError("slot: this decoder asks its memory by itself; see a slot by slot_picture instead")
+            raise InputError("slot: this decoder asks its memory by itself: draw a slot with slot_picture, or memogen memory slots MODEL")
         index = torch.arange(start, start + num, device=self.device)
         z = noise.normal(index, self.config.latent_dim, seed=seed, dtype=self.dtype)
         if label is not None:
