@@ -35,7 +35,8 @@ def losses(folder: Path) -> np.ndarray:
 
 
 def test_two_processes_equal_one(tmp_path: Path) -> None:
-    """The same joint batches in double precision: the same losses to 1e-8 over 20 steps, bit-identical memories on both ranks."""
+    """The same joint batches in double precision: the same losses to 1e-8 over 20 steps, bit-identical memories on both ranks; and of all
+    families bit-identical weights."""
     processes = launch(tmp_path / "two")
     memory = train(tmp_path / "one")
     assert [process.wait(timeout=180) for process in processes] == [0, 0]
@@ -47,3 +48,6 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
         assert np.array_equal(ranks[0][name], ranks[1][name])
         np.testing.assert_allclose(ranks[0][name], buffer, rtol=0, atol=1e-8)
     assert float(memory.mass.std()) > 0
+    for family in ("mem_vae", "replay_gan"):
+        ranks = [np.load(tmp_path / "two" / f"{family}-{rank}.npz") for rank in range(2)]
+        assert ranks[0].files and all(np.array_equal(ranks[0][name], ranks[1][name]) and np.isfinite(ranks[0][name]).all() for name in ranks[0].files)
