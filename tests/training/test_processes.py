@@ -80,3 +80,25 @@ def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(InputError, match="multiple of 3"):
         start(TrainingConfig(steps=1, batch_size=64, device="cpu"))
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_ends_the_others_in_one_line(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    options = ["--training.device", "cpu", "--steps", "5000", "--training.log_every", "5", "--out", str(tmp_path / "run")]
+    command = [sys.executable, "-m", "memogen", "train", "memory_gan/digits", *options]
+    common = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+    envs = [common | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
+    first, second = (subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True) for env in envs)
+    try:
+        deadline, log = time.monotonic() + 120, tmp_path / "run" / "metrics.jsonl"
+        while not (log.exists() and log.stat().st_size) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        second.kill()
+        told = first.communicate(timeout=120)[1].splitlines()
+    finally:
+        first.kill(), second.kill()
+    assert first.returncode == 1
+    assert "another process of this training has ended" in told[-1] and not any("Traceback" in line for line in told)
