@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.speed.memory import live_in
 from benchmarks.speed.timing import Work
 from memogen.recipes import Recipe
-from memogen.training.optimise import phase_optimisers
+from memogen.training import optimise
 from memogen.training.runtime import Runtime
 from memogen.types import Batch
 
@@ -36,7 +36,7 @@ def training_step(recipe: Recipe, runtime: Runtime, batch_size: int, *, classes:
     else:
         phases = objective.phases(model)
     model.train()
-    turns = phase_optimisers(model, phases)
+    turns = getattr(optimise, "phase_optimisers" if hasattr(optimise, "phase_optimisers") else "make_turns")(model, phases)  # its former name
     batches = random_batches(recipe, runtime, batch_size, classes)
     numbers = count()
 
