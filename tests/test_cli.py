@@ -68,7 +68,7 @@ def test_signature_is_the_command_line(capsys: pytest.CaptureFixture[str]) -> No
     assert capsys.readouterr().out.strip() == "m 5 noise True {'a.b': '-3', 'a.c': 'true'}"
 
 
-@pytest.mark.parametrize(("words", "told"), [("m --num x", "--num"), ("m --in sideways", "--in"), ("", "model"), ("m n", "n")])
+@pytest.mark.parametrize(("words", "told"), [("m --num x", "--num"), ("m --in sideways", "--in"), ("", "MODEL"), ("m n", "n")])
 def test_wrong_values_are_usage_errors_of_one_line(words: str, told: str) -> None:
     with pytest.raises(options.UsageError, match=re.escape(told)) as caught:
         parser.call("toy", toy, words.split())

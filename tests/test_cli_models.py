@@ -237,7 +237,7 @@ def test_data_are_checked_in_every_part_and_with_a_size(here: Path, capsys: pyte
         ("memory slots m --slots 77 --out x.png", "77"),
         ("memory posterior m missing.png --out x.png", "missing.png"),
         ("memory query m m/model/config.json", "config.json"),
-        ("memory signs", "run"),
+        ("memory signs", "RUN"),
         ("memory signs m", "no memory"),
         ("memory signs m nowhere", "no memory"),
         ("memory signs nowhere m", "no such folder"),

@@ -140,6 +140,21 @@ def _spread(spread: tuple[float, float] | None) -> str:
 
 # --- rows ---
 
+COMPARED = (
+    "beside",
+    "beside_value",
+    "ratio",
+    "ratio_quartiles",
+    "floor",
+    "floor_ratio",
+    "before",
+    "before_commit",
+    "change",
+    "change_quartiles",
+    "aims",
+)
+"""What a row of speed says beside what every row does."""
+
 
 def row(name: str, line: Line, setting: Setting, command: str, against: Path | None = None) -> Mapping[str, object]:
     """What a line says, with what made it."""

@@ -330,7 +330,7 @@ def test_what_cannot_be_used_is_refused_in_one_line() -> None:
         "give a label": lambda: conditional.encode(grey),
         "knows labels 0 to 2": lambda: conditional.encode(grey, torch.tensor([0, 1, 3])),
         "label: 5 to 5": lambda: conditional.latents(2, label=5),
-        "slot_picture instead": lambda: model.latents(2, slot=0),
+        "with slot_picture": lambda: model.latents(2, slot=0),
         "no memory, so images": lambda: plain.addresses(grey),
         "this model has no memory": lambda: plain.slot_picture(),
         r"layers 0 \(next to the data\) to 1": lambda: model.decode(model.latents(1), without_memory=(2,)),
