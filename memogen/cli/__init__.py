@@ -14,7 +14,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # threads that spin for longer ruin a busy machine; a small step on an idle one takes 1.4 times as long
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # longer spinning ruins a busy machine; a small step on an idle one takes 1.4 times as long
 
 from memogen import __version__
 from memogen.cli.options import UsageError
