@@ -86,14 +86,14 @@ def from_pretrained(path_or_hub_id: str | Path, *, device: str | torch.device = 
     place, folder = _device(device), _folder(path_or_hub_id, revision)
     document = read_document(folder)
     config = _config(document, folder / CONFIG)
-    state, expected = _read_tensors(folder / WEIGHTS, document), _outline(config, folder / CONFIG)
+    state, model = _read_tensors(folder / WEIGHTS, document), _outline(config, folder / CONFIG)
+    expected = model.state_dict()
     _refuse(_differences(state, expected, whole=True), f"{folder / WEIGHTS}")
     state = {name: tensor.to(expected[name].dtype) if tensor.dtype == torch.half else tensor for name, tensor in state.items()}
     if live:
         newer = _read_tensors(folder / LIVE, document)
         _refuse(_differences(newer, state, whole=False), f"{folder / LIVE}")
         state |= newer
-    model: nn.Module = config.build()
     model.load_state_dict(state, assign=True)
     return cast(SavedModel, model.eval().to(place))
 
@@ -178,10 +178,10 @@ def _config(document: Document, path: Path) -> Any:
         raise InputError(f"{path}: {error}") from error
 
 
-def _outline(config: Any, path: Path) -> Mapping[str, Tensor]:
-    """Names and shapes of the state that ``config`` builds; no memory is taken for sizes that config.json makes up."""
+def _outline(config: Any, path: Path) -> nn.Module:
+    """The model that ``config`` builds, without numbers: no memory is taken for sizes that config.json makes up, and no time for initial weights."""
     try:
-        return outline(config).state_dict()
+        return outline(config)
     except ValueError as error:
         raise InputError(f"{path}: {error}") from error
 

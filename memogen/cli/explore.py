@@ -12,6 +12,8 @@ from memogen.cli.options import UsageError
 from memogen.cli.pictures import Model
 
 if TYPE_CHECKING:
+    from memogen.data.options import DataOptions
+    from memogen.explorer.session import Session
     from memogen.types import ImageData
 
 MOST_PORT = 65535
@@ -39,9 +41,11 @@ def explore(
     from memogen.explorer.server import bind, serve
 
     listening = bind(host, port)
-    try:
-        from memogen.data.options import DataOptions
+
+    def opening() -> Session:
         from memogen.explorer.loaded import open_model
+        from memogen.explorer.pictures import Pictures
+        from memogen.explorer.session import Session
 
         loaded = open_model(model, folder)
         loaded.data, loaded.out = images if data is None or images is None else _loaded(images(), data, loaded.shape), out
@@ -51,9 +55,9 @@ def explore(
 
             return reading(model, loaded.shape, otherwise="resize")
 
-        serve(loaded, listening, reading=reading, host=host, opened=open_)
-    finally:
-        listening.close()
+        return Session(loaded, Pictures(loaded.shape, reading))
+
+    serve(Path(model).name or model, opening, listening, host=host, opened=open_)
 
 
 def _images(model: str, data: str | None) -> Callable[[], ImageData | None] | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
-from functools import partial
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -17,13 +18,16 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from memogen.types import InputError
+from memogen.errors import InputError
 
-from . import answers
 from .asked import Asked, Refused
 from .guard import Guard
-from .pictures import MOST_BYTES
-from .session import Session
+
+if TYPE_CHECKING:
+    from .session import Session
+
+MOST_BYTES = 10_000_000
+"""Of an uploaded picture."""
 
 MOST_WORDS = 1_000_000
 """Bytes of a question."""
@@ -31,14 +35,18 @@ MOST_WORDS = 1_000_000
 KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 
-def build(session: Session, host: str = "127.0.0.1") -> Starlette:
-    """The application that shows a session, for a server that listens on ``host``."""
+def build(opening: Future[Session], host: str = "127.0.0.1") -> Starlette:
+    """The application that shows a session, for a server that listens on ``host``. Questions wait until the session is open.
+
+    Nothing here imports torch, so that the page is there while the model is still being opened.
+    """
     assets = _assets()
 
     @asynccontextmanager
     async def life(app: Starlette) -> AsyncIterator[None]:
         yield
-        session.close()
+        if opening.done() and opening.exception() is None:
+            opening.result().close()
 
     async def page(request: Request) -> Response:
         name = request.path_params.get("name", "index.html")
@@ -48,17 +56,36 @@ def build(session: Session, host: str = "127.0.0.1") -> Starlette:
         return Response(body, media_type=kind)
 
     async def sheet(request: Request) -> Response:
-        sheets, number = session.loaded.sheets, request.path_params["number"]
+        sheets, number = (await _opened(opening)).loaded.sheets, request.path_params["number"]
         if not 0 <= number < len(sheets):
             raise HTTPException(404)
         return FileResponse(sheets[number].path, media_type="image/png") if sheets[number].path.is_file() else _error("this sheet is gone", 404)
+
+    async def question(request: Request) -> dict[str, Any]:
+        if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+            raise Refused("send the request as application/json", 415)
+        asked, session = Asked.read(await _body(request, MOST_WORDS)), await _opened(opening)
+        from .answers import ANSWERS
+
+        name = request.path_params["name"]
+        if name not in ANSWERS:
+            raise Refused("no such question", 404)
+        return await run_in_threadpool(ANSWERS[name], session, asked)  # so that no request waits for another's reading
+
+    async def upload(request: Request) -> dict[str, Any]:
+        if not request.headers.get("content-type", "").startswith("image/"):
+            raise Refused("give a picture: a PNG, JPEG or WebP file", 415)
+        body, session = await _body(request, MOST_BYTES), await _opened(opening)
+        from .answers import upload
+
+        return await run_in_threadpool(upload, session, body)
 
     routes = [
         Route("/", page),
         Route("/assets/{name}", page),
         Route("/sheets/{number:int}", sheet),
-        Route("/api/upload", partial(_upload, session), methods=["POST"]),
-        *(Route(f"/api/{name}", _question(session, answer), methods=["POST"]) for name, answer in answers.ANSWERS.items()),
+        Route("/api/upload", _in_json(upload), methods=["POST"]),
+        Route("/api/{name}", _in_json(question), methods=["POST"]),
     ]
     refusals: dict[Any, Any] = {HTTPException: _http}
     return Starlette(routes=routes, middleware=[Middleware(Guard, host=host)], exception_handlers=refusals, lifespan=life)
@@ -71,15 +98,17 @@ def _assets() -> dict[str, tuple[bytes, str]]:
     return {file.name: (file.read_bytes(), KINDS["." + file.name.rpartition(".")[2]]) for file in files}
 
 
-def _question(session: Session, answer: Callable[[Session, Asked], dict[str, Any]]) -> Callable[[Request], Awaitable[Response]]:
-    """An address that takes JSON and gives JSON; the work is done in a thread, so that no request waits for another's reading."""
+async def _opened(opening: Future[Session]) -> Session:
+    """The session, once it is open. A request that is cancelled meanwhile leaves the others waiting. Raises what opening raised."""
+    return await asyncio.shield(asyncio.wrap_future(opening))
+
+
+def _in_json(answer: Callable[[Request], Awaitable[dict[str, Any]]]) -> Callable[[Request], Awaitable[Response]]:
+    """An endpoint that answers in JSON, and with one line where it refuses or fails."""
 
     async def answered(request: Request) -> Response:
         try:
-            if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-                raise Refused("send the request as application/json", 415)
-            asked = Asked.read(await _body(request, MOST_WORDS))
-            return JSONResponse(await run_in_threadpool(answer, session, asked))
+            return JSONResponse(await answer(request))
         except Refused as error:
             return _error(str(error), error.status)
         except InputError as error:
@@ -88,21 +117,6 @@ def _question(session: Session, answer: Callable[[Session, Asked], dict[str, Any
             return _ours(error)
 
     return answered
-
-
-async def _upload(session: Session, request: Request) -> Response:
-    """A picture's bytes, as they are in its file; answers its number and how the model sees it."""
-    try:
-        if not request.headers.get("content-type", "").startswith("image/"):
-            raise Refused("give a picture: a PNG, JPEG or WebP file", 415)
-        body = await _body(request, MOST_BYTES)
-        return JSONResponse(await run_in_threadpool(answers.upload, session, body))
-    except Refused as error:
-        return _error(str(error), error.status)
-    except InputError as error:
-        return _error(str(error), 400)
-    except Exception as error:
-        return _ours(error)
 
 
 async def _body(request: Request, most: int) -> bytes:

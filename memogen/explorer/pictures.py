@@ -21,9 +21,6 @@ from memogen.training.grid import folded
 
 from .asked import Refused
 
-MOST_BYTES = 10_000_000
-"""Of an uploaded picture."""
-
 MOST_PIXELS = 40_000_000
 KEPT = 400
 """Uploaded pictures that are remembered; the oldest go first."""

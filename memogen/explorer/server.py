@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import errno
+import gc
 import socket
 import threading
 import webbrowser
 from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TYPE_CHECKING
 
 import uvicorn
 
-from memogen.data.options import DataOptions
-from memogen.types import InputError
+from memogen.errors import InputError
 
 from .app import build
 from .guard import is_loopback
-from .loaded import LoadedModel
-from .pictures import Pictures
-from .session import Session
+
+if TYPE_CHECKING:
+    from .session import Session
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -46,22 +48,37 @@ def address(host: str, listening: socket.socket) -> str:
     return f"http://{name}:{port}/"
 
 
-def serve(
-    loaded: LoadedModel, listening: socket.socket, *, reading: Callable[[], DataOptions], host: str = "127.0.0.1", opened: bool = False
-) -> None:
-    """Show ``loaded`` on a bound socket until Ctrl-C or SIGTERM, whose handlers get them afterwards. ``reading`` tells how uploads are read,
-    ``opened`` opens a browser.
+def serve(name: str, opening: Callable[[], Session], listening: socket.socket, *, host: str = "127.0.0.1", opened: bool = False) -> None:
+    """Show a model on a bound socket until Ctrl-C or SIGTERM. The page is served at once, while ``opening`` opens the model; whatever that raises is
+    told by the page, and raised. ``opened`` opens a browser.
     """
-    session = Session(loaded, Pictures(loaded.shape, reading))
     where = address(host, listening)
-    print(f"{loaded.name}: {where}   (Ctrl-C ends)", flush=True)
-    if not is_loopback(host):
-        print(f"memogen: listening on {host}: anyone who can reach this machine at that address can see and edit this model", flush=True)
-    if opened:
-        threading.Thread(target=webbrowser.open, args=(where,), daemon=True).start()
+    session: Future[Session] = Future()
     config = uvicorn.Config(build(session, host), log_level="critical", access_log=False, timeout_graceful_shutdown=1, ws="none", loop="asyncio")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="server")
+    thread.start()
     try:
-        uvicorn.Server(config).run(sockets=[listening])
+        print(f"{name}: {where}   (Ctrl-C ends)", flush=True)
+        if not is_loopback(host):
+            print(f"memogen: listening on {host}: anyone who can reach this machine at that address can see and edit this model", flush=True)
+        if opened:
+            threading.Thread(target=webbrowser.open, args=(where,), daemon=True).start()
+        _resolve(session, opening)
+        thread.join()
     finally:
-        session.close()
+        server.should_exit = True
+        thread.join()
         listening.close()
+
+
+def _resolve(session: Future[Session], opening: Callable[[], Session]) -> None:
+    """Give those who wait the session, or what went wrong."""
+    gc.disable()  # opening makes a million objects that all stay: looking through them for garbage takes a fifth of the time
+    try:
+        session.set_result(opening())
+    except Exception as error:
+        session.set_exception(error)
+        raise
+    finally:
+        gc.enable()

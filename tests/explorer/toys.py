@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from io import BytesIO
 from typing import Any
@@ -64,9 +65,16 @@ def session(kind: str = "mixture", **fields: Any) -> Session:
     return Session(loaded, Pictures(loaded.shape, lambda: DataOptions(size=(8, 8), fit="resize", channels=loaded.shape[0])))  # type: ignore[arg-type]
 
 
+def opened(found: Session) -> Future[Session]:
+    """A session that need not be waited for."""
+    future: Future[Session] = Future()
+    future.set_result(found)
+    return future
+
+
 def client(looked: Session, host: str = "127.0.0.1") -> TestClient:
     """What asks without a browser."""
-    return TestClient(build(looked, host), base_url="http://127.0.0.1:8000", raise_server_exceptions=True)
+    return TestClient(build(opened(looked), host), base_url="http://127.0.0.1:8000", raise_server_exceptions=True)
 
 
 def looked_at(found: Session) -> None:
@@ -88,7 +96,7 @@ def png(size: tuple[int, int] = (20, 12), mode: str = "RGB", kind: str = "PNG") 
 def shown(found: Session) -> Iterator[str]:
     """The address of a server that shows a session."""
     listening = bind("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(build(found), log_level="critical", ws="none", timeout_graceful_shutdown=1))
+    server = uvicorn.Server(uvicorn.Config(build(opened(found)), log_level="critical", ws="none", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     try:
