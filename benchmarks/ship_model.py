@@ -22,6 +22,8 @@ from memogen.metrics.rows import ResultRow
 from memogen.metrics.slots import name_slots, placed
 from memogen.pretrained import CARD, RUN_MODEL, from_pretrained, model_card, read_document, save_pretrained
 from memogen.recipes import Recipe
+from memogen.report.figures import draw_samples
+from memogen.report.grid import grid
 from memogen.report.history import read_rows
 from memogen.report.scores import number
 from memogen.runs.recipe import load_config, save_config
@@ -52,6 +54,7 @@ def ship(run: Path, name: str, *, about: str, faults: list[str], command: str | 
     images = load(recipe.data.name, folder=recipe.data.folder, split="train", options=recipe.data.options)
     held_out = load(recipe.data.name, folder=recipe.data.folder, split="test", options=recipe.data.options)
     _examples(held_out.image, held_out.label, folder / shipped.EXAMPLES)
+    grid(draw_samples(from_pretrained(folder), 64), 8).save(folder / shipped.SAMPLES, optimize=True)
     if isinstance(model, SlotModel) and model.memory is not None:
         _slots(from_pretrained(folder), images, folder)
     faults = [*faults, f"Half precision moves no pixel of 64 samples by more than {rounded:.2%} of their range."]

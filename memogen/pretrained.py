@@ -26,14 +26,13 @@ from torch import Tensor, nn
 from memogen import configs, shipped
 from memogen.models import FAMILIES, outline
 from memogen.parsing import parse_json, read_regular
+from memogen.shipped import RUN_MODEL as RUN_MODEL
 from memogen.types import InputError, SavedModel
 
 FORMAT = 2
 """The layout of config.json and of the names in model.safetensors; a reader refuses any other."""
 
 CONFIG, WEIGHTS, LIVE, CARD = "config.json", "model.safetensors", "live.safetensors", "README.md"
-RUN_MODEL = "model"
-"""Where a run folder keeps its model."""
 
 
 @dataclass(frozen=True)

@@ -272,3 +272,10 @@ def test_a_training_from_the_command_line_can_be_repeated(here: Path, capsys: py
     code, _, err = run("train runs/a/config.yaml --out runs/a --model.noise.dim 3", capsys)
     assert code == 2
     assert "noise.dim" in err
+
+
+@pytest.mark.parametrize("command", ["sample m --num 2 --out out.png --slot", "memory slots m --out out.png --slots"])
+def test_a_slot_of_generated_images_is_told(command: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    real, fake = (run(f"{command} {slot}", capsys) for slot in (0, 15))
+    assert real[0] == fake[0] == 0
+    assert not real[2] and fake[2].startswith("slot 15: holds generated images") and fake[2].count("\n") == 1

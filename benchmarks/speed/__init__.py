@@ -11,7 +11,7 @@ from importlib import import_module
 
 from benchmarks.speed.timing import Cases, Setting
 
-GROUPS = ("memory", "steps", "scoring", "data", "run")
+GROUPS = ("memory", "steps", "scoring", "data", "run", "page")
 Entry = Callable[[Setting], Cases]
 
 

@@ -9,14 +9,13 @@ from memogen.cli.files import DataChoice, check_picture, open_model, read_pictur
 from memogen.cli.options import UsageError
 
 if TYPE_CHECKING:
-    from memogen.metrics.slot_contents import Preferences
-    from memogen.report.mem_vae import ShowsSlots
+    from memogen.metrics.slot_contents import Preferences, ShowsSlots
 
 
 def open_attentive(name: str) -> ShowsSlots | None:
     """The model of that name where its slots can be seen; None where it has none of that kind."""
     opened = open_model(name)
-    from memogen.report.mem_vae import ShowsSlots
+    from memogen.metrics.slot_contents import ShowsSlots
 
     if not isinstance(opened, ShowsSlots):
         return None

@@ -39,6 +39,8 @@ def explore(
     folder = find_model(model)
     images = _images(model, data)
     from memogen.explorer.server import bind, serve
+    from memogen.explorer.sheets import preview
+    from memogen.shipped import run_of
 
     listening = bind(host, port)
 
@@ -57,7 +59,8 @@ def explore(
 
         return Session(loaded, Pictures(loaded.shape, reading))
 
-    serve(Path(model).name or model, opening, listening, host=host, opened=open_)
+    run = run_of(model)
+    serve(Path(model).name or model, opening, listening, host=host, preview=None if run is None else preview(run), opened=open_)
 
 
 def _images(model: str, data: str | None) -> Callable[[], ImageData | None] | None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
@@ -32,15 +33,22 @@ MOST_BYTES = 10_000_000
 MOST_WORDS = 1_000_000
 """Bytes of a question."""
 
+PREVIEW = b"""<figure id="preview">
+<img class="sheet" src="/preview.png" alt="Samples of the model">
+<figcaption>Samples that were stored with the model, until it is open.</figcaption>
+</figure>"""
+
 KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 
-def build(opening: Future[Session], host: str = "127.0.0.1") -> Starlette:
+def build(opening: Future[Session], host: str = "127.0.0.1", *, preview: Path | None = None) -> Starlette:
     """The application that shows a session, for a server that listens on ``host``. Questions wait until the session is open.
 
-    Nothing here imports torch, so that the page is there while the model is still being opened.
+    Nothing here imports torch, so that the page is there, with the picture ``preview``, while the model is still being opened.
     """
     assets = _assets()
+    if preview is not None:
+        assets["index.html"] = (assets["index.html"][0].replace(b"<!-- preview -->", PREVIEW), KINDS[".html"])
 
     @asynccontextmanager
     async def life(app: Starlette) -> AsyncIterator[None]:
@@ -54,6 +62,11 @@ def build(opening: Future[Session], host: str = "127.0.0.1") -> Starlette:
             raise HTTPException(404)
         body, kind = assets[name]
         return Response(body, media_type=kind)
+
+    async def picture(request: Request) -> Response:
+        if preview is None:
+            raise HTTPException(404)
+        return FileResponse(preview, media_type="image/png")
 
     async def sheet(request: Request) -> Response:
         sheets, number = (await _opened(opening)).loaded.sheets, request.path_params["number"]
@@ -83,6 +96,7 @@ def build(opening: Future[Session], host: str = "127.0.0.1") -> Starlette:
     routes = [
         Route("/", page),
         Route("/assets/{name}", page),
+        Route("/preview.png", picture),
         Route("/sheets/{number:int}", sheet),
         Route("/api/upload", _in_json(upload), methods=["POST"]),
         Route("/api/{name}", _in_json(question), methods=["POST"]),

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from memogen.metrics.slot_contents import ShowsSlots
 from memogen.report import figures
-from memogen.report.mem_vae import ShowsSlots
 from memogen.types import GenerativeModel, Latents, to_uint8
 
 from .asked import Refused

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,20 +12,11 @@ from memogen.memory.inspect import written
 from memogen.memory.protocol import MixtureMemory, is_mixture
 from memogen.metrics.imputation import Reconstructs
 from memogen.metrics.samples import num_labels
-from memogen.report.mem_vae import ShowsSlots
-from memogen.training.task_folders import MODEL, task_folders
+from memogen.metrics.slot_contents import ShowsSlots
+from memogen.training.task_folders import task_folders
 from memogen.types import ClassModel, GenerativeModel, ImageData, InputError, SlotModel
 
-SHEET = re.compile(r"step-(\d+)\.png")
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """A sheet of samples that a training saved: of which task (None: of the only one) and step, and its file."""
-
-    task: int | None
-    step: int
-    path: Path
+from .sheets import Sheet, sheets
 
 
 @dataclass
@@ -102,24 +92,12 @@ def open_model(name: str, folder: str) -> LoadedModel:
     model = pretrained.from_pretrained(folder)
     if not isinstance(model, GenerativeModel):
         raise InputError(f"{name}: a {type(model).__name__} cannot draw images: name another model")
-    place = shipped.place(name)
-    run = place.parent if place.name == MODEL and place.is_dir() else place if place.is_dir() else None
+    run = shipped.run_of(name)
     found = LoadedModel(Path(name).name or name, model, run)
     if run is not None:
-        found.sheets, found.tasks = _sheets(run), tuple(task / MODEL for task in task_folders(run))
+        found.sheets, found.tasks = sheets(run), tuple(task / shipped.RUN_MODEL for task in task_folders(run))
         found.names, found.examples = shipped.stored_names(run), shipped.examples(run, found.shape)
     memory = found.mixture
     if found.names is not None and (memory is None or len(found.names.label) != memory.num_slots):
         found.names = None
     return found
-
-
-def _sheets(run: Path) -> tuple[Sheet, ...]:
-    """Those of a run, or of all tasks of a run of tasks, one after another."""
-    tasks = sorted((run / "tasks").glob("task-*"))
-    parts = [(None, run)] if not tasks else [(number, task) for number, task in enumerate(tasks)]
-    found = []
-    for number, part in parts:
-        matched = [(match, path) for path in (part / "samples").glob("*.png") if (match := SHEET.fullmatch(path.name)) and path.is_file()]
-        found += [Sheet(number, int(match[1]), path) for match, path in matched]
-    return tuple(sorted(found, key=lambda sheet: (sheet.task or 0, sheet.step)))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from memogen import noise
 from memogen.memory import MixtureMemory, inspect
-from memogen.report.memory_gan import by_meaning
+from memogen.report.order import by_meaning
 from memogen.types import Latents
 
 from . import draw

@@ -9,6 +9,7 @@ import threading
 import webbrowser
 from collections.abc import Callable
 from concurrent.futures import Future
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -48,15 +49,33 @@ def address(host: str, listening: socket.socket) -> str:
     return f"http://{name}:{port}/"
 
 
-def serve(name: str, opening: Callable[[], Session], listening: socket.socket, *, host: str = "127.0.0.1", opened: bool = False) -> None:
-    """Show a model on a bound socket until Ctrl-C or SIGTERM. The page is served at once, while ``opening`` opens the model; whatever that raises is
-    told by the page, and raised. ``opened`` opens a browser.
+def serve(
+    name: str,
+    opening: Callable[[], Session],
+    listening: socket.socket,
+    *,
+    host: str = "127.0.0.1",
+    preview: Path | None = None,
+    opened: bool = False,
+) -> None:
+    """Show a model on a bound socket until Ctrl-C or SIGTERM. The page is served at once, with the picture ``preview``, while ``opening`` opens the
+    model; whatever that raises is told by the page, and raised. ``opened`` opens a browser.
     """
     where = address(host, listening)
     session: Future[Session] = Future()
-    config = uvicorn.Config(build(session, host), log_level="critical", access_log=False, timeout_graceful_shutdown=1, ws="none", loop="asyncio")
+    config = uvicorn.Config(
+        build(session, host, preview=preview), log_level="critical", access_log=False, timeout_graceful_shutdown=1, ws="none", loop="asyncio"
+    )
     server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="server")
+    ended = threading.Event()
+
+    def run() -> None:
+        try:
+            server.run(sockets=[listening])
+        finally:
+            ended.set()
+
+    thread = threading.Thread(target=run, name="server")
     thread.start()
     try:
         print(f"{name}: {where}   (Ctrl-C ends)", flush=True)
@@ -65,7 +84,7 @@ def serve(name: str, opening: Callable[[], Session], listening: socket.socket, *
         if opened:
             threading.Thread(target=webbrowser.open, args=(where,), daemon=True).start()
         _resolve(session, opening)
-        thread.join()
+        ended.wait()  # not thread.join(): Python 3.11 takes the thread for ended where a signal breaks that off
     finally:
         server.should_exit = True
         thread.join()

@@ -26,7 +26,7 @@ from memogen.export.onnx import translate
 from memogen.progress import Bar
 from memogen.report.figures import draw, memory_of
 from memogen.report.grid import tile
-from memogen.report.memory_gan import by_meaning
+from memogen.report.order import by_meaning
 from memogen.report.parts import environment, png_address, visible, write_page
 from memogen.shipped import StoredNames
 from memogen.training.grid import folded

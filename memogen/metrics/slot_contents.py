@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -16,7 +16,7 @@ from memogen.metrics.metric import Asked, Metric, Number, Result, needs
 from memogen.metrics.samples import device_of, finite, labels_for
 from memogen.metrics.slots import BLOCK, Placed, variance_between
 from memogen.metrics.work import Work
-from memogen.types import ImageData, InputError, Pixels, SlotModel, to_uint8
+from memogen.types import ImageData, InputError, Latents, Pixels, SlotModel, to_uint8
 
 # --- contents ---
 # What images of one slot have in common: how much of colours, pixels and a classifier's features lies between slots, for images and for samples.
@@ -143,6 +143,19 @@ class AddressesSlots(Protocol):
     """
 
     def addresses(self, image: Pixels, *, seed: int, start: int) -> tuple[Float[Tensor, "b _"], ...]: ...
+
+
+@runtime_checkable
+class ShowsSlots(AddressesSlots, Protocol):
+    """A model whose slots can be seen, and whose memories can be taken away layer by layer; layers count from the data up."""
+
+    image_range: tuple[float, float]
+
+    @property
+    def slot_counts(self) -> tuple[int, ...]: ...
+    def slot_picture(self, slots: Sequence[int] | None = None, *, layer: int = 0) -> Float[Tensor, "b c h w"]: ...
+    def latents(self, num: int, *, seed: int = 0) -> Latents: ...
+    def decode(self, latents: Latents, *, without_memory: Collection[int] = ()) -> Float[Tensor, "b c h w"]: ...
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,7 @@ Of Li, Zhu and Zhang (ICML 2016): Fig. 3a-b :func:`preference_map`, Fig. 3c-d :f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -17,9 +16,9 @@ from torch import Tensor
 
 from memogen.metrics.imputation import Completed, Reconstructs, shown
 from memogen.metrics.samples import labels_for, part_of
-from memogen.metrics.slot_contents import AddressesSlots, Preferences, slot_preferences
+from memogen.metrics.slot_contents import Preferences, ShowsSlots, slot_preferences
 from memogen.training.grid import folded
-from memogen.types import ImageData, InputError, Latents, to_uint8
+from memogen.types import ImageData, InputError, to_uint8
 
 from . import grid
 from .grid import CLEAR, LIGHT, Colour, Theme
@@ -36,19 +35,6 @@ SIDE = 420  # pixels of a graph
 WIDEST = 9  # pixels of the strongest edge
 PALE: Colour = (226, 234, 246)  # of the least share, and the weakest edge; both read on white and on black
 DEEP: Colour = (20, 60, 130)
-
-
-@runtime_checkable
-class ShowsSlots(AddressesSlots, Protocol):
-    """A model whose slots can be seen, and whose memories can be taken away layer by layer; layers count from the data up."""
-
-    image_range: tuple[float, float]
-
-    @property
-    def slot_counts(self) -> tuple[int, ...]: ...
-    def slot_picture(self, slots: Sequence[int] | None = None, *, layer: int = 0) -> Float[Tensor, "b c h w"]: ...
-    def latents(self, num: int, *, seed: int = 0) -> Latents: ...
-    def decode(self, latents: Latents, *, without_memory: Collection[int] = ()) -> Float[Tensor, "b c h w"]: ...
 
 
 def sections(page: PageContext) -> FamilyPart:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Int, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -25,12 +25,12 @@ from . import charts, figures, grid, life_signs
 from .figures import Model, draw, draw_samples, memory_of
 from .grid import CLEAR, LIGHT, Theme
 from .history import Run, saved_memories
+from .order import by_likeness, by_meaning
 from .parts import Figure, Group, Heading, Section, Table, Text
 from .scores import number
 from .sections import FamilyPart, PageContext, picture, themed
 
 COLUMNS, ROWS = 16, 12  # of the wall of slots
-TURNED = 600  # rows of a tree that is turned
 WALK = "Four drawn corners, framed, and the points between them"
 
 
@@ -199,27 +199,6 @@ def _caption(row: SlotRow, names: SlotNames | None) -> str:
     kind = "" if row.value else " (fake)"
     name = f"   {names[row.slot]}" if names and names[row.slot] else ""
     return f"slot {row.slot}{kind}{name}   mass {row.mass:.3g}   age {row.age}   prior {row.prior:.2%}"
-
-
-def by_likeness(keys: Float[Tensor, "n d"]) -> Int[Tensor, " n"]:
-    """An order of the rows in which neighbours are alike: the leaves of an average-linkage tree, turned so that the way along them is shortest.
-
-    After Bar-Joseph, Gifford and Jaakkola 2001, "Fast optimal leaf ordering for hierarchical clustering"; of more than :data:`TURNED` rows the leaves
-    stand as the tree has them, since turning it takes time by their cube.
-    """
-    from scipy.cluster.hierarchy import leaves_list, linkage
-
-    if len(keys) < 3:
-        return torch.arange(len(keys))
-    return torch.from_numpy(leaves_list(linkage(keys.double().cpu().numpy(), method="average", optimal_ordering=len(keys) <= TURNED))).long()
-
-
-def by_meaning(keys: Float[Tensor, "n d"], label: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
-    """Class after class, classes that are alike side by side, and within a class :func:`by_likeness`."""
-    classes = label.unique()
-    members = [(label == each).nonzero()[:, 0] for each in classes]
-    middle = torch.stack([keys[rows].double().mean(0) for rows in members]) if members else keys[:0]
-    return torch.cat([members[place][by_likeness(keys[members[place]])] for place in by_likeness(middle).tolist()] or [torch.arange(0)])
 
 
 def slot_wall(model: Model, names: SlotNames | None = None, *, seed: int = 0, theme: Theme = LIGHT) -> Image.Image:

@@ -1,8 +1,8 @@
 """Models that come with memogen, each as a small run folder beside this file: at hand by name, offline, without training.
 
 Such a folder holds ``model/`` (parameters in half precision; the unaveraged weights, optimisers and checkpoints that only training needs are left
-out), ``config.yaml`` (what was trained), ``results.jsonl`` (its scores), ``examples.png`` (held-out pictures to try) and, for a mixture memory of
-which labelled images tell the classes, ``slots.json``. ``python -m benchmarks.ship_model RUN NAME`` makes one from a run.
+out), ``config.yaml`` (what was trained), ``results.jsonl`` (its scores), ``samples.png`` (of the model), ``examples.png`` (held-out pictures to
+try) and, for a mixture memory of which labelled images tell the classes, ``slots.json``. ``python -m benchmarks.ship_model RUN NAME`` makes one from a run.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     import numpy as np
 
 HERE = Path(__file__).parent
-EXAMPLES, SLOTS, ABOUT = "examples.png", "slots.json", "about.json"
+RUN_MODEL = "model"
+"""Where a run folder keeps its model."""
+
+SAMPLES, EXAMPLES, SLOTS, ABOUT = "samples.png", "examples.png", "slots.json", "about.json"
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,12 @@ def place(model: str | Path) -> Path:
     if path.exists() or str(model) != path.name:
         return path
     return HERE / path.name if path.name and (HERE / path.name / ABOUT).is_file() else path
+
+
+def run_of(model: str | Path) -> Path | None:
+    """The folder of the run around the model that ``model`` names, or of the model alone; None for one on the hub."""
+    found = place(model)
+    return found.parent if found.name == RUN_MODEL and found.is_dir() else found if found.is_dir() else None
 
 
 def stored_names(folder: str | Path) -> StoredNames | None:

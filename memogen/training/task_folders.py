@@ -10,6 +10,7 @@ from pathlib import Path
 
 from torch import nn
 
+from memogen.shipped import RUN_MODEL
 from memogen.training.checkpoint import checkpoint_path, read_checkpoint, step_of, verify
 from memogen.training.config import TrainingConfig
 from memogen.training.runtime import start
@@ -17,7 +18,7 @@ from memogen.training.settings import FREE, Settings, plain
 from memogen.training.state import TrainState
 from memogen.types import InputError
 
-MODEL, TAKEN = "model", "taken"
+TAKEN = "taken"
 """In a task's folder: the model that it ended with; and, where another run made it, a folder with that run's last checkpoint of it."""
 
 
@@ -28,7 +29,7 @@ def task_folder(folder: Path, number: int) -> Path:
 
 def task_folders(folder: Path) -> tuple[Path, ...]:
     """Those of a run that hold a model, in the order of the tasks."""
-    return tuple(sorted(path.parent.parent for path in (folder / "tasks").glob(f"task-*/{MODEL}/config.json")))
+    return tuple(sorted(path.parent.parent for path in (folder / "tasks").glob(f"task-*/{RUN_MODEL}/config.json")))
 
 
 def finished_tasks(folder: Path, steps: int) -> int:
@@ -88,15 +89,15 @@ def take_up(place: Path, model: nn.Module, config: TrainingConfig) -> TrainState
 
 def publish(place: Path, folder: Path) -> None:
     """Make the task's model the run's, in one piece."""
-    part = folder / f".{MODEL}.part"
+    part = folder / f".{RUN_MODEL}.part"
     shutil.rmtree(part, ignore_errors=True)
-    shutil.copytree(place / MODEL, part)
-    shutil.rmtree(folder / MODEL, ignore_errors=True)
-    part.rename(folder / MODEL)
+    shutil.copytree(place / RUN_MODEL, part)
+    shutil.rmtree(folder / RUN_MODEL, ignore_errors=True)
+    part.rename(folder / RUN_MODEL)
 
 
 def _whole(place: Path, step: int) -> bool:
-    if not (place / MODEL / "config.json").is_file():
+    if not (place / RUN_MODEL / "config.json").is_file():
         return False
     try:
         verify(_checkpoint(place, step))

@@ -20,7 +20,7 @@ from memogen.metrics.slots import slot_names
 from memogen.models import MemoryGAN
 from memogen.report import charts, figures, grid, memory_gan
 from memogen.report.grid import CLEAR, LIGHT, RED
-from memogen.report.memory_gan import by_meaning
+from memogen.report.order import by_meaning
 from memogen.types import InputError, to_uint8
 from tests.report import toy
 

@@ -93,6 +93,7 @@ async function begin() {
   const size = height > 1 ? `${height} × ${width}${channels === 3 ? ", colour" : ""}` : `vectors of ${width}`;
   const memory = about.mixture ? `, ${about.real} real slots` : about.layers.length ? `, ${about.layers.join(" + ")} slots` : "";
   document.getElementById("kind").textContent = `${about.kind}, ${size}${memory}`;
+  document.getElementById("preview")?.remove();
   app.views = views(app);
   const bar = document.getElementById("views");
   const main = document.getElementById("main");

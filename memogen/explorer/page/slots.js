@@ -4,6 +4,7 @@ import { ask, randomSeed } from "./api.js";
 import { blank, button, doing, el, failed, labelled, note, paint, percent, roving, select, tiles, unpack } from "./parts.js";
 
 const AT_ONCE = 256;
+const FIRST = 64; // of the first batch, so that the first pictures are soon there
 const STATES = ["", "off", "free", "yours"];
 
 export function slotsView(app) {
@@ -109,8 +110,8 @@ export function slotsView(app) {
     }
     const missing = all.filter((slot) => !pictures.has(slot));
     const batches = new Map();
-    for (let start = 0; start < missing.length; start += AT_ONCE) {
-      const batch = missing.slice(start, start + AT_ONCE);
+    for (let start = 0, size = FIRST; start < missing.length; start += size, size = AT_ONCE) {
+      const batch = missing.slice(start, start + size);
       for (const slot of [batch[0], batch[batch.length >> 1], batch[batch.length - 1]]) batches.set(cells.get(slot)[0], batch);
     }
     const begun = new Set();

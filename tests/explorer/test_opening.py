@@ -1,0 +1,108 @@
+"""The page before the model is open: it is served at once, its questions wait, and what goes wrong is told."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+
+from memogen import shipped
+from memogen.explorer.app import build
+from memogen.explorer.server import address, bind, serve
+from memogen.explorer.session import Session
+from memogen.explorer.sheets import preview
+from memogen.pretrained import save_pretrained
+from memogen.types import InputError
+from tests.command import run
+from tests.explorer import toys
+from tests.report import toy
+
+
+def waiting(picture: Path | None = None) -> tuple[Future[Session], TestClient]:
+    """A session that is not open yet, and what asks it."""
+    opening: Future[Session] = Future()
+    return opening, TestClient(build(opening, preview=picture), base_url="http://127.0.0.1:8000")
+
+
+def test_the_page_and_its_picture_need_no_open_model() -> None:
+    picture = shipped.HERE / "digits" / shipped.SAMPLES
+    _, client = waiting(picture)
+    assert "/preview.png" in client.get("/").text and client.get("/assets/main.js").status_code == 200
+    assert client.get("/preview.png").content == picture.read_bytes()
+
+
+def test_without_a_picture_none_is_asked_for() -> None:
+    _, client = waiting()
+    assert "preview" not in client.get("/").text.replace("<!-- preview -->", "") and client.get("/preview.png").status_code == 404
+
+
+def test_questions_wait_for_the_model() -> None:
+    opening, client = waiting()
+    with client, ThreadPoolExecutor() as pool:
+        answers = [pool.submit(client.post, "/api/about", json={}) for _ in range(3)]
+        assert not any(answer.done() for answer in answers)
+        opening.set_result(toys.session())
+        assert {answer.result(60).json()["name"] for answer in answers} == {"mixture"}
+
+
+def test_a_bad_question_does_not_wait() -> None:
+    _, client = waiting()
+    assert client.post("/api/about", content=b"[", headers={"content-type": "application/json"}).status_code == 400
+
+
+def test_a_model_that_cannot_be_opened_is_told_on_the_page_and_raised() -> None:
+    listening, told = bind("127.0.0.1", 0), list[str]()
+    where = address("127.0.0.1", listening)
+
+    def ask() -> None:
+        question = urllib.request.Request(f"{where}api/about", b"{}", {"Content-Type": "application/json"})
+        try:
+            urllib.request.urlopen(question, timeout=60)
+        except urllib.error.HTTPError as error:
+            told.append(json.load(error)["error"])
+
+    asking = threading.Thread(target=ask)
+
+    def opening() -> Session:
+        asking.start()
+        asking.join(0.5)
+        raise InputError("model: is damaged: save it again")
+
+    with pytest.raises(InputError, match="is damaged"):
+        serve("toy", opening, listening)
+    asking.join(60)
+    assert told == ["model: is damaged: save it again"]
+
+
+def test_opening_loads_torch_and_serving_does_not() -> None:
+    code = "import sys; import memogen.explorer.server, memogen.explorer.sheets, memogen.cli.explore; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_picture_of_a_run_is_its_last_sheet(tmp_path: Path) -> None:
+    folder = toy.run_folder(tmp_path / "run")
+    assert preview(folder) == folder / "samples" / "step-00000060.png"
+    save_pretrained(toy.model(), tmp_path / "bare")
+    assert preview(tmp_path / "bare") is None
+
+
+@pytest.mark.parametrize("name", shipped.shipped_models())
+def test_models_that_ship_have_a_picture(name: str) -> None:
+    run_folder = shipped.run_of(name)
+    assert run_folder is not None and preview(run_folder) == run_folder / shipped.SAMPLES
+
+
+def test_data_of_another_shape_end_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_pretrained(toy.model(), tmp_path / "model")
+    np.savez(tmp_path / "other.npz", image=np.random.default_rng(0).integers(0, 256, (5, 9, 9), dtype=np.uint8))
+    code, _, error = run(f"explore {tmp_path / 'model'} --data {tmp_path / 'other.npz'}", capsys)
+    assert code == 2 and error.count("\n") == 1 and "8 x 8" in error
