@@ -24,6 +24,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from memogen import configs, shipped
+from memogen.memory import VMFMemory
 from memogen.models import FAMILIES, outline
 from memogen.parsing import parse_json, read_regular
 from memogen.types import InputError, SavedModel
@@ -86,7 +87,8 @@ def from_pretrained(path_or_hub_id: str | Path, *, device: str | torch.device = 
     place, folder = _device(device), _folder(path_or_hub_id, revision)
     document = read_document(folder)
     config = _config(document, folder / CONFIG)
-    state, expected = _read_tensors(folder / WEIGHTS, document), _outline(config, folder / CONFIG)
+    state = _read_tensors(folder / WEIGHTS, document)
+    expected = _outline(config, folder / CONFIG, state)
     _refuse(_differences(state, expected, whole=True), f"{folder / WEIGHTS}")
     state = {name: tensor.to(expected[name].dtype) if tensor.dtype == torch.half else tensor for name, tensor in state.items()}
     if live:
@@ -178,12 +180,17 @@ def _config(document: Document, path: Path) -> Any:
         raise InputError(f"{path}: {error}") from error
 
 
-def _outline(config: Any, path: Path) -> Mapping[str, Tensor]:
-    """Names and shapes of the state that ``config`` builds; no memory is taken for sizes that config.json makes up."""
+def _outline(config: Any, path: Path, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Names and shapes of the state that ``config`` builds; no memory is taken for sizes that config.json makes up.
+
+    Which slots of a mixture memory are frozen is part of it where ``state`` tells: of most models none is.
+    """
     try:
-        return outline(config).state_dict()
+        model = outline(config)
     except ValueError as error:
         raise InputError(f"{path}: {error}") from error
+    frozen = {f"{name}.frozen": part.values.bool() for name, part in model.named_modules() if isinstance(part, VMFMemory)}
+    return model.state_dict() | {name: tensor for name, tensor in frozen.items() if name in state}
 
 
 def _halved(model: nn.Module) -> dict[str, Tensor]:
@@ -235,9 +242,13 @@ def _differences(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], *,
             yield f"tensor {name} is not the model's"
         elif tensor.shape != expected[name].shape:
             yield f"tensor {name} is {tuple(tensor.shape)} where the model has {tuple(expected[name].shape)}"
-        elif tensor.is_floating_point() != expected[name].is_floating_point():
+        elif any(kind(tensor) != kind(expected[name]) for kind in (torch.is_floating_point, _is_bool)):
             yield f"tensor {name} is {tensor.dtype} where the model has {expected[name].dtype}"
     yield from (f"tensor {name} is missing" for name in expected if whole and name not in state)
+
+
+def _is_bool(tensor: Tensor) -> bool:
+    return tensor.dtype == torch.bool
 
 
 def _refuse(differences: Iterator[str], where: str) -> None:

@@ -62,6 +62,18 @@ def written(memory: Slots) -> Bool[Tensor, " k"]:
     return memory.keys.ne(0).any(dim=-1)
 
 
+def frozen(memory: Slots) -> Bool[Tensor, " k"]:
+    """Slots that no write changes; none of a memory that cannot freeze any."""
+    found: Tensor | None = getattr(memory, "frozen", None)
+    return torch.zeros_like(memory.values, dtype=torch.bool) if found is None else found
+
+
+def near(memory: Slots, centre: Float[Tensor, "n d"], cosine: float, *, value: int = 1) -> Int[Tensor, " m"]:
+    """The written slots of the value whose key has at least this cosine with one of the ``centre`` rows, a region of keys; in order."""
+    reached = (unit(centre.to(memory.keys)) @ memory.keys.T >= cosine).any(0)
+    return (reached & written(memory) & ((memory.values > 0.5) == bool(value))).nonzero()[:, 0]
+
+
 def prior(memory: Slots, *, value: int = 1) -> Float[Tensor, " k"]:
     """p(c | v = value) = h_c [v_c = value] / sum_j h_j [v_j = value], float64; flat where the class has slots but no mass, zero without slots."""
     member = (memory.values > 0.5) == bool(value)
