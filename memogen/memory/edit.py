@@ -1,4 +1,4 @@
-"""Editing a mixture memory: :func:`without` some slots, with keys :func:`added`, with slots :func:`frozen` or :func:`thawed`.
+"""Editing a mixture memory: :func:`without` some slots, with keys :func:`added`, slots :func:`weighted`, :func:`frozen` or :func:`thawed`.
 
 Each gives a changed copy; the memory itself stays as it is.
 
@@ -80,6 +80,23 @@ def added(memory: Memory, keys: Float[Tensor, "n d"], *, value: int = 1, share: 
     edited.mass[chosen] = _mass(memory.mass[stays], len(keys), share)
     edited.age[chosen] = 0
     return edited, chosen
+
+
+@torch.no_grad()
+def weighted(memory: Memory, factor: Float[Tensor, " k"]) -> Memory:
+    """A copy in which the mass of every slot is multiplied by its ``factor``: p'(c | v) = f_c p(c | v) / sum_j f_j p(j | v).
+
+    Raises ValueError for factors that are negative or not finite, and where a class that has mass would lose all of it.
+    """
+    edited, factor = copy.deepcopy(memory), factor.to(memory.mass)
+    if not bool((torch.isfinite(factor) & (factor >= 0)).all()):
+        raise ValueError("factor: some are negative or not finite; give numbers of 0 or more")
+    edited.mass.mul_(factor)
+    for value, name in ((1, "real"), (0, "fake")):
+        member = (memory.values > 0.5) == bool(value)
+        if bool((memory.mass[member] > 0).any()) and not bool((edited.mass[member] > 0).any()):
+            raise ValueError(f"factor: all {name} slots would lose their mass; leave some to one of them")
+    return edited
 
 
 @torch.no_grad()
