@@ -1,4 +1,4 @@
-"""Edits of a mixture memory: slots turned off, forgotten and added, steps taken back, samples before and after, the edited model saved."""
+"""Edits of a mixture memory: slots turned off, forgotten, frozen and added, steps taken back, samples before and after, the edited model saved."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from memogen.memory.edit import added, without
+from memogen.memory.edit import added, frozen, thawed, without
 from memogen.pretrained import save_pretrained
 from memogen.types import InputError
 
@@ -38,6 +38,20 @@ def forget(session: Session, slots: list[int]) -> None:
         except ValueError as error:
             raise Refused(str(error), 409) from error
         session.edit(Edit(f"forgot {named}", memory, session.mine - frozenset(slots)))
+
+
+def freeze(session: Session, slots: list[int], *, thaw: bool) -> None:
+    """Freeze slots, or let them learn again: what counts for whoever trains on from the saved model."""
+    with session.held():
+        _check(session, slots)
+        if not slots:
+            raise Refused("slots: choose one at least")
+        named = f"slot {slots[0]}" if len(slots) == 1 else f"{len(slots)} slots"
+        try:
+            memory = (thawed if thaw else frozen)(session.written, slots)
+        except ValueError as error:
+            raise Refused(str(error), 409) from error
+        session.edit(Edit(f"{'thawed' if thaw else 'froze'} {named}", memory, session.mine))
 
 
 def add(session: Session, images: UInt8[Tensor, "b c h w"], *, share: float) -> list[int]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from memogen.memory import MixtureMemory
 from memogen.memory.edit import weighted, without
+from memogen.memory.functional import EMPTY, unit
 from memogen.memory.inspect import prior, written
 from memogen.metrics.slots import BLOCK, Placed
 from memogen.types import InputError
@@ -26,8 +27,9 @@ ENOUGH = 4000  # labelled images that tell, encoded in about half a second
 def real_posterior(memory: MixtureMemory, query: Float[Tensor, "b d"]) -> Float[Tensor, "b k"]:
     """p(c | x, v = 1): over the written real slots alone, on the memory's device. Each row sums to one."""
     there = (memory.values > 0.5) & written(memory)
-    share = memory.posterior(query.to(memory.keys.device)) * there
-    return share / share.sum(1, keepdim=True).clamp_min(torch.finfo(share.dtype).tiny)
+    scaled = memory.concentration * unit(query.to(memory.keys))
+    score = torch.addmm(memory.log_prior().to(scaled), scaled, memory.keys.T)  # logarithms: beside a fake slot all real ones may round to 0
+    return score.masked_fill(~there, EMPTY).softmax(1)
 
 
 def class_shares(memory: MixtureMemory, known: Placed) -> Float[Tensor, "k classes"]:
