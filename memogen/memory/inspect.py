@@ -39,6 +39,7 @@ class Usage:
     num_slots: int
     real_share: float
     unwritten: int
+    frozen: int
     effective_real: float
     effective_fake: float
     mean_cosine_real: float
@@ -120,6 +121,7 @@ def usage(memory: Slots) -> Usage:
         num_slots=len(memory.values),
         real_share=float(real.double().mean()),
         unwritten=int((~used).sum()),
+        frozen=int(frozen(memory).sum()),
         effective_real=effective_number(prior(memory, value=1)),
         effective_fake=effective_number(prior(memory, value=0)),
         mean_cosine_real=mean_cosine(memory.keys[real & used]),

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 import memogen
 from memogen.memory import Policy, VMFMemory
 from memogen.memory.edit import added, frozen, thawed, without
-from memogen.memory.inspect import written
+from memogen.memory.inspect import usage, written
 from memogen.models import MemoryConfig, MemoryGANConfig
 
 PRESETS = ("robust", "paper", "code")
@@ -109,6 +109,6 @@ def test_a_saved_model_keeps_what_is_frozen_and_one_without_has_no_trace_of_it(t
     model.memory = frozen(model.memory, [2, 7])  # type: ignore[type-var]
     memogen.save_pretrained(model, tmp_path / "held")
     again = memogen.from_pretrained(tmp_path / "held").memory
-    assert again.frozen.nonzero()[:, 0].tolist() == [2, 7]
+    assert again.frozen.nonzero()[:, 0].tolist() == [2, 7] and usage(again).frozen == 2
     again.load_state_dict(memogen.from_pretrained(tmp_path / "plain").memory.state_dict())
     assert again.frozen is None
