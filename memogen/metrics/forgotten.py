@@ -40,7 +40,7 @@ class Forgotten:
     """One class that was forgotten. ``before`` and ``after``: its share of the samples. ``floor``: how often the judge finds it in held-out images
     of other classes. ``distance_before``, ``distance_after``: the Fréchet distance of samples of the other classes to held-out images of these. Both
     are of the same samples, after weighted by p'(c) / p(c) of their slots, so that they differ by the edit and not by the luck of other draws.
-    ``prior``: what the emptied ``slots`` held of the prior. ``seconds``: of finding and emptying them.
+    ``prior``: what the emptied ``slots`` held of the prior. ``seconds``: of the processor, to find and empty them.
     """
 
     slots: int
@@ -85,9 +85,9 @@ class Forgetting:
 
     def of(self, label: int) -> Forgotten:
         """The class forgotten, in a copy of the model."""
-        began = time.perf_counter()
+        began = time.process_time()
         memory, gone = without_classes(self.memory, placed(self.model, self.training, num=ENOUGH), [label])
-        seconds = time.perf_counter() - began
+        seconds = time.process_time() - began
         edited: Any = deepcopy(self.model)
         edited.memory = memory
         chance, left = prior(self.memory).cpu(), prior(memory).cpu()
@@ -149,7 +149,7 @@ FORGOTTEN = Metric(
         Number("forgotten_left_most", "most left of one", "lower"),
         Number("forgotten_cost", "rise of the others' distance", "lower"),
         Number("forgotten_cost_most", "largest rise", "lower"),
-        Number("forgotten_seconds", "seconds to forget", "lower", tabled=False),
+        Number("forgotten_seconds", "processor seconds to forget", "lower", tabled=False),
     ),
     needs("extractor", "model", "labels", "train"),
     results,
