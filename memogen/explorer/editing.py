@@ -9,7 +9,9 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from memogen.memory.edit import added, frozen, thawed, without
+from memogen.memory.inspect import written
 from memogen.pretrained import save_pretrained
+from memogen.shipped import store_names
 from memogen.types import InputError
 
 from . import draw
@@ -83,12 +85,16 @@ def compared(session: Session, num: int, *, seed: int) -> tuple[UInt8[Tensor, "b
 
 
 def save(session: Session) -> str:
-    """Write the model as it draws now to the place that was given at the start; the place."""
+    """Write the model as it draws now to the place that was given at the start, and what is known of its slots beside it; the place."""
     out = session.loaded.out
     if out is None:
         raise Refused("there is no folder to save to: start the explorer again with --out FOLDER", 409)
     try:
-        save_pretrained(copied(session), out)
+        model = copied(session)
+        save_pretrained(model, out)
+        if session.names is not None:
+            emptied = (~written(model.memory)).nonzero()[:, 0].tolist()
+            store_names(out, session.names.but([*session.mine, *emptied]))
     except (InputError, OSError) as error:
         raise Refused(f"{out}: cannot be written ({error})", 409) from error
     return str(out)
