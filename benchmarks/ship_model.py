@@ -77,12 +77,8 @@ def _examples(image: np.ndarray, label: np.ndarray | None, path: Path) -> None:
 
 def _slots(model: Any, images: Any, folder: Path) -> None:
     names = name_slots(placed(model, images), model.memory.num_slots)
-    stored = {
-        "classes": list(names.classes),
-        "label": names.label.tolist(),
-        "share": [round(share, 3) for share in names.share.nan_to_num().tolist()],
-    }
-    (folder / shipped.SLOTS).write_text(json.dumps(stored, separators=(",", ":")) + "\n", encoding="utf-8")
+    share = tuple(names.share.nan_to_num().tolist())
+    shipped.store_names(folder, shipped.StoredNames(names.classes, tuple(names.label.tolist()), share))
 
 
 @dataclass(frozen=True)

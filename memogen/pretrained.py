@@ -24,6 +24,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from memogen import configs, shipped
+from memogen.memory import VMFMemory
 from memogen.models import FAMILIES, outline
 from memogen.parsing import parse_json, read_regular
 from memogen.shipped import RUN_MODEL as RUN_MODEL
@@ -85,7 +86,8 @@ def from_pretrained(path_or_hub_id: str | Path, *, device: str | torch.device = 
     place, folder = _device(device), _folder(path_or_hub_id, revision)
     document = read_document(folder)
     config = _config(document, folder / CONFIG)
-    state, model = _read_tensors(folder / WEIGHTS, document), _outline(config, folder / CONFIG)
+    state = _read_tensors(folder / WEIGHTS, document)
+    model = _outline(config, folder / CONFIG, state)
     expected = model.state_dict()
     _refuse(_differences(state, expected, whole=True), f"{folder / WEIGHTS}")
     state = {name: tensor.to(expected[name].dtype) if tensor.dtype == torch.half else tensor for name, tensor in state.items()}
@@ -177,12 +179,19 @@ def _config(document: Document, path: Path) -> Any:
         raise InputError(f"{path}: {error}") from error
 
 
-def _outline(config: Any, path: Path) -> nn.Module:
-    """The model that ``config`` builds, without numbers: no memory is taken for sizes that config.json makes up, and no time for initial weights."""
+def _outline(config: Any, path: Path, state: Mapping[str, Tensor]) -> nn.Module:
+    """The model that ``config`` builds, without numbers: no memory is taken for sizes that config.json makes up, and no time for initial weights.
+
+    A mixture memory of it has room for which slots are frozen where ``state`` tells that some are.
+    """
     try:
-        return outline(config)
+        model = outline(config)
     except ValueError as error:
         raise InputError(f"{path}: {error}") from error
+    for name, part in model.named_modules():
+        if isinstance(part, VMFMemory) and f"{name}.frozen" in state:
+            part.frozen = torch.zeros_like(part.values, dtype=torch.bool)
+    return model
 
 
 def _halved(model: nn.Module) -> dict[str, Tensor]:
@@ -234,9 +243,13 @@ def _differences(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], *,
             yield f"tensor {name} is not the model's"
         elif tensor.shape != expected[name].shape:
             yield f"tensor {name} is {tuple(tensor.shape)} where the model has {tuple(expected[name].shape)}"
-        elif tensor.is_floating_point() != expected[name].is_floating_point():
+        elif any(kind(tensor) != kind(expected[name]) for kind in (torch.is_floating_point, _is_bool)):
             yield f"tensor {name} is {tensor.dtype} where the model has {expected[name].dtype}"
     yield from (f"tensor {name} is missing" for name in expected if whole and name not in state)
+
+
+def _is_bool(tensor: Tensor) -> bool:
+    return tensor.dtype == torch.bool
 
 
 def _refuse(differences: Iterator[str], where: str) -> None:

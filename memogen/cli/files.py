@@ -168,7 +168,7 @@ def _without_share(options: DataOptions, name: str, place: Path | None) -> DataO
     return options if options.test_share and splits(name, folder=place) == ("train",) else replace(options, test_share=0.0)
 
 
-def class_number(label: str | None, names: Sequence[str]) -> int | None:
+def class_number(label: str | None, names: Sequence[str], *, option: str = "--label") -> int | None:
     """The index of a class that was given by its name, one of ``names`` in their order, or by its index; ``name:2`` and ``index:2`` say which.
 
     InputError for a name that is not known, and for a number that is the name of one class and the index of another.
@@ -182,11 +182,11 @@ def class_number(label: str | None, names: Sequence[str]) -> int | None:
     counted = number is not None and 0 <= number < len(names)
     if named is not None and counted and named != number:
         raise InputError(
-            f"--label {label}: is the name of class {named} and the index of class {number} ({names[int(given)]}): "
+            f"{option} {label}: is the name of class {named} and the index of class {number} ({names[int(given)]}): "
             f"write name:{given} or index:{given}"
         )
     if named is None and number is None:
-        raise InputError(f"--label {label}: neither a class's number nor {'one of ' + ', '.join(names) if names else 'a name that is known'}")
+        raise InputError(f"{option} {label}: neither a class's number nor {'one of ' + ', '.join(names) if names else 'a name that is known'}")
     return number if named is None else named
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from memogen.cli import compare, data, explore, export, impute, memory, pictures, reproduce, scoring, tasks, training
+from memogen.cli import compare, data, edit, explore, export, impute, memory, pictures, reproduce, scoring, tasks, training
 
 COMMANDS: dict[str, Callable[..., object]] = {
     "demo": training.demo,
@@ -25,6 +25,9 @@ COMMANDS: dict[str, Callable[..., object]] = {
     "memory query": memory.query,
     "memory graph": memory.graph,
     "memory disable": memory.disable,
+    "memory forget": edit.forget,
+    "memory freeze": edit.freeze,
+    "memory add": edit.add,
     "memory course": memory.course,
     "memory signs": memory.signs,
     "tasks matrix": tasks.matrix,

@@ -61,6 +61,18 @@ def stacked_digits(asked: Request) -> Source:
     return array_source(asked, [], tuple(f"{number:03d}" for number in range(10**PLACES)), read)
 
 
+def digits_without_9(asked: Request) -> Source:
+    """The same digits, but no nine to train on; the test split has all ten classes."""
+    _refuse_folder(asked)
+
+    def read() -> Chunk:
+        image, label = _read_digits(asked.split)
+        rows = (label != 9) | (asked.split == "test")
+        return image[rows], label[rows]
+
+    return array_source(asked, [], DIGITS, read)
+
+
 def _read_digits(split: str) -> tuple[np.ndarray, np.ndarray]:
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
@@ -284,6 +296,9 @@ DATASETS: dict[str, DataSet] = {
     "digits": DataSet(digits, ("train", "test"), "8x8 grey digits, 1,437 + 360, embedded", embedded=True),
     "stacked-digits": DataSet(
         stacked_digits, ("train", "test"), "8x8, a digit in each of three channels, 50,000 + 10,000, made of the digits", embedded=True
+    ),
+    "digits-without-9": DataSet(
+        digits_without_9, ("train", "test"), "8x8 grey digits, 1,293 + 360, no nine to train on, made of the digits", embedded=True
     ),
     "mnist": DataSet(mnist, ("train", "test"), "28x28 grey digits, 60,000 + 10,000"),
     "fashion-mnist": DataSet(fashion_mnist, ("train", "test"), "28x28 grey clothing, 60,000 + 10,000"),

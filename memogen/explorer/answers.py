@@ -203,14 +203,16 @@ def _directions(session: Session, model: Any) -> draw.Directions:
 
 
 def edit(session: Session, asked: Asked) -> dict[str, Any]:
-    """Turn slots off or on, forget them, add pictures, take the last step back, or begin anew."""
+    """Turn slots off or on, forget, freeze or thaw them, add pictures, take the last step back, or begin anew."""
     session.original  # noqa: B018  refuses a model that has none
-    what = asked.choice("what", ("off", "on", "forget", "add", "undo", "reset"))
+    what = asked.choice("what", ("off", "on", "forget", "freeze", "thaw", "add", "undo", "reset"))
     answer: dict[str, Any] = {}
-    if what in ("off", "on", "forget"):
+    if what in ("off", "on", "forget", "freeze", "thaw"):
         chosen = asked.wholes("slots", 0, MOST_SLOTS, longest=100_000)
         if what == "forget":
             editing.forget(session, chosen)
+        elif what in ("freeze", "thaw"):
+            editing.freeze(session, chosen, thaw=what == "thaw")
         else:
             editing.turn(session, chosen, off=what == "off")
     elif what == "add":

@@ -1,4 +1,4 @@
-"""Edits of a mixture memory: slots turned off, forgotten and added, steps taken back, samples before and after, the edited model saved."""
+"""Edits of a mixture memory: slots turned off, forgotten, frozen and added, steps taken back, samples before and after, the edited model saved."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from memogen.memory.edit import added, without
+from memogen.memory.edit import added, frozen, thawed, without
+from memogen.memory.inspect import written
 from memogen.pretrained import save_pretrained
+from memogen.shipped import store_names
 from memogen.types import InputError
 
 from . import draw
@@ -38,6 +40,20 @@ def forget(session: Session, slots: list[int]) -> None:
         except ValueError as error:
             raise Refused(str(error), 409) from error
         session.edit(Edit(f"forgot {named}", memory, session.mine - frozenset(slots)))
+
+
+def freeze(session: Session, slots: list[int], *, thaw: bool) -> None:
+    """Freeze slots, or let them learn again: what counts for whoever trains on from the saved model."""
+    with session.held():
+        _check(session, slots)
+        if not slots:
+            raise Refused("slots: choose one at least")
+        named = f"slot {slots[0]}" if len(slots) == 1 else f"{len(slots)} slots"
+        try:
+            memory = (thawed if thaw else frozen)(session.written, slots)
+        except ValueError as error:
+            raise Refused(str(error), 409) from error
+        session.edit(Edit(f"{'thawed' if thaw else 'froze'} {named}", memory, session.mine))
 
 
 def add(session: Session, images: UInt8[Tensor, "b c h w"], *, share: float) -> list[int]:
@@ -69,12 +85,16 @@ def compared(session: Session, num: int, *, seed: int) -> tuple[UInt8[Tensor, "b
 
 
 def save(session: Session) -> str:
-    """Write the model as it draws now to the place that was given at the start; the place."""
+    """Write the model as it draws now to the place that was given at the start, and what is known of its slots beside it; the place."""
     out = session.loaded.out
     if out is None:
         raise Refused("there is no folder to save to: start the explorer again with --out FOLDER", 409)
     try:
-        save_pretrained(copied(session), out)
+        model = copied(session)
+        save_pretrained(model, out)
+        if session.names is not None:
+            emptied = (~written(model.memory)).nonzero()[:, 0].tolist()
+            store_names(out, session.names.but([*session.mine, *emptied]))
     except (InputError, OSError) as error:
         raise Refused(f"{out}: cannot be written ({error})", 409) from error
     return str(out)

@@ -23,14 +23,14 @@ NEAREST = 6
 
 
 def table(session: Session) -> dict[str, Any]:
-    """Every real slot in columns: number, mass, age, share of the prior, class (-1 unknown), share of the class, state.
+    """Every real slot in columns: number, mass, age, share of the prior, class (-1 unknown), share of the class, state, and 1 where it is frozen.
 
     State: 0 in use, 1 turned off, 2 forgotten and free, 3 added from a picture.
     """
     with session.held():
         memory, now, names = session.written, session.effective, session.names
         real = (memory.values > 0.5).nonzero()[:, 0].tolist()
-        free, prior = ~inspect.written(memory), inspect.prior(now)
+        free, held, prior = ~inspect.written(memory), inspect.frozen(memory), inspect.prior(now)
         label, share = (names.label, names.share) if names is not None else ([-1] * memory.num_slots, [0.0] * memory.num_slots)
         mine, off = session.mine, session.off
         state = [2 if bool(free[slot]) else 1 if slot in off else 3 if slot in mine else 0 for slot in real]
@@ -44,6 +44,7 @@ def table(session: Session) -> dict[str, Any]:
             "label": [int(label[slot]) if there else -1 for slot, there in zip(real, known, strict=True)],
             "share": [round(float(share[slot]), 3) if there else 0.0 for slot, there in zip(real, known, strict=True)],
             "state": state,
+            "frozen": [int(held[slot]) for slot in real],
             "classes": list(names.classes) if names is not None else [],
             "steps": [edit.description for edit in session.edits],
         }

@@ -1,4 +1,6 @@
-"""Editing a mixture memory: :func:`without` some slots, and with keys :func:`added`. Each gives a changed copy; the memory itself stays as it is.
+"""Editing a mixture memory: :func:`without` some slots, with keys :func:`added`, slots :func:`weighted`, :func:`frozen` or :func:`thawed`.
+
+Each gives a changed copy; the memory itself stays as it is.
 
 A slot that is taken away is emptied: its key is zero and its mass is 0, as before the first write, so the memory keeps its size and its
 configuration, and a training that goes on fills the slot again. An emptied slot is never drawn, and weighs beta = 1e-8 in the prior.
@@ -14,9 +16,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from . import inspect
 from .functional import unit
 from .inspect import written
 from .protocol import MixtureMemory
+from .vmf import VMFMemory
 
 Memory = TypeVar("Memory", bound=MixtureMemory)
 
@@ -31,10 +35,11 @@ def without(memory: Memory, slots: Sequence[int] | Int[Tensor, " n"]) -> Memory:
         p'(c | x, v) = p(c | x, v) / p(L | x, v)
 
     up to beta = 1e-8 of mass for each emptied slot. Under the prior "joint" the same holds across both classes; under "by_class" each class keeps
-    one half. Raises ValueError for a slot that is not there, and where a class would lose its last written slot.
+    one half. A frozen slot that is emptied is free again. Raises ValueError for a slot that is not there, and where a class would lose its last
+    written slot.
     """
     chosen = _numbers(memory, slots)
-    edited, there = copy.deepcopy(memory), written(memory)
+    edited, there = thawed(memory, chosen), written(memory)
     edited.keys[chosen], edited.mass[chosen] = 0, 0
     edited.age[chosen] = memory.age.amax() + 1  # the first to be overwritten, where a policy goes by age alone
     for value, name in ((1, "real"), (0, "fake")):
@@ -48,13 +53,14 @@ def without(memory: Memory, slots: Sequence[int] | Int[Tensor, " n"]) -> Memory:
 def added(memory: Memory, keys: Float[Tensor, "n d"], *, value: int = 1, share: float | None = None) -> tuple[Memory, Int[Tensor, " n"]]:
     """A copy with ``keys``, brought to norm one, as slots of the class ``value``, and their numbers in the order of the keys.
 
-    They take the place of the class's empty slots, then of its lightest ones, ties by lowest index. All have age 0 and the same mass m: the mean
-    over the written slots L of the class that stay; or, with ``share`` in (0, 1), so much that the new slots together hold that part of the prior,
+    They take the place of the class's empty slots, then of its lightest ones that are not frozen, ties by lowest index. All have age 0 and the
+    same mass m: the mean over the written slots L of the class that stay; or, with ``share`` in (0, 1), so much that the new slots together hold
+    that part of the prior,
 
         n m / (n m + sum_{j in L} h_j) = share.
 
     The slots that stay keep their keys and masses, so p'(c | v) / p'(c' | v) = p(c | v) / p(c' | v) among them. Raises ValueError for keys of another
-    length, that are not finite or zero, for more keys than the class has slots, and where a share of nothing is asked for.
+    length, that are not finite or zero, for more keys than the class has slots to give, and where a share of nothing is asked for.
     """
     keys = keys.detach().to(memory.keys)
     if keys.ndim != 2 or keys.shape[1] != memory.key_dim or not len(keys):
@@ -62,9 +68,10 @@ def added(memory: Memory, keys: Float[Tensor, "n d"], *, value: int = 1, share: 
     if not bool(torch.isfinite(keys).all()) or not bool((keys.norm(dim=1) > 0).all()):
         raise ValueError("keys: some are zero or not finite; leave them out")
     member = (memory.values > 0.5) == bool(value)
-    if len(keys) > int(member.sum()):
-        raise ValueError(f"keys: {len(keys)} are more than the {int(member.sum())} slots of their class; add fewer")
-    weight = torch.where(written(memory), memory.mass, -1).masked_fill(~member, torch.inf)
+    open_slots = member & ~inspect.frozen(memory)
+    if len(keys) > int(open_slots.sum()):
+        raise ValueError(f"keys: {len(keys)} are more than the {int(open_slots.sum())} slots of their class that are not frozen; add fewer")
+    weight = torch.where(written(memory), memory.mass, -1).masked_fill(~open_slots, torch.inf)
     chosen = weight.sort(stable=True).indices[: len(keys)]
     stays = member & written(memory)
     stays[chosen] = False
@@ -73,6 +80,50 @@ def added(memory: Memory, keys: Float[Tensor, "n d"], *, value: int = 1, share: 
     edited.mass[chosen] = _mass(memory.mass[stays], len(keys), share)
     edited.age[chosen] = 0
     return edited, chosen
+
+
+@torch.no_grad()
+def weighted(memory: Memory, factor: Float[Tensor, " k"]) -> Memory:
+    """A copy in which the mass of every slot is multiplied by its ``factor``: p'(c | v) = f_c p(c | v) / sum_j f_j p(j | v).
+
+    Raises ValueError for factors that are negative or not finite, and where a class that has mass would lose all of it.
+    """
+    edited, factor = copy.deepcopy(memory), factor.to(memory.mass)
+    if not bool((torch.isfinite(factor) & (factor >= 0)).all()):
+        raise ValueError("factor: some are negative or not finite; give numbers of 0 or more")
+    edited.mass.mul_(factor)
+    for value, name in ((1, "real"), (0, "fake")):
+        member = (memory.values > 0.5) == bool(value)
+        if bool((memory.mass[member] > 0).any()) and not bool((edited.mass[member] > 0).any()):
+            raise ValueError(f"factor: all {name} slots would lose their mass; leave some to one of them")
+    return edited
+
+
+@torch.no_grad()
+def frozen(memory: Memory, slots: Sequence[int] | Int[Tensor, " n"]) -> Memory:
+    """A copy in which no write changes or replaces ``slots``, beside those that are frozen already: key, value, mass and age keep their bits.
+
+    A frozen slot is read, drawn and takes its part of a query as before. Raises ValueError for a slot that is not there or holds no key, and for a
+    memory of another kind than :class:`VMFMemory`.
+    """
+    chosen = _numbers(memory, slots)
+    if not isinstance(memory, VMFMemory):
+        raise ValueError(f"memory: a {type(memory).__name__} does not know frozen slots")
+    if empty := chosen[~written(memory)[chosen]].tolist():
+        raise ValueError(f"slots: {empty[0]} is empty; freeze slots that hold a key")
+    edited = copy.deepcopy(memory)
+    edited.frozen = inspect.frozen(memory).index_fill(0, chosen, True)
+    return edited
+
+
+@torch.no_grad()
+def thawed(memory: Memory, slots: Sequence[int] | Int[Tensor, " n"]) -> Memory:
+    """A copy in which writes change and replace ``slots`` again. Raises ValueError for a slot that is not there."""
+    chosen, edited = _numbers(memory, slots), copy.deepcopy(memory)
+    if isinstance(edited, VMFMemory) and edited.frozen is not None:
+        left = edited.frozen.index_fill(0, chosen, False)
+        edited.frozen = left if bool(left.any()) else None
+    return edited
 
 
 def _mass(left: Float[Tensor, " n"], num: int, share: float | None) -> Tensor:

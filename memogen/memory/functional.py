@@ -151,10 +151,15 @@ def em_step(
     concentration: float,
     smoothing: float = 1e-8,
     histogram: Histogram = "fraction",
+    frozen: Bool[Tensor, " k"] | None = None,
 ) -> EMState:
-    """One E-step (Eq. 1 restricted to ``support``) under the current keys and mass, then :func:`m_step`. Applied twice it is two iterations."""
+    """One E-step (Eq. 1 restricted to ``support``) under the current keys and mass, then :func:`m_step`. Applied twice it is two iterations.
+
+    ``frozen`` slots take part in the E-step only.
+    """
     score = concentration * (query @ state.keys.T) + torch.log(state.mass + smoothing)
-    return m_step(state, Statistics.of(query, masked_softmax(score, support)), histogram=histogram)
+    responsibility = masked_softmax(score, support)
+    return m_step(state, Statistics.of(query, responsibility if frozen is None else responsibility * ~frozen), histogram=histogram)
 
 
 def mean_cosine(kappa: Tensor | float, dim: int) -> Tensor:

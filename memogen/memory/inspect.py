@@ -39,6 +39,7 @@ class Usage:
     num_slots: int
     real_share: float
     unwritten: int
+    frozen: int
     effective_real: float
     effective_fake: float
     mean_cosine_real: float
@@ -60,6 +61,18 @@ class SlotRow:
 def written(memory: Slots) -> Bool[Tensor, " k"]:
     """Slots that hold a key: an unwritten key is all zeros."""
     return memory.keys.ne(0).any(dim=-1)
+
+
+def frozen(memory: Slots) -> Bool[Tensor, " k"]:
+    """Slots that no write changes; none of a memory that cannot freeze any."""
+    found: Tensor | None = getattr(memory, "frozen", None)
+    return torch.zeros_like(memory.values, dtype=torch.bool) if found is None else found
+
+
+def near(memory: Slots, centre: Float[Tensor, "n d"], cosine: float, *, value: int = 1) -> Int[Tensor, " m"]:
+    """The written slots of the value whose key has at least this cosine with one of the ``centre`` rows, a region of keys; in order."""
+    reached = (unit(centre.to(memory.keys)) @ memory.keys.T >= cosine).any(0)
+    return (reached & written(memory) & ((memory.values > 0.5) == bool(value))).nonzero()[:, 0]
 
 
 def prior(memory: Slots, *, value: int = 1) -> Float[Tensor, " k"]:
@@ -108,6 +121,7 @@ def usage(memory: Slots) -> Usage:
         num_slots=len(memory.values),
         real_share=float(real.double().mean()),
         unwritten=int((~used).sum()),
+        frozen=int(frozen(memory).sum()),
         effective_real=effective_number(prior(memory, value=1)),
         effective_fake=effective_number(prior(memory, value=0)),
         mean_cosine_real=mean_cosine(memory.keys[real & used]),

@@ -116,6 +116,13 @@ class Responsibilities(NamedTuple):
         """Responsibilities (b, k)."""
         return self.weights.new_zeros(len(self.slots), num_slots).scatter_(1, self.slots, self.weights)
 
+    def without(self, frozen: Bool[Tensor, " k"] | None) -> Responsibilities:
+        """The same with no part for ``frozen`` slots, where there are any; that of the others stays as it was."""
+        if frozen is None:
+            return self
+        member = self.member & ~frozen[self.slots]
+        return Responsibilities(self.slots, self.weights * member, member)
+
     def support(self, num_slots: int) -> Tensor:
         """Which slots each query updates (b, k)."""
         return torch.zeros(len(self.slots), num_slots, dtype=torch.bool, device=self.slots.device).scatter_(1, self.slots, self.member)

@@ -5,8 +5,8 @@ Kim, Kim and Kim, "Memorization Precedes Generation: Learning Unsupervised GANs 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Self
+from collections.abc import Callable, Mapping
+from typing import Any, Self
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -24,6 +24,8 @@ _COSINE_DECAY = 0.99  # of the running mean cosine, per write of its class
 class VMFMemory(nn.Module):
     """A memory of ``num_slots`` slots (key, value 1 real / 0 fake, mass, age). Reading never writes; :meth:`write` is the only mutation.
 
+    ``frozen`` marks slots that no write changes or replaces; they are read, and take their part of a query, as others do. None where none is.
+
     All arithmetic is done in float32 (or the buffers' wider type) whatever the autocast. Queries need not be normalised.
 
     Args:
@@ -37,6 +39,7 @@ class VMFMemory(nn.Module):
     mass: Tensor
     age: Tensor
     cosine: Tensor
+    frozen: Tensor | None
 
     def __init__(
         self,
@@ -60,6 +63,7 @@ class VMFMemory(nn.Module):
         self.register_buffer("mass", torch.full((num_slots,), INITIAL_MASS))
         self.register_buffer("age", torch.zeros(num_slots))
         self.register_buffer("cosine", torch.zeros(2, 2))  # by class, fake first: decayed sum over its queries, and their decayed number
+        self.register_buffer("frozen", None)  # bool (k,); a state without frozen slots has no such entry
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """What ``.to()``, ``.half()`` and ``.cuda()`` do; but the buffers stay float32 or wider, as sums over many writes need it."""
@@ -69,6 +73,11 @@ class VMFMemory(nn.Module):
             return tensor.to(found.device) if found.is_floating_point() and found.itemsize < 4 else found
 
         return super()._apply(wide, recurse)  # type: ignore[no-untyped-call]  # torch's own hook
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
+        """Which slots are frozen is in a state only where some are: torch's own hook, after room is made for it."""
+        self.frozen = torch.zeros_like(self.values, dtype=torch.bool) if f"{prefix}frozen" in state_dict else None
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     # --- reading ---
 
@@ -248,9 +257,9 @@ class VMFMemory(nn.Module):
         wrong = (self._asks_for_slot(scores, value) | filling) & known
         self._follow_cosine(query, value, scores, known & ~filling)
         responsibilities = self._responsibilities(scores, value, known & ~wrong)
-        movement = self._learn(query, responsibilities, responsibilities.touched(self.num_slots))
-        used = (responsibilities.best() if self.policy.age_reset == "best" else responsibilities).touched(self.num_slots)
-        self.age += 1
+        movement = self._learn(query, responsibilities)
+        used = (responsibilities.best() if self.policy.age_reset == "best" else responsibilities).without(self.frozen).touched(self.num_slots)
+        self.age += 1 if self.frozen is None else ~self.frozen
         self.age.masked_fill_(used, 0)
         source, dropped = self._assign(wrong, value, used)
         self._overwrite(query, value, source)
@@ -315,11 +324,12 @@ class VMFMemory(nn.Module):
             member = member & (place == place.amax(0)).gather(1, slots)
         return Responsibilities(slots, weights * member, member)
 
-    def _learn(self, query: Tensor, responsibilities: Responsibilities, touched: Tensor) -> Tensor:
+    def _learn(self, query: Tensor, responsibilities: Responsibilities) -> Tensor:
         """Eq. 5, or Kaiser's rule. Returns the mean movement of a touched key."""
+        learning = responsibilities.without(self.frozen)
         if self.keys.is_cpu and self._sparse and self.policy.rule == "em" and self.em_steps == 1:  # a device would have to tell the number of rows
-            return self._learn_rows(query, responsibilities)
-        policy, responsibility = self.policy, responsibilities.dense(self.num_slots)
+            return self._learn_rows(query, learning)
+        policy, responsibility, touched = self.policy, learning.dense(self.num_slots), learning.touched(self.num_slots)
         base = torch.where(touched, self._base_mass(self.mass), self.mass)
         state = functional.m_step(EMState(self.keys, self.mass, self.keys, base), Statistics.of(query, responsibility), histogram=policy.histogram)
         if policy.rule == "kaiser":
@@ -327,7 +337,7 @@ class VMFMemory(nn.Module):
             state = state._replace(keys=functional.m_step(EMState(self.keys, one, self.keys, one), Statistics.of(query, responsibility)).keys)
         for _ in range(self.em_steps - 1 if policy.rule == "em" else 0):
             support = responsibilities.support(self.num_slots)
-            state = functional.em_step(state, query, support, concentration=self.concentration, histogram=policy.histogram)
+            state = functional.em_step(state, query, support, concentration=self.concentration, histogram=policy.histogram, frozen=self.frozen)
         turned = torch.where(touched, 1 - torch.linalg.vecdot(self.keys, state.keys), 0)
         self.keys.copy_(state.keys)
         self.mass.copy_(state.mass)
@@ -350,11 +360,12 @@ class VMFMemory(nn.Module):
         source = torch.full((self.num_slots + 1,), -1, device=wrong.device)
         dropped = torch.zeros_like(wrong)
         classes = (None,) if self.policy.oldest == "of_all" else (0, 1)
+        unused = ~touched if self.frozen is None else ~(touched | self.frozen)
         for cls in classes:
             asks = wrong if cls is None else wrong & (value == cls)
             if asks.is_cpu and not bool(asks.any()):
                 continue
-            free = ~touched if cls is None else ~touched & (self.values == cls)
+            free = unused if cls is None else unused & (self.values == cls)
             oldest = self._oldest(free, len(wrong))
             place = asks.cumsum(0) - 1
             served = asks & (place < free.sum())

@@ -105,6 +105,14 @@ def gaussian_distance(
     return max(0.0, float(distance))
 
 
+def moments(rows: Float[Tensor, "n f"], weight: Float[Tensor, " n"]) -> tuple[Float[Tensor, " f"], Float[Tensor, "f f"]]:
+    """The weighted mean and the unbiased covariance of rows, float64, on the CPU."""
+    x, w = rows.double().cpu(), weight.double().cpu()
+    w = w / w.sum()
+    mean = w @ x
+    return mean, (x - mean).T @ (w[:, None] * (x - mean)) / (1 - w.square().sum())
+
+
 def _root(covariance: Float[Tensor, "f f"]) -> Float[Tensor, "f f"]:
     """Some L with L L^T = ``covariance``: Cholesky's, or, without full rank, eigenvectors with rounding errors below zero set to zero."""
     root, failed = torch.linalg.cholesky_ex(covariance.double())

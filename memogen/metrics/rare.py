@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from memogen.metrics.fid import check_count, gaussian_distance
+from memogen.metrics.fid import check_count, gaussian_distance, moments
 from memogen.metrics.metric import PAIR_IMAGES, PRDC_NEIGHBOURS, Asked, Kept, Metric, Number, Result, needs, probabilities
 from memogen.metrics.prdc import Manifold
 from memogen.metrics.samples import Seen, shuffled
@@ -87,17 +87,9 @@ def rare_distance(
     names = label[np.isin(label, rare.classes)]
     for count, kind in ((len(chosen), "samples"), (len(rows), "real images of the rarest classes")):
         check_count(count, dim, kind)
-    weight = np.array([rare.counts[int(name)] / (names == name).sum() for name in names])
-    even = np.ones(len(chosen))
-    return gaussian_distance(*_moments(chosen, even), *_moments(rows, weight)), len(chosen)
-
-
-def _moments(rows: Float[Tensor, "n f"], weight: Float[np.ndarray, " n"]) -> tuple[Float[Tensor, " f"], Float[Tensor, "f f"]]:
-    """The weighted mean and the unbiased covariance, float64."""
-    x = rows.double().cpu()
-    w = torch.from_numpy(weight / weight.sum())
-    mean = w @ x
-    return mean, (x - mean).T @ (w[:, None] * (x - mean)) / (1 - w.square().sum())
+    weight = torch.tensor([rare.counts[int(name)] / (names == name).sum() for name in names])
+    even = torch.ones(len(chosen))
+    return gaussian_distance(*moments(chosen, even), *moments(rows, weight)), len(chosen)
 
 
 def share_of(probabilities: Float[Tensor, "s classes"], classes: tuple[int, ...]) -> float:

@@ -9,8 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from memogen.metrics.accuracy import ACCURACY, FITTING_CAPACITY, REVERSE_ACCURACY
 from memogen.metrics.copies import COPIES, MIFID
+from memogen.metrics.few import FEW
 from memogen.metrics.fid import FID
 from memogen.metrics.forgetting import CRITIC, KEPT_OF_TASKS
+from memogen.metrics.forgotten import FORGOTTEN
 from memogen.metrics.imputation import IMPUTATION
 from memogen.metrics.inception_score import INCEPTION_SCORE
 from memogen.metrics.kid import KID
@@ -52,6 +54,8 @@ METRICS: dict[str, Metric] = {
         RARE,
         PATHS,
         CRITIC,
+        FORGOTTEN,
+        FEW,
     )
 }
 

@@ -28,7 +28,7 @@ FAMILIES = {
     "memory_gan": Family(
         MemoryGANConfig,
         MemoryGANObjective,
-        ("memogen.recipes.memory_gan", "memogen.recipes.memory_gan_claims", "memogen.recipes.memory_gan_tasks"),
+        tuple(f"memogen.recipes.memory_gan{part}" for part in ("", "_claims", "_edits", "_tasks")),
     ),
     "mem_vae": Family(MemVAEConfig, MemVAEObjective, ("memogen.recipes.mem_vae",)),
     "replay_gan": Family(ReplayGANConfig, ReplayGANObjective, ("memogen.recipes.replay_gan",)),

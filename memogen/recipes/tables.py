@@ -12,6 +12,7 @@ from ..types import InputError
 from . import memory_gan
 from .mem_vae_tables import mem_vae_tables
 from .memory_gan_claims import claims_table
+from .memory_gan_edits import edits_table
 from .memory_gan_tasks import tasks_table
 from .recipe import Claim
 from .replay_gan_tables import replay_gan_tables
@@ -111,7 +112,6 @@ def _equal_size() -> Table:
     return Table("memory_gan/equal_size", "What memory and contrast are worth at equal size", rows, budgets, note)
 
 
-TABLES = {
-    table.name: table for table in (_equal_size(), claims_table(), _table_1(), _table_2(), *mem_vae_tables(), *replay_gan_tables(), tasks_table())
-}
+_MEMORY_GAN = (_equal_size(), claims_table(), edits_table(), _table_1(), _table_2())
+TABLES = {table.name: table for table in (*_MEMORY_GAN, *mem_vae_tables(), *replay_gan_tables(), tasks_table())}
 """Every table by the name the command line knows."""

@@ -8,6 +8,7 @@ try) and, for a mixture memory of which labelled images tell the classes, ``slot
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,12 @@ class StoredNames:
     classes: tuple[str, ...]
     label: tuple[int, ...]
     share: tuple[float, ...]
+
+    def but(self, slots: Sequence[int]) -> StoredNames:
+        """The same, with nothing known of these ``slots``."""
+        gone = set(slots)
+        label = tuple(-1 if slot in gone else label for slot, label in enumerate(self.label))
+        return StoredNames(self.classes, label, tuple(0.0 if slot in gone else share for slot, share in enumerate(self.share)))
 
 
 def shipped_models() -> dict[str, ShippedModel]:
@@ -77,6 +84,12 @@ def stored_names(folder: str | Path) -> StoredNames | None:
     ):
         raise InputError(f"{path}: not the names of slots (labels, shares and classes do not fit): remove it, or install memogen again")
     return names
+
+
+def store_names(folder: str | Path, names: StoredNames) -> None:
+    """Write slots.json beside a model."""
+    stored = {"classes": names.classes, "label": names.label, "share": [round(share, 3) for share in names.share]}
+    (Path(folder) / SLOTS).write_text(json.dumps(stored, separators=(",", ":")) + "\n", encoding="utf-8")
 
 
 def examples(folder: str | Path, image_shape: tuple[int, int, int]) -> np.ndarray | None:

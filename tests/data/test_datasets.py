@@ -376,5 +376,5 @@ def test_check_of_arrays(tmp_path: Path) -> None:
 
 
 def test_the_table_is_complete() -> None:
-    assert list(DATASETS) == ["digits", "stacked-digits", "mnist", "fashion-mnist", "affine-mnist", "cifar10", *OWN, "folder"]
+    assert list(DATASETS) == ["digits", "stacked-digits", "digits-without-9", "mnist", "fashion-mnist", "affine-mnist", "cifar10", *OWN, "folder"]
     assert all(row.about and row.splits[0] == "train" for row in DATASETS.values())

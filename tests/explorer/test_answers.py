@@ -199,6 +199,25 @@ def test_forgetting_and_adding_can_be_taken_back() -> None:
     assert client.post("/api/edit", json={"what": "undo"}).status_code == 409
 
 
+def test_frozen_slots_are_told_and_saved(tmp_path: Any) -> None:
+    from memogen.pretrained import from_pretrained
+    from memogen.shipped import stored_names
+
+    session = toys.session(data=toys.data, out=tmp_path / "edited")
+    client = toys.client(session)
+    toys.looked_at(session)
+    table = ask(client, "edit", what="freeze", slots=[2, 5])
+    assert [slot for slot, held in zip(table["slot"], table["frozen"], strict=True) if held] == [2, 5]
+    assert ask(client, "edit", what="thaw", slots=[5])["steps"][1:] == ["froze 2 slots", "thawed slot 5"]
+    ask(client, "edit", what="forget", slots=[1])
+    assert client.post("/api/edit", json={"what": "freeze", "slots": [1]}).status_code == 409, "an empty slot holds nothing to keep"
+    ask(client, "save")
+    assert from_pretrained(tmp_path / "edited").memory.frozen.nonzero()[:, 0].tolist() == [2]
+    names = stored_names(tmp_path / "edited")
+    assert names is not None and session.names is not None and names.label[1] == -1 and names.label[2] == session.names.label[2]
+    assert not any(ask(client, "edit", what="reset")["frozen"])
+
+
 def test_edits_of_one_tab_are_shown_in_all() -> None:
     session = toys.session()
     one, other = toys.client(session), toys.client(session)

@@ -55,6 +55,8 @@ BAD = [
     ("edit", {"what": "burn"}),
     ("edit", {"what": "off", "slots": [40]}),
     ("edit", {"what": "forget", "slots": []}),
+    ("edit", {"what": "freeze", "slots": []}),
+    ("edit", {"what": "thaw", "slots": [40]}),
     ("edit", {"what": "add", "pictures": [], "share": 0.1}),
     ("edit", {"what": "add", "pictures": [1], "share": 2}),
     ("fill", {"picture": 0, "mask": "01"}),

@@ -33,13 +33,14 @@ export function slotsView(app) {
   const row = (slot) => table.slot.indexOf(slot);
   const named = (place) => (table.label[place] >= 0 ? table.classes[table.label[place]] : "");
   const stateOf = (place) => (mixture ? STATES[table.state[place]] : "");
-  const said = (place) => [`slot ${table.slot[place]}`, named(place), stateOf(place)].filter(Boolean).join(", ");
+  const frozen = (place) => (mixture && table.frozen[place] ? "frozen" : "");
+  const said = (place) => [`slot ${table.slot[place]}`, named(place), stateOf(place), frozen(place)].filter(Boolean).join(", ");
 
   function matches(place) {
     const asked = words.trim().toLowerCase();
     if (!asked) return true;
     if (/^\d+$/.test(asked) && String(table.slot[place]) === asked) return true;
-    return named(place).toLowerCase().includes(asked) || stateOf(place) === asked || (!/^\d+$/.test(asked) && said(place).includes(asked));
+    return named(place).toLowerCase().includes(asked) || stateOf(place) === asked || frozen(place) === asked || (!/^\d+$/.test(asked) && said(place).includes(asked));
   }
 
   function groups() {
@@ -216,6 +217,7 @@ export function slotsView(app) {
       el("h2", {}, `Slot ${slot}`),
       name ? el("p", { class: "name" }, mixture ? name : el("span", { class: "soft" }, "most asked for by "), mixture ? el("span", { class: "soft" }, ` ${percent(table.share[place])}`) : name) : null,
       stateOf(place) ? el("span", { class: `badge ${stateOf(place)}` }, stateOf(place) === "off" ? "turned off" : stateOf(place)) : null,
+      frozen(place) ? el("span", { class: "badge" }, "frozen") : null,
       el("dl", { class: "facts" }, ...facts.map(([term, value]) => el("div", {}, el("dt", {}, term), el("dd", {}, value))))),
     el("button", { type: "button", class: "quiet round close", "aria-label": "Close the slot", onclick: close }, "×"));
   }
@@ -224,12 +226,16 @@ export function slotsView(app) {
     const state = table.state[place];
     const edit = (what) => (event) => doing(event.currentTarget, async () => {
       const done = await ask("edit", { what, slots: [slot] });
-      note({ off: `slot ${slot} is off`, on: `slot ${slot} is on`, forget: `slot ${slot} is forgotten; Edit takes it back` }[what]);
+      note({
+        off: `slot ${slot} is off`, on: `slot ${slot} is on`, forget: `slot ${slot} is forgotten; Edit takes it back`,
+        freeze: `slot ${slot} is frozen: a training that goes on from the saved model leaves it as it is`, thaw: `slot ${slot} learns again`,
+      }[what]);
       app.changedHere(done.version);
     });
     const actions = el("div", { class: "row" },
       state === 2 ? null : state === 1 ? button("Turn on", edit("on")) : button("Turn off", edit("off"), "quiet"),
       state === 2 ? null : button("Forget", edit("forget"), "danger"),
+      state === 2 ? null : table.frozen[place] ? button("Unfreeze", edit("thaw"), "quiet") : button("Freeze", edit("freeze"), "quiet"),
       state === 2 ? null : button("Use as a corner", () => { app.view("between").corner(slot); note(`slot ${slot} is a corner of the square`); }, "quiet"));
     const facts = [["mass", table.mass[place].toFixed(2)], ["age", String(table.age[place])], ["prior", percent(table.prior[place])]];
     if (state === 2) return [head(slot, place, ...facts), el("p", { class: "soft" }, "This slot is free: nothing is drawn from it, and no picture belongs to it.")];
