@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from memogen.cli.data import KINDS, Folder
 from memogen.cli.files import (
@@ -18,7 +19,14 @@ from memogen.cli.files import (
     write_folder,
     write_picture,
 )
+from memogen.cli.options import UsageError
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from memogen.types import GenerativeModel
+
+RARE = "draw from the lightest slots that held-out images confirm: those that hold this share, such as 0.1, of the confirmed slots' mass"
 Model = Annotated[str, "a model that comes with memogen (memogen models), a run folder, a saved model's folder, or a hub id"]
 
 
@@ -28,10 +36,14 @@ def sample(
     num: Annotated[int, "number of images", 1] = 64,
     slot: Annotated[int | None, "draw from this memory slot"] = None,
     label: Annotated[str | None, "draw this class, by its number or name, where the model knows classes"] = None,
+    temper: Annotated[float | None, "draw slots by their mass to this power: 0.5 flattens the prior, 0 makes all slots alike", 0] = None,
+    rare: Annotated[float | None, RARE, 0] = None,
+    data: Annotated[str | None, f"with --rare, the data whose held-out images confirm slots: {KINDS}; without it the run's own"] = None,
+    folder: Folder = None,
     seed: Annotated[int, "image i depends on the seed and i alone"] = 0,
     out: Annotated[Path, "a picture (a grid; with --num 1 the image itself), or a folder for one PNG per image"] = Path("samples.png"),
 ) -> None:
-    """Draw images from a model; needs no data set."""
+    """Draw images from a model; needs no data set, but for --rare."""
     if out.suffix:
         check_picture(out)
     opened = open_model(model)
@@ -39,12 +51,45 @@ def sample(
 
     tell_of_fakes(opened, () if slot is None else (slot,))
     wanted = class_number(label, class_names(opened))
+    weight = _weight(opened, model, temper, rare, data, folder, fixed=slot is not None or label is not None)
     if out.suffix and num > 1:
-        return write_picture(figures.sample_grid(opened, num, seed=seed, slot=slot, label=wanted), out)
-    images = figures.draw_samples(opened, num, seed=seed, slot=slot, label=wanted)
+        return write_picture(figures.sample_grid(opened, num, seed=seed, slot=slot, label=wanted, weight=weight), out)
+    images = figures.draw_samples(opened, num, seed=seed, slot=slot, label=wanted, weight=weight)
     if out.suffix:
         return write_picture(as_picture(images[0]), out)
     return write_folder(images, out)
+
+
+def _weight(
+    opened: GenerativeModel, model: str, temper: float | None, rare: float | None, data: str | None, folder: Path | None, *, fixed: bool
+) -> Tensor | None:
+    """What slots are drawn by in place of their mass; None for the prior itself."""
+    word = f"--temper {temper}" if temper is not None else f"--rare {rare}"
+    if temper is None and rare is None:
+        if data is not None:
+            raise UsageError(f"--data {data}: only --rare asks data; leave it out")
+        return None
+    if fixed or (temper is not None and rare is not None):
+        raise UsageError(f"{word}: --slot, --label, --temper and --rare each say what is drawn; give one of them")
+    from memogen.memory import inspect
+    from memogen.types import SlotModel
+
+    if not isinstance(opened, SlotModel) or opened.memory is None:
+        raise UsageError(f"{word}: {model} has no memory of slots to draw from; leave it out, or name a memoryGAN")
+    if rare is None:
+        try:
+            return inspect.tempered(opened.memory, 1.0 if temper is None else temper)
+        except ValueError as error:
+            raise UsageError(f"{word}: {error}") from error
+    if not 0 < rare <= 1:
+        raise UsageError(f"{word}: not a share; give a number above 0, and 1 at most")
+    from memogen.metrics.slots import placed
+
+    found = inspect.rare(opened.memory, placed(opened, choose_data(data, model=model, folder=folder).load()).slot, share=rare)
+    if not bool(found.any()):
+        raise UsageError(f"{word}: no slot is the best one of two held-out images; name more data")
+    print(f"from the {int(found.sum())} lightest slots that held-out images confirm", file=sys.stderr)
+    return found
 
 
 def interpolate(

@@ -71,6 +71,33 @@ def prior(memory: Slots, *, value: int = 1) -> Float[Tensor, " k"]:
     return weight / weight.sum().clamp_min(1e-300)
 
 
+def tempered(memory: Slots, temper: float) -> Float[Tensor, " k"]:
+    """mass ** ``temper`` as a weight to draw by: 1 is the prior itself, 0 makes all written slots of a class alike, more than 1 favours heavy ones.
+
+    Raises ValueError for a negative number and one that is not finite.
+    """
+    if not 0 <= temper < math.inf:
+        raise ValueError(f"temper is {temper}; it must be 0 or more, and finite")
+    return memory.mass if temper == 1 else memory.mass.double() ** temper
+
+
+def rare(memory: Slots, best: Int[Tensor, " b"], *, share: float = 0.1, least: int = 2) -> Float[Tensor, " k"]:
+    """1 for the lightest real slots that held-out images confirm, 0 for all others: a weight to draw by.
+
+    ``best`` is the best real slot of every held-out image, by :func:`best_slots`; a slot is confirmed by ``least`` of them. Of the confirmed ones the
+    lightest are taken that hold ``share`` of their mass together, at least one; all are 0 where none is confirmed. Raises ValueError for a share
+    outside (0, 1].
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"share is {share}; it must lie above 0, and be 1 at most")
+    images = torch.bincount(best[best >= 0].to(memory.mass.device), minlength=len(memory.mass))
+    slots = ((images >= least) & (memory.values > 0.5) & written(memory)).nonzero()[:, 0]
+    slots = slots[memory.mass[slots].sort(stable=True).indices]
+    held = memory.mass[slots].double().cumsum(0)
+    taken = slots[: max(1, int((held <= share * held[-1] * (1 + 1e-9)).sum()))] if len(slots) else slots
+    return torch.zeros_like(memory.mass).index_fill(0, taken, 1.0)
+
+
 def effective_number(probability: Float[Tensor, " k"]) -> float:
     """exp(entropy): the number of equally likely outcomes with the same entropy; 0 for an all-zero vector."""
     if not bool(probability.sum() > 0):

@@ -7,8 +7,9 @@ what needs no such model: the distance to the k-th nearest training image (Sun, 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -113,8 +114,8 @@ def novelty(
 ) -> list[NoveltyScore]:
     """Every score that the model has, and those of its neighbours: held-out ``known`` images against ``others``, of one shape.
 
-    Neighbours are looked for among ``training``. ``importance_samples`` and ``seed`` are those of the bound; images are drawn in black and white where
-    the model wants them so. Raises InputError for a model that has neither a memory of slots nor a likelihood, and for images it cannot read.
+    Neighbours are looked for among ``training``. ``importance_samples`` and ``seed`` are those of the bound; images are drawn in black and white
+    where the model wants them so. Raises InputError for a model that has neither a memory of slots nor a likelihood, and for images it cannot read.
     """
     check_model(model)
     for data in (known, others, training):
@@ -178,7 +179,10 @@ def _by_neighbours(name: str, rows: list[Tensor], k: int) -> NoveltyScore:
     return NoveltyScore(name, known, others, {"neighbours": k, "among": len(rows[2])})
 
 
-AUROC = Number(
-    "novelty_auroc", "AUROC", "higher", apart=lambda protocol: f"{protocol.get('against', {}).get('data')} {protocol.get('score')}", tabled=False
-)
+def _told_apart(protocol: Mapping[str, Any]) -> str:
+    known, others = (protocol.get(name, {}).get("data") for name in ("data", "against"))
+    return f"{known} against {others}, {protocol.get('score')}"
+
+
+AUROC = Number("novelty_auroc", "AUROC", "higher", apart=_told_apart)
 """What a row of ``memogen novelty`` holds."""
