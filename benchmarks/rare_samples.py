@@ -1,6 +1,6 @@
 """Do other priors draw what is rare? ``python -m benchmarks.rare_samples RUN... --out rows.jsonl``, of runs of a memoryGAN on long-tailed digits.
 
-Every run draws by its own prior, by tempered ones, and from the lightest slots that held-out images confirm. One half of the test images confirms
+Every run draws by its own prior, by tempered ones, and from the rarest slots that held-out images confirm. One half of the test images confirms
 slots, the other judges: share of the three classes rarest in training among the samples, by their share in training; recall and coverage of their
 images (``memogen.metrics.rare``); precision of all samples. Test images are as many of each class, so they confirm more rare slots than
 a held-out part of the long-tailed set itself would.
@@ -29,8 +29,8 @@ from memogen.metrics.slots import name_slots, placed
 from memogen.report.figures import draw_samples
 from memogen.types import ImageData
 
-TEMPERS = (0.75, 0.5, 0.25, 0.0)
-SHARES = (0.1, 0.3)  # of the mass of confirmed slots
+TEMPERS = (0.5, 0.0)
+SHARE = 0.3  # of the mass of confirmed slots
 SAMPLES = 10_000
 
 
@@ -49,7 +49,9 @@ def weights(memory: Any, best: Tensor) -> Iterator[tuple[str, Tensor | None]]:
     """Each way to draw slots, by its name."""
     yield "prior", None
     yield from ((f"temper {temper:g}", inspect.tempered(memory, temper)) for temper in TEMPERS)
-    yield from ((f"rare {share:g}", inspect.rare(memory, best, share=share)) for share in SHARES)
+    yield from ((f"temper-density {temper:g}", inspect.density_tempered(memory, temper)) for temper in TEMPERS)
+    yield f"rare {SHARE:g}", inspect.rare(memory, best, share=SHARE)
+    yield f"rare {SHARE:g} by mass", inspect.rare(memory, best, share=SHARE, by="mass")
 
 
 def measure(run: str, data: str | None, seed: int) -> Iterator[Mapping[str, object]]:
@@ -81,6 +83,7 @@ def measure(run: str, data: str | None, seed: int) -> Iterator[Mapping[str, obje
             "classes": rare.classes,
             "training_share": rare.share,
             "slots": len(slots),
+            "effective_slots": inspect.effective_number(inspect.prior(memory) if weight is None else _shares(weight, slots)),
             "slots_of_rare_classes": sum(int(names.label[slot]) in rare.classes for slot in slots.tolist()),
             "neighbours": 5,
             "block": near.block,
@@ -89,6 +92,10 @@ def measure(run: str, data: str | None, seed: int) -> Iterator[Mapping[str, obje
         whose = {**origin(run), "variant": f"{recipe.variant}, {name}"}
         for metric, value in values.items():
             yield ResultRow.read({**whose, "metric": metric, "value": value, "protocol": protocol, "split": "test", **made(torch.device("cpu"))})
+
+
+def _shares(weight: Tensor, slots: Tensor) -> Tensor:
+    return weight[slots].double() / weight[slots].double().sum()
 
 
 def main() -> None:

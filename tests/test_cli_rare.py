@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -21,6 +22,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     assert model.memory is not None
     model.memory.mass[0] = 1e6
     save_pretrained(model, tmp_path / "m")
+    np.savez(tmp_path / "m.npz", x=np.zeros((3, 8, 8), np.uint8))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MEMOGEN_CACHE", str(tmp_path / "cache"))
     return tmp_path
@@ -41,13 +43,13 @@ def test_a_model_draws_by_a_weight() -> None:
 
 
 def test_tempers_and_rare_slots(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for words in ("--out plain.png", "--temper 1 --out one.png", "--temper 0 --out flat.png"):
+    for words in ("--out plain.png", "--temper 1 --out one.png", "--temper 0 --out flat.png", "--temper-density 0 --out even.png"):
         code, _, err = run(f"sample m --num 16 {words}", capsys)
         assert code == 0, err
-    plain, one, flat = ((here / f"{name}.png").read_bytes() for name in ("plain", "one", "flat"))
-    assert plain == one and plain != flat
+    plain, one, flat, even = ((here / f"{name}.png").read_bytes() for name in ("plain", "one", "flat", "even"))
+    assert plain == one and plain != flat and flat != even != plain
     code, out, err = run("sample m --num 4 --rare 0.5 --data digits --out rare", capsys)
-    assert code == 0 and "lightest slots that held-out images confirm" in err and "rare: 4 images" in out
+    assert code == 0 and "rarest slots that held-out images confirm" in err and "rare: 4 images" in out
 
 
 @pytest.mark.parametrize(
@@ -62,6 +64,9 @@ def test_tempers_and_rare_slots(here: Path, capsys: pytest.CaptureFixture[str]) 
         ("sample m --rare 0.1 --data nowhere", "no such data set"),
         ("sample m --temper 0.5 --rare 0.1", "give one of them"),
         ("sample m --temper 0.5 --slot 3", "give one of them"),
+        ("sample m --temper-density 0.5 --label 3", "give one of them"),
+        ("sample m --temper-density 1e999", "finite"),
+        ("sample m --rare 0.1 --data m.npz", "has no held-out images"),
         ("sample m --data digits", "only --rare asks data"),
         ("sample digits-vae --temper 0.5", "no memory of slots"),
     ],

@@ -44,12 +44,10 @@ def novelty(
 
     check_model(opened)
     choice = choose_data(data, model=model, folder=folder)
-    if choice.held_out() == "train":
-        raise UsageError(f"--data {data or choice.name}: has no held-out images to compare with; name data with a test split")
     from memogen.metrics.samples import part_of
     from memogen.training.runtime import choose_device
 
-    known, training = part_of(choice.load(), num), part_of(choice.load("train"), REFERENCE)
+    known, training = part_of(choice.load_held_out(), num), part_of(choice.load("train"), REFERENCE)
     others = _in_question(against, opened, model, num)
     found = _scored(opened.to(choose_device("auto")), known, others.images, training, neighbours, importance_samples, seed)  # type: ignore[attr-defined]
     print(f"known: {_told(known)}; against: {_told(others.images)}; neighbours among {_told(training)}")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from memogen.cli.data import KINDS, Folder
 from memogen.cli.files import (
+    DataChoice,
     as_picture,
     check_picture,
     choose_data,
@@ -24,9 +26,9 @@ from memogen.cli.options import UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from memogen.types import GenerativeModel
+    from memogen.types import GenerativeModel, SlotModel
 
-RARE = "draw from the lightest slots that held-out images confirm: those that hold this share, such as 0.1, of the confirmed slots' mass"
+RARE = "draw from the rarest slots that held-out images confirm: those that hold this share, such as 0.3, of the confirmed slots' mass"
 Model = Annotated[str, "a model that comes with memogen (memogen models), a run folder, a saved model's folder, or a hub id"]
 
 
@@ -36,7 +38,8 @@ def sample(
     num: Annotated[int, "number of images", 1] = 64,
     slot: Annotated[int | None, "draw from this memory slot"] = None,
     label: Annotated[str | None, "draw this class, by its number or name, where the model knows classes"] = None,
-    temper: Annotated[float | None, "draw slots by their mass to this power: 0.5 flattens the prior, 0 makes all slots alike", 0] = None,
+    temper: Annotated[float | None, "draw slots by their mass to this power: 1 is the prior, 0 makes all slots alike", 0] = None,
+    temper_density: Annotated[float | None, "draw queries by their density to this power, crowded slots less: 1 is the prior", 0] = None,
     rare: Annotated[float | None, RARE, 0] = None,
     data: Annotated[str | None, f"with --rare, the data whose held-out images confirm slots: {KINDS}; without it the run's own"] = None,
     folder: Folder = None,
@@ -51,7 +54,8 @@ def sample(
 
     tell_of_fakes(opened, () if slot is None else (slot,))
     wanted = class_number(label, class_names(opened))
-    weight = _weight(opened, model, temper, rare, data, folder, fixed=slot is not None or label is not None)
+    asked = {"--slot": slot, "--label": wanted, "--temper": temper, "--temper-density": temper_density, "--rare": rare}
+    weight = _weight(opened, model, {name: value for name, value in asked.items() if value is not None}, data, folder)
     if out.suffix and num > 1:
         return write_picture(figures.sample_grid(opened, num, seed=seed, slot=slot, label=wanted, weight=weight), out)
     images = figures.draw_samples(opened, num, seed=seed, slot=slot, label=wanted, weight=weight)
@@ -60,35 +64,40 @@ def sample(
     return write_folder(images, out)
 
 
-def _weight(
-    opened: GenerativeModel, model: str, temper: float | None, rare: float | None, data: str | None, folder: Path | None, *, fixed: bool
-) -> Tensor | None:
-    """What slots are drawn by in place of their mass; None for the prior itself."""
-    word = f"--temper {temper}" if temper is not None else f"--rare {rare}"
-    if temper is None and rare is None:
-        if data is not None:
-            raise UsageError(f"--data {data}: only --rare asks data; leave it out")
+def _weight(opened: GenerativeModel, model: str, asked: Mapping[str, float], data: str | None, folder: Path | None) -> Tensor | None:
+    """What slots are drawn by in place of their mass; None for the prior itself, a slot and a class."""
+    if data is not None and "--rare" not in asked:
+        raise UsageError(f"--data {data}: only --rare asks data; leave it out")
+    if len(asked) > 1 and not set(asked) <= {"--slot", "--label"}:
+        raise UsageError(f"{', '.join(asked)}: each says what is drawn; give one of them")
+    name, value = next(iter(asked.items()), ("", 0.0))
+    if name in ("", "--slot", "--label"):
         return None
-    if fixed or (temper is not None and rare is not None):
-        raise UsageError(f"{word}: --slot, --label, --temper and --rare each say what is drawn; give one of them")
     from memogen.memory import inspect
     from memogen.types import SlotModel
 
     if not isinstance(opened, SlotModel) or opened.memory is None:
-        raise UsageError(f"{word}: {model} has no memory of slots to draw from; leave it out, or name a memoryGAN")
-    if rare is None:
-        try:
-            return inspect.tempered(opened.memory, 1.0 if temper is None else temper)
-        except ValueError as error:
-            raise UsageError(f"{word}: {error}") from error
-    if not 0 < rare <= 1:
-        raise UsageError(f"{word}: not a share; give a number above 0, and 1 at most")
-    from memogen.metrics.slots import placed
+        raise UsageError(f"{name} {value}: {model} has no memory of slots to draw from; leave it out, or name a memoryGAN")
+    if name == "--rare":
+        return _rare(opened, value, choose_data(data, model=model, folder=folder))
+    try:
+        return (inspect.tempered if name == "--temper" else inspect.density_tempered)(opened.memory, value)
+    except ValueError as error:
+        raise UsageError(f"{name} {value}: {error}") from error
 
-    found = inspect.rare(opened.memory, placed(opened, choose_data(data, model=model, folder=folder).load()).slot, share=rare)
+
+def _rare(opened: SlotModel, share: float, choice: DataChoice) -> Tensor:
+    """The weight of the rarest slots that the held-out images of the data confirm; a line says how many they are."""
+    if not 0 < share <= 1:
+        raise UsageError(f"--rare {share}: not a share; give a number above 0, and 1 at most")
+    from memogen.memory import inspect
+    from memogen.metrics.slots import placed
+    from memogen.report.figures import memory_of
+
+    found = inspect.rare(memory_of(opened), placed(opened, choice.load_held_out()).slot, share=share)
     if not bool(found.any()):
-        raise UsageError(f"{word}: no slot is the best one of two held-out images; name more data")
-    print(f"from the {int(found.sum())} lightest slots that held-out images confirm", file=sys.stderr)
+        raise UsageError(f"--rare {share}: no slot is the best one of two held-out images; name more data")
+    print(f"from the {int(found.sum())} rarest slots that held-out images confirm", file=sys.stderr)
     return found
 
 

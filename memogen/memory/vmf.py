@@ -111,7 +111,7 @@ class VMFMemory(nn.Module):
     ) -> tuple[Float[Tensor, "num d"], Int[Tensor, " num"]]:
         """``num`` slots from p(c = i | v = value), proportional to mass, and their keys.
 
-        ``weight`` takes the place of the mass: :func:`~memogen.memory.inspect.tempered` and :func:`~memogen.memory.inspect.rare` give some.
+        ``weight`` takes the place of the mass; ``memogen.memory.inspect`` makes some (``tempered``, ``density_tempered``, ``rare``).
         ``uniform`` in [0, 1) decides them by the inverse distribution function, for draws that must not depend on a generator's state.
         A slot without a key is drawn only where the class has no other. The class must have a slot.
         """

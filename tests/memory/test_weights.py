@@ -10,7 +10,7 @@ from torch import Tensor
 
 from memogen.memory import VMFMemory
 from memogen.memory.functional import unit
-from memogen.memory.inspect import rare, tempered
+from memogen.memory.inspect import density_tempered, rare, tempered
 
 
 def memory_of(mass: list[float], values: list[float] | None = None, *, empty: tuple[int, ...] = ()) -> VMFMemory:
@@ -32,6 +32,7 @@ def shares(memory: VMFMemory, weight: Tensor | None, num: int = 12_000) -> Tenso
 def test_a_temper_of_one_is_the_prior_bit_for_bit() -> None:
     memory = memory_of([0.3, 1e-5, 7.25, 2.0, 0.0])
     weight = tempered(memory, 1)
+    assert torch.equal(density_tempered(memory, 1), weight)
     for seed in range(3):
         drawn = [memory.draw(500, weight=each, generator=torch.Generator().manual_seed(seed)) for each in (None, weight)]
         assert torch.equal(drawn[0][0], drawn[1][0]) and torch.equal(drawn[0][1], drawn[1][1])
@@ -53,17 +54,36 @@ def test_a_tempered_prior_is_the_power_of_the_mass() -> None:
             tempered(memory, wrong)
 
 
+def test_a_tempered_density_draws_crowded_slots_less() -> None:
+    """Three slots on one axis and one on another, orthogonal: the density is three times as high around the three."""
+    memory = VMFMemory(5, 4, top_k=2, concentration=30.0)
+    memory.keys.copy_(torch.eye(4)[[0, 0, 0, 1, 0]])
+    memory.values.copy_(torch.tensor([1.0, 1, 1, 1, 0]))
+    memory.mass.fill_(2.0)
+    assert shares(memory, density_tempered(memory, 0)).tolist() == pytest.approx([1 / 6, 1 / 6, 1 / 6, 1 / 2, 0], abs=1e-3), "both axes alike"
+    root = 3**0.5
+    assert shares(memory, density_tempered(memory, 0.5)).tolist() == pytest.approx([root / 3 / (root + 1)] * 3 + [1 / (root + 1), 0], abs=1e-3)
+    assert shares(memory, tempered(memory, 0)).tolist() == pytest.approx([1 / 4] * 4 + [0], abs=1e-3), "their masses tell nothing"
+    memory.concentration = 5000.0
+    assert torch.isfinite(density_tempered(memory, 0)).all()
+    with pytest.raises(ValueError, match="temper"):
+        density_tempered(memory, -1)
+
+
 def test_rare_slots_are_light_and_confirmed() -> None:
     memory = memory_of([1.0, 2.0, 3.0, 4.0, 90.0, 0.5], [1, 1, 1, 1, 1, 0])
     best = torch.tensor([1, 1, 2, 2, 2, 3, 3, 4, 4, 4, 4, 0, -1])  # slot 0 is the lightest, and one image alone falls into it
-    assert rare(memory, best, share=0.051).nonzero()[:, 0].tolist() == [1, 2], "5 of the 99 that confirmed slots hold"
-    assert rare(memory, best, share=0.05).nonzero()[:, 0].tolist() == [1]
-    assert rare(memory, best, share=1e-6).nonzero()[:, 0].tolist() == [1], "one at least"
+    assert rare(memory, best, share=0.051, by="mass").nonzero()[:, 0].tolist() == [1, 2], "5 of the 99 that confirmed slots hold"
+    assert rare(memory, best, share=0.05, by="mass").nonzero()[:, 0].tolist() == [1]
+    assert rare(memory, best, share=1e-6, by="mass").nonzero()[:, 0].tolist() == [1], "one at least"
     assert rare(memory, best, share=1.0).nonzero()[:, 0].tolist() == [1, 2, 3, 4]
     assert rare(memory, best, share=1.0, least=1)[0] == 1
     assert not rare(memory, best[:1]).any()
-    drawn = shares(memory, rare(memory, best, share=0.051))
+    drawn = shares(memory, rare(memory, best, share=0.051, by="mass"))
     assert drawn.tolist() == pytest.approx([0, 0.5, 0.5, 0, 0, 0], abs=1e-3)
+    memory.keys[1:5] = torch.eye(4)[[0, 0, 0, 1]]
+    memory.mass.fill_(1.0)
+    assert rare(memory, best, share=0.25).nonzero()[:, 0].tolist() == [4], "alone on its axis, where masses are alike"
     for wrong in (0.0, 1.5, math.nan):
         with pytest.raises(ValueError, match="share"):
             rare(memory, best, share=wrong)
