@@ -138,7 +138,7 @@ def _told(data: ImageData) -> str:
 
 
 def _print_scores(found: list[NoveltyScore]) -> None:
-    """AUROCs as a table; and which score to trust, where the model's own tells less than its neighbours."""
+    """AUROCs as a table; and what to make of them, where the model's own score tells less than its neighbours, or none tells anything."""
     from memogen.report.text import in_columns
 
     table = [("score", "AUROC", "±")]
@@ -147,7 +147,9 @@ def _print_scores(found: list[NoveltyScore]) -> None:
     if isinstance(cosine := found[0].protocol.get("cosine"), dict):
         print(f"mean cosine to the key of the best real slot: {cosine['known']:.3f} of known images, {cosine['others']:.3f} of the others")
     own, best = found[0], max(found[1:], key=lambda score: score.auroc)
-    if best.auroc - own.auroc > 2 * math.hypot(own.error, best.error):
+    if not any(score.auroc - 2 * score.error > 0.5 for score in found):
+        print("no score tells these images from known ones; smooth ones often lie nearer to all images than real ones do")
+    elif best.auroc - own.auroc > 2 * math.hypot(own.error, best.error):
         print(f"the {own.name} tells less here than the {best.name}: go by these")
 
 
