@@ -9,6 +9,8 @@ a held-out part of the long-tailed set itself would.
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -108,14 +110,9 @@ def main() -> None:
     given = words.parse_args()
     for run in given.run:
         rows = list(measure(run, given.data, given.seed))
-        append_rows(given.out, [{**row, "command": _command(given)} for row in rows])
+        append_rows(given.out, [{**row, "command": shlex.join(["python", "-m", "benchmarks.rare_samples", *sys.argv[1:]])} for row in rows])
         for row in rows:
             print(f"{run} {row['variant']:<28} {row['metric']:<14} {row['value']:.3f}")
-
-
-def _command(given: argparse.Namespace) -> str:
-    data = f" --data {given.data}" if given.data else ""
-    return f"python -m benchmarks.rare_samples {' '.join(given.run)}{data} --seed {given.seed} --out {given.out}"
 
 
 if __name__ == "__main__":
