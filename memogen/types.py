@@ -203,7 +203,15 @@ class SlotModel(GenerativeModel, Protocol):
         def memory(self) -> MixtureMemory | None: ...
 
     def encode(self, image: Pixels) -> Float[Tensor, "b d"]: ...
-    def latents_at(self, index: Int[Tensor, " b"], *, seed: int, stream: int = 0, slot: int | Int[Tensor, " b"] | None = None) -> Latents: ...
+    def latents_at(
+        self,
+        index: Int[Tensor, " b"],
+        *,
+        seed: int,
+        stream: int = 0,
+        slot: int | Int[Tensor, " b"] | None = None,
+        weight: Float[Tensor, " k"] | None = None,
+    ) -> Latents: ...
     def to(self, device: torch.device) -> Any: ...
 
 

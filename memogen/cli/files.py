@@ -134,6 +134,12 @@ class DataChoice:
     def held_out(self) -> str:
         return "test" if "test" in self.known else self.known[0]
 
+    def load_held_out(self) -> ImageData:
+        """Images that no training saw. UsageError where there are none."""
+        if self.held_out() == "train":
+            raise UsageError(f"--data {self.folder or self.name}: has no held-out images; name data with a test split")
+        return self.load()
+
 
 def choose_data(name: str | None, *, model: str, folder: Path | None = None) -> DataChoice:
     """The data named on the command line, brought to shape as in the run of ``model``; where none is named, the run's own."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from memogen.cli.data import KINDS, Folder
 from memogen.cli.files import (
+    DataChoice,
     as_picture,
     check_picture,
     choose_data,
@@ -18,7 +21,14 @@ from memogen.cli.files import (
     write_folder,
     write_picture,
 )
+from memogen.cli.options import UsageError
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from memogen.types import GenerativeModel, SlotModel
+
+RARE = "draw from the rarest slots that held-out images confirm: those that hold this share, such as 0.3, of the confirmed slots' mass"
 Model = Annotated[str, "a model that comes with memogen (memogen models), a run folder, a saved model's folder, or a hub id"]
 
 
@@ -28,10 +38,15 @@ def sample(
     num: Annotated[int, "number of images", 1] = 64,
     slot: Annotated[int | None, "draw from this memory slot"] = None,
     label: Annotated[str | None, "draw this class, by its number or name, where the model knows classes"] = None,
+    temper: Annotated[float | None, "draw slots by their mass to this power: 1 is the prior, 0 makes all slots alike", 0] = None,
+    temper_density: Annotated[float | None, "draw queries by their density to this power, crowded slots less: 1 is the prior", 0] = None,
+    rare: Annotated[float | None, RARE, 0] = None,
+    data: Annotated[str | None, f"with --rare, the data whose held-out images confirm slots: {KINDS}; without it the run's own"] = None,
+    folder: Folder = None,
     seed: Annotated[int, "image i depends on the seed and i alone"] = 0,
     out: Annotated[Path, "a picture (a grid; with --num 1 the image itself), or a folder for one PNG per image"] = Path("samples.png"),
 ) -> None:
-    """Draw images from a model; needs no data set."""
+    """Draw images from a model; needs no data set, but for --rare."""
     if out.suffix:
         check_picture(out)
     opened = open_model(model)
@@ -39,12 +54,51 @@ def sample(
 
     tell_of_fakes(opened, () if slot is None else (slot,))
     wanted = class_number(label, class_names(opened))
+    asked = {"--slot": slot, "--label": wanted, "--temper": temper, "--temper-density": temper_density, "--rare": rare}
+    weight = _weight(opened, model, {name: value for name, value in asked.items() if value is not None}, data, folder)
     if out.suffix and num > 1:
-        return write_picture(figures.sample_grid(opened, num, seed=seed, slot=slot, label=wanted), out)
-    images = figures.draw_samples(opened, num, seed=seed, slot=slot, label=wanted)
+        return write_picture(figures.sample_grid(opened, num, seed=seed, slot=slot, label=wanted, weight=weight), out)
+    images = figures.draw_samples(opened, num, seed=seed, slot=slot, label=wanted, weight=weight)
     if out.suffix:
         return write_picture(as_picture(images[0]), out)
     return write_folder(images, out)
+
+
+def _weight(opened: GenerativeModel, model: str, asked: Mapping[str, float], data: str | None, folder: Path | None) -> Tensor | None:
+    """What slots are drawn by in place of their mass; None for the prior itself, a slot and a class."""
+    if data is not None and "--rare" not in asked:
+        raise UsageError(f"--data {data}: only --rare asks data; leave it out")
+    if len(asked) > 1 and not set(asked) <= {"--slot", "--label"}:
+        raise UsageError(f"{', '.join(asked)}: each says what is drawn; give one of them")
+    name, value = next(iter(asked.items()), ("", 0.0))
+    if name in ("", "--slot", "--label"):
+        return None
+    from memogen.memory import inspect
+    from memogen.types import SlotModel
+
+    if not isinstance(opened, SlotModel) or opened.memory is None:
+        raise UsageError(f"{name} {value}: {model} has no memory of slots to draw from; leave it out, or name a memoryGAN")
+    if name == "--rare":
+        return _rare(opened, value, choose_data(data, model=model, folder=folder))
+    try:
+        return (inspect.tempered if name == "--temper" else inspect.density_tempered)(opened.memory, value)
+    except ValueError as error:
+        raise UsageError(f"{name} {value}: {error}") from error
+
+
+def _rare(opened: SlotModel, share: float, choice: DataChoice) -> Tensor:
+    """The weight of the rarest slots that the held-out images of the data confirm; a line says how many they are."""
+    if not 0 < share <= 1:
+        raise UsageError(f"--rare {share}: not a share; give a number above 0, and 1 at most")
+    from memogen.memory import inspect
+    from memogen.metrics.slots import placed
+    from memogen.report.figures import memory_of
+
+    found = inspect.rare(memory_of(opened), placed(opened, choice.load_held_out()).slot, share=share)
+    if not bool(found.any()):
+        raise UsageError(f"--rare {share}: no slot is the best one of two held-out images; name more data")
+    print(f"from the {int(found.sum())} rarest slots that held-out images confirm", file=sys.stderr)
+    return found
 
 
 def interpolate(

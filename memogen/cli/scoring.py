@@ -216,7 +216,7 @@ def _keep(rows: Sequence[ResultRow], model: str, out: Path | None, options: Data
     print(in_columns(texts, right=1))
     if any(row.metric == "inception_score" and row.spread is None for row in rows):
         print("inception_score: too few samples for more than one split, so there is no ±")
-    whose = _origin(model)
+    whose = origin(model)
     target = out or (_run_folder(model) / "results.jsonl" if "recipe" in whose and not _ships(model) else None)
     if target is not None:
         brought = {"brought_to": {"size": options.size, "fit": options.fit}} if options else {}
@@ -225,7 +225,7 @@ def _keep(rows: Sequence[ResultRow], model: str, out: Path | None, options: Data
         print(f"appended to {target}")
 
 
-def _origin(model: str) -> dict[str, object]:
+def origin(model: str) -> dict[str, object]:
     """What the rows say of where the images come from. ``seed`` is that of the training, of which images and a model without its run tell nothing."""
     from memogen import runs
 

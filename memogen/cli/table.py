@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from memogen.cli import compare, data, edit, explore, export, impute, memory, pictures, reproduce, scoring, tasks, training
+from memogen.cli import compare, data, edit, explore, export, impute, memory, novelty, pictures, reproduce, scoring, tasks, training
 
 COMMANDS: dict[str, Callable[..., object]] = {
     "demo": training.demo,
@@ -15,6 +15,7 @@ COMMANDS: dict[str, Callable[..., object]] = {
     "evaluate": scoring.evaluate,
     "compare": compare.compare,
     "impute": impute.impute,
+    "novelty": novelty.novelty,
     "interpolate": pictures.interpolate,
     "export": export.export,
     "neighbours": pictures.neighbours,

@@ -101,6 +101,16 @@ def log_prior(mass: Float[Tensor, " k"], values: Float[Tensor, " k"], *, smoothi
     return torch.log(weight) - torch.log(total) - math.log(2)
 
 
+def checked_weight(weight: Float[Tensor, " n"], values: Float[Tensor, " k"], value: int) -> Float[Tensor, " k"]:
+    """Weights of slots themselves; ValueError unless there is one for each slot, none below 0, and the class ``value`` has a finite sum above 0."""
+    if weight.shape != values.shape:
+        raise ValueError(f"weight has shape {tuple(weight.shape)}; give one for each of {len(values)} slots")
+    total = float((weight.double() * ((values > 0.5) == bool(value))).sum())
+    if not (bool((weight >= 0).all()) and 0 < total < math.inf):
+        raise ValueError("weight must be 0 or more, finite, and above 0 for a slot of the class that is drawn")
+    return weight
+
+
 def masked_softmax(score: Float[Tensor, "b t"], keep: Bool[Tensor, "b t"]) -> Float[Tensor, "b t"]:
     """Softmax over the kept entries of each row; a row with none is all zero."""
     return torch.softmax(score.masked_fill(~keep, EMPTY), dim=-1) * keep

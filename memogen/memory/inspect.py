@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -82,6 +83,56 @@ def prior(memory: Slots, *, value: int = 1) -> Float[Tensor, " k"]:
     if not bool(weight.sum() > 0):
         weight = member.double()
     return weight / weight.sum().clamp_min(1e-300)
+
+
+def tempered(memory: Slots, temper: float) -> Float[Tensor, " k"]:
+    """mass ** ``temper`` as a weight to draw by: 1 is the prior itself, 0 makes all written slots of a class alike, more than 1 favours heavy ones.
+
+    Raises ValueError for a negative number and one that is not finite.
+    """
+    _check_temper(temper)
+    return memory.mass if temper == 1 else memory.mass.double() ** temper
+
+
+@torch.no_grad()
+def density_tempered(memory: MixtureMemory, temper: float) -> Float[Tensor, " k"]:
+    """A weight that draws real queries with about p(q | real) ** ``temper``: mass times p(K | real) ** (temper - 1) at each key K, the largest 1.
+
+    A memory that replaces old slots gives what is frequent more slots, not heavier ones; then :func:`tempered` changes little, and crowded slots
+    must be drawn less. 1 is the prior itself. Raises ValueError for a negative number and one that is not finite.
+    """
+    _check_temper(temper)
+    if temper == 1:
+        return memory.mass
+    power = (temper - 1) * memory.log_likelihood(memory.keys).double() + memory.mass.double().log()
+    real = (memory.values > 0.5) & written(memory)
+    return torch.exp(power - power.masked_fill(~real, -math.inf).amax()) * real
+
+
+def _check_temper(temper: float) -> None:
+    if not 0 <= temper < math.inf:
+        raise ValueError(f"temper is {temper}; it must be 0 or more, and finite")
+
+
+@torch.no_grad()
+def rare(
+    memory: MixtureMemory, best: Int[Tensor, " b"], *, share: float = 0.3, least: int = 2, by: Literal["density", "mass"] = "density"
+) -> Float[Tensor, " k"]:
+    """1 for the rarest real slots that held-out images confirm, 0 for all others: a weight to draw by.
+
+    ``best`` is the best real slot of every held-out image, by :func:`best_slots`; a slot is confirmed by ``least`` of them. Of the confirmed ones so
+    many are taken as hold ``share`` of their mass together, at least one: those with the lowest p(K | real) at their key, or the lightest ("mass").
+    All are 0 where none is confirmed. Raises ValueError for a share outside (0, 1].
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"share is {share}; it must lie above 0, and be 1 at most")
+    images = torch.bincount(best[best >= 0].to(memory.mass.device), minlength=len(memory.mass))
+    slots = ((images >= least) & (memory.values > 0.5) & written(memory)).nonzero()[:, 0]
+    common = memory.mass if by == "mass" else memory.log_likelihood(memory.keys)
+    slots = slots[common[slots].sort(stable=True).indices]
+    held = memory.mass[slots].double().cumsum(0)
+    taken = slots[: max(1, int((held <= share * held[-1] * (1 + 1e-9)).sum()))] if len(slots) else slots
+    return torch.zeros_like(memory.mass).index_fill(0, taken, 1.0)
 
 
 def effective_number(probability: Float[Tensor, " k"]) -> float:

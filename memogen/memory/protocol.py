@@ -70,7 +70,13 @@ class Mixes(Protocol):
     def log_likelihood(self, query: Float[Tensor, "b d"], *, value: int = 1) -> Float[Tensor, " b"]: ...
     def posterior(self, query: Float[Tensor, "b d"]) -> Float[Tensor, "b k"]: ...
     def sample(
-        self, num: int, *, value: int = 1, generator: torch.Generator | None = None, uniform: Float[Tensor, " num"] | None = None
+        self,
+        num: int,
+        *,
+        value: int = 1,
+        weight: Float[Tensor, " k"] | None = None,
+        generator: torch.Generator | None = None,
+        uniform: Float[Tensor, " num"] | None = None,
     ) -> tuple[Float[Tensor, "num d"], Int[Tensor, " num"]]: ...
     def draw(
         self,
@@ -78,6 +84,7 @@ class Mixes(Protocol):
         *,
         slot: int | Int[Tensor, " num"] | None = None,
         value: int = 1,
+        weight: Float[Tensor, " k"] | None = None,
         generator: torch.Generator | None = None,
         numbers: DrawNumbers | None = None,
     ) -> tuple[Float[Tensor, "num d"], Int[Tensor, " num"]]: ...

@@ -114,15 +114,18 @@ class VMFMemory(nn.Module):
         num: int,
         *,
         value: int = 1,
+        weight: Float[Tensor, " k"] | None = None,
         generator: torch.Generator | None = None,
         uniform: Float[Tensor, " num"] | None = None,
     ) -> tuple[Float[Tensor, "num d"], Int[Tensor, " num"]]:
         """``num`` slots from p(c = i | v = value), proportional to mass, and their keys.
 
+        ``weight`` takes the place of the mass; ``memogen.memory.inspect`` makes some (``tempered``, ``density_tempered``, ``rare``).
         ``uniform`` in [0, 1) decides them by the inverse distribution function, for draws that must not depend on a generator's state.
         A slot without a key is drawn only where the class has no other. The class must have a slot.
         """
-        weight = self.mass.double() * ((self.values > 0.5) == bool(value))
+        mass = self.mass if weight is None else functional.checked_weight(weight.to(self.mass.device), self.values, value)
+        weight = mass.double() * ((self.values > 0.5) == bool(value))
         written = weight * ~self._unwritten()
         weight = torch.where(written.sum() > 0, written, weight)
         cumulative = weight.cumsum(0)
@@ -140,11 +143,12 @@ class VMFMemory(nn.Module):
         *,
         slot: int | Int[Tensor, " num"] | None = None,
         value: int = 1,
+        weight: Float[Tensor, " k"] | None = None,
         generator: torch.Generator | None = None,
         numbers: DrawNumbers | None = None,
     ) -> tuple[Float[Tensor, "num d"], Int[Tensor, " num"]]:
-        """``num`` queries of the mixture p(q | v = value), and their slots: von Mises-Fisher draws around the keys of :meth:`sample`, or of ``slot``,
-        one for all or one for each.
+        """``num`` queries of the mixture p(q | v = value), and their slots: von Mises-Fisher draws around the keys of :meth:`sample`, by ``weight``
+        if given, or of ``slot``, one for all or one for each.
 
         Their concentration is :meth:`fitted_concentration`. ``numbers`` in place of a generator decides them, for draws addressed by a count.
         """
@@ -152,7 +156,8 @@ class VMFMemory(nn.Module):
             raise ValueError(f"num is {num!r}; it must be a whole number, 0 or more")
         numbers = numbers or DrawNumbers.random(num, self.key_dim, generator=generator, device=self.keys.device)
         uniform, normal = (part.to(self.keys.device) for part in numbers)
-        slots = self.sample(num, value=value, uniform=uniform[:, 0])[1] if slot is None else torch.as_tensor(slot, device=uniform.device).expand(num)
+        drawn = self.sample(num, value=value, weight=weight, uniform=uniform[:, 0])[1] if slot is None else slot
+        slots = torch.as_tensor(drawn, device=uniform.device).expand(num)
         concentration, proposals = self.fitted_concentration(value), uniform[:, 1:].unflatten(1, (-1, 3))
         return functional.vmf_draw(self.keys[slots], concentration, proposals, normal), slots
 

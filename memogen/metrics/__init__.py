@@ -11,6 +11,7 @@ from memogen.metrics.fid import FeatureStatistics, frechet_distance
 from memogen.metrics.inception_score import InceptionScore
 from memogen.metrics.kid import kernel_distance
 from memogen.metrics.metric import Asked, Metric, ModelScoring, Number, Result
+from memogen.metrics.novelty import auroc
 from memogen.metrics.prdc import prdc
 from memogen.metrics.registry import METRICS
 from memogen.metrics.rows import Interrupted, ScoringError, append_rows
@@ -36,6 +37,7 @@ __all__ = [
     "ScoreEvaluator",
     "ScoringError",
     "append_rows",
+    "auroc",
     "classifier",
     "copy_check",
     "evaluate",

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from memogen.metrics.metric import Asked, Metric, Number, Result, needs
+from memogen.metrics.novelty import auroc
 from memogen.metrics.samples import device_of, finite, part_of
 from memogen.metrics.work import Work
 from memogen.training.checkpoint import checkpoints, read_checkpoint, step_of
@@ -90,7 +91,7 @@ _BLOCK = 250
 class Judgement:
     """Logits of D: of fakes by the step of their generator, the last of which is D's own, and of held-out real images. Below 0 means fake.
 
-    ``then`` holds, by step, what the D of that time could tell: its :func:`ranked` of the same real images and its own generator's fakes.
+    ``then`` holds, by step, what the D of that time could tell: its AUROC of the same real images against its own generator's fakes.
     """
 
     fakes: Mapping[int, Float[Tensor, " s"]]
@@ -104,8 +105,8 @@ class Judgement:
 
     @property
     def ranked(self) -> dict[int, float]:
-        """:func:`ranked` of the real images and the fakes, by the step of the generator."""
-        return {step: ranked(self.real, logit) for step, logit in sorted(self.fakes.items())}
+        """AUROC of the real images against the fakes, by the step of the generator."""
+        return {step: auroc(self.real, logit) for step, logit in sorted(self.fakes.items())}
 
     @property
     def forgetting(self) -> dict[int, float]:
@@ -150,7 +151,7 @@ def judge_past(model: Discriminates, run: Path, data: ImageData, *, seed: int = 
         past, step = _past(model, path), step_of(path)
         fake = torch.cat([past.sample(min(_BLOCK, FAKES - start), seed=seed, start=start) for start in range(0, FAKES, _BLOCK)])
         fakes[step] = _scores(model, fake)  # in floats, as D was trained on them
-        then[step] = ranked(_scores(past, image), _scores(past, fake))
+        then[step] = auroc(_scores(past, image), _scores(past, fake))
         work.bar.advance(FAKES)
     return Judgement(fakes, _scores(model, image), then)
 
@@ -162,13 +163,6 @@ def kept_checkpoints(run: Path) -> list[Path]:
         mend = "train with --training.keep 5 and a training.checkpoint_every of a fifth of the steps"
         raise InputError(f"metric critic: {run} keeps {len(found)} checkpoints, and one before the last is needed: {mend}")
     return found
-
-
-def ranked(real: Float[Tensor, " r"], fake: Float[Tensor, " s"]) -> float:
-    """How often a real image scores above a fake one, ties by half: 1 where D tells them apart, 1/2 where it guesses (the area under the curve)."""
-    order = fake.sort().values
-    ranks = [torch.searchsorted(order, real, right=right).double().mean() for right in (False, True)]
-    return float((ranks[0] + ranks[1]) / 2 / len(fake))
 
 
 def _past(model: Discriminates, path: Path) -> Discriminates:

@@ -19,6 +19,7 @@ from memogen.metrics.kid import KID
 from memogen.metrics.log_likelihood import LOG_LIKELIHOOD
 from memogen.metrics.metric import Asked, Metric, Number, Result, needs
 from memogen.metrics.modes import CLASS_SHARES, MODES
+from memogen.metrics.novelty import AUROC
 from memogen.metrics.paths import PATHS
 from memogen.metrics.prdc import PRDC
 from memogen.metrics.rare import RARE
@@ -63,10 +64,13 @@ COSTS = (Number("generated_images", "images drawn in training", counted=True), N
 OF_TASKS = (*KEPT_OF_TASKS, *CLASS_SHARES, *RECALLED, *COSTS)
 """Numbers of a sequence of tasks, which no metric of the command line yields."""
 
+OF_TWO_SETS = (AUROC,)
+"""Of known images against others, by ``memogen novelty``."""
+
 
 def numbers() -> dict[str, Number]:
     """Every number by its name, in the order of tables."""
-    return {number.name: number for number in (*(each for metric in METRICS.values() for each in metric.numbers), *OF_TASKS)}
+    return {number.name: number for number in (*(each for metric in METRICS.values() for each in metric.numbers), *OF_TASKS, *OF_TWO_SETS)}
 
 
 def judged_metrics() -> dict[str, Metric]:

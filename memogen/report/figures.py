@@ -19,7 +19,7 @@ from torch import Tensor
 from memogen.memory.functional import slerp
 from memogen.memory.inspect import best_slots
 from memogen.memory.protocol import MixtureMemory, is_mixture
-from memogen.types import GenerativeModel, ImageData, InputError, Latents, as_bytes, to_uint8
+from memogen.types import GenerativeModel, ImageData, InputError, Latents, SlotModel, as_bytes, to_uint8
 
 from . import grid
 from .grid import LIGHT, Theme
@@ -60,9 +60,21 @@ def draw(model: GenerativeModel, latents: Latents) -> UInt8[Tensor, "b c h w"]:
     return torch.cat([to_uint8(block, model.image_range) for block in blocks])
 
 
-def draw_samples(model: GenerativeModel, num: int, *, seed: int = 0, slot: int | None = None, label: int | None = None) -> UInt8[Tensor, "b c h w"]:
-    """``num`` samples; see :meth:`GenerativeModel.latents`."""
-    return draw(model, model.latents(num, label=label, slot=slot, seed=seed))
+def draw_samples(
+    model: GenerativeModel,
+    num: int,
+    *,
+    seed: int = 0,
+    slot: int | None = None,
+    label: int | None = None,
+    weight: Float[Tensor, " k"] | None = None,
+) -> UInt8[Tensor, "b c h w"]:
+    """``num`` samples; see :meth:`GenerativeModel.latents`. ``weight`` draws the slots in place of the mass; InputError for a model without slots."""
+    if weight is None:
+        return draw(model, model.latents(num, label=label, slot=slot, seed=seed))
+    if not isinstance(model, SlotModel) or label is not None:
+        raise InputError(f"weight: it draws memory slots, which a {type(model).__name__} and a label have none of: leave it out")
+    return draw(model, model.latents_at(torch.arange(num, device=weight.device), seed=seed, slot=slot, weight=weight))
 
 
 def sample_grid(
@@ -72,13 +84,14 @@ def sample_grid(
     seed: int = 0,
     slot: int | None = None,
     label: int | None = None,
+    weight: Float[Tensor, " k"] | None = None,
     columns: int | None = None,
     theme: Theme = LIGHT,
 ) -> Image.Image:
-    """``num`` samples (Fig. 4), from one ``slot`` or of one ``label`` where given, in a square unless ``columns`` says otherwise."""
+    """``num`` samples (Fig. 4), from one ``slot``, of one ``label`` or by ``weight`` where given, in a square unless ``columns`` says otherwise."""
     if num < 1:
         raise InputError(f"samples: {num} asked for: ask for at least one")
-    images = draw_samples(model, num, seed=seed, slot=slot, label=label)
+    images = draw_samples(model, num, seed=seed, slot=slot, label=label, weight=weight)
     return grid.grid(images, columns or math.ceil(math.sqrt(num)), theme=theme)
 
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from memogen.metrics.evaluate import score_model
-from memogen.metrics.forgetting import AccuracyMatrix, Judgement, earlier, judge_past, ranked
+from memogen.metrics.forgetting import AccuracyMatrix, Judgement, earlier, judge_past
 from memogen.metrics.forgetting import kept_checkpoints as kept
+from memogen.metrics.novelty import auroc
 from memogen.models import MemoryGANConfig, NoiseConfig
 from memogen.models.memory_gan import MemoryGAN
 from memogen.training.checkpoint import checkpoint_path, write_checkpoint
@@ -81,9 +82,9 @@ def test_forgetting_is_counted_on_earlier_checkpoints_alone() -> None:
 
 
 def test_ranks_of_all_none_and_ties() -> None:
-    assert ranked(torch.tensor([2.0, 3]), torch.tensor([0.0, 1])) == 1
-    assert ranked(torch.tensor([0.0, 1]), torch.tensor([2.0, 3])) == 0
-    assert ranked(torch.ones(4), torch.ones(3)) == 0.5
+    assert auroc(torch.tensor([2.0, 3]), torch.tensor([0.0, 1])) == 1
+    assert auroc(torch.tensor([0.0, 1]), torch.tensor([2.0, 3])) == 0
+    assert auroc(torch.ones(4), torch.ones(3)) == 0.5
 
 
 class Grey(nn.Module):

@@ -233,21 +233,42 @@ class MemoryGAN(nn.Module):
         score = read.score.masked_fill(self.memory.values[read.slots] < 0.5, EMPTY)
         return self.memory.keys[read.slots.gather(1, score.argmax(1, keepdim=True))[:, 0]]
 
-    def latents(self, num: int, *, label: int | None = None, slot: int | None = None, seed: int = 0, start: int = 0) -> Latents:
-        """(z, condition, slot) of the images ``start`` .. ``start + num - 1`` of the stream ``seed``; ``slot`` fixes the slot. Raises InputError."""
+    def latents(
+        self,
+        num: int,
+        *,
+        label: int | None = None,
+        slot: int | None = None,
+        seed: int = 0,
+        start: int = 0,
+        weight: Float[Tensor, " k"] | None = None,
+    ) -> Latents:
+        """(z, condition, slot) of the images ``start`` .. ``start + num - 1`` of the stream ``seed``; ``slot`` fixes the slot, ``weight`` draws it in
+        place of the mass (:meth:`~memogen.memory.VMFMemory.sample`). Raises InputError.
+        """
         check_count(num)
         if label is not None:
             raise InputError("label: a memoryGAN learns without labels; ask for a slot instead")
-        return self.latents_at(torch.arange(start, start + num, device=self.device), seed=seed, slot=slot)
+        return self.latents_at(torch.arange(start, start + num, device=self.device), seed=seed, slot=slot, weight=weight)
 
-    def latents_at(self, index: Int[Tensor, " b"], *, seed: int, stream: int = 0, slot: int | Int[Tensor, " b"] | None = None) -> Latents:
-        """(z, condition, slot) addressed by (seed, stream, index): c ~ p(c | v = 1), or ``slot``, one for all or one for each; and a query drawn
-        around K_c, or K_c itself. Raises InputError.
+    def latents_at(
+        self,
+        index: Int[Tensor, " b"],
+        *,
+        seed: int,
+        stream: int = 0,
+        slot: int | Int[Tensor, " b"] | None = None,
+        weight: Float[Tensor, " k"] | None = None,
+    ) -> Latents:
+        """(z, condition, slot) addressed by (seed, stream, index): c ~ p(c | v = 1), by ``weight`` in place of the mass if given, or ``slot``,
+        one for all or one for each; and a query drawn around K_c, or K_c itself. Raises InputError.
         """
+        if slot is not None and weight is not None:
+            raise InputError("weight: a slot is given as well, so none is drawn: give one of both")
         z = self.config.noise.draw(index, seed=seed, stream=stream).to(self.dtype)
         if self.memory is None or not self.config.conditional:
-            if slot is not None:
-                raise InputError("slot: the generator of this model is not conditioned on a memory slot")
+            if slot is not None or weight is not None:
+                raise InputError(f"{'weight' if slot is None else 'slot'}: the generator of this model is not conditioned on a memory slot")
             return Latents(z)
         if slot is not None and not isinstance(slot, Tensor) and (isinstance(slot, bool) or not isinstance(slot, int)):
             raise InputError(f"slot: {slot!r} is not a slot number: give a whole number")
@@ -258,9 +279,10 @@ class MemoryGAN(nn.Module):
             # departs: the paper feeds the key, one point for all that a slot holds; a draw from the density around it also tells what varies there.
             uniform = noise.uniform(index, DRAW_UNIFORMS, seed=seed, stream=stream, dtype=torch.float64)
             normal = noise.normal(index, dim, seed=seed, stream=stream, first=DRAW_UNIFORMS)
-            return Latents(z, *self.memory.draw(len(index), slot=slot, numbers=DrawNumbers(uniform, normal)))
+            return Latents(z, *self.memory.draw(len(index), slot=slot, weight=weight, numbers=DrawNumbers(uniform, normal)))
         if slot is None:
-            return Latents(z, *self.memory.sample(len(index), uniform=noise.uniform(index, 1, seed=seed, stream=stream, dtype=torch.float64)[:, 0]))
+            uniform = noise.uniform(index, 1, seed=seed, stream=stream, dtype=torch.float64)[:, 0]
+            return Latents(z, *self.memory.sample(len(index), weight=weight, uniform=uniform))
         slots = torch.as_tensor(slot, device=index.device).expand(len(index))
         return Latents(z, self.memory.keys[slots], slots)
 
@@ -270,9 +292,18 @@ class MemoryGAN(nn.Module):
         with evaluating(self.generator):
             return widen(self.generate(latents))
 
-    def sample(self, num: int, *, label: int | None = None, slot: int | None = None, seed: int = 0, start: int = 0) -> Float[Tensor, "b c h w"]:
+    def sample(
+        self,
+        num: int,
+        *,
+        label: int | None = None,
+        slot: int | None = None,
+        seed: int = 0,
+        start: int = 0,
+        weight: Float[Tensor, " k"] | None = None,
+    ) -> Float[Tensor, "b c h w"]:
         """``decode(latents(...))``."""
-        return self.decode(self.latents(num, label=label, slot=slot, seed=seed, start=start))
+        return self.decode(self.latents(num, label=label, slot=slot, seed=seed, start=start, weight=weight))
 
     def generate(self, latents: Latents) -> Float[Tensor, "b c h w"]:
         """The generator as it is, in training or evaluation, with gradients."""
