@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from memogen.errors import InputError
+from memogen.stopping import stopping
 
 from .app import build
 from .guard import is_loopback
@@ -83,8 +84,10 @@ def serve(
             print(f"memogen: listening on {host}: anyone who can reach this machine at that address can see and edit this model", flush=True)
         if opened:
             threading.Thread(target=webbrowser.open, args=(where,), daemon=True).start()
-        _resolve(session, opening)
-        ended.wait()  # not thread.join(): Python 3.11 takes the thread for ended where a signal breaks that off
+        with stopping() as stop:
+            _resolve(session, opening)
+            stop.look()  # modules that are being imported swallow what a signal raises
+            ended.wait()  # not thread.join(): Python 3.11 takes the thread for ended where a signal breaks that off
     finally:
         server.should_exit = True
         thread.join()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -106,3 +108,13 @@ def test_data_of_another_shape_end_the_command(tmp_path: Path, capsys: pytest.Ca
     np.savez(tmp_path / "other.npz", image=np.random.default_rng(0).integers(0, 256, (5, 9, 9), dtype=np.uint8))
     code, _, error = run(f"explore {tmp_path / 'model'} --data {tmp_path / 'other.npz'}", capsys)
     assert code == 2 and error.count("\n") == 1 and "8 x 8" in error
+
+
+def test_a_request_to_stop_that_an_import_swallows_stops_the_server() -> None:
+    def opening() -> Session:
+        with contextlib.suppress(BaseException):
+            signal.raise_signal(signal.SIGINT)
+        return toys.session()
+
+    with pytest.raises(KeyboardInterrupt):
+        serve("toy", opening, bind("127.0.0.1", 0))
