@@ -77,8 +77,8 @@ def first_picture(setting: Setting) -> Cases:
         browser = playwright.chromium.launch(executable_path=chromium, args=OPTIONS, env={**os.environ})
         for model in ("digits",) if setting.quick else ("digits", "fashion", "mnist-vae"):
             starts = Starts(model, browser)
-            for what, sign in (("stored samples", STORED), ("the first slot or sample that is drawn", DRAWN)):
-                title = Title(f"explore {model}, to {what}", aims=(Aim(3.0, "value"),))
+            for what, sign in (("stored samples", STORED), ("first drawn", DRAWN)):
+                title = Title(f"explore {model}: {what}", aims=(Aim(3.0, "value"),))
                 yield Case(title, Prepared(starts.ready, partial(starts.start, sign)))
             starts.end()
         browser.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -24,6 +25,8 @@ CPU = torch.device("cpu")
 
 @pytest.mark.parametrize("name", entries())
 def test_every_entry_gives_rows_of_finite_numbers(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if name.startswith("page.") and shutil.which("chromium") is None:
+        pytest.skip("needs Chromium")
     out = tmp_path / "bench" / "speed.jsonl"
     assert main([name, "--quick", "--device", "cpu", "--out", str(out)]) == 0, capsys.readouterr().err
     rows = [ResultRow.read(json.loads(text)) for text in out.read_text().splitlines()]
