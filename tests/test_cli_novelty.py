@@ -55,7 +55,7 @@ def test_one_picture_a_sheet_and_rows(here: Path, capsys: pytest.CaptureFixture[
     rows = rows_in(here / "rows.jsonl")
     assert code == 0 and [row["protocol"]["score"] for row in rows] == ["memory", "neighbours in queries", "neighbours in pixels"]
     assert {row["metric"] for row in rows} == {"novelty_auroc"} and [row["value"] for row in rows] == [0.5] * 3, "a set against itself"
-    assert rows[0]["protocol"]["against"]["num"] == 40 and rows[0]["command"].startswith("memogen ")
+    assert rows[0]["protocol"]["against"]["num"] == 40 and rows[0]["command"].startswith("memogen")
     assert "0.5000" in out and "no score tells these images from known ones" in out
 
 

@@ -111,6 +111,13 @@ def checked_weight(weight: Float[Tensor, " n"], values: Float[Tensor, " k"], val
     return weight
 
 
+def categorical(weight: Float[Tensor, " k"], uniform: Float[Tensor, " b"]) -> Int[Tensor, " b"]:
+    """Indices drawn in proportion to ``weight``, by the inverse distribution function at ``uniform`` in [0, 1); never one of weight zero."""
+    cumulative = weight.cumsum(0)
+    last = torch.where(weight > 0, torch.arange(len(weight), device=weight.device), -1).amax()
+    return torch.minimum(torch.searchsorted(cumulative, uniform.to(cumulative) * cumulative[-1], right=True), last)
+
+
 def masked_softmax(score: Float[Tensor, "b t"], keep: Bool[Tensor, "b t"]) -> Float[Tensor, "b t"]:
     """Softmax over the kept entries of each row; a row with none is all zero."""
     return torch.softmax(score.masked_fill(~keep, EMPTY), dim=-1) * keep

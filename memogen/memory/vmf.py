@@ -128,12 +128,9 @@ class VMFMemory(nn.Module):
         weight = mass.double() * ((self.values > 0.5) == bool(value))
         written = weight * ~self._unwritten()
         weight = torch.where(written.sum() > 0, written, weight)
-        cumulative = weight.cumsum(0)
         if uniform is None:
             uniform = torch.rand(num, generator=generator, dtype=torch.float64, device=generator.device if generator else self.keys.device)
-        point = uniform.to(cumulative) * cumulative[-1]
-        last = torch.where(weight > 0, torch.arange(self.num_slots, device=weight.device), -1).amax()
-        slots = torch.minimum(torch.searchsorted(cumulative, point, right=True), last)
+        slots = functional.categorical(weight, uniform)
         return self.keys[slots], slots
 
     @torch.no_grad()
