@@ -127,10 +127,9 @@ class VMFMemory(nn.Module):
         mass = self.mass if weight is None else functional.checked_weight(weight.to(self.mass.device), self.values, value)
         weight = mass.double() * ((self.values > 0.5) == bool(value))
         written = weight * ~self._unwritten()
-        weight = torch.where(written.sum() > 0, written, weight)
         if uniform is None:
             uniform = torch.rand(num, generator=generator, dtype=torch.float64, device=generator.device if generator else self.keys.device)
-        slots = functional.categorical(weight, uniform)
+        slots = functional.categorical(torch.where(written.sum() > 0, written, weight), uniform)
         return self.keys[slots], slots
 
     @torch.no_grad()
