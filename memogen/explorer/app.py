@@ -35,7 +35,7 @@ MOST_WORDS = 1_000_000
 
 PREVIEW = b"""<figure id="preview">
 <img class="sheet" src="/preview.png" alt="Samples of the model">
-<figcaption>Samples that were stored with the model, until it is open.</figcaption>
+<figcaption>Samples that were stored with the model. It is being opened.</figcaption>
 </figure>"""
 
 KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
