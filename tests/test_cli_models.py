@@ -279,3 +279,24 @@ def test_a_slot_of_generated_images_is_told(command: str, here: Path, capsys: py
     real, fake = (run(f"{command} {slot}", capsys) for slot in (0, 15))
     assert real[0] == fake[0] == 0
     assert not real[2] and fake[2].startswith("slot 15: holds generated images") and fake[2].count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "sample e --slot 2 --out out.png",
+        "memory slots e --slots 0,2 --out out.png",
+        "memory forget e --slots 2 --out f",
+        "memory forget e --near 2 --out f",
+    ],
+)
+def test_a_forgotten_slot_is_refused(command: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("memory forget m --slots 2 --out e", capsys)[0] == 0
+    code, out, error = run(command, capsys)
+    assert code == 2 and not out and error.count("\n") == 1 and "slot 2 is empty" in error
+    assert not (here / "out.png").exists() and not (here / "f").exists()
+
+
+@pytest.mark.parametrize("temper", ["1e3", "1e9"])
+def test_a_large_temper_draws_from_the_heaviest_slots(temper: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(f"sample m --temper {temper} --out out.png", capsys)[0] == 0 and (here / "out.png").is_file()

@@ -172,9 +172,14 @@ def _numbers(option: str, text: str, opened: Any) -> list[int]:
         found = [int(part) for part in text.split(",")] if text else []
     except ValueError as error:
         raise UsageError(f"{option} {text}: not a list of whole numbers; write it as 0,17,250") from error
+    from memogen.memory.inspect import written
+
     last = opened.memory.num_slots - 1
     if wrong := [slot for slot in found if not 0 <= slot <= last]:
         raise UsageError(f"{option} {text}: slot {wrong[0]} is not in the memory, which holds slots 0 to {last}")
+    filled = written(opened.memory)
+    if empty := [slot for slot in found if not filled[slot]]:
+        raise UsageError(f"{option} {text}: slot {empty[0]} is empty: forgotten, or never written; leave it out")
     return found
 
 

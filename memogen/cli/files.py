@@ -70,16 +70,25 @@ def open_slots(name: str) -> SlotModel:
     return model
 
 
-def tell_of_fakes(model: GenerativeModel, slots: Sequence[int]) -> None:
-    """A line for slots that hold generated images, which the critic told from real ones: the generator never draws from them by itself."""
+def look_at_slots(model: GenerativeModel, slots: Sequence[int]) -> None:
+    """A line for slots that hold generated images, which the critic told from real ones: the generator never draws from them by itself.
+
+    Raises UsageError for an empty one, which was forgotten or never written: nothing can be drawn from it.
+    """
+    from memogen.memory.inspect import written
+    from memogen.memory.protocol import is_mixture
     from memogen.types import SlotModel
 
-    if isinstance(model, SlotModel) and model.memory is not None:
-        values = model.memory.values
-        fakes = [str(slot) for slot in slots if 0 <= slot < len(values) and values[slot] <= 0.5]
-        if fakes:
-            named = f"slot{'s' * (len(fakes) > 1)} {', '.join(fakes)}: {'hold' if len(fakes) > 1 else 'holds'}"
-            print(f"{named} generated images, not real ones; memogen memory usage MODEL lists real slots", file=sys.stderr)
+    memory = model.memory if isinstance(model, SlotModel) else None
+    if not is_mixture(memory):
+        return
+    there, filled = [slot for slot in slots if 0 <= slot < memory.num_slots], written(memory)
+    if empty := [slot for slot in there if not filled[slot]]:
+        raise UsageError(f"slot {empty[0]} is empty: forgotten, or never written; memogen memory usage MODEL lists real slots")
+    fakes = [str(slot) for slot in there if memory.values[slot] <= 0.5]
+    if fakes:
+        named = f"slot{'s' * (len(fakes) > 1)} {', '.join(fakes)}: {'hold' if len(fakes) > 1 else 'holds'}"
+        print(f"{named} generated images, not real ones; memogen memory usage MODEL lists real slots", file=sys.stderr)
 
 
 def open_subject(name: str, options: DataOptions | None = None) -> GenerativeModel | ImageData:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from memogen.cli.attention import draw_graph, draw_slots, need_attentive, open_attentive, print_addresses, print_preferences
 from memogen.cli.data import KINDS, Folder
-from memogen.cli.files import check_picture, choose_data, open_slots, read_picture, recipe_of, tell_of_fakes, write_picture
+from memogen.cli.files import check_picture, choose_data, look_at_slots, open_slots, read_picture, recipe_of, write_picture
 from memogen.cli.options import UsageError
 from memogen.cli.pictures import Model
 
@@ -80,7 +80,7 @@ def slots(
         return draw_slots(attentive, chosen, choice, layer=layer, num=num or 3, stretched=stretched, out=out)
     num = num or 10
     opened = open_slots(model)
-    tell_of_fakes(opened, chosen or ())
+    look_at_slots(opened, chosen or ())
     from memogen.report import memory_gan
 
     names = _names(opened, model, data, folder)

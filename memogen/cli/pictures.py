@@ -15,9 +15,9 @@ from memogen.cli.files import (
     choose_data,
     class_names,
     class_number,
+    look_at_slots,
     open_model,
     open_slots,
-    tell_of_fakes,
     write_folder,
     write_picture,
 )
@@ -52,7 +52,7 @@ def sample(
     opened = open_model(model)
     from memogen.report import figures
 
-    tell_of_fakes(opened, () if slot is None else (slot,))
+    look_at_slots(opened, () if slot is None else (slot,))
     wanted = class_number(label, class_names(opened))
     asked = {"--slot": slot, "--label": wanted, "--temper": temper, "--temper-density": temper_density, "--rare": rare}
     weight = _weight(opened, model, {name: value for name, value in asked.items() if value is not None}, data, folder)
@@ -112,7 +112,7 @@ def interpolate(
     """Draw the way between images: in key space, or inside one memory slot."""
     check_picture(out)
     opened = open_slots(model)
-    tell_of_fakes(opened, () if slot is None else (slot,))
+    look_at_slots(opened, () if slot is None else (slot,))
     from memogen.report import figures, grid
 
     if out.suffix.lower() != ".gif":

@@ -86,12 +86,17 @@ def prior(memory: Slots, *, value: int = 1) -> Float[Tensor, " k"]:
 
 
 def tempered(memory: Slots, temper: float) -> Float[Tensor, " k"]:
-    """mass ** ``temper`` as a weight to draw by: 1 is the prior itself, 0 makes all written slots of a class alike, more than 1 favours heavy ones.
+    """mass ** ``temper`` as a weight to draw by, the largest of a class 1 unless it is the prior itself (``temper`` 1). 0 makes all written slots of
+    a class alike, more than 1 favours heavy ones.
 
     Raises ValueError for a negative number and one that is not finite.
     """
     _check_temper(temper)
-    return memory.mass if temper == 1 else memory.mass.double() ** temper
+    if temper == 1:
+        return memory.mass
+    real, power = memory.values > 0.5, memory.mass.double().clamp_min(torch.finfo(torch.double).tiny).log()
+    top = torch.where(real, power.masked_fill(~real, -math.inf).amax(), power.masked_fill(real, -math.inf).amax())
+    return torch.exp(temper * (power - top))
 
 
 @torch.no_grad()
