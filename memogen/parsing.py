@@ -46,7 +46,7 @@ def parse_yaml(text: str | bytes) -> Any:
 def read_regular(path: Path) -> bytes:
     """The bytes of a file, as many as are believed in. Raises OSError, also for a pipe, a socket or a device, which is not touched."""
     if not stat.S_ISREG(path.stat().st_mode):
-        raise OSError(errno.EINVAL, "no regular file, but a folder, a pipe, a socket or a device", str(path))
+        raise OSError(errno.EINVAL, "a folder, not a file" if path.is_dir() else "no regular file, but a pipe, a socket or a device", str(path))
     with path.open("rb") as file:
         return file.read(MAX_BYTES + 1)
 

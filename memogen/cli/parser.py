@@ -109,7 +109,7 @@ def _refuse_small(name: str, function: Callable[..., object], values: Mapping[st
     for key, hint in get_type_hints(function, include_extras=True).items():
         least = get_args(hint)[2] if get_origin(hint) is Annotated and len(get_args(hint)) == 3 else None
         if least is not None and values[key] is not None and values[key] < least:
-            raise UsageError(f"{name}: --{key} {values[key]}: too small; give {least} or more")
+            raise UsageError(f"{name}: --{key.replace('_', '-')} {values[key]}: too small; give {least} or more")
 
 
 def _positional(function: Callable[..., object]) -> dict[str, bool]:
@@ -132,4 +132,7 @@ def _plain(message: str, names: Collection[str] = ()) -> str:
     message = re.sub(r'Parser key "(\w+?)_?":', r"--\1:", " ".join(message.split()))
     message = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", message)
     message = re.sub(r"Expected a typing\.Literal\[(.*?)\]\. Got value: (.*)", _choices, message)
+    union = r"Does not validate against any of the Union subtypes Subtypes: \[(\w+), NoneType\].*Given value: (\S+)"
+    message = re.sub(union, lambda found: f"{'not a whole' if found[1] == 'int' else 'not a finite'} number: got {found[2]}", message)
+    message = message.replace("Expected a float.", "not a finite number:")
     return message.replace("Expected a int.", "not a whole number:").replace("Expected a ", "expected ").replace(" Got value:", " got").rstrip(".")

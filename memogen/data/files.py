@@ -30,16 +30,16 @@ class Readable(Protocol):
 
 
 class NoRegularFile(OSError):  # noqa: N818  the file is at fault
-    """A pipe, a socket or a device where a file is looked for."""
+    """A folder, a pipe, a socket or a device where a file is looked for."""
 
-    def __init__(self) -> None:
-        super().__init__("no regular file, but a pipe, a socket or a device")
+    def __init__(self, path: Path) -> None:
+        super().__init__("a folder, not a file" if path.is_dir() else "no regular file, but a pipe, a socket or a device")
 
 
 def open_regular(path: Path) -> BufferedIOBase:
-    """The file, opened to read bytes. NoRegularFile for a pipe, a socket or a device, which is not touched; OSError as usual."""
+    """The file, opened to read bytes. NoRegularFile for a folder, a pipe, a socket or a device, which is not touched; OSError as usual."""
     if not stat.S_ISREG(path.stat().st_mode):
-        raise NoRegularFile
+        raise NoRegularFile(path)
     return path.open("rb")
 
 
