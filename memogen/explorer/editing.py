@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -31,29 +32,25 @@ def turn(session: Session, slots: list[int], *, off: bool) -> None:
 def forget(session: Session, slots: list[int]) -> None:
     """Empty slots: prior and posterior renormalise over what is left."""
     with session.held():
-        _check(session, slots)
-        if not slots:
-            raise Refused("slots: choose one at least")
-        named = f"slot {slots[0]}" if len(slots) == 1 else f"{len(slots)} slots"
-        try:
-            memory = without(session.written, slots)
-        except ValueError as error:
-            raise Refused(str(error), 409) from error
-        session.edit(Edit(f"forgot {named}", memory, session.mine - frozenset(slots)))
+        _edit(session, "forgot", without, slots, session.mine - frozenset(slots))
 
 
 def freeze(session: Session, slots: list[int], *, thaw: bool) -> None:
     """Freeze slots, or let them learn again: what counts for whoever trains on from the saved model."""
     with session.held():
-        _check(session, slots)
-        if not slots:
-            raise Refused("slots: choose one at least")
-        named = f"slot {slots[0]}" if len(slots) == 1 else f"{len(slots)} slots"
-        try:
-            memory = (thawed if thaw else frozen)(session.written, slots)
-        except ValueError as error:
-            raise Refused(str(error), 409) from error
-        session.edit(Edit(f"{'thawed' if thaw else 'froze'} {named}", memory, session.mine))
+        _edit(session, "thawed" if thaw else "froze", thawed if thaw else frozen, slots, session.mine)
+
+
+def _edit(session: Session, done: str, change: Callable[[Any, list[int]], Any], slots: list[int], mine: frozenset[int]) -> None:
+    """Take the step that ``change`` makes of the memory and ``slots``; its refusal is an answer."""
+    _check(session, slots)
+    if not slots:
+        raise Refused("slots: choose one at least")
+    try:
+        memory = change(session.written, slots)
+    except ValueError as error:
+        raise Refused(str(error), 409) from error
+    session.edit(Edit(f"{done} slot {slots[0]}" if len(slots) == 1 else f"{done} {len(slots)} slots", memory, mine))
 
 
 def add(session: Session, images: UInt8[Tensor, "b c h w"], *, share: float) -> list[int]:
