@@ -76,6 +76,8 @@ def test_slots_are_frozen_and_thawed(here: Path, capsys: pytest.CaptureFixture[s
         ("forget digits --out new", "no slots are named"),
         ("forget digits --slots 3 --out full", "holds files"),
         ("forget digits --slots 3,x --out new", "not a list of whole numbers"),
+        ("add digits 0.png 1.png 0.png --out new", "0.png: is named twice"),
+        ("freeze digits --slots 3 --thaw --out new", "slot 3: none is frozen"),
         ("forget digits --slots 999 --out new", "holds slots 0 to 511"),
         ("forget digits --slots 3 --cosine 0.5 --out new", "--cosine 0.5: says how near"),
         ("forget digits --near 3 --cosine 1.5 --out new", "from -1 to 1"),

@@ -44,11 +44,12 @@ def forget(
     cosine: Cosine = None,
     data: Data = None,
     folder: Folder = None,
+    unlearn: Annotated[int, "steps of training, such as 300, after which the generator cannot draw what the slots held, even from their keys", 0] = 0,
     out: Out,
 ) -> None:
-    """Empty slots of a memoryGAN's memory: nothing is drawn from them any more, and no image belongs to them. Nothing is trained.
+    """Empty slots of a memoryGAN's memory: nothing is drawn from them any more, and no image belongs to them.
 
-    The classes beside a forgotten class keep their shares of each other.
+    Nothing is trained unless --unlearn asks for it. The classes beside a forgotten class keep their shares of each other.
     """
     opened = _opened(model, out)
     from memogen.memory.edit import without
@@ -58,6 +59,8 @@ def forget(
     memory: MixtureMemory = opened.memory
     chosen = _choose(model, opened, slots=slots, classes=classes, pictures=pictures, near=near, cosine=cosine, data=data, folder=folder)
     held = float(prior(memory)[chosen.slots].sum())
+    if unlearn:
+        opened = _unlearned(opened, chosen.slots, unlearn)
     edited = without_classes(memory, chosen.known, chosen.classes)[0] if chosen.classes else memory
     opened.memory = _edited(without, edited, chosen.slots)
     _save(model, opened, out, gone=chosen.slots)
@@ -82,12 +85,14 @@ def freeze(
     from memogen.memory.edit import frozen, thawed
     from memogen.memory.inspect import frozen as frozen_slots
 
-    chosen = _choose(model, opened, slots=slots, classes=classes, pictures=pictures, near=near, cosine=cosine, data=data, folder=folder)
-    opened.memory = _edited(thawed if thaw else frozen, opened.memory, chosen.slots)
+    chosen = _choose(model, opened, slots=slots, classes=classes, pictures=pictures, near=near, cosine=cosine, data=data, folder=folder).slots
+    done = frozen_slots(opened.memory)[chosen] == thaw
+    if not bool(done.any()):
+        raise UsageError(f"{_slots(chosen)}: {'none is frozen' if thaw else 'frozen already'}; name others")
+    opened.memory = _edited(thawed if thaw else frozen, opened.memory, chosen)
     _save(model, opened, out)
-    print(
-        f"{_slots(chosen.slots)} {'thawed' if thaw else 'frozen'}, {int(frozen_slots(opened.memory).sum())} are frozen now\n{out}: the edited model"
-    )
+    left = int(frozen_slots(opened.memory).sum())
+    print(f"{_slots(chosen[done])} {'thawed' if thaw else 'frozen'}, {left} are frozen now\n{out}: the edited model")
 
 
 def add(
@@ -97,6 +102,8 @@ def add(
     out: Out,
 ) -> None:
     """Write pictures into a memoryGAN's memory, each as a slot in place of an empty or the lightest one. Nothing is trained."""
+    if twice := [path for place, path in enumerate(pictures) if path in pictures[:place]]:
+        raise UsageError(f"{twice[0]}: is named twice; name it once, and --share says how much is drawn of it")
     opened = _opened(model, out)
     import torch
 
@@ -181,6 +188,16 @@ def _numbers(option: str, text: str, opened: Any) -> list[int]:
     if empty := [slot for slot in found if not filled[slot]]:
         raise UsageError(f"{option} {text}: slot {empty[0]} is empty: forgotten, or never written; leave it out")
     return found
+
+
+def _unlearned(opened: Any, slots: Tensor, steps: int) -> Any:
+    """The model whose generator no longer draws what the slots hold."""
+    from memogen.progress import Bar
+    from memogen.training.unlearning import unlearned
+
+    with Bar() as bar:
+        bar.stage("unlearning", steps, unit="steps")
+        return unlearned(opened, slots, steps=steps, told=lambda: bar.advance(1))
 
 
 def _edited(edit: Any, *given: Any, **options: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,8 +31,8 @@ def novelty(
     against: Annotated[str, f"the images in question: a picture, {KINDS}; brought to the model's size and colours"],
     num: Annotated[int, "images of each set at most; pictures in a folder are all scored", 1] = 2000,
     neighbours: Annotated[int, "which nearest training image a distance is taken to", 1] = 5,
-    importance_samples: Annotated[int, "of a MEM-VAE: samples of the bound of each image", 1] = 50,
-    seed: Annotated[int, "of a MEM-VAE: seed of these samples"] = 0,
+    importance_samples: Annotated[int | None, "of a MEM-VAE: samples of the bound of each image, 50 unless told", 1] = None,
+    seed: Annotated[int | None, "of a MEM-VAE: seed of these samples, 0 unless told"] = None,
     out: Annotated[Path | None, OUT] = None,
 ) -> None:
     """Score how strange images are to a model: by its memory or its bound, and by the distance to its training images.
@@ -41,15 +42,20 @@ def novelty(
     kind = "" if out is None else _kind(out)
     opened = open_model(model)
     from memogen.metrics.novelty import check_model
+    from memogen.types import LikelihoodModel
 
     check_model(opened)
+    bound = {name: value for name, value in (("importance_samples", importance_samples), ("seed", seed)) if value is not None}
+    if bound and not isinstance(opened, LikelihoodModel):
+        name, value = next(iter(bound.items()))
+        raise UsageError(f"--{name.replace('_', '-')} {value}: is of a bound, and {model} is asked by its memory; leave it out")
     choice = choose_data(data, model=model, folder=folder)
     from memogen.metrics.samples import part_of
     from memogen.training.runtime import choose_device
 
     known, training = part_of(choice.load_held_out(), num), part_of(choice.load("train"), REFERENCE)
     others = _in_question(against, opened, model, num)
-    found = _scored(opened.to(choose_device("auto")), known, others.images, training, neighbours, importance_samples, seed)  # type: ignore[attr-defined]
+    found = _scored(opened.to(choose_device("auto")), known, others.images, training, neighbours, bound)  # type: ignore[attr-defined]
     print(f"known: {_told(known)}; against: {_told(others.images)}; neighbours among {_told(training)}")
     _print_scores(found)
     if out is None:
@@ -122,15 +128,13 @@ def _pictures(place: Path, shape: tuple[int, int, int], model: str) -> _Question
     return _Question(ImageData(image, name=place.resolve().stem, split="pictures", digest=digest(image, None)), list(read))
 
 
-def _scored(
-    model: Any, known: ImageData, others: ImageData, training: ImageData, neighbours: int, importance_samples: int, seed: int
-) -> list[NoveltyScore]:
+def _scored(model: Any, known: ImageData, others: ImageData, training: ImageData, neighbours: int, bound: Mapping[str, int]) -> list[NoveltyScore]:
     from memogen.metrics.novelty import novelty as asked
     from memogen.metrics.work import Work
     from memogen.progress import Bar
 
     with Bar() as bar:
-        return asked(model, known, others, training, k=neighbours, importance_samples=importance_samples, seed=seed, work=Work(bar=bar))
+        return asked(model, known, others, training, k=neighbours, work=Work(bar=bar), **bound)
 
 
 def _told(data: ImageData) -> str:

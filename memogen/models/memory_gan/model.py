@@ -16,6 +16,7 @@ from ...checks import check_count, check_images
 from ...losses import widen
 from ...memory import MemoryRead, Policy, VMFMemory
 from ...memory.functional import DRAW_UNIFORMS, EMPTY, DrawNumbers, unit
+from ...memory.inspect import written
 from ...memory.policies import PolicyName
 from ...memory.protocol import check_sizes
 from ...nets import DCGANCritic, DCGANGenerator, ResNetCritic, ResNetGenerator
@@ -244,12 +245,15 @@ class MemoryGAN(nn.Module):
         weight: Float[Tensor, " k"] | None = None,
     ) -> Latents:
         """(z, condition, slot) of the images ``start`` .. ``start + num - 1`` of the stream ``seed``; ``slot`` fixes the slot, ``weight`` draws it in
-        place of the mass (:meth:`~memogen.memory.VMFMemory.sample`). Raises InputError.
+        place of the mass (:meth:`~memogen.memory.VMFMemory.sample`). Raises InputError, also for a slot that was forgotten or never written.
         """
         check_count(num)
         if label is not None:
             raise InputError("label: a memoryGAN learns without labels; ask for a slot instead")
-        return self.latents_at(torch.arange(start, start + num, device=self.device), seed=seed, slot=slot, weight=weight)
+        found = self.latents_at(torch.arange(start, start + num, device=self.device), seed=seed, slot=slot, weight=weight)
+        if slot is not None and self.memory is not None and not bool(written(self.memory)[slot]):
+            raise InputError(f"slot: {slot} is empty: forgotten, or never written; choose one of memogen.memory.inspect.written(model.memory)")
+        return found
 
     def latents_at(
         self,
