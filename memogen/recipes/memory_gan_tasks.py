@@ -6,17 +6,22 @@ from dataclasses import replace
 from typing import Literal
 
 from ..data.task_sequence import TaskConfig
-from ..models import MemoryGANObjective
+from ..models import MemoryGANConfig, MemoryGANObjective
 from ..training import SuccessionConfig
 from ..types import InputError
 from . import memory_gan
 from .recipe import Recipe, ScoringConfig
 from .table import Budget, Table, TableRow
 
-Variant = Literal["slot_replay", "fine_tuning", "plain_replay"]
+Variant = Literal["slot_replay", "slot_replay_tenth", "sparse_writing", "fine_tuning", "plain_replay"]
+
+SLOT_RANK = 16
+KEPT_SLOTS = 51  # a fifth of the real slots, for five tasks
 
 VARIANTS: dict[Variant, str] = {
     "slot_replay": "a frozen copy replays the slots of its memory",
+    "slot_replay_tenth": "the same with a tenth of the replayed images",
+    "sparse_writing": "nothing is replayed; each task's slots own rows of a frozen generator",
     "fine_tuning": "nothing is replayed",
     "plain_replay": "a plain GAN of equal size; a frozen copy replays",
 }
@@ -27,12 +32,14 @@ def digits_stream(variant: Variant = "slot_replay") -> Recipe:
     if variant not in VARIANTS:
         raise InputError(f"variant: {variant!r} is unknown: choose {', '.join(VARIANTS)}")
     recipe = memory_gan.digits("no_memory" if variant.startswith("plain") else "memory_gan")
-    assert isinstance(recipe.objective, MemoryGANObjective)
+    assert isinstance(recipe.objective, MemoryGANObjective) and isinstance(recipe.model, MemoryGANConfig)
+    sparse, share = variant == "sparse_writing", 0.1 if variant.endswith("tenth") else 1.0
     return replace(
         recipe,
         recipe="memory_gan/digits_stream",
         variant=variant,
-        objective=replace(recipe.objective, replay=variant.endswith("replay")),
+        model=replace(recipe.model, slot_rank=SLOT_RANK * sparse),
+        objective=replace(recipe.objective, replay="replay" in variant, replay_share=share, kept_slots=KEPT_SLOTS * sparse),
         training=replace(recipe.training, steps=1000, checkpoint_every=500),
         scoring=ScoringConfig("digits", ("is", "fid"), num_samples=2000, likelihood_every=0),
         succession=SuccessionConfig(TaskConfig(classes_per_task=2), teacher="averaged"),

@@ -51,6 +51,13 @@ class TaskObjective(Objective, Protocol):
 
 
 @runtime_checkable
+class SettlingObjective(TaskObjective, Protocol):
+    """One that also changes the live model before the next task: ``best`` has the weights that go on, the live or the averaged ones."""
+
+    def settle(self, model: Any, best: Any) -> None: ...
+
+
+@runtime_checkable
 class ToldModel(Protocol):
     """A model that is told which classes each task has, and whose critic can begin anew."""
 
@@ -84,7 +91,7 @@ def fit_tasks(
     """Trains ``model`` in place on every task of ``sequence``, for ``config.steps`` each, and continues a run to the bits it would have had.
 
     A :class:`ToldModel` is told the classes; to another the images come without their labels.
-    The last task that was learned is looked up, not repeated; of tasks that were taken over each is, and taught.
+    Resuming reloads the last finished task without training it again; tasks that were taken over are reloaded one by one.
     The counters go on from task to task, so no noise is drawn twice.
     ``resume`` is "auto", or "never" to remove all tasks. Raises what :func:`memogen.training.fit.fit` raises.
     """
@@ -120,8 +127,12 @@ def fit_tasks(
             if onlooker.finished is not None:
                 onlooker.finished(number, place, state)
         runtime.processes.wait()
-        if teacher is not None and number + 1 < len(sequence):
-            objective.teach(teacher, model if succession.teacher == "live" else _averaged(place, runtime.device))
+        if number + 1 < len(sequence):
+            best = model if succession.teacher == "live" else _averaged(place, runtime.device)
+            if teacher is not None:
+                objective.teach(teacher, best)
+            if isinstance(objective, SettlingObjective):
+                objective.settle(model, best)
     assert state is not None, "a sequence has a task or more, and no more are finished"
     return state
 

@@ -21,7 +21,9 @@ from ...memory.policies import PolicyName
 from ...memory.protocol import check_sizes
 from ...nets import DCGANCritic, DCGANGenerator, ResNetCritic, ResNetGenerator
 from ...nets.norm import NormKind, evaluating
+from ...nets.slot_rows import SlotGenerator
 from ...types import ImageData, InputError, Latents, to_range
+from . import sparse
 
 Condition = Literal["draw", "key", "none"]
 
@@ -84,6 +86,8 @@ class MemoryGANConfig:
     means over space, and the head's one number is added to the memory's answer; with a condition, so is the projection phi(x) . condition, by
     which D judges whether image and condition belong together (after Miyato and Koyama 2018, "cGANs with projection discriminator", Eq. 3).
     ``query_dim``: length of the queries of a critic without memory, for contrast to train; 0 for none.
+    ``slot_rank``: numbers that modulate each map of the generator for each slot (:class:`memogen.nets.slot_rows.SlotGenerator`), trained by
+    ``objective.kept_slots``; 0 for none.
     """
 
     image_shape: tuple[int, int, int] = (1, 28, 28)
@@ -96,6 +100,7 @@ class MemoryGANConfig:
     condition: Condition = "draw"
     head: Literal["pooled", "printed"] = "pooled"
     query_dim: int = 0
+    slot_rank: int = 0
     image_range: tuple[float, float] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
@@ -111,6 +116,8 @@ class MemoryGANConfig:
             raise ValueError(f"head is {self.head!r}; it must be 'pooled' or 'printed'")
         if self.query_dim < 0 or (self.query_dim and self.memory):
             raise ValueError(f"query_dim is {self.query_dim}; it must not be negative, and 0 with a memory, whose key_dim says how long queries are")
+        if self.slot_rank < 0 or (self.slot_rank and not (self.conditional and self.norm == "batch")):
+            raise ValueError(f"slot_rank is {self.slot_rank}; it must not be negative, and 0 without batch norm or without slots to draw from")
 
     @property
     def conditional(self) -> bool:
@@ -149,7 +156,11 @@ class MemoryGANConfig:
         return DCGANCritic(self.image_shape, out, pooled_dim=pooled, width=width, norm=self.norm, pointwise=self.network == "dcgan_pointwise")
 
     def build_generator(self) -> nn.Module:
-        """[condition, z] (b, code_dim) to images in ``image_range``."""
+        """[condition, z] (b, code_dim) to images in ``image_range``; with ``slot_rank`` it is also given the slots."""
+        whole = self._build_whole()
+        return SlotGenerator(whole, self.memory.num_slots, self.code_dim, self.slot_rank) if self.memory and self.slot_rank else whole
+
+    def _build_whole(self) -> nn.Module:
         shape, image_range = self.image_shape, self.image_range
         if self.network == "resnet":
             return ResNetGenerator(self.code_dim, shape, width=self.width, norm=self.norm, image_range=image_range)
@@ -311,12 +322,20 @@ class MemoryGAN(nn.Module):
 
     def generate(self, latents: Latents) -> Float[Tensor, "b c h w"]:
         """The generator as it is, in training or evaluation, with gradients."""
-        code = latents.noise if latents.key is None else torch.cat([latents.key.to(self.dtype), latents.noise], 1)
-        return self.generator(code)
+        return self.generator(self.code(latents), latents.slot) if self.config.slot_rank else self.generator(self.code(latents))
+
+    def code(self, latents: Latents) -> Float[Tensor, "b code"]:
+        """[condition, z], or z alone."""
+        return latents.noise if latents.key is None else torch.cat([latents.key.to(self.dtype), latents.noise], 1)
 
     @torch.no_grad()
     def calibrate(self, data: ImageData | None = None, *, seed: int = 0, batches: int = 16, batch_size: int = 64) -> None:
-        """Set the generator's running batch statistics to the mean over fresh latents; nothing happens without batch norm. No data are looked at."""
+        """Set the generator's running batch statistics to the mean over fresh latents; nothing happens without batch norm. No data are looked at.
+
+        Once slots own rows of the generator its statistics are frozen, and the present task's slots get the mass of another task's.
+        """
+        if isinstance(self.generator, SlotGenerator) and int(self.generator.tasks):
+            return sparse.level(self)
         norms = [part for part in self.generator.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
         if not norms:
             return

@@ -15,12 +15,14 @@ from torch.nn import functional as F
 
 from ...augment import AugmentConfig, augment, views
 from ...losses import AdversarialKind, critic_loss, generator_loss, info_nce, widen
-from ...memory import MemoryRead, MixtureMemory
+from ...memory import MemoryRead, MixtureMemory, VMFMemory
 from ...memory.functional import gather_processes, unit
+from ...nets.slot_rows import SlotGenerator
 from ...noise import Stream
 from ...types import Batch, InputError, Latents, Loss, OptimiserConfig, Phase
 from .model import MemoryGAN
 from .replay import Past, SlotTeacher, past_of
+from .sparse import present_mass, settle
 
 
 @contextmanager
@@ -71,7 +73,9 @@ class MemoryGANObjective:
     ``information``: lambda on the mutual-information term, the cosine of the condition and mu(G(z, condition)), or with ``information_form``
     "squared" the authors' mean squared error between the condition and the unnormalised query. ``contrast`` trains the queries of real images.
     ``write_in_generator_step``: fake queries of the generator step are written too, as the authors' code does. ``replay``: on a sequence of tasks,
-    images of a frozen copy take the place of the earlier tasks' (:mod:`.replay`). ``augmentation``: the critic judges one random view of every image,
+    images of a frozen copy take the place of the earlier tasks' (:mod:`.replay`); ``replay_share`` of them do, and images of the task of the others.
+    ``kept_slots``: in place of replay, after each task so many slots are frozen, and the next one trains rows of its own slots alone
+    (:mod:`.sparse`); it needs ``model.slot_rank``. ``augmentation``: the critic judges one random view of every image,
     real or generated, in both phases, so that it cannot know few training images by heart (Zhao et al. 2020, "Differentiable augmentation for
     data-efficient GAN training", Eqs. 3 and 4); None for the images themselves.
     """
@@ -83,6 +87,8 @@ class MemoryGANObjective:
     contrast: ContrastConfig = field(default_factory=ContrastConfig)
     write_in_generator_step: bool = False
     replay: bool = False
+    replay_share: float = 1.0
+    kept_slots: int = 0
     augmentation: AugmentConfig | None = None
     critic: OptimiserConfig = field(default_factory=OptimiserConfig)
     generator: OptimiserConfig = field(default_factory=OptimiserConfig)
@@ -90,6 +96,10 @@ class MemoryGANObjective:
     def __post_init__(self) -> None:
         if self.adversarial not in get_args(AdversarialKind):
             raise ValueError(f"adversarial is {self.adversarial!r}; it must be one of {', '.join(get_args(AdversarialKind))}")
+        if not 0 <= self.replay_share <= 1:
+            raise ValueError(f"replay_share is {self.replay_share}; it must lie between 0 and 1")
+        if self.kept_slots < 0 or (self.kept_slots and self.replay):
+            raise ValueError(f"kept_slots is {self.kept_slots}; it must not be negative, and 0 with replay, which keeps the past another way")
         if self.information < 0:
             raise ValueError(f"information is {self.information}; it must not be negative")
 
@@ -101,11 +111,19 @@ class MemoryGANObjective:
         """After a task: the teacher becomes the model."""
         teacher.follow(model)
 
+    def settle(self, model: MemoryGAN, best: MemoryGAN) -> None:
+        """Before the next task: freeze the heaviest slots of the last one, where slots own rows; ``best`` has the weights that go on."""
+        if self.kept_slots:
+            settle(model, best, self.kept_slots)
+
     def phases(self, model: MemoryGAN, *, teacher: nn.Module | None = None) -> tuple[Phase, ...]:
         """The critic's turn, then the generator's; a ``teacher`` that has learned something replays it to the critic. Raises InputError."""
+        if bool(self.kept_slots) != bool(model.config.slot_rank):
+            raise InputError(f"objective.kept_slots is {self.kept_slots} and model.slot_rank {model.config.slot_rank}: give both, or neither")
         if self.contrast.weight and not model.config.query_length:
             raise InputError("objective.contrast.weight: a critic without queries has nothing to contrast: set it to 0, or model.query_dim")
-        steps = _Steps(self, model, past_of(teacher))
+        sparse = isinstance(model.generator, SlotGenerator) and bool(model.generator.tasks)
+        steps = _Steps(self, model, past_of(teacher, self.replay_share), sparse)
         critic = Phase("critic", (model.critic,), steps.critic, steps.write, optimiser=self.critic)
         late = steps.write if self.write_in_generator_step else None
         return critic, Phase("generator", (model.generator,), steps.generator, late, optimiser=self.generator, reads_data=False)
@@ -118,6 +136,7 @@ class _Steps:
     objective: MemoryGANObjective
     model: MemoryGAN
     past: Past | None = None
+    sparse: bool = False
 
     def critic(self, batch: Batch) -> Loss:
         """L_D of Eq. 7, to which the contrast of real queries is added by default (:class:`ContrastConfig`).
@@ -126,9 +145,9 @@ class _Steps:
         """
         model = self.model
         assert batch.image is not None, "the critic phase reads data"
-        latents = model.latents_at(batch.index, seed=batch.seed, stream=batch.stream)
+        latents = self._latents(batch)
         with torch.no_grad():
-            fake = model.generate(latents)
+            fake = self._drawn(latents)
         real = model.pixels(batch.image)
         real = real if self.past is None else self.past.mixed(real, batch)
         real_feature = widen(model.critic(self._viewed(real, batch, Stream.REAL_VIEW)))
@@ -149,8 +168,8 @@ class _Steps:
     def generator(self, batch: Batch) -> Loss:
         """L_G (Eq. 8) on fresh latents."""
         model = self.model
-        latents = model.latents_at(batch.index, seed=batch.seed, stream=batch.stream)
-        fake = model.generate(latents)
+        latents = self._latents(batch)
+        fake = self._drawn(latents)
         with _frozen_statistics(model.critic):
             feature = widen(model.critic(self._viewed(fake, batch, Stream.FAKE_VIEW)))
         logit, carry, _ = self._judge(feature, latents, num_real=0)
@@ -168,6 +187,18 @@ class _Steps:
         gradient, scale = judged.query.grad, loss.total.grad
         share = {} if gradient is None or scale is None else {"query_gradient": gradient.norm(dim=1).mean() / scale}
         return share | write_terms(memory, judged.read, done.overwrites, done.dropped, done.movement, judged.value)
+
+    def _latents(self, batch: Batch) -> Latents:
+        """What the batch is drawn from; the slots of the present task alone, where these own rows."""
+        weight = present_mass(self.model.memory) if self.sparse and isinstance(self.model.memory, VMFMemory) else None
+        return self.model.latents_at(batch.index, seed=batch.seed, stream=batch.stream, weight=weight)
+
+    def _drawn(self, latents: Latents) -> Tensor:
+        """The images in training."""
+        generator = self.model.generator
+        if not isinstance(generator, SlotGenerator) or latents.slot is None:
+            return self.model.generate(latents)
+        return generator.drawn(self.model.code(latents), latents.slot, rows=self.sparse)
 
     def _judge(self, feature: Tensor, latents: Latents, *, num_real: int) -> tuple[Tensor, _Judged | None, dict[str, Tensor]]:
         """The logits, what a write needs, and what is worth a line; the images after the ``num_real`` first are fakes made from ``latents``."""

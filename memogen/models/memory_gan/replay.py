@@ -42,10 +42,11 @@ class SlotTeacher(nn.Module):
 
 @dataclass(frozen=True)
 class Past:
-    """A teacher in the task after ``tasks`` others."""
+    """A teacher in the task after ``tasks`` others; ``share`` of what it would draw is drawn."""
 
     teacher: SlotTeacher
     tasks: int
+    share: float = 1.0
 
     @torch.no_grad()
     def mixed(self, real: Float[Tensor, "b c h w"], batch: Batch) -> Float[Tensor, "b c h w"]:
@@ -55,10 +56,16 @@ class Past:
         return torch.where(self.again(batch.index)[:, None, None, None], old.to(real.dtype), real)
 
     def again(self, index: Int[Tensor, " b"]) -> Bool[Tensor, " b"]:
-        """Which images are replays: t in every t + 1 after t tasks, those with n mod (t + 1) < t, so that all tasks weigh alike on any process."""
-        return index % (self.tasks + 1) < self.tasks
+        """Which images are replays: t in every t + 1 after t tasks, those with n mod (t + 1) < t, so that all tasks weigh alike on any process.
+
+        Of the candidates m = 0, 1, 2, ... those are kept where m ``share`` passes a whole number, which is all of them at 1.
+        """
+        cycle = index % (self.tasks + 1)
+        number = (index // (self.tasks + 1) * self.tasks + cycle).double()
+        kept = ((number + 1) * self.share).floor() > (number * self.share).floor()
+        return (cycle < self.tasks) & kept
 
 
-def past_of(teacher: nn.Module | None) -> Past | None:
+def past_of(teacher: nn.Module | None, share: float = 1.0) -> Past | None:
     """What is to be replayed; None where nothing was learned. Reads device memory."""
-    return Past(teacher, int(teacher.tasks)) if isinstance(teacher, SlotTeacher) and int(teacher.tasks) else None
+    return Past(teacher, int(teacher.tasks), share) if isinstance(teacher, SlotTeacher) and int(teacher.tasks) else None

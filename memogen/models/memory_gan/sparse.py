@@ -1,0 +1,67 @@
+"""Sparse writing: tasks one after another without a replayed image. Each task's slots get rows of their own in a frozen generator.
+
+The first task trains the whole generator. After each task the heaviest of its slots are frozen, the others emptied, and the next task draws from new
+slots alone, so that only their rows learn (:class:`memogen.nets.slot_rows.SlotGenerator`). What old slots draw keeps its bits. An experiment of ours.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ...memory import VMFMemory
+from ...memory.edit import frozen, weighted, without
+from ...memory.inspect import frozen as frozen_slots
+from ...memory.inspect import written
+from ...nets.slot_rows import SlotGenerator
+from ...types import InputError
+
+if TYPE_CHECKING:
+    from .model import MemoryGAN
+
+
+def open_slots(memory: VMFMemory) -> Tensor:
+    """The real slots that the present task has written (k,)."""
+    return (memory.values > 0.5) & written(memory) & ~frozen_slots(memory)
+
+
+def present_mass(memory: VMFMemory) -> Tensor:
+    """What the present task draws its slots by: the mass of its own slots; of all real ones, as long as it has written none (k,)."""
+    own = open_slots(memory)
+    real = (memory.values > 0.5) & written(memory)
+    return memory.mass * torch.where(own.any(), own, real)
+
+
+@torch.no_grad()
+def settle(model: MemoryGAN, best: MemoryGAN, kept: int) -> None:
+    """After a task: ``model`` goes on from the generator of ``best``; its ``kept`` heaviest new slots are frozen with a mean mass of one, the other
+    new ones emptied. Raises InputError where the next task would find too few slots.
+    """
+    memory, own = model.memory, None if model.memory is None else open_slots(model.memory)
+    assert memory is not None and own is not None and isinstance(model.generator, SlotGenerator), "phases has looked"
+    if not int(model.generator.tasks):
+        best.calibrate()
+    model.generator.load_state_dict(best.generator.state_dict())
+    model.generator.tasks += 1
+    order = memory.mass.masked_fill(~own, -1).argsort(descending=True, stable=True)
+    chosen, others = order[: min(kept, int(own.sum()))], order[kept : int(own.sum())]
+    memory = without(memory, others)
+    memory = weighted(memory, torch.ones_like(memory.mass).index_fill(0, chosen, float(len(chosen) / memory.mass[chosen].sum())))
+    model.memory = frozen(memory, chosen)
+    left = int(((memory.values > 0.5) & ~frozen_slots(model.memory)).sum())
+    if left < kept:
+        mend = "give more num_slots, or keep fewer"
+        raise InputError(f"objective.kept_slots: {left} real slots are left for the next task, which is to keep {kept}: {mend}")
+
+
+@torch.no_grad()
+def level(model: MemoryGAN) -> None:
+    """The present task's slots get the mass that those of a frozen task have together, so that all tasks are drawn alike."""
+    memory = model.memory
+    assert memory is not None and isinstance(model.generator, SlotGenerator), "the caller has looked"
+    own, share = open_slots(memory), memory.mass[frozen_slots(memory)].sum() / model.generator.tasks
+    total = memory.mass[own].sum()
+    if bool(own.any()) and bool(total > 0):
+        model.memory = weighted(memory, torch.where(own, share / total, 1.0))
