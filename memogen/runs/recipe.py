@@ -235,12 +235,21 @@ def config_hash(recipe: Recipe) -> str:
     return hashlib.sha256(json.dumps(_wherever(recipe), sort_keys=True).encode()).hexdigest()[:12]
 
 
+_OFF: dict[str, dict[str, object]] = {
+    "objective": {"augmentation": None, "gradient_penalty": None, "replay_share": 1.0, "kept_slots": 0},
+    "model": {"slot_rank": 0},
+}
+"""Options that came later, at the value that leaves them out: with it, older rows keep their names and older runs continue."""
+
+
 def _wherever(recipe: Recipe) -> dict[str, Any]:
     """The configuration without the folder of its images."""
     plain = configs.to_dict(recipe)
     plain["data"].pop("folder")
-    if plain["objective"].get("augmentation", 0) is None:  # a part that is off leaves the names of older rows valid
-        plain["objective"].pop("augmentation")
+    for part, off in _OFF.items():
+        for name, value in off.items():
+            if name in plain[part] and plain[part][name] == value:
+                plain[part].pop(name)
     return plain
 
 
