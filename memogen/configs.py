@@ -15,29 +15,36 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from memogen.types import InputError
 
 Config = TypeVar("Config")
+LATER = types.MappingProxyType({"later": True})
+"""Metadata of a field that was added after configurations had been saved: one without it is read as the default, which changes nothing."""
 
 
-def to_dict(config: object) -> dict[str, Any]:
-    """A dataclass instance as a mapping that JSON and YAML can hold; tuples become lists, nested dataclasses mappings."""
+def to_dict(config: object, *, whole: bool = True) -> dict[str, Any]:
+    """A dataclass instance as a mapping that JSON and YAML can hold; tuples become lists, nested dataclasses mappings.
+
+    ``whole`` False leaves out every :data:`LATER` field that is off, so that what was saved before there was one stays equal.
+    """
     if isinstance(config, type) or not dataclasses.is_dataclass(config):
         raise TypeError(f"{config!r} is not a dataclass instance")
-    return {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config) if field.init}
+    fields = [field for field in dataclasses.fields(config) if field.init]
+    said = [field for field in fields if whole or not field.metadata.get("later") or getattr(config, field.name) != field.default]
+    return {field.name: _plain(getattr(config, field.name), whole) for field in said}
 
 
 def from_dict(cls: type[Config], mapping: object, *, where: str = "", complete: bool = True, kinds: Mapping[str, type] | None = None) -> Config:
     """The inverse of :func:`to_dict`.
 
-    ``where`` is the dotted path of the mapping itself, for messages. A ``complete`` mapping has every key; ``complete`` False lets
-    keys with a default be left out. ``kinds`` names the dataclasses of fields that are annotated with a protocol. Raises InputError.
+    ``where`` is the dotted path of the mapping itself, for messages. A ``complete`` mapping has every key but :data:`LATER` ones; ``complete``
+    False lets all keys with a default be left out. ``kinds`` names the dataclasses of fields that are annotated with a protocol. Raises InputError.
     """
     if not isinstance(mapping, Mapping):
         raise InputError(f"{where or cls.__name__}: {_show(mapping)} is not a mapping: write its options as keys and values")
-    expected = _fields(cls)
+    expected, added = _fields(cls), {field.name for field in dataclasses.fields(cls) if field.metadata.get("later")}  # type: ignore[arg-type]
     for key in mapping:
         if key not in expected:
             raise InputError(f"{_join(where, key)}: unknown option: {suggest(str(key), expected)}")
     for name, required in expected.items():
-        if name not in mapping and (complete or required):
+        if name not in mapping and (required or (complete and name not in added)):
             raise InputError(f"{_join(where, name)}: missing option: give it a value")
     hints = {**get_type_hints(cls), **(kinds or {})}
     values = {name: _value(hints[name], value, _join(where, name), complete) for name, value in mapping.items()}
@@ -76,16 +83,16 @@ def _show(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _plain(value: object) -> Any:
+def _plain(value: object, whole: bool) -> Any:
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
         return value if value - value == 0 else str(value)  # JSON has no infinity; from_dict reads the string back
     if isinstance(value, Mapping):
-        return {str(key): _plain(part) for key, part in value.items()}
+        return {str(key): _plain(part, whole) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    return to_dict(value)
+        return [_plain(part, whole) for part in value]
+    return to_dict(value, whole=whole)
 
 
 def _value(hint: Any, value: object, where: str, complete: bool) -> Any:

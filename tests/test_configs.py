@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memogen.configs import from_dict, suggest, to_dict
+from memogen.configs import LATER, from_dict, suggest, to_dict
 from memogen.training import TrainingConfig
 from memogen.types import InputError, OptimiserConfig
 
@@ -185,3 +185,16 @@ def test_a_protocol_is_read_as_the_kind_that_is_named() -> None:
     assert from_dict(Loose, {"part": {"num_slots": 7}}, complete=False, kinds={"part": Inner}) == Loose(Inner(7))
     with pytest.raises(InputError, match=r"^part\.slots: unknown option"):
         from_dict(Loose, {"part": {"slots": 7}}, kinds={"part": Inner})
+
+
+@dataclass(frozen=True)
+class Grown:
+    old: int = 1
+    new: float | None = field(default=None, metadata=LATER)
+
+
+def test_what_was_saved_before_an_option_was_there_is_read_and_stays_equal() -> None:
+    assert from_dict(Grown, {"old": 2}) == Grown(2) and to_dict(Grown(2), whole=False) == {"old": 2}
+    assert to_dict(Grown(2)) == {"old": 2, "new": None} and to_dict(Grown(2, 0.5), whole=False) == {"old": 2, "new": 0.5}
+    with pytest.raises(InputError, match="old: missing option"):
+        from_dict(Grown, {"new": 0.5})

@@ -9,7 +9,7 @@ import numpy as np
 
 from memogen.data.files import readable
 from memogen.data.npz import npz_splits, read_npz
-from memogen.data.pictures import Pictures, by_split, find_pictures, label_entries, sizes_of
+from memogen.data.pictures import Pictures, by_split, label_entries, pictures_of, sizes_of
 from memogen.data.request import Request, array_source, picture_source
 from memogen.data.source import Chunk, Source
 from memogen.data.test_split import keeper, nothing_kept
@@ -34,7 +34,7 @@ def is_npz(place: Path) -> bool:
 
 def holds_images(place: Path) -> bool:
     """Whether a place may be images of the user's own: an npz, or a folder or zip with a picture in it. Raises InputError."""
-    return is_npz(place) or ((place.is_dir() or place.suffix.lower() == ".zip") and bool(find_pictures(place).entries))
+    return is_npz(place) or ((place.is_dir() or place.suffix.lower() == ".zip") and bool(pictures_of(place).entries))
 
 
 def picture_sizes(place: Path) -> tuple[list[tuple[int, int]], tuple[str, ...]]:
@@ -67,7 +67,7 @@ def _with_share(asked: Request, place: Path, found: tuple[str, ...]) -> tuple[st
 def _own_pictures(place: Path) -> Pictures:
     if place.is_file() and place.suffix.lower() != ".zip":
         raise InputError(f"data: {place}: is not a folder, zip or npz file: give one of these")
-    return find_pictures(place)
+    return pictures_of(place)
 
 
 def folder(asked: Request) -> Source:

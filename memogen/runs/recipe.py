@@ -235,21 +235,10 @@ def config_hash(recipe: Recipe) -> str:
     return hashlib.sha256(json.dumps(_wherever(recipe), sort_keys=True).encode()).hexdigest()[:12]
 
 
-_OFF: dict[str, dict[str, object]] = {
-    "objective": {"augmentation": None, "gradient_penalty": None, "replay_share": 1.0, "kept_slots": 0},
-    "model": {"slot_rank": 0},
-}
-"""Options that came later, at the value that leaves them out: with it, older rows keep their names and older runs continue."""
-
-
 def _wherever(recipe: Recipe) -> dict[str, Any]:
-    """The configuration without the folder of its images."""
-    plain = configs.to_dict(recipe)
+    """The configuration without the folder of its images, and without later options that are off: older rows keep their names."""
+    plain = configs.to_dict(recipe, whole=False)
     plain["data"].pop("folder")
-    for part, off in _OFF.items():
-        for name, value in off.items():
-            if name in plain[part] and plain[part][name] == value:
-                plain[part].pop(name)
     return plain
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..data.pictures import listing_once
 from ..metrics import ScoreConfig, ScoreEvaluator, append_rows, evaluate, score_images
 from ..metrics.evaluate import score_model
 from ..metrics.extractors import extractor
@@ -39,6 +40,7 @@ from .rows import context, leads, scored, weights_of
 WATCHED = 1000  # held-out images whose bounds are followed while a model trains
 
 
+@listing_once()
 def train(
     recipe_or_config: Recipe | str | Path,
     *,

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ... import noise
 from ...checks import check_count, check_images
+from ...configs import LATER
 from ...losses import widen
 from ...memory import MemoryRead, Policy, VMFMemory
 from ...memory.functional import DRAW_UNIFORMS, EMPTY, DrawNumbers, unit
@@ -100,7 +101,7 @@ class MemoryGANConfig:
     condition: Condition = "draw"
     head: Literal["pooled", "printed"] = "pooled"
     query_dim: int = 0
-    slot_rank: int = 0
+    slot_rank: int = field(default=0, metadata=LATER)
     image_range: tuple[float, float] = (0.0, 1.0)
 
     def __post_init__(self) -> None:

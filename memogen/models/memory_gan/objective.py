@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...augment import AugmentConfig, augment, views
+from ...configs import LATER
 from ...losses import AdversarialKind, critic_loss, generator_loss, info_nce, widen
 from ...memory import MemoryRead, MixtureMemory, VMFMemory
 from ...memory.functional import gather_processes, unit
@@ -87,9 +88,9 @@ class MemoryGANObjective:
     contrast: ContrastConfig = field(default_factory=ContrastConfig)
     write_in_generator_step: bool = False
     replay: bool = False
-    replay_share: float = 1.0
-    kept_slots: int = 0
-    augmentation: AugmentConfig | None = None
+    replay_share: float = field(default=1.0, metadata=LATER)
+    kept_slots: int = field(default=0, metadata=LATER)
+    augmentation: AugmentConfig | None = field(default=None, metadata=LATER)
     critic: OptimiserConfig = field(default_factory=OptimiserConfig)
     generator: OptimiserConfig = field(default_factory=OptimiserConfig)
 
