@@ -135,7 +135,7 @@ def _weights_digest(module: nn.Module, reading: ImageInput) -> str:
 
 # --- the published networks ---
 
-AT_ONCE = 16  # images of 299x299 or 224x224: some 300 MB of memory
+AT_ONCE = 16  # images of 299x299: some 300 MB of memory
 READING = ImageInput((SIDE, SIDE), "tensorflow-1-bilinear", mean=128.0, std=128.0, channels=3)
 
 
@@ -164,8 +164,8 @@ def resnet50(path: Path) -> ModuleExtractor:
     """
     found = read_resnet50(path)
     found.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    version = f"{RESNET}:{found.digest[:8]}"
-    return ModuleExtractor(found.network, name=RESNET, reading=found.reading, head=found.network.fc, version=version, at_once=AT_ONCE)
+    version, few = f"{RESNET}:{found.digest[:8]}", AT_ONCE // 2  # a fifth faster on a CPU than twice as many
+    return ModuleExtractor(found.network, name=RESNET, reading=found.reading, head=found.network.fc, version=version, at_once=few)
 
 
 # --- stacked digits ---
