@@ -184,7 +184,7 @@ def test_only_extractors_that_read_the_images_are_named(here: Path, capsys: pyte
         ("evaluate m --data digits --extractor digit", "did you mean 'digits'?"),
         (
             "evaluate m --data digits --extractor mnist",
-            "reads 28x28 grey images, these are 8x8 grey: choose digits or inception-v3 or pixels, or give a file",
+            "reads 28x28 grey images, these are 8x8 grey: choose digits or inception-v3 or resnet50=PATH or pixels, or give a file",
         ),
     ):
         code, _, err = run(words, capsys)

@@ -25,7 +25,7 @@ def reproduce(
     data: Annotated[Path | None, "the folder that holds the data sets' files; without it they are downloaded"] = None,
     out: Annotated[Path, "the folder of the runs and of TABLE.jsonl"] = Path("runs/reproduce"),
     variants: Annotated[str, "the rows wanted, comma-separated, or other variants of the same recipes; without it the paper's"] = "",
-    extractor: Annotated[str | None, "scores in place of the data sets' own classifiers: inception-v3, or a file of weights"] = None,
+    extractor: Annotated[str | None, "scores in place of the data sets' own classifiers: inception-v3, resnet50=PATH, or a file of weights"] = None,
     list_: Annotated[bool, "list the tables and their rows"] = False,
     dry_run: Annotated[bool, "print the runs, their cost and their commands, then stop"] = False,
 ) -> None:

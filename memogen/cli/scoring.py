@@ -59,7 +59,7 @@ def evaluate(
     folder: Folder = None,
     split: Annotated[str | None, "the part of the data to compare with; without it test, or what there is"] = None,
     extractor: Annotated[
-        str | None, "a classifier's name, inception-v3, pixels, or a file of weights; without it the data's own classifier, or pixels"
+        str | None, "a classifier's name, inception-v3, resnet50=PATH, pixels, or a file of weights; without it the data's own classifier, or pixels"
     ] = None,
     metrics: Annotated[str | None, _metrics] = None,
     num_samples: Annotated[int, "number of samples to score; of given images at most all", 1] = 10_000,

@@ -6,8 +6,9 @@
 from memogen.metrics.classifiers import Classifier, classifier
 from memogen.metrics.copies import CopyCheck, copy_check, nearest_images
 from memogen.metrics.evaluate import ScoreConfig, ScoreEvaluator, evaluate, score_images, score_model
-from memogen.metrics.extractors import Extractor, ImageInput, ModuleExtractor, extractor
+from memogen.metrics.extractors import Extractor, ModuleExtractor, extractor
 from memogen.metrics.fid import FeatureStatistics, frechet_distance
+from memogen.metrics.image_input import ImageInput
 from memogen.metrics.inception_score import InceptionScore
 from memogen.metrics.kid import kernel_distance
 from memogen.metrics.metric import Asked, Metric, ModelScoring, Number, Result

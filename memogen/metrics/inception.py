@@ -6,18 +6,16 @@ libraries call Inception-v3: average pooling leaves the padding out of the mean,
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, max_pool2d
 
 from memogen.data.cache import cache_root
 from memogen.data.download import Remote, fetch, matches
+from memogen.metrics.weight_files import fill, read_tensors
 from memogen.types import InputError
 
 FEATURES = 2048
@@ -205,38 +203,5 @@ def _downloaded(folder: Path) -> Path:
 
 def load_weights(network: InceptionV3, path: Path) -> None:
     """Give ``network`` the weights of a file, that of PyTorch's or a safetensors file. Raises InputError where they are those of another network."""
-    state = {name: value for name, value in _read(path).items() if not name.endswith("num_batches_tracked")}  # counts, that some copies lack
-    wanted = {name: value.shape for name, value in network.state_dict().items() if not name.endswith("num_batches_tracked")}
-    wrong = sorted(name for name in wanted.keys() | state.keys() if name not in state or state[name].shape != wanted.get(name))
-    if wrong:
-        raise InputError(f"{INCEPTION}: {path}: not the weights of this network ({_difference(wrong[0], state, wanted)}): give {PUBLISHED.name}")
-    network.load_state_dict(state, strict=False)
-
-
-def _difference(name: str, state: Mapping[str, Tensor], wanted: Mapping[str, torch.Size]) -> str:
-    """What is wrong about one tensor."""
-    if name not in state:
-        return f"{name} is missing"
-    if name not in wanted:
-        return f"{name} is unknown"
-    return f"{name} is {tuple(state[name].shape)}, not {tuple(wanted[name])}"
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    """Tensors by name, of a safetensors file or of a PyTorch file, of which only tensors are read and nothing is run."""
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged or hostile file may fail in any way
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise InputError(f"{INCEPTION}: {path}: cannot be read ({reason}): give {PUBLISHED.name}, or a .safetensors file of its tensors") from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InputError(f"{INCEPTION}: {path}: holds more than tensors: give {PUBLISHED.name}, or a .safetensors file of its tensors")
-    return {str(name): value for name, value in state.items()}
-
-
-def weights_digest(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    state = read_tensors(path, wanted_by=INCEPTION, remedy=f"give {PUBLISHED.name}, or a .safetensors file of its tensors")
+    fill(network, state, path, wanted_by=INCEPTION, remedy=f"give {PUBLISHED.name}")

@@ -40,8 +40,8 @@ class DataConfig:
 class ScoringConfig:
     """How the finished model is scored against the test split, by ``metrics``.
 
-    ``extractor`` is a shipped classifier's name, or None for none of the metrics that need one. ``model`` says how the model itself is asked, by the
-    metrics that need no extractor. ``num_samples``: samples that are drawn (of every class, after
+    ``extractor`` is what ``--extractor`` takes, mostly a shipped classifier's name, or None for none of the metrics that need one. ``model`` says
+    how the model itself is asked, by the metrics that need no extractor. ``num_samples``: samples that are drawn (of every class, after
     a sequence of tasks), or test images whose likelihoods are estimated.
     ``likelihood_every``: steps between two looks at what the model says of the test split: memoryGAN's biased log-likelihood (Fig. 3a) and sorted
     prior (Fig. 3c), a lower bound; 0 for none. With ``curve_samples`` those of its inception score, Fréchet and
