@@ -61,9 +61,7 @@ class Amnesia(Unlearning):
             loss = (self.model.generate(asked) - wanted).square().flatten(1).sum(1).mean()
         moved = zip(self.fisher, self.model.generator.parameters(), self.start, strict=True)
         held = sum(((fisher * (weight - start).square()).sum() for fisher, weight, start in moved), torch.zeros(()))
-        self.optimiser.zero_grad()
-        (loss + self.hold / 2 * held).backward()  # type: ignore[no-untyped-call]
-        self.optimiser.step()
+        self.descend(loss + self.hold / 2 * held, number)
         return loss.detach()
 
     def _fisher(self) -> list[Tensor]:
@@ -105,7 +103,8 @@ class Subject:
         memory, gone = self.model.memory, slots_of_classes(self.model.memory, self.known, [label])
         began, model = time.process_time(), deepcopy(self.model)
         if arm != "edit":
-            task = Amnesia(self.model, gone, hold=hold, learning_rate=rate) if arm == "amnesia" else Unlearning(self.model, gone, learning_rate=rate)
+            options: dict[str, Any] = {"steps": self.steps, "learning_rate": rate}
+            task = Amnesia(self.model, gone, hold=hold, **options) if arm == "amnesia" else Unlearning(self.model, gone, **options)
             for number in range(self.steps):
                 task.step(number)
             model = task.model

@@ -35,12 +35,14 @@ class UnlearningModel(SlotModel, Protocol):
 
 
 class Unlearning:
-    """A copy of a model, ``model``, that is to forget ``slots``; the one that was given never changes, and no memory does.
+    """A copy of a model, ``model``, that is to forget ``slots`` in ``steps``; the one that was given never changes, and no memory does.
 
-    Raises InputError for a model whose generator reads no slots, and where no real slot is named or none would stay.
+    The learning rate falls linearly to zero, so that the noise of the last steps is not what the other slots pay for it. Raises InputError for a model whose generator reads no slots, and where no real slot is named or none would stay.
     """
 
-    def __init__(self, model: Any, slots: Int[Tensor, " n"], *, learning_rate: float = 1e-3, batch_size: int = 64, seed: int = 0) -> None:
+    def __init__(
+        self, model: Any, slots: Int[Tensor, " n"], *, steps: int = STEPS, learning_rate: float = 1e-3, batch_size: int = 64, seed: int = 0
+    ) -> None:
         if not isinstance(model, UnlearningModel) or model.memory is None or model.latents(1).slot is None:
             raise InputError(f"unlearn: a {type(model).__name__} draws from no slots of a memory: choose a memoryGAN")
         memory = model.memory
@@ -52,6 +54,7 @@ class Unlearning:
         self.before: Any = model
         self.model: Any = deepcopy(self.before)
         self.memory, self.batch_size, self.seed = memory, batch_size, seed
+        self.steps, self.rate = steps, learning_rate
         self.optimiser = torch.optim.Adam(self.model.generator.parameters(), lr=learning_rate, fused=True)
 
     def step(self, number: int) -> Float[Tensor, ""]:
@@ -65,10 +68,15 @@ class Unlearning:
             wanted = self.before.generate(self.instead(asked, number))
         with evaluating(self.model.generator):
             loss: Tensor = (self.model.generate(asked) - wanted).square().flatten(1).sum(1).mean()
+        self.descend(loss, number)
+        return loss.detach()
+
+    def descend(self, loss: Float[Tensor, ""], number: int) -> None:
+        """Step ``number`` down the gradient of the generator."""
+        self.optimiser.param_groups[0]["lr"] = self.rate * (1 - number / self.steps)
         self.optimiser.zero_grad()
         loss.backward()
         self.optimiser.step()
-        return loss.detach()
 
     def latents(self, number: int) -> Latents:
         """What step ``number`` draws: the forgotten slots by their mass, then as many of the others by theirs."""
@@ -100,7 +108,7 @@ def unlearned(model: Any, slots: Int[Tensor, " n"], *, steps: int = STEPS, seed:
 
     Its memory still has the slots: :func:`memogen.memory.edit.without` takes them out. Raises InputError.
     """
-    task = Unlearning(model, slots, seed=seed)
+    task = Unlearning(model, slots, steps=steps, seed=seed)
     for number in range(steps):
         task.step(number)
         if told is not None:
