@@ -37,7 +37,8 @@ class UnlearningModel(SlotModel, Protocol):
 class Unlearning:
     """A copy of a model, ``model``, that is to forget ``slots`` in ``steps``; the one that was given never changes, and no memory does.
 
-    The learning rate falls linearly to zero, so that the noise of the last steps is not what the other slots pay for it. Raises InputError for a model whose generator reads no slots, and where no real slot is named or none would stay.
+    The learning rate falls linearly to zero, so that the other slots do not pay for the noise of the last steps. Raises InputError for a model whose
+    generator reads no slots, and where no real slot is named or none would stay.
     """
 
     def __init__(
