@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...augment import AugmentConfig, augment, views
-from ...losses import AdversarialKind, critic_loss, generator_loss, info_nce, widen
+from ...losses import AdversarialKind, critic_loss, generator_loss, info_nce, squared_slopes, widen
 from ...memory import MemoryRead, MixtureMemory
 from ...memory.functional import gather_processes, unit
 from ...noise import Stream
@@ -74,6 +74,10 @@ class MemoryGANObjective:
     images of a frozen copy take the place of the earlier tasks' (:mod:`.replay`). ``augmentation``: the critic judges one random view of every image,
     real or generated, in both phases, so that it cannot know few training images by heart (Zhao et al. 2020, "Differentiable augmentation for
     data-efficient GAN training", Eqs. 3 and 4); None for the images themselves.
+
+    ``adversarial`` "relativistic" and ``gradient_penalty`` are the loss of Huang et al. 2024, "The GAN is dead; long live the GAN!": the generator's
+    step reads real images too, and the critic's loss gets gamma / 2 (R1 + R2), the mean squared slopes of its logit at real and at generated images.
+    None or 0 is no penalty. Under batch norm a logit depends on the whole batch, so the penalty needs a critic without (``model.norm`` "generator").
     """
 
     # departs: Eq. 8 prints the saturating loss of the generator, whose gradient vanishes while D is sure that its images are fake.
@@ -84,6 +88,7 @@ class MemoryGANObjective:
     write_in_generator_step: bool = False
     replay: bool = False
     augmentation: AugmentConfig | None = None
+    gradient_penalty: float | None = None
     critic: OptimiserConfig = field(default_factory=OptimiserConfig)
     generator: OptimiserConfig = field(default_factory=OptimiserConfig)
 
@@ -92,6 +97,8 @@ class MemoryGANObjective:
             raise ValueError(f"adversarial is {self.adversarial!r}; it must be one of {', '.join(get_args(AdversarialKind))}")
         if self.information < 0:
             raise ValueError(f"information is {self.information}; it must not be negative")
+        if not 0 <= (self.gradient_penalty or 0.0) < math.inf:
+            raise ValueError(f"gradient_penalty is {self.gradient_penalty}; it must be finite and not negative")
 
     def teacher(self, model: MemoryGAN) -> SlotTeacher | None:
         """What will keep the past of earlier tasks, knowing nothing yet; None without replay."""
@@ -105,10 +112,15 @@ class MemoryGANObjective:
         """The critic's turn, then the generator's; a ``teacher`` that has learned something replays it to the critic. Raises InputError."""
         if self.contrast.weight and not model.config.query_length:
             raise InputError("objective.contrast.weight: a critic without queries has nothing to contrast: set it to 0, or model.query_dim")
+        if self.gradient_penalty and any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in model.critic.modules()):
+            raise InputError(
+                "objective.gradient_penalty: under batch norm an image's logit has no slope of its own: set model.norm to generator, layer or none"
+            )
         steps = _Steps(self, model, past_of(teacher))
         critic = Phase("critic", (model.critic,), steps.critic, steps.write, optimiser=self.critic)
         late = steps.write if self.write_in_generator_step else None
-        return critic, Phase("generator", (model.generator,), steps.generator, late, optimiser=self.generator, reads_data=False)
+        paired = self.adversarial == "relativistic"
+        return critic, Phase("generator", (model.generator,), steps.generator, late, optimiser=self.generator, reads_data=paired)
 
 
 @dataclass(frozen=True)
@@ -120,21 +132,21 @@ class _Steps:
     past: Past | None = None
 
     def critic(self, batch: Batch) -> Loss:
-        """L_D of Eq. 7, to which the contrast of real queries is added by default (:class:`ContrastConfig`).
+        """L_D of Eq. 7, to which the contrast of real queries is added by default (:class:`ContrastConfig`), and the gradient penalty if asked for.
 
         Real images, fake ones and the contrasted views pass the critic one after another, so that batch norm never mixes them.
         """
         model = self.model
-        assert batch.image is not None, "the critic phase reads data"
         latents = model.latents_at(batch.index, seed=batch.seed, stream=batch.stream)
         with torch.no_grad():
             fake = model.generate(latents)
-        real = model.pixels(batch.image)
-        real = real if self.past is None else self.past.mixed(real, batch)
-        real_feature = widen(model.critic(self._viewed(real, batch, Stream.REAL_VIEW)))
+        real = self._real(batch)
+        real_view = self._viewed(real, batch, Stream.REAL_VIEW)
+        real_feature = widen(model.critic(real_view))
         with _frozen_statistics(model.critic):
             # departs: running statistics describe real images only, so that queries of held-out images fall where the real keys are.
-            fake_feature = widen(model.critic(self._viewed(fake, batch, Stream.FAKE_VIEW)))
+            fake_view = self._viewed(fake, batch, Stream.FAKE_VIEW)
+            fake_feature = widen(model.critic(fake_view))
         logit, carry, terms = self._judge(torch.cat([real_feature, fake_feature]), latents, num_real=len(real_feature))
         real_logit, fake_logit = logit.split([len(real_feature), len(fake_feature)])
         loss = critic_loss(real_logit, fake_logit, self.objective.adversarial)
@@ -144,17 +156,21 @@ class _Steps:
         if self.objective.contrast.weight:
             terms["contrast"] = self._contrast(real, batch)
             total = total + self.objective.contrast.weight * terms["contrast"]
+        if self.objective.gradient_penalty:
+            terms["r1"], terms["r2"] = self._slopes(real_view, fake_view, latents)
+            total = total + self.objective.gradient_penalty / 2 * (terms["r1"] + terms["r2"])
         return Loss(_watched(total), {name: term.detach() for name, term in terms.items()}, carry)
 
     def generator(self, batch: Batch) -> Loss:
-        """L_G (Eq. 8) on fresh latents."""
+        """L_G (Eq. 8) on fresh latents; a batch with images gives the real logits that the relativistic loss compares with."""
         model = self.model
         latents = model.latents_at(batch.index, seed=batch.seed, stream=batch.stream)
         fake = model.generate(latents)
         with _frozen_statistics(model.critic):
             feature = widen(model.critic(self._viewed(fake, batch, Stream.FAKE_VIEW)))
         logit, carry, _ = self._judge(feature, latents, num_real=0)
-        loss, information = generator_loss(logit, self.objective.adversarial), self._information(latents, feature)
+        real_logit = None if batch.image is None else self._real_logit(batch, latents)
+        loss, information = generator_loss(logit, self.objective.adversarial, real_logit=real_logit), self._information(latents, feature)
         terms = {"loss": loss.detach(), "information": information.detach()}
         return Loss(_watched(loss + self.objective.information * information), terms, carry)
 
@@ -168,6 +184,30 @@ class _Steps:
         gradient, scale = judged.query.grad, loss.total.grad
         share = {} if gradient is None or scale is None else {"query_gradient": gradient.norm(dim=1).mean() / scale}
         return share | write_terms(memory, judged.read, done.overwrites, done.dropped, done.movement, judged.value)
+
+    def _real(self, batch: Batch) -> Tensor:
+        """The real images of a phase that reads data; on a sequence of tasks some are replays."""
+        assert batch.image is not None, "the phase reads data"
+        real = self.model.pixels(batch.image)
+        return real if self.past is None else self.past.mixed(real, batch)
+
+    @torch.no_grad()
+    def _real_logit(self, batch: Batch, latents: Latents) -> Tensor:
+        """The logits of the generator's real images, which have no part in its gradient."""
+        with _frozen_statistics(self.model.critic):
+            feature = widen(self.model.critic(self._viewed(self._real(batch), batch, Stream.REAL_VIEW)))
+        return self._judge(feature, latents.take(slice(0)), num_real=len(feature))[0]
+
+    def _slopes(self, real: Tensor, fake: Tensor, latents: Latents) -> tuple[Tensor, Tensor]:
+        """R1 and R2: E ||d logit / d image||^2 at real images and at fakes made from ``latents``, each judged with its condition held fixed.
+
+        A pass of its own, in full precision: slopes found under autocast would be rounded before they are squared.
+        """
+        image = torch.cat([widen(real), widen(fake)]).detach().requires_grad_(True)
+        with torch.autocast(image.device.type, enabled=False):
+            logit, _, _ = self._judge(self.model.critic(image), latents, num_real=len(real))
+            slopes = squared_slopes(logit, image)
+        return slopes[: len(real)].mean(), slopes[len(real) :].mean()
 
     def _judge(self, feature: Tensor, latents: Latents, *, num_real: int) -> tuple[Tensor, _Judged | None, dict[str, Tensor]]:
         """The logits, what a write needs, and what is worth a line; the images after the ``num_real`` first are fakes made from ``latents``."""
