@@ -27,6 +27,7 @@ CRITICS = {
     "no condition": replace(TINY, condition="none"),
     "printed": replace(TINY, head="printed", condition="key"),
     "few slots of many": replace(TINY, memory=MemoryConfig(96, 4, top_k=6)),
+    "residual": replace(TINY, network="resnet", norm="layer"),
     "plain": replace(TINY, memory=None),
 }
 
