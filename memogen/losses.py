@@ -113,12 +113,9 @@ def input_gradient(logit: Float[Tensor, " b"], image: Float[Tensor, "b c h w"]) 
     return widen(gradient)
 
 
-def squared_slopes(logit: Float[Tensor, " b"], image: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
-    """||d logit_i / d image_i||^2 over all pixels of each image, differentiable again. ``image`` must require a gradient.
-
-    Their mean over real images is R1, that over generated ones R2 (Mescheder et al. 2018, Eqs. 9 and 10); the caller multiplies by gamma / 2.
-    """
-    return input_gradient(logit, image).square().flatten(1).sum(1)
+def r1_penalty(logit: Float[Tensor, " b"], image: Float[Tensor, "b c h w"]) -> Float[Tensor, ""]:
+    """E ||d logit / d image||^2 over real images; the caller multiplies by gamma / 2. Mescheder et al. 2018, Eq. 9."""
+    return input_gradient(logit, image).square().flatten(1).sum(1).mean()
 
 
 def wgan_penalty(

@@ -150,11 +150,11 @@ def quadratic(image: Tensor) -> Tensor:
     return image.square().flatten(1).sum(1) / 2
 
 
-def test_squared_slopes_of_a_quadratic_critic_are_the_squared_norms_of_its_images() -> None:
+def test_r1_of_a_quadratic_critic_is_the_mean_squared_norm() -> None:
     image = torch.randn(4, 2, 3, 3, dtype=torch.float64, requires_grad=True)
-    slopes = losses.squared_slopes(quadratic(image), image)
-    torch.testing.assert_close(slopes, image.square().flatten(1).sum(1))
-    (slope,) = torch.autograd.grad(slopes.mean(), image)
+    penalty = losses.r1_penalty(quadratic(image), image)
+    torch.testing.assert_close(penalty, image.square().flatten(1).sum(1).mean())
+    (slope,) = torch.autograd.grad(penalty, image)
     torch.testing.assert_close(slope, 2 * image.detach() / 4)
 
 

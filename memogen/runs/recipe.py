@@ -239,9 +239,8 @@ def _wherever(recipe: Recipe) -> dict[str, Any]:
     """The configuration without the folder of its images."""
     plain = configs.to_dict(recipe)
     plain["data"].pop("folder")
-    for name in ("augmentation", "gradient_penalty"):
-        if plain["objective"].get(name, 0) is None:  # a part that is off leaves the names of older rows valid
-            plain["objective"].pop(name)
+    if plain["objective"].get("augmentation", 0) is None:  # a part that is off leaves the names of older rows valid
+        plain["objective"].pop("augmentation")
     return plain
 
 

@@ -76,7 +76,7 @@ class MemoryGANConfig:
     """A memoryGAN; ``memory`` None is a plain GAN.
 
     ``network``: "dcgan", "dcgan_pointwise" (the affine-MNIST stack) or "resnet"; ``width``: channels of its narrowest layer, and ``critic_width``
-    those of the critic where they differ; ``norm``: of both networks, or "generator": batch norm in the generator, none in the critic.
+    those of the critic where they differ.
     ``condition``, what the generator is given beside the noise: "draw", a query q ~ p(q | c) drawn around the key of its slot c; "key", the key K_c
     itself, as in the paper; "none", nothing (the ablation "- MCGN").
     ``head``: "printed" is the paper's critic, whose head gives the query alone, so that D is the memory's answer. "pooled" takes the query from the
@@ -89,7 +89,7 @@ class MemoryGANConfig:
     network: Literal["dcgan", "dcgan_pointwise", "resnet"] = "dcgan"
     width: int = 64
     critic_width: int | None = None
-    norm: Literal["batch", "layer", "none", "generator"] = "batch"
+    norm: NormKind = "batch"
     noise: NoiseConfig = field(default_factory=NoiseConfig)
     memory: MemoryConfig | None = field(default_factory=MemoryConfig)
     condition: Condition = "draw"
@@ -142,20 +142,18 @@ class MemoryGANConfig:
         else:
             # departs: the paper's head is a convolution over the whole map for every number of the query and holds most of its parameters.
             pooled, out = self.query_length * (2 if self.projects else 1), 1
-        width: int = self.critic_width or self.width
-        norm: NormKind = "none" if self.norm == "generator" else self.norm
+        width = self.critic_width or self.width
         if self.network == "resnet":
-            return ResNetCritic(self.image_shape, out, pooled_dim=pooled, width=width, norm=norm)
-        return DCGANCritic(self.image_shape, out, pooled_dim=pooled, width=width, norm=norm, pointwise=self.network == "dcgan_pointwise")
+            return ResNetCritic(self.image_shape, out, pooled_dim=pooled, width=width, norm=self.norm)
+        return DCGANCritic(self.image_shape, out, pooled_dim=pooled, width=width, norm=self.norm, pointwise=self.network == "dcgan_pointwise")
 
     def build_generator(self) -> nn.Module:
         """[condition, z] (b, code_dim) to images in ``image_range``."""
         shape, image_range = self.image_shape, self.image_range
-        norm: NormKind = "batch" if self.norm == "generator" else self.norm
         if self.network == "resnet":
-            return ResNetGenerator(self.code_dim, shape, width=self.width, norm=norm, image_range=image_range)
+            return ResNetGenerator(self.code_dim, shape, width=self.width, norm=self.norm, image_range=image_range)
         pointwise = self.network == "dcgan_pointwise"
-        return DCGANGenerator(self.code_dim, shape, width=self.width, norm=norm, pointwise=pointwise, image_range=image_range)
+        return DCGANGenerator(self.code_dim, shape, width=self.width, norm=self.norm, pointwise=pointwise, image_range=image_range)
 
     def sized_like(self, other: MemoryGANConfig) -> MemoryGANConfig:
         """This model with the widths at which generator and critic have as many trainable parameters as those of ``other``, or the nearest number."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...augment import AugmentConfig, augment, views
-from ...losses import AdversarialKind, critic_loss, generator_loss, info_nce, squared_slopes, widen
+from ...losses import AdversarialKind, critic_loss, generator_loss, info_nce, widen
 from ...memory import MemoryRead, MixtureMemory
 from ...memory.functional import gather_processes, unit
 from ...noise import Stream
@@ -75,9 +75,7 @@ class MemoryGANObjective:
     real or generated, in both phases, so that it cannot know few training images by heart (Zhao et al. 2020, "Differentiable augmentation for
     data-efficient GAN training", Eqs. 3 and 4); None for the images themselves.
 
-    ``adversarial`` "relativistic" and ``gradient_penalty`` are the loss of Huang et al. 2024, "The GAN is dead; long live the GAN!": the generator's
-    step reads real images too, and the critic's loss gets gamma / 2 (R1 + R2), the mean squared slopes of its logit at real and at generated images.
-    None or 0 is no penalty. Under batch norm a logit depends on the whole batch, so the penalty needs a critic without (``model.norm`` "generator").
+    ``adversarial`` "relativistic" compares real and generated images in pairs, so that the generator's step reads real images too, fresh ones.
     """
 
     # departs: Eq. 8 prints the saturating loss of the generator, whose gradient vanishes while D is sure that its images are fake.
@@ -88,7 +86,6 @@ class MemoryGANObjective:
     write_in_generator_step: bool = False
     replay: bool = False
     augmentation: AugmentConfig | None = None
-    gradient_penalty: float | None = None
     critic: OptimiserConfig = field(default_factory=OptimiserConfig)
     generator: OptimiserConfig = field(default_factory=OptimiserConfig)
 
@@ -97,8 +94,6 @@ class MemoryGANObjective:
             raise ValueError(f"adversarial is {self.adversarial!r}; it must be one of {', '.join(get_args(AdversarialKind))}")
         if self.information < 0:
             raise ValueError(f"information is {self.information}; it must not be negative")
-        if not 0 <= (self.gradient_penalty or 0.0) < math.inf:
-            raise ValueError(f"gradient_penalty is {self.gradient_penalty}; it must be finite and not negative")
 
     def teacher(self, model: MemoryGAN) -> SlotTeacher | None:
         """What will keep the past of earlier tasks, knowing nothing yet; None without replay."""
@@ -112,10 +107,6 @@ class MemoryGANObjective:
         """The critic's turn, then the generator's; a ``teacher`` that has learned something replays it to the critic. Raises InputError."""
         if self.contrast.weight and not model.config.query_length:
             raise InputError("objective.contrast.weight: a critic without queries has nothing to contrast: set it to 0, or model.query_dim")
-        if self.gradient_penalty and any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in model.critic.modules()):
-            raise InputError(
-                "objective.gradient_penalty: under batch norm an image's logit has no slope of its own: set model.norm to generator, layer or none"
-            )
         steps = _Steps(self, model, past_of(teacher))
         critic = Phase("critic", (model.critic,), steps.critic, steps.write, optimiser=self.critic)
         late = steps.write if self.write_in_generator_step else None
@@ -132,7 +123,7 @@ class _Steps:
     past: Past | None = None
 
     def critic(self, batch: Batch) -> Loss:
-        """L_D of Eq. 7, to which the contrast of real queries is added by default (:class:`ContrastConfig`), and the gradient penalty if asked for.
+        """L_D of Eq. 7, to which the contrast of real queries is added by default (:class:`ContrastConfig`).
 
         Real images, fake ones and the contrasted views pass the critic one after another, so that batch norm never mixes them.
         """
@@ -141,12 +132,10 @@ class _Steps:
         with torch.no_grad():
             fake = model.generate(latents)
         real = self._real(batch)
-        real_view = self._viewed(real, batch, Stream.REAL_VIEW)
-        real_feature = widen(model.critic(real_view))
+        real_feature = widen(model.critic(self._viewed(real, batch, Stream.REAL_VIEW)))
         with _frozen_statistics(model.critic):
             # departs: running statistics describe real images only, so that queries of held-out images fall where the real keys are.
-            fake_view = self._viewed(fake, batch, Stream.FAKE_VIEW)
-            fake_feature = widen(model.critic(fake_view))
+            fake_feature = widen(model.critic(self._viewed(fake, batch, Stream.FAKE_VIEW)))
         logit, carry, terms = self._judge(torch.cat([real_feature, fake_feature]), latents, num_real=len(real_feature))
         real_logit, fake_logit = logit.split([len(real_feature), len(fake_feature)])
         loss = critic_loss(real_logit, fake_logit, self.objective.adversarial)
@@ -156,9 +145,6 @@ class _Steps:
         if self.objective.contrast.weight:
             terms["contrast"] = self._contrast(real, batch)
             total = total + self.objective.contrast.weight * terms["contrast"]
-        if self.objective.gradient_penalty:
-            terms["r1"], terms["r2"] = self._slopes(real_view, fake_view, latents)
-            total = total + self.objective.gradient_penalty / 2 * (terms["r1"] + terms["r2"])
         return Loss(_watched(total), {name: term.detach() for name, term in terms.items()}, carry)
 
     def generator(self, batch: Batch) -> Loss:
@@ -197,17 +183,6 @@ class _Steps:
         with _frozen_statistics(self.model.critic):
             feature = widen(self.model.critic(self._viewed(self._real(batch), batch, Stream.REAL_VIEW)))
         return self._judge(feature, latents.take(slice(0)), num_real=len(feature))[0]
-
-    def _slopes(self, real: Tensor, fake: Tensor, latents: Latents) -> tuple[Tensor, Tensor]:
-        """R1 and R2: E ||d logit / d image||^2 at real images and at fakes made from ``latents``, each judged with its condition held fixed.
-
-        A pass of its own, in full precision: slopes found under autocast would be rounded before they are squared.
-        """
-        image = torch.cat([widen(real), widen(fake)]).detach().requires_grad_(True)
-        with torch.autocast(image.device.type, enabled=False):
-            logit, _, _ = self._judge(self.model.critic(image), latents, num_real=len(real))
-            slopes = squared_slopes(logit, image)
-        return slopes[: len(real)].mean(), slopes[len(real) :].mean()
 
     def _judge(self, feature: Tensor, latents: Latents, *, num_real: int) -> tuple[Tensor, _Judged | None, dict[str, Tensor]]:
         """The logits, what a write needs, and what is worth a line; the images after the ``num_real`` first are fakes made from ``latents``."""
