@@ -15,8 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-AdversarialKind = Literal["saturating", "non_saturating", "reverse_kl", "updown", "relativistic"]
-"""What the generator minimises: E log(1 - D); -E log D; E log((1 - D) / D); -E D; E softplus(l(real) - l(fake)) over pairs of logits."""
+AdversarialKind = Literal["saturating", "non_saturating", "reverse_kl", "updown"]
+"""What the generator minimises: E log(1 - D); -E log D; E log((1 - D) / D); -E D."""
 
 
 def widen(logit: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -47,52 +47,27 @@ def fake_term(logit: Float[Tensor, " b"]) -> Float[Tensor, ""]:
     return F.softplus(widen(logit)).mean()
 
 
-def pair_term(higher: Float[Tensor, " b_higher"], lower: Float[Tensor, " b_lower"]) -> Float[Tensor, ""]:
-    """-E log sigmoid(higher - lower) over pairs of logits: small where the first of each pair is the higher.
-
-    The pairing of Jolicoeur-Martineau 2019, "The relativistic discriminator", which Huang et al. 2024, "The GAN is dead; long live the GAN!", take
-    up. Raises ValueError for unequal numbers.
-    """
-    if len(higher) != len(lower):
-        raise ValueError(f"{len(higher)} and {len(lower)} logits make no pairs: give as many of both")
-    return F.softplus(widen(lower) - widen(higher)).mean()
-
-
 def critic_loss(
     real_logit: Float[Tensor, " b_real"], fake_logit: Float[Tensor, " b_fake"], kind: AdversarialKind = "saturating", *, clip: float = 0.0
 ) -> Float[Tensor, ""]:
     """What the critic minimises: the binary cross-entropy of Eq. 7 (Kim et al. 2018), each class by its own mean.
 
-    With ``kind`` "updown" it is E D(fake) - E D(real), the total variation bound, on which ``clip`` does not act. With "relativistic" it is
-    :func:`pair_term` of real over fake, without ``clip`` too; there must be as many of both.
+    With ``kind`` "updown" it is E D(fake) - E D(real), the total variation bound, on which ``clip`` does not act.
     """
     match kind:
         case "saturating" | "non_saturating" | "reverse_kl":
             return real_term(clip_logit(real_logit, clip)) + fake_term(clip_logit(fake_logit, clip))
         case "updown":
             return torch.sigmoid(widen(fake_logit)).mean() - torch.sigmoid(widen(real_logit)).mean()
-        case "relativistic":
-            return pair_term(real_logit, fake_logit)
         case _:
             assert_never(kind)
 
 
-def generator_loss(
-    fake_logit: Float[Tensor, " b"],
-    kind: AdversarialKind = "non_saturating",
-    *,
-    real_logit: Float[Tensor, " b_real"] | None = None,
-    clip: float = 0.0,
-) -> Float[Tensor, ""]:
+def generator_loss(fake_logit: Float[Tensor, " b"], kind: AdversarialKind = "non_saturating", *, clip: float = 0.0) -> Float[Tensor, ""]:
     """What the generator minimises against the logits of its own images; see :data:`AdversarialKind`.
 
-    "saturating" is Eq. 8 (Kim et al. 2018). "relativistic" needs ``real_logit``, which no other kind looks at, and is :func:`pair_term` of fake over
-    real. ``clip`` does not act on "updown" and "relativistic".
+    "saturating" is Eq. 8 (Kim et al. 2018). ``clip`` does not act on "updown".
     """
-    if kind == "relativistic":
-        if real_logit is None:
-            raise ValueError("relativistic: it compares with the logits of real images: give real_logit")
-        return pair_term(fake_logit, real_logit)
     logit = clip_logit(fake_logit, 0.0 if kind == "updown" else clip)
     match kind:
         case "saturating":

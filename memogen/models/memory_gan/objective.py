@@ -74,8 +74,6 @@ class MemoryGANObjective:
     images of a frozen copy take the place of the earlier tasks' (:mod:`.replay`). ``augmentation``: the critic judges one random view of every image,
     real or generated, in both phases, so that it cannot know few training images by heart (Zhao et al. 2020, "Differentiable augmentation for
     data-efficient GAN training", Eqs. 3 and 4); None for the images themselves.
-
-    ``adversarial`` "relativistic" compares real and generated images in pairs, so that the generator's step reads real images too, fresh ones.
     """
 
     # departs: Eq. 8 prints the saturating loss of the generator, whose gradient vanishes while D is sure that its images are fake.
@@ -110,8 +108,7 @@ class MemoryGANObjective:
         steps = _Steps(self, model, past_of(teacher))
         critic = Phase("critic", (model.critic,), steps.critic, steps.write, optimiser=self.critic)
         late = steps.write if self.write_in_generator_step else None
-        paired = self.adversarial == "relativistic"
-        return critic, Phase("generator", (model.generator,), steps.generator, late, optimiser=self.generator, reads_data=paired)
+        return critic, Phase("generator", (model.generator,), steps.generator, late, optimiser=self.generator, reads_data=False)
 
 
 @dataclass(frozen=True)
@@ -128,10 +125,12 @@ class _Steps:
         Real images, fake ones and the contrasted views pass the critic one after another, so that batch norm never mixes them.
         """
         model = self.model
+        assert batch.image is not None, "the critic phase reads data"
         latents = model.latents_at(batch.index, seed=batch.seed, stream=batch.stream)
         with torch.no_grad():
             fake = model.generate(latents)
-        real = self._real(batch)
+        real = model.pixels(batch.image)
+        real = real if self.past is None else self.past.mixed(real, batch)
         real_feature = widen(model.critic(self._viewed(real, batch, Stream.REAL_VIEW)))
         with _frozen_statistics(model.critic):
             # departs: running statistics describe real images only, so that queries of held-out images fall where the real keys are.
@@ -148,15 +147,14 @@ class _Steps:
         return Loss(_watched(total), {name: term.detach() for name, term in terms.items()}, carry)
 
     def generator(self, batch: Batch) -> Loss:
-        """L_G (Eq. 8) on fresh latents; a batch with images gives the real logits that the relativistic loss compares with."""
+        """L_G (Eq. 8) on fresh latents."""
         model = self.model
         latents = model.latents_at(batch.index, seed=batch.seed, stream=batch.stream)
         fake = model.generate(latents)
         with _frozen_statistics(model.critic):
             feature = widen(model.critic(self._viewed(fake, batch, Stream.FAKE_VIEW)))
         logit, carry, _ = self._judge(feature, latents, num_real=0)
-        real_logit = None if batch.image is None else self._real_logit(batch, latents)
-        loss, information = generator_loss(logit, self.objective.adversarial, real_logit=real_logit), self._information(latents, feature)
+        loss, information = generator_loss(logit, self.objective.adversarial), self._information(latents, feature)
         terms = {"loss": loss.detach(), "information": information.detach()}
         return Loss(_watched(loss + self.objective.information * information), terms, carry)
 
@@ -170,19 +168,6 @@ class _Steps:
         gradient, scale = judged.query.grad, loss.total.grad
         share = {} if gradient is None or scale is None else {"query_gradient": gradient.norm(dim=1).mean() / scale}
         return share | write_terms(memory, judged.read, done.overwrites, done.dropped, done.movement, judged.value)
-
-    def _real(self, batch: Batch) -> Tensor:
-        """The real images of a phase that reads data; on a sequence of tasks some are replays."""
-        assert batch.image is not None, "the phase reads data"
-        real = self.model.pixels(batch.image)
-        return real if self.past is None else self.past.mixed(real, batch)
-
-    @torch.no_grad()
-    def _real_logit(self, batch: Batch, latents: Latents) -> Tensor:
-        """The logits of the generator's real images, which have no part in its gradient."""
-        with _frozen_statistics(self.model.critic):
-            feature = widen(self.model.critic(self._viewed(self._real(batch), batch, Stream.REAL_VIEW)))
-        return self._judge(feature, latents.take(slice(0)), num_real=len(feature))[0]
 
     def _judge(self, feature: Tensor, latents: Latents, *, num_real: int) -> tuple[Tensor, _Judged | None, dict[str, Tensor]]:
         """The logits, what a write needs, and what is worth a line; the images after the ``num_real`` first are fakes made from ``latents``."""
