@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from memogen.nets.norm import evaluating
 
-_SCALE = 10.0  # of the basis: as Adam moves all numbers alike, it says how much faster rows learn than weights
+_SCALE = 5.0  # of the basis: as Adam moves all numbers alike, it says how much faster rows learn than weights
 
 
 class SlotGenerator(nn.Module):
@@ -37,7 +37,7 @@ class SlotGenerator(nn.Module):
         self.offset = nn.Parameter(torch.zeros(num_slots, code_dim))
         self.row = nn.Parameter(torch.zeros(num_slots, len(widths), 2, rank))
         for layer, width in enumerate(widths):
-            self.register_buffer(f"basis{layer}", _SCALE / rank**0.5 * torch.randn(2, rank, width))
+            self.register_buffer(f"basis{layer}", _SCALE / rank * torch.randn(2, rank, width))
         self.register_buffer("tasks", torch.zeros((), dtype=torch.long))
 
     def forward(self, code: Float[Tensor, "b code"], slot: Int[Tensor, " b"]) -> Float[Tensor, "b c h w"]:
