@@ -15,7 +15,6 @@ from .table import Budget, Table, TableRow
 
 Variant = Literal["slot_replay", "slot_replay_tenth", "sparse_writing", "fine_tuning", "plain_replay"]
 
-SLOT_RANK = 16
 KEPT_SLOTS = 51  # a fifth of the real slots, for five tasks
 
 VARIANTS: dict[Variant, str] = {
@@ -38,7 +37,7 @@ def digits_stream(variant: Variant = "slot_replay") -> Recipe:
         recipe,
         recipe="memory_gan/digits_stream",
         variant=variant,
-        model=replace(recipe.model, slot_rank=SLOT_RANK * sparse),
+        model=replace(recipe.model, slot_rows=sparse),
         objective=replace(recipe.objective, replay="replay" in variant, replay_share=share, kept_slots=KEPT_SLOTS * sparse),
         training=replace(recipe.training, steps=1000, checkpoint_every=500),
         scoring=ScoringConfig("digits", ("is", "fid"), num_samples=2000, likelihood_every=0),

@@ -28,7 +28,7 @@ from memogen.types import Batch, ImageData, InputError
 from tests.models.test_memory_gan import SILENT, TINY, built
 from tests.training.toy import fingerprint
 
-SPARSE = replace(TINY, slot_rank=3)
+SPARSE = replace(TINY, slot_rows=True)
 OBJECTIVE = MemoryGANObjective(kept_slots=5, contrast=SILENT)
 CONFIG = TrainingConfig(6, batch_size=16, ema_decay=0.9, checkpoint_every=3, sample_every=0, log_every=3, device="cpu", keep=2)
 
@@ -85,21 +85,20 @@ def test_rows_of_zero_change_nothing() -> None:
 
 
 def test_each_layer_is_modulated_as_written() -> None:
-    """y (1 + a B) + b B' after every batch norm, image by image, in a generator of two layers."""
+    """y (1 + a) + b after every batch norm, image by image, in a generator of two layers; a, b and the offset are four times the parameters."""
     torch.manual_seed(0)
     whole = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Unflatten(1, (6, 1, 1)), nn.ConvTranspose2d(6, 5, 3), nn.BatchNorm2d(5)).eval()
-    generator = SlotGenerator(whole, 7, 4, 2).eval()
+    generator = SlotGenerator(whole, 7, 4).eval()
     with torch.no_grad():
         generator.row.normal_()
         generator.offset.normal_()
     code, slot = torch.randn(3, 4), torch.tensor([5, 0, 5])
     found = generator(code, slot)
     for number, c in enumerate(slot.tolist()):
-        first = whole[1](whole[0]((code[number] + generator.offset[c])[None]))[0]
-        first = first * (1 + generator.row[c, 0, 0] @ generator.basis0[0]) + generator.row[c, 0, 1] @ generator.basis0[1]
+        gain, shift, wide_gain, wide_shift = (4 * generator.row[c]).split([6, 6, 5, 5])
+        first = whole[1](whole[0]((code[number] + 4 * generator.offset[c])[None]))[0] * (1 + gain) + shift
         second = whole[4](whole[3](first[None, :, None, None]))[0]
-        gain, shift = generator.row[c, 1, 0] @ generator.basis1[0], generator.row[c, 1, 1] @ generator.basis1[1]
-        torch.testing.assert_close(found[number], second * (1 + gain[:, None, None]) + shift[:, None, None])
+        torch.testing.assert_close(found[number], second * (1 + wide_gain[:, None, None]) + wide_shift[:, None, None])
 
 
 def test_a_slot_draws_by_its_own_row_alone() -> None:
@@ -177,8 +176,8 @@ def test_options_that_do_not_go_together_are_refused() -> None:
         MemoryGANObjective(kept_slots=3, replay=True)
     with pytest.raises(InputError, match="give both, or neither"):
         OBJECTIVE.phases(built())
-    for change in ({"norm": "none"}, {"memory": None}, {"condition": "none"}, {"slot_rank": -1}):
-        with pytest.raises(ValueError, match="slot_rank"):
+    for change in ({"norm": "none"}, {"memory": None}, {"condition": "none"}):
+        with pytest.raises(ValueError, match="slot_rows"):
             replace(SPARSE, **change)
 
 

@@ -87,8 +87,8 @@ class MemoryGANConfig:
     means over space, and the head's one number is added to the memory's answer; with a condition, so is the projection phi(x) . condition, by
     which D judges whether image and condition belong together (after Miyato and Koyama 2018, "cGANs with projection discriminator", Eq. 3).
     ``query_dim``: length of the queries of a critic without memory, for contrast to train; 0 for none.
-    ``slot_rank``: numbers that modulate each map of the generator for each slot (:class:`memogen.nets.slot_rows.SlotGenerator`), trained by
-    ``objective.kept_slots``; 0 for none.
+    ``slot_rows``: each slot owns a gain and a shift of every normalised channel of the generator (:class:`memogen.nets.slot_rows.SlotGenerator`),
+    trained by ``objective.kept_slots``.
     """
 
     image_shape: tuple[int, int, int] = (1, 28, 28)
@@ -101,7 +101,7 @@ class MemoryGANConfig:
     condition: Condition = "draw"
     head: Literal["pooled", "printed"] = "pooled"
     query_dim: int = 0
-    slot_rank: int = field(default=0, metadata=LATER)
+    slot_rows: bool = field(default=False, metadata=LATER)
     image_range: tuple[float, float] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
@@ -117,8 +117,8 @@ class MemoryGANConfig:
             raise ValueError(f"head is {self.head!r}; it must be 'pooled' or 'printed'")
         if self.query_dim < 0 or (self.query_dim and self.memory):
             raise ValueError(f"query_dim is {self.query_dim}; it must not be negative, and 0 with a memory, whose key_dim says how long queries are")
-        if self.slot_rank < 0 or (self.slot_rank and not (self.conditional and self.norm == "batch")):
-            raise ValueError(f"slot_rank is {self.slot_rank}; it must not be negative, and 0 without batch norm or without slots to draw from")
+        if self.slot_rows and not (self.conditional and self.norm == "batch"):
+            raise ValueError("slot_rows is on; it must be off without batch norm, or without slots to draw from")
 
     @property
     def conditional(self) -> bool:
@@ -157,9 +157,9 @@ class MemoryGANConfig:
         return DCGANCritic(self.image_shape, out, pooled_dim=pooled, width=width, norm=self.norm, pointwise=self.network == "dcgan_pointwise")
 
     def build_generator(self) -> nn.Module:
-        """[condition, z] (b, code_dim) to images in ``image_range``; with ``slot_rank`` it is also given the slots."""
+        """[condition, z] (b, code_dim) to images in ``image_range``; with ``slot_rows`` it is also given the slots."""
         whole = self._build_whole()
-        return SlotGenerator(whole, self.memory.num_slots, self.code_dim, self.slot_rank) if self.memory and self.slot_rank else whole
+        return SlotGenerator(whole, self.memory.num_slots, self.code_dim) if self.memory and self.slot_rows else whole
 
     def _build_whole(self) -> nn.Module:
         shape, image_range = self.image_shape, self.image_range
@@ -323,7 +323,7 @@ class MemoryGAN(nn.Module):
 
     def generate(self, latents: Latents) -> Float[Tensor, "b c h w"]:
         """The generator as it is, in training or evaluation, with gradients."""
-        return self.generator(self.code(latents), latents.slot) if self.config.slot_rank else self.generator(self.code(latents))
+        return self.generator(self.code(latents), latents.slot) if self.config.slot_rows else self.generator(self.code(latents))
 
     def code(self, latents: Latents) -> Float[Tensor, "b code"]:
         """[condition, z], or z alone."""

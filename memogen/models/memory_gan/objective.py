@@ -76,7 +76,7 @@ class MemoryGANObjective:
     ``write_in_generator_step``: fake queries of the generator step are written too, as the authors' code does. ``replay``: on a sequence of tasks,
     images of a frozen copy take the place of the earlier tasks' (:mod:`.replay`); ``replay_share`` of them do, and images of the task of the others.
     ``kept_slots``: in place of replay, after each task so many slots are frozen, and the next one trains rows of its own slots alone
-    (:mod:`.sparse`); it needs ``model.slot_rank``. ``augmentation``: the critic judges one random view of every image,
+    (:mod:`.sparse`); it needs ``model.slot_rows``. ``augmentation``: the critic judges one random view of every image,
     real or generated, in both phases, so that it cannot know few training images by heart (Zhao et al. 2020, "Differentiable augmentation for
     data-efficient GAN training", Eqs. 3 and 4); None for the images themselves.
     """
@@ -119,8 +119,8 @@ class MemoryGANObjective:
 
     def phases(self, model: MemoryGAN, *, teacher: nn.Module | None = None) -> tuple[Phase, ...]:
         """The critic's turn, then the generator's; a ``teacher`` that has learned something replays it to the critic. Raises InputError."""
-        if bool(self.kept_slots) != bool(model.config.slot_rank):
-            raise InputError(f"objective.kept_slots is {self.kept_slots} and model.slot_rank {model.config.slot_rank}: give both, or neither")
+        if bool(self.kept_slots) != model.config.slot_rows:
+            raise InputError(f"objective.kept_slots is {self.kept_slots} and model.slot_rows {model.config.slot_rows}: give both, or neither")
         if self.contrast.weight and not model.config.query_length:
             raise InputError("objective.contrast.weight: a critic without queries has nothing to contrast: set it to 0, or model.query_dim")
         sparse = isinstance(model.generator, SlotGenerator) and bool(model.generator.tasks)
