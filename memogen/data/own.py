@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,12 +12,35 @@ import numpy as np
 
 from memogen.data.files import readable
 from memogen.data.npz import npz_splits, read_npz
-from memogen.data.pictures import Pictures, by_split, label_entries, pictures_of, sizes_of
+from memogen.data.pictures import Pictures, by_split, find_pictures, label_entries, sizes_of
 from memogen.data.request import Request, array_source, picture_source
 from memogen.data.source import Chunk, Source
 from memogen.data.test_split import keeper, nothing_kept
 from memogen.names import printable
 from memogen.types import InputError
+
+_LISTED = ContextVar[dict[Path, Pictures] | None]("listed", default=None)
+
+
+@contextmanager
+def listing_once() -> Iterator[None]:
+    """Within, a folder is searched once, however often :func:`pictures_of` is asked: what begins with some files goes on with the same ones."""
+    token = _LISTED.set({})
+    try:
+        yield
+    finally:
+        _LISTED.reset(token)
+
+
+def pictures_of(place: Path) -> Pictures:
+    """:func:`memogen.data.pictures.find_pictures`, remembered for folders within :func:`listing_once`."""
+    listed = _LISTED.get()
+    if listed is None or not place.is_dir():
+        return find_pictures(place)
+    key = place.resolve()
+    if key not in listed:
+        listed[key] = find_pictures(place)
+    return listed[key]
 
 
 def own_place(asked: Request) -> Path:

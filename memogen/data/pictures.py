@@ -7,8 +7,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
 from io import BufferedIOBase
 from itertools import chain
@@ -73,30 +71,6 @@ class Pictures:
     entries: tuple[Entry, ...]
     others: tuple[str, ...]
     open: Callable[[str], BufferedIOBase]
-
-
-_LISTED = ContextVar[dict[Path, Pictures] | None]("listed", default=None)
-
-
-@contextmanager
-def listing_once() -> Iterator[None]:
-    """Within, a folder is searched once, however often :func:`pictures_of` is asked: what begins with some files goes on with the same ones."""
-    token = _LISTED.set({})
-    try:
-        yield
-    finally:
-        _LISTED.reset(token)
-
-
-def pictures_of(place: Path) -> Pictures:
-    """:func:`find_pictures`, remembered for folders within :func:`listing_once`."""
-    listed = _LISTED.get()
-    if listed is None or not place.is_dir():
-        return find_pictures(place)
-    key = place.resolve()
-    if key not in listed:
-        listed[key] = find_pictures(place)
-    return listed[key]
 
 
 def find_pictures(place: Path) -> Pictures:

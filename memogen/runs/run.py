@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..data.pictures import listing_once
+from ..data.own import listing_once
 from ..metrics import ScoreConfig, ScoreEvaluator, append_rows, evaluate, score_images
 from ..metrics.evaluate import score_model
 from ..metrics.extractors import extractor
