@@ -58,10 +58,13 @@ def settle(model: MemoryGAN, best: MemoryGAN, kept: int) -> None:
 
 @torch.no_grad()
 def level(model: MemoryGAN) -> None:
-    """The present task's slots get the mass that those of a frozen task have together, so that all tasks are drawn alike."""
+    """Of the present task's slots as many as a frozen task kept, the heaviest, get the mass of such a task; the others, seldom trained, none."""
     memory = model.memory
     assert memory is not None and isinstance(model.generator, SlotGenerator), "the caller has looked"
-    own, share = open_slots(memory), memory.mass[frozen_slots(memory)].sum() / model.generator.tasks
-    total = memory.mass[own].sum()
-    if bool(own.any()) and bool(total > 0):
-        model.memory = weighted(memory, torch.where(own, share / total, 1.0))
+    own, old, tasks = open_slots(memory), frozen_slots(memory), int(model.generator.tasks)
+    order = memory.mass.masked_fill(~own, -1).argsort(descending=True, stable=True)
+    chosen = order[: min(int(old.sum()) // tasks, int(own.sum()))]
+    total = memory.mass[chosen].sum()
+    if bool(total > 0):
+        factor = torch.where(own, 0.0, 1.0).index_fill(0, chosen, float(memory.mass[old].sum() / tasks / total))
+        model.memory = weighted(memory, factor)
