@@ -10,6 +10,7 @@ from dataclasses import replace
 from ..configs import suggest
 from ..types import InputError
 from . import memory_gan
+from .continual import continual_table
 from .mem_vae_tables import mem_vae_tables
 from .memory_gan_claims import claims_table
 from .memory_gan_edits import edits_table
@@ -20,17 +21,16 @@ from .table import Budget, Table, TableRow
 
 
 def find_table(name: str) -> Table:
-    """A table by its name, or narrowed to one recipe as in ``memory_gan/table2/fashion_mnist``. Raises InputError."""
+    """A table by its name, or narrowed to one part as in ``memory_gan/table2/fashion_mnist``. Raises InputError."""
     if name in TABLES:
         return TABLES[name]
     whole, _, part = name.rpartition("/")
     if whole not in TABLES:
         raise InputError(f"{name}: no such table: {suggest(name, TABLES)}")
     table = TABLES[whole]
-    chosen = {recipe.rpartition("/")[2]: recipe for recipe in table.recipes}
-    if part not in chosen:
-        raise InputError(f"{name}: {whole} has no such part: {suggest(part, chosen)}")
-    return replace(table, rows=tuple(row for row in table.rows if row.recipe in ("", chosen[part])))
+    if part not in table.parts:
+        raise InputError(f"{name}: {whole} has no such part: {suggest(part, table.parts)}")
+    return replace(table, rows=tuple(row for row in table.rows if row.recipe in ("", *table.parts[part])))
 
 
 def claim_of(recipe: str, variant: str, metric: str) -> Claim | None:
@@ -113,5 +113,5 @@ def _equal_size() -> Table:
 
 
 _MEMORY_GAN = (_equal_size(), claims_table(), edits_table(), _table_1(), _table_2())
-TABLES = {table.name: table for table in (*_MEMORY_GAN, *mem_vae_tables(), *replay_gan_tables(), tasks_table())}
+TABLES = {table.name: table for table in (*_MEMORY_GAN, *mem_vae_tables(), *replay_gan_tables(), tasks_table(), continual_table())}
 """Every table by the name the command line knows."""

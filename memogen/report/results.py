@@ -17,6 +17,7 @@ from memogen.recipes.table import Table
 from memogen.recipes.tables import TABLES, claim_of
 from memogen.types import InputError
 
+from .criterion import sentences
 from .history import cut_short, is_number, protocol_of, read_rows
 from .parts import Column
 
@@ -221,7 +222,8 @@ def gather(name: str, rows: Iterable[Mapping[str, Any]]) -> Results:
     lines = [_line(address, extractor, group) for address, by_extractor in groups.items() for extractor, group in _joined(by_extractor).items()]
     lines += _others(known) if known and lines else []
     title, note = (known.title, known.note) if known else ("", "")
-    return Results(name, tuple(sorted(lines, key=_rank)), title, note, _scored(shown))
+    counts = " ".join(sentences(known.criterion, sorted(lines, key=_rank))) if known and known.criterion else ""
+    return Results(name, tuple(sorted(lines, key=_rank)), title, " ".join(filter(None, (note, counts))), _scored(shown))
 
 
 def _scored(rows: Sequence[ResultRow]) -> tuple[str, ...]:

@@ -241,6 +241,8 @@ def _wherever(recipe: Recipe) -> dict[str, Any]:
     plain["data"].pop("folder")
     if plain["objective"].get("augmentation", 0) is None:  # a part that is off leaves the names of older rows valid
         plain["objective"].pop("augmentation")
+    if plain["objective"].get("replays") is False:
+        plain["objective"].pop("replays")
     return plain
 
 

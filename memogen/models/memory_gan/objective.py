@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, get_args
@@ -19,6 +19,7 @@ from ...memory import MemoryRead, MixtureMemory
 from ...memory.functional import gather_processes, unit
 from ...noise import Stream
 from ...types import Batch, InputError, Latents, Loss, OptimiserConfig, Phase
+from ..replayed import state_bytes
 from .model import MemoryGAN
 from .replay import Past, SlotTeacher, past_of
 
@@ -100,6 +101,12 @@ class MemoryGANObjective:
     def teach(self, teacher: SlotTeacher, model: MemoryGAN) -> None:
         """After a task: the teacher becomes the model."""
         teacher.follow(model)
+
+    def cost(self, model: MemoryGAN, tasks: Sequence[int], *, steps: int, batch_size: int) -> dict[str, float]:
+        """Images that generators drew in training, the model's own and its frozen copy's, and megabytes that are kept beside the model."""
+        teacher = self.teacher(model)
+        drawn = steps * batch_size * (2 * len(tasks) + (len(tasks) - 1 if teacher is not None else 0))
+        return {"generated_images": float(drawn), "kept_megabytes": 0.0 if teacher is None else state_bytes(teacher) / 1e6}
 
     def phases(self, model: MemoryGAN, *, teacher: nn.Module | None = None) -> tuple[Phase, ...]:
         """The critic's turn, then the generator's; a ``teacher`` that has learned something replays it to the critic. Raises InputError."""
