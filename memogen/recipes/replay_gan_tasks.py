@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
-from ..models.replay_gan import ReplayGANConfig
+from ..models.replay_gan import ReplayGANConfig, ReplayGANObjective
+from ..models.replay_gan.options import SHORT_ALIGNMENT, SHORT_RATE
 from ..types import InputError
 from . import replay_gan
 from .recipe import DataConfig, Recipe, ScoringConfig
@@ -24,8 +25,10 @@ VARIANTS: tuple[Variant, ...] = (
 
 
 def digits_stream(variant: Variant = "joint_replay") -> Recipe:
-    """Two of the embedded 8x8 digits a task, with the networks of ``replay_gan/digits`` at half the width."""
-    return _stream(replay_gan.digits(_known(variant)), "digits", width=16)
+    """Two of the embedded 8x8 digits a task, with the networks of ``replay_gan/digits`` at half the width, and the learning rate and lambda of MNIST."""
+    recipe = replay_gan.digits(_known(variant))
+    assert isinstance(recipe.objective, ReplayGANObjective)
+    return _stream(replace(recipe, objective=recipe.objective.at_rate(SHORT_RATE, SHORT_ALIGNMENT)), "digits", width=16)
 
 
 def mnist_stream(variant: Variant = "joint_replay") -> Recipe:
