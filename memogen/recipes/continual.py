@@ -41,8 +41,8 @@ def _budgets() -> dict[str, dict[str, Budget]]:
 
     "smoke" shows that everything works, and nothing else.
     """
-    short = {"digits": (Budget(1000, 2000, 0.05, seeds=3), 5000), "mnist": (Budget(250, 2000, 0.1), 4000)}
-    short |= {name: (Budget(250, 2000, None), 4000) for name in ("fashion_mnist", "cifar10")}
+    short = {"digits": (Budget(1000, 2000, 0.05, seeds=3), 5000), "mnist": (Budget(1250, 2000, 0.15), 20_000)}
+    short |= {name: (Budget(1250, 2000, None), 20_000) for name in ("fashion_mnist", "cifar10")}
     found = dict[str, dict[str, Budget]]()
     for name, (cost, paper) in short.items():
         smoke = replace(cost, steps=2, num_samples=200, hours=None if cost.hours is None else 0.01, seeds=1, curves=False)

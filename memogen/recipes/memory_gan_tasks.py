@@ -7,7 +7,7 @@ from typing import Literal
 
 from ..augment import AugmentConfig
 from ..data.task_sequence import TaskConfig
-from ..models import MemoryGANObjective
+from ..models import MemoryGANConfig, MemoryGANObjective
 from ..training import SuccessionConfig
 from ..types import InputError
 from . import memory_gan
@@ -32,8 +32,8 @@ def digits_stream(variant: Variant = "slot_replay") -> Recipe:
 
 
 def mnist_stream(variant: Variant = "slot_replay") -> Recipe:
-    """Two digits of MNIST a task, five tasks, with the networks of ``memory_gan/fashion_mnist_small``."""
-    recipe = memory_gan.fashion_mnist_small(_networks(variant))
+    """Two digits of MNIST a task, five tasks, with the networks of ``memory_gan/fashion_mnist_small`` at a quarter of the width, for a CPU."""
+    recipe = _narrow(variant)
     assert isinstance(recipe.objective, MemoryGANObjective)
     objective = replace(recipe.objective, contrast=replace(recipe.objective.contrast, augment=AugmentConfig()))
     recipe = replace(recipe, recipe="memory_gan/mnist", data=DataConfig("mnist"), objective=objective, scoring=_scoring("mnist", "continual"))
@@ -41,8 +41,8 @@ def mnist_stream(variant: Variant = "slot_replay") -> Recipe:
 
 
 def fashion_mnist_stream(variant: Variant = "slot_replay") -> Recipe:
-    """Two articles of Fashion-MNIST a task, five tasks, with the networks of ``memory_gan/fashion_mnist_small``."""
-    recipe = replace(memory_gan.fashion_mnist_small(_networks(variant)), recipe="memory_gan/fashion_mnist")
+    """Two articles of Fashion-MNIST a task, five tasks, with the networks of ``mnist_stream``."""
+    recipe = replace(_narrow(variant), recipe="memory_gan/fashion_mnist")
     return _stream(_quick(replace(recipe, scoring=_scoring("fashion-mnist", "continual"))), variant)
 
 
@@ -50,6 +50,12 @@ def cifar10_stream(variant: Variant = "slot_replay") -> Recipe:
     """Two classes of CIFAR-10 a task, five tasks, with the networks of ``memory_gan/cifar10_small``. Unverified: it has not been run."""
     recipe = replace(memory_gan.cifar10_small(_networks(variant)), recipe="memory_gan/cifar10")
     return _stream(_quick(replace(recipe, scoring=_scoring("cifar10", "continual"))), variant)
+
+
+def _narrow(variant: Variant) -> Recipe:
+    recipe = memory_gan.fashion_mnist_small()
+    assert isinstance(recipe.model, MemoryGANConfig)
+    return memory_gan.apply_variant(replace(recipe, model=replace(recipe.model, width=8)), _networks(variant))
 
 
 def _networks(variant: Variant) -> memory_gan.Variant:

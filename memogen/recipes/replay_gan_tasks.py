@@ -25,20 +25,20 @@ VARIANTS: tuple[Variant, ...] = (
 
 
 def digits_stream(variant: Variant = "joint_replay") -> Recipe:
-    """Two of the embedded 8x8 digits a task, with the networks of ``replay_gan/digits`` at half the width, and the learning rate and lambda of MNIST."""
+    """Two of the embedded 8x8 digits a task: the networks of ``replay_gan/digits`` at half the width, learning rate and lambda of MNIST."""
     recipe = replay_gan.digits(_known(variant))
     assert isinstance(recipe.objective, ReplayGANObjective)
     return _stream(replace(recipe, objective=recipe.objective.at_rate(SHORT_RATE, SHORT_ALIGNMENT)), "digits", width=16)
 
 
 def mnist_stream(variant: Variant = "joint_replay") -> Recipe:
-    """Two digits of MNIST a task, with networks of half the width, for a CPU."""
-    return _stream(replay_gan.mnist(_known(variant)), "mnist", width=16)
+    """Two digits of MNIST a task, with networks of a quarter of the width, for a CPU."""
+    return _stream(replay_gan.mnist(_known(variant)), "mnist", width=8)
 
 
 def fashion_mnist_stream(variant: Variant = "joint_replay") -> Recipe:
-    """Two articles of Fashion-MNIST a task, with networks of half the width, for a CPU."""
-    return _stream(replay_gan.fashion_mnist(_known(variant)), "fashion-mnist", width=16)
+    """Two articles of Fashion-MNIST a task, with networks of a quarter of the width, for a CPU."""
+    return _stream(replay_gan.fashion_mnist(_known(variant)), "fashion-mnist", width=8)
 
 
 def cifar10_stream(variant: Variant = "joint_replay") -> Recipe:
