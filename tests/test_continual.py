@@ -26,7 +26,7 @@ from memogen.models.mem_vae import AttentionConfig
 from memogen.models.replayed import state_bytes
 from memogen.recipes import RECIPES
 from memogen.recipes.table import Criterion
-from memogen.recipes.tables import TABLES, find_table
+from memogen.recipes.tables import TABLES, find_table, table_of
 from memogen.report.criterion import sentences
 from memogen.report.results import Cell, Line, gather
 from memogen.runs import reproduce
@@ -193,6 +193,7 @@ def test_parts_of_the_table_hold_every_family_of_a_data_set() -> None:
     assert find_table("continual/digits").recipes == ("replay_gan/digits_stream", "memory_gan/digits_stream", "mem_vae/digits_stream")
     with pytest.raises(InputError, match="did you mean 'digits'"):
         find_table("continual/digit")
+    assert table_of("continual/digits") is table_of("continual") is table and table_of("own/digits") is None
 
 
 def test_all_methods_see_as_many_real_images_of_the_same_tasks() -> None:

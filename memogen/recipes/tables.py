@@ -33,6 +33,11 @@ def find_table(name: str) -> Table:
     return replace(table, rows=tuple(row for row in table.rows if row.recipe in ("", *table.parts[part])))
 
 
+def table_of(name: str) -> Table | None:
+    """The table of that name, or that it names a part of; None where there is none."""
+    return TABLES.get(name) or TABLES.get(name.rpartition("/")[0])
+
+
 def claim_of(recipe: str, variant: str, metric: str) -> Claim | None:
     """What a paper printed for this row, if any table has it."""
     rows = (row for table in TABLES.values() for row in table.rows if (row.recipe, row.variant) == (recipe, variant))
