@@ -21,7 +21,7 @@ from memogen.data.task_sequence import TaskConfig
 from memogen.metrics.continual import Exam
 from memogen.metrics.extractors import extractor
 from memogen.metrics.rows import ResultRow
-from memogen.models import MemVAEConfig, MemVAEObjective
+from memogen.models import MemoryConfig, MemoryGANConfig, MemoryGANObjective, MemVAEConfig, MemVAEObjective
 from memogen.models.mem_vae import AttentionConfig
 from memogen.models.replayed import state_bytes
 from memogen.recipes import RECIPES
@@ -162,6 +162,15 @@ def test_what_a_mem_vae_keeps_is_its_decoder(memory: tuple[int, ...]) -> None:
     cost = MemVAEObjective(replays=True).cost(model, [2, 2, 2], steps=10, batch_size=8)
     assert cost == {"generated_images": 2 * 10 * 8, "kept_megabytes": state_bytes(teacher) / 1e6}
     assert MemVAEObjective().cost(model, [2, 2], steps=10, batch_size=8) == {"generated_images": 0, "kept_megabytes": 0}
+
+
+def test_what_a_memory_gan_keeps_is_its_generator_and_its_memory() -> None:
+    config = MemoryGANConfig((1, 8, 8), width=4, memory=MemoryConfig(48, 16, top_k=8))
+    model, replaying = config.build(), MemoryGANObjective(replay=True)
+    assert model.memory is not None
+    kept = replaying.cost(model, [2, 2], steps=10, batch_size=8)["kept_megabytes"]
+    assert kept == (state_bytes(model.generator) + state_bytes(model.memory) + 8) / 1e6
+    assert replaying.cost(model, [2, 2], steps=10, batch_size=8)["generated_images"] == 10 * 8 * (2 + 3), "and the copy's in the second task"
 
 
 # --- what is refused ---
