@@ -200,6 +200,7 @@ def test_parts_of_the_table_hold_every_family_of_a_data_set() -> None:
     table = TABLES["continual"]
     assert set(table.parts) == {"digits", "mnist", "fashion_mnist", "cifar10"}
     assert find_table("continual/digits").recipes == ("replay_gan/digits_stream", "memory_gan/digits_stream", "mem_vae/digits_stream")
+    assert find_table("continual/mem_vae/digits_stream").recipes == ("mem_vae/digits_stream",)
     with pytest.raises(InputError, match="did you mean 'digits'"):
         find_table("continual/digit")
     assert table_of("continual/digits") is table_of("continual") is table and table_of("own/digits") is None

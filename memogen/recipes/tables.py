@@ -21,16 +21,17 @@ from .table import Budget, Table, TableRow
 
 
 def find_table(name: str) -> Table:
-    """A table by its name, or narrowed to one part as in ``memory_gan/table2/fashion_mnist``. Raises InputError."""
+    """A table by its name, or narrowed to a part as in ``memory_gan/table2/fashion_mnist`` or to a recipe by its whole name. Raises InputError."""
     if name in TABLES:
         return TABLES[name]
-    whole, _, part = name.rpartition("/")
-    if whole not in TABLES:
+    whole = next((table for table in TABLES if name.startswith(f"{table}/")), None)
+    if whole is None:
         raise InputError(f"{name}: no such table: {suggest(name, TABLES)}")
-    table = TABLES[whole]
-    if part not in table.parts:
+    table, part = TABLES[whole], name.removeprefix(f"{whole}/")
+    parts = {**table.parts, **{recipe: (recipe,) for recipe in table.recipes}}
+    if part not in parts:
         raise InputError(f"{name}: {whole} has no such part: {suggest(part, table.parts)}")
-    return replace(table, rows=tuple(row for row in table.rows if row.recipe in ("", *table.parts[part])))
+    return replace(table, rows=tuple(row for row in table.rows if row.recipe in ("", *parts[part])))
 
 
 def table_of(name: str) -> Table | None:
