@@ -25,7 +25,7 @@ class Stream:
     # memoryGAN
     CONDITION = 1 << 20  # the slot of a generated image, and the query around its key
     VIEWS = 1 << 21, 1 << 22  # the two views of a real image that are contrasted
-    REPLAY = 1 << 24  # images of the frozen copy, of Memory Replay GANs too
+    REPLAY = 1 << 24  # images of the frozen copy, of the other families too
     REAL_VIEW, FAKE_VIEW = 1 << 25, 1 << 26  # the view that the critic judges, if there is augmentation
 
     # Memory Replay GANs

@@ -273,6 +273,13 @@ class CostedObjective(Protocol):
     def cost(self, model: Any, tasks: Sequence[int], *, steps: int, batch_size: int) -> dict[str, float]: ...
 
 
+@runtime_checkable
+class ReplayingTeacher(Protocol):
+    """A teacher whose own images stand among those that a task is learned from: ``among`` gives the mixture, by which batch statistics are set."""
+
+    def among(self, data: ImageData) -> ImageData: ...
+
+
 class Evaluator(Protocol):
     """Scores a model: never trains, never writes memory."""
 

@@ -34,6 +34,7 @@ COMMANDS: dict[str, Callable[..., object]] = {
     "tasks matrix": tasks.matrix,
     "tasks evolution": tasks.evolution,
     "tasks embedding": tasks.embedding,
+    "tasks samples": tasks.samples,
     "tasks cost": tasks.cost,
     "explore": explore.explore,
     "extend": tasks.extend,

@@ -1,4 +1,4 @@
-"""The commands about sequences of tasks: matrix, evolution, embedding, cost; and extend, which teaches a saved model one category more."""
+"""The commands about sequences of tasks: matrix, evolution, embedding, samples, cost; and extend, which teaches a saved model one category more."""
 
 from __future__ import annotations
 
@@ -78,6 +78,20 @@ def embedding(
         told = "" if group == first else f", {few}" if apart is None else f", Fréchet distance to {first} {apart:.2f}"
         print(f"{group}: {len(groups[group])} images{told}")
     write_picture(drawn.embedding(groups, of=f"a classifier's features, class {name}", seed=seed), out)
+
+
+def samples(
+    *run: RunOfTasks,
+    num: Annotated[int, "images of each run; of a model that is told classes, as many of each", 1] = 20,
+    seed: Annotated[int, "seed of the samples"] = 0,
+    out: Annotated[Path, "the picture"] = Path("samples.png"),
+) -> None:
+    """Draw samples of each run after its last task, one row under each other, for a comparison of methods."""
+    check_picture(out)
+    from memogen.report.history import read_run
+    from memogen.report.task_samples import samples_sheet
+
+    write_picture(samples_sheet([read_run(path) for path in run], num=num, seed=seed), out)
 
 
 def cost(*run: RunOfTasks) -> None:

@@ -277,8 +277,11 @@ def augment(image: Tensor, recipe: ClassifierRecipe, generator: torch.Generator)
     return padded[torch.arange(num)[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
-def train_classifier(name: str, data: ImageData, *, recipe: ClassifierRecipe | None = None) -> Classifier:
-    """A classifier of ``data`` by the recipe of ``name``, folded, rounded to 16 bits and frozen; its card's accuracy is still empty."""
+def train_classifier(name: str, data: ImageData, *, recipe: ClassifierRecipe | None = None, console: bool = True) -> Classifier:
+    """A classifier of ``data`` by the recipe of ``name``, folded, rounded to 16 bits and frozen; its card's accuracy is still empty.
+
+    ``console`` tells the loss of every epoch on stderr.
+    """
     recipe = recipe or _recipe(name)
     if data.label is None:
         raise InputError(f"classifier {name}: the data has no labels: give a labelled training split")
@@ -286,7 +289,7 @@ def train_classifier(name: str, data: ImageData, *, recipe: ClassifierRecipe | N
     card = _new_card(name, data, recipe)
     network = SmallResNet(data.image_shape[0], len(card.classes), recipe.widths)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    _optimise(network, torch.from_numpy(np.array(data.image)), torch.from_numpy(np.array(data.label)), card, recipe)
+    _optimise(network, torch.from_numpy(np.array(data.image)), torch.from_numpy(np.array(data.label)), card, recipe, console)
     return Classifier(card, fold(network))
 
 
@@ -328,7 +331,7 @@ def _new_card(name: str, data: ImageData, recipe: ClassifierRecipe) -> Card:
     )
 
 
-def _optimise(network: SmallResNet, image: Tensor, label: Tensor, card: Card, recipe: ClassifierRecipe) -> None:
+def _optimise(network: SmallResNet, image: Tensor, label: Tensor, card: Card, recipe: ClassifierRecipe, console: bool) -> None:
     generator = torch.Generator().manual_seed(recipe.seed)
     steps = len(image) // recipe.batch_size
     optimiser = torch.optim.SGD(network.parameters(), recipe.learning_rate, momentum=0.9, weight_decay=recipe.weight_decay, nesterov=True)
@@ -346,4 +349,5 @@ def _optimise(network: SmallResNet, image: Tensor, label: Tensor, card: Card, re
             optimiser.step()
             schedule.step()
             total += float(loss.detach())
-        print(f"{card.name}: epoch {epoch + 1} of {recipe.epochs}, loss {total / steps:.4f}", file=sys.stderr, flush=True)
+        if console:
+            print(f"{card.name}: epoch {epoch + 1} of {recipe.epochs}, loss {total / steps:.4f}", file=sys.stderr, flush=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from memogen.metrics.accuracy import ACCURACY, FITTING_CAPACITY, REVERSE_ACCURACY
+from memogen.metrics.continual import CARRIED, CONTINUAL
 from memogen.metrics.copies import COPIES, MIFID
 from memogen.metrics.few import FEW
 from memogen.metrics.fid import FID
@@ -57,10 +58,11 @@ METRICS: dict[str, Metric] = {
         CRITIC,
         FORGOTTEN,
         FEW,
+        CONTINUAL,
     )
 }
 
-COSTS = (Number("generated_images", "images drawn in training", counted=True), Number("kept_megabytes", "MB kept", "lower", counted=True))
+COSTS = (Number("generated_images", "images drawn in training", counted=True), Number("kept_megabytes", "MB kept", "lower", counted=True), CARRIED)
 OF_TASKS = (*KEPT_OF_TASKS, *CLASS_SHARES, *RECALLED, *COSTS)
 """Numbers of a sequence of tasks, which no metric of the command line yields."""
 

@@ -81,11 +81,27 @@ class TableRow:
 
 
 @dataclass(frozen=True)
+class Criterion:
+    """When a comparison of methods that learn tasks counts: joint training (``upper``) reaches the share ``least`` of what real images do, and
+    fine-tuning (``floor``) at most the share ``most`` of what joint training does.
+
+    Both by the first of ``metrics`` that a recipe has; joint training learns all images at once, fine-tuning does nothing against forgetting.
+    """
+
+    metrics: tuple[str, ...] = ("accuracy", "reverse_accuracy")
+    upper: str = "joint_training"
+    floor: str = "fine_tuning"
+    least: float = 0.9
+    most: float = 0.5
+
+
+@dataclass(frozen=True)
 class Table:
     """A table of a paper. ``budgets`` holds every recipe's budgets by name; ``note`` says what stands between our numbers and the printed ones.
 
     The budgets of a variant that costs more or less stand under RECIPE/VARIANT. ``metrics`` are scored in place of the recipe's own, or those of
     single recipes by name. Tables of one set of models name the same ``runs``, so that none is trained twice; without it a table has its own.
+    A part of it, NAME/PART, holds the recipes whose names end in PART, or in PART and ``ending``. ``criterion`` says when its comparisons count.
     """
 
     name: str
@@ -95,6 +111,8 @@ class Table:
     note: str = ""
     metrics: tuple[str, ...] | Mapping[str, tuple[str, ...]] = ()
     runs: str = ""
+    ending: str = ""
+    criterion: Criterion | None = None
 
     def budget(self, recipe: str, name: str, variant: str = "") -> Budget:
         """Raises InputError."""
@@ -111,6 +129,18 @@ class Table:
     @property
     def recipes(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(row.recipe for row in self.rows if row.recipe))
+
+    @property
+    def parts(self) -> Mapping[str, tuple[str, ...]]:
+        """The recipes of each part."""
+        names = {recipe: recipe.rpartition("/")[2].removesuffix(self.ending) for recipe in self.recipes}
+        return {part: tuple(recipe for recipe, name in names.items() if name == part) for part in dict.fromkeys(names.values())}
+
+    def folder_of(self, recipe: str) -> str:
+        """What the folders of a recipe's runs begin with: its name, and its family's where two families have it."""
+        name = recipe.rpartition("/")[2]
+        alone = sum(other.rpartition("/")[2] == name for other in self.recipes) == 1
+        return name if alone else recipe.replace("/", "-")
 
     @property
     def variants(self) -> tuple[str, ...]:

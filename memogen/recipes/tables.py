@@ -10,6 +10,7 @@ from dataclasses import replace
 from ..configs import suggest
 from ..types import InputError
 from . import memory_gan
+from .continual import continual_table
 from .mem_vae_tables import mem_vae_tables
 from .memory_gan_claims import claims_table
 from .memory_gan_edits import edits_table
@@ -20,17 +21,22 @@ from .table import Budget, Table, TableRow
 
 
 def find_table(name: str) -> Table:
-    """A table by its name, or narrowed to one recipe as in ``memory_gan/table2/fashion_mnist``. Raises InputError."""
+    """A table by its name, or narrowed to a part as in ``memory_gan/table2/fashion_mnist`` or to a recipe by its whole name. Raises InputError."""
     if name in TABLES:
         return TABLES[name]
-    whole, _, part = name.rpartition("/")
-    if whole not in TABLES:
+    whole = next((table for table in TABLES if name.startswith(f"{table}/")), None)
+    if whole is None:
         raise InputError(f"{name}: no such table: {suggest(name, TABLES)}")
-    table = TABLES[whole]
-    chosen = {recipe.rpartition("/")[2]: recipe for recipe in table.recipes}
-    if part not in chosen:
-        raise InputError(f"{name}: {whole} has no such part: {suggest(part, chosen)}")
-    return replace(table, rows=tuple(row for row in table.rows if row.recipe in ("", chosen[part])))
+    table, part = TABLES[whole], name.removeprefix(f"{whole}/")
+    parts = {**table.parts, **{recipe: (recipe,) for recipe in table.recipes}}
+    if part not in parts:
+        raise InputError(f"{name}: {whole} has no such part: {suggest(part, table.parts)}")
+    return replace(table, rows=tuple(row for row in table.rows if row.recipe in ("", *parts[part])))
+
+
+def table_of(name: str) -> Table | None:
+    """The table of that name, or that it names a part of; None where there is none."""
+    return TABLES.get(name) or TABLES.get(name.rpartition("/")[0])
 
 
 def claim_of(recipe: str, variant: str, metric: str) -> Claim | None:
@@ -113,5 +119,5 @@ def _equal_size() -> Table:
 
 
 _MEMORY_GAN = (_equal_size(), claims_table(), edits_table(), _table_1(), _table_2())
-TABLES = {table.name: table for table in (*_MEMORY_GAN, *mem_vae_tables(), *replay_gan_tables(), tasks_table())}
+TABLES = {table.name: table for table in (*_MEMORY_GAN, *mem_vae_tables(), *replay_gan_tables(), tasks_table(), continual_table())}
 """Every table by the name the command line knows."""

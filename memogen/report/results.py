@@ -14,9 +14,10 @@ from memogen.metrics.rows import ResultRow
 from memogen.recipes import mem_vae, memory_gan
 from memogen.recipes.recipe import Claim
 from memogen.recipes.table import Table
-from memogen.recipes.tables import TABLES, claim_of
+from memogen.recipes.tables import TABLES, claim_of, table_of
 from memogen.types import InputError
 
+from .criterion import sentences
 from .history import cut_short, is_number, protocol_of, read_rows
 from .parts import Column
 
@@ -201,12 +202,12 @@ def _no_table(rows: Sequence[ResultRow]) -> str:
 def _name(file: Path, root: Path) -> str:
     """What a file's table is called: a paper's table by its whole name, else the path below ``root``."""
     whole = "/".join(file.resolve().with_suffix("").parts[-2:])
-    return whole if whole in TABLES else file.relative_to(root if root.is_dir() else root.parent).with_suffix("").as_posix()
+    return whole if table_of(whole) else file.relative_to(root if root.is_dir() else root.parent).with_suffix("").as_posix()
 
 
 def gather(name: str, rows: Iterable[Mapping[str, Any]]) -> Results:
     """The table of that name from its rows; a name of ``memogen.recipes.tables.TABLES`` adds the methods of others that the paper printed."""
-    known = TABLES.get(name)
+    known = table_of(name)
     shown = [
         row
         for row in map(ResultRow.read, rows)
@@ -221,7 +222,8 @@ def gather(name: str, rows: Iterable[Mapping[str, Any]]) -> Results:
     lines = [_line(address, extractor, group) for address, by_extractor in groups.items() for extractor, group in _joined(by_extractor).items()]
     lines += _others(known) if known and lines else []
     title, note = (known.title, known.note) if known else ("", "")
-    return Results(name, tuple(sorted(lines, key=_rank)), title, note, _scored(shown))
+    counts = " ".join(sentences(known.criterion, sorted(lines, key=_rank))) if known and known.criterion else ""
+    return Results(name, tuple(sorted(lines, key=_rank)), title, " ".join(filter(None, (note, counts))), _scored(shown))
 
 
 def _scored(rows: Sequence[ResultRow]) -> tuple[str, ...]:

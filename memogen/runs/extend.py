@@ -31,9 +31,10 @@ from ..metrics.samples import Source, Watch, drawn_batches, image_source, model_
 from ..metrics.work import Work
 from ..models import ReplayGAN, ReplayGANObjective
 from ..models.replay_gan import AlignmentConfig, JointConfig
-from ..models.replay_gan.cost import images_in_a_step, state_bytes
+from ..models.replay_gan.cost import images_in_a_step
 from ..models.replay_gan.grow import with_class
 from ..models.replay_gan.options import SHORT_ALIGNMENT, SHORT_RATE
+from ..models.replayed import state_bytes
 from ..pretrained import RUN_MODEL, from_pretrained
 from ..progress import Bar
 from ..report.history import read_rows

@@ -18,7 +18,7 @@ from ..metrics.registry import row_name
 from ..metrics.rows import ResultRow
 from ..recipes import RECIPES, Recipe
 from ..recipes.table import Budget, Table, TableRow
-from ..recipes.tables import find_table
+from ..recipes.tables import TABLES, find_table
 from ..report.history import read_rows
 from ..report.page import write_results
 from ..report.results import Results, gather
@@ -136,6 +136,7 @@ def plan(
     place of the data sets' own classifiers. Raises InputError.
     """
     found = find_table(table) if isinstance(table, str) else table
+    whole = TABLES.get(found.name, found)
     found = found.of_variants(tuple(variants)) if variants else found
     folder = Path(out) / (found.runs or found.name) / budget
     jobs, left_out = [], []
@@ -146,7 +147,7 @@ def plan(
             left_out.append(f"{row.recipe}: no classifier of {recipe.data.name} ships with memogen: name another extractor")
             continue
         for seed in range(seeds or cost.seeds):
-            name = f"{row.recipe.rpartition('/')[2]}-{row.variant}-{seed}"
+            name = f"{whole.folder_of(row.recipe)}-{row.variant}-{seed}"
             jobs.append(Job(cost.spent_on(recipe, seed=seed), cost, budget, folder / name))
     return Plan(found, tuple(jobs), Path(out) / f"{found.name}.jsonl", tuple(dict.fromkeys(left_out)))
 

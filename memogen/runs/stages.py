@@ -195,9 +195,9 @@ def stage_row(
     return ResultRow.read(row | {"task": None, "class": None, **made(device_of(judge))})
 
 
-def accuracy_matrix(rows: Iterable[Mapping[str, Any]], tasks: Sequence[Sequence[int]]) -> AccuracyMatrix | None:
+def accuracy_matrix(rows: Iterable[Mapping[str, Any]], tasks: Sequence[Sequence[int]], *, metric: str = "accuracy") -> AccuracyMatrix | None:
     """The accuracy on each task (mean over its classes) after each task, from rows by class; None where one is missing."""
-    by_address = {(row.task, row.class_): row.value for row in map(ResultRow.read, rows) if row.metric == "accuracy" and row.class_ is not None}
+    by_address = {(row.task, row.class_): row.value for row in map(ResultRow.read, rows) if row.metric == metric and row.class_ is not None}
     values = np.full((len(tasks), len(tasks)), np.nan)
     for after in range(len(tasks)):
         for number, classes in enumerate(tasks[: after + 1]):

@@ -6,16 +6,19 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..data.task_sequence import TaskConfig, TaskSequence, num_classes, task_sequence
+from ..data.task_sequence import TaskConfig, TaskSequence, num_classes, of_classes, task_sequence
+from ..metrics.continual import Exam
 from ..metrics.extractors import extractor
 from ..metrics.registry import row_name
 from ..metrics.rows import ResultRow, append_rows
 from ..metrics.work import Work
+from ..models.replayed import state_bytes
 from ..pretrained import from_pretrained
 from ..progress import Bar
 from ..recipes import Recipe
@@ -25,7 +28,8 @@ from ..training.continual import TaskObjective, check_resume
 from ..training.course import Watch
 from ..training.evolution import Evolution
 from ..training.task_folders import finished_tasks, take_over
-from ..types import ClassModel, GenerativeModel, ImageData, InputError, LabelledConfig, PanelModel, to_uint8
+from ..types import ClassModel, CostedObjective, GenerativeModel, ImageData, InputError, LabelledConfig, PanelModel, to_uint8
+from .examined import Examined, Kept
 from .rows import scored, weights_of
 from .stages import ClassStage, UnlabelledStage
 
@@ -34,7 +38,7 @@ FREE = (
     "objective.joint",
     "objective.alignment",
     "objective.consolidation",
-    "objective.replay",
+    "objective.replay",  # and objective.replay
     "succession.teacher",
     "succession.keep_optimisers",
     "succession.fresh_critic",
@@ -182,15 +186,18 @@ class Stages:
         about = {**self.run.context, **state.counts(), "weights": weights_of(place / "model")}
         if scored((row for row in rows if row.task == number), about):
             return
+        benchmark = "continual" in scoring.metrics
         if self.run.console:
-            each = " of every class" if isinstance(self.run.recipe.model, LabelledConfig) else ""
+            each = " of every class" if isinstance(self.run.recipe.model, LabelledConfig) and not benchmark else ""
             said = f"{scoring.num_samples:,} samples{each} (--scoring.extractor null leaves it out)"
             print(f"task {number + 1} of {len(self.tasks)} is learned; scoring {said}", file=sys.stderr, flush=True)
         device = runtime.choose_device(self.run.recipe.training.device)
         model: Any = from_pretrained(place / "model").to(device)
         with Bar(shown=self.run.console) as bar:
             judge, test, work = extractor(scoring.extractor, device=device), self.run.load("test"), Work(bar=bar)
-            if isinstance(model, ClassModel):
+            if benchmark:
+                found = self._examined(Exam(judge, test, self.tasks, scoring.num_samples, scoring.seed, work=work), model, number, rows)
+            elif isinstance(model, ClassModel):
                 found = self._by_class(ClassStage(model, judge, test, scoring, work), number, rows)
             else:
                 found = UnlabelledStage(model, judge, test, scoring, number, self.tasks, work).rows()
@@ -204,6 +211,28 @@ class Stages:
             return by_class + [row for row in means if self._printed(row) is not None]
         cost = stage.cost(self.run.objective, self.tasks, steps=self.steps, batch_size=self.run.recipe.training.batch_size)
         return [*by_class, *means, stage.real(), *stage.by_students(self.run.load("train")), *stage.kept(earlier, self.tasks), *cost]
+
+    def _examined(self, exam: Exam, model: Any, number: int, earlier: Sequence[ResultRow]) -> list[ResultRow]:
+        """By the protocol of the continual benchmark."""
+        examined = Examined(exam)
+        found = examined.after(number, exam.drawn(model, number))
+        if number + 1 < len(self.tasks):
+            return found
+        train = self.run.load("train")
+        return [*found, *examined.end([*earlier, *found], self._kept(model, train)), *examined.real(train)]
+
+    def _kept(self, model: Any, train: ImageData) -> Kept:
+        """Of a method of ours; joint training has to keep the images of all tasks but the last."""
+        objective, tasks, size = self.run.objective, self.run.succession.tasks, state_bytes(model)
+        past, drawn = None, None
+        if isinstance(objective, CostedObjective):
+            numbers, batch_size = [len(classes) for classes in self.tasks], self.run.recipe.training.batch_size
+            cost = objective.cost(model, numbers, steps=self.steps, batch_size=batch_size)
+            past, drawn = round(1e6 * cost["kept_megabytes"]), round(cost["generated_images"])
+        if tasks.joint:
+            before = replace(tasks, joint=False).tasks(num_classes(train))[:-1]
+            past = of_classes(train, list(chain.from_iterable(before))).image.nbytes if before else 0
+        return Kept(size + (past or 0), past, drawn)
 
     def _printed(self, row: ResultRow) -> float | None:
         """What the paper prints of this number."""

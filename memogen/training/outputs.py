@@ -17,7 +17,7 @@ from memogen.training.log import RunLog
 from memogen.training.runtime import Runtime
 from memogen.training.state import TrainState
 from memogen.training.window import NonFiniteLoss
-from memogen.types import Evaluator, ImageData, to_uint8
+from memogen.types import Evaluator, ImageData, ReplayingTeacher, to_uint8
 
 _SHOWN = 64  # images in a sample grid
 
@@ -98,11 +98,17 @@ class Outputs:
     def _model(self) -> nn.Module:
         return self.state.modules["model"]
 
+    @property
+    def _learned(self) -> ImageData:
+        """The images that the model learns from, a teacher's among them."""
+        teacher = self.state.modules.get("teacher")
+        return teacher.among(self.data) if isinstance(teacher, ReplayingTeacher) else self.data
+
     def _averaged(self) -> AveragedModel:
         """All processes make it, since calibrating a synchronised batch norm takes all of them."""
         self.runtime.merge_statistics(self._model)
         self._model.zero_grad(set_to_none=True)
-        return averaged_model(self._model, self.state.averages, self.data)
+        return averaged_model(self._model, self.state.averages, self._learned)
 
     def _write_metrics(self) -> None:
         state = self.state
@@ -141,7 +147,7 @@ class Outputs:
         if self.state.averages is None:
             return None
         prefixes = tuple(f"{part}." for part in trainable(self._model).averaged_parts)
-        calibrated = _module(averaged_model(self._model, None, self.data)).state_dict()
+        calibrated = _module(averaged_model(self._model, None, self._learned)).state_dict()
         return {name: tensor for name, tensor in calibrated.items() if name.startswith(prefixes)}
 
 

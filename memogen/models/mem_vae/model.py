@@ -271,11 +271,11 @@ class MemVAE(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return self.encoder.head.weight.device
+        return next(self.decoder.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.encoder.head.weight.dtype
+        return next(self.decoder.parameters()).dtype
 
     def _through(self, x: Tensor, label: Tensor | None, index: Tensor, *, seed: int, stream: int) -> Decoded:
         """Encode, draw one z for each image, decode."""

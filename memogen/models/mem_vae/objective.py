@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
+from ...configs import LATER
 from ...losses import importance_bound, local_reconstruction, widen
 from ...nets.norm import standardise
 from ...noise import Stream
 from ...types import Batch, DecayConfig, InputError, Loss, OptimiserConfig, Phase
+from ..replayed import state_bytes, tasks_of
 from .model import MemVAE
 from .networks import Decoded, Encoded
+from .replay import SampleTeacher
 
 ADAM = OptimiserConfig(
     learning_rate=1e-3,
@@ -34,7 +38,8 @@ class MemVAEObjective:
 
     ``local_reconstruction``: lambda of each hidden layer, from the data up, or () for none. R is a mean over features and compares the encoder's
     normalised linear output with the decoder's normalised output after the memory, as the authors' code does. ``second_draw``: the decoder's come
-    from another z than that of the bound, as in their code.
+    from another z than that of the bound, as in their code. ``replay``: on a sequence of tasks, samples of a frozen copy take the place of the
+    earlier tasks' images (:mod:`.replay`).
     """
 
     # departs: the authors' code draws a second z for the features; that of the bound has the same expectation at half the decoder's cost.
@@ -43,6 +48,7 @@ class MemVAEObjective:
     local_reconstruction: tuple[float, ...] = (0.1, 0.1)
     second_draw: bool = False
     optimiser: OptimiserConfig = ADAM
+    replay: bool = field(default=False, metadata=LATER)
 
     def __post_init__(self) -> None:
         if self.num_samples < 1:
@@ -50,14 +56,31 @@ class MemVAEObjective:
         if not all(0 <= weight < math.inf for weight in self.local_reconstruction):
             raise ValueError(f"local_reconstruction is {self.local_reconstruction}; every number must be finite and not negative")
 
+    def teacher(self, model: MemVAE) -> SampleTeacher | None:
+        """What will keep the past of earlier tasks, knowing nothing yet; None without replay. Raises InputError for a model with labels."""
+        if self.replay and model.config.num_classes:
+            raise InputError("objective.replay: tasks come without labels, and this model is conditional on them: set model.num_classes to 0")
+        return SampleTeacher(model) if self.replay else None
+
+    def teach(self, teacher: SampleTeacher, model: MemVAE) -> None:
+        """After a task: the teacher becomes the model."""
+        teacher.follow(model)
+
+    def cost(self, model: MemVAE, tasks: Sequence[int], *, steps: int, batch_size: int) -> dict[str, float]:
+        """Images that the frozen copy drew in training, and megabytes that are kept beside the model."""
+        teacher = self.teacher(model)
+        drawn, kept = (0, 0) if teacher is None else (steps * batch_size * (len(tasks) - 1), state_bytes(teacher))
+        return {"generated_images": float(drawn), "kept_megabytes": kept / 1e6}
+
     def phases(self, model: MemVAE, *, teacher: nn.Module | None = None) -> tuple[Phase, ...]:
-        """One phase; ``teacher`` is not used. Raises InputError where lambda has not one number for each layer."""
+        """One phase; a ``teacher`` that has learned something replays it. Raises InputError where lambda has not one number for each layer."""
         depth = len(model.config.hidden)
         if self.local_reconstruction and len(self.local_reconstruction) != depth:
             raise InputError(
                 f"objective.local_reconstruction: {list(self.local_reconstruction)}: give one number for each of the {depth} hidden layers, or none"
             )
-        return (Phase("bound", (model,), _Step(self, model).loss, optimiser=self.optimiser),)
+        past = teacher if isinstance(teacher, SampleTeacher) and tasks_of(teacher) else None
+        return (Phase("bound", (model,), _Step(self, model, past).loss, optimiser=self.optimiser),)
 
 
 @dataclass(frozen=True)
@@ -66,12 +89,14 @@ class _Step:
 
     objective: MemVAEObjective
     model: MemVAE
+    past: SampleTeacher | None = None
 
     def loss(self, batch: Batch) -> Loss:
         """-L_k + R of a batch."""
         model, objective, k = self.model, self.objective, self.objective.num_samples
         assert batch.image is not None, "the bound reads data"
-        x = model.observed(batch.image, batch.index, seed=batch.seed, stream=batch.stream + Stream.BINARISE)
+        image = batch.image if self.past is None else self.past.mixed(model.pixels(batch.image), batch)
+        x = model.observed(image, batch.index, seed=batch.seed, stream=batch.stream + Stream.BINARISE)
         condition = model.condition(batch.label if model.config.num_classes else None)
         regularised = any(objective.local_reconstruction)
         encoded = model.encoder(x, condition, normalised=regularised)

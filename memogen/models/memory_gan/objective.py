@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, get_args
@@ -21,6 +21,7 @@ from ...memory.functional import gather_processes, unit
 from ...nets.slot_rows import SlotGenerator
 from ...noise import Stream
 from ...types import Batch, InputError, Latents, Loss, OptimiserConfig, Phase
+from ..replayed import state_bytes
 from .model import MemoryGAN
 from .replay import Past, SlotTeacher, past_of
 from .sparse import present_mass, settle
@@ -116,6 +117,12 @@ class MemoryGANObjective:
         """Before the next task: freeze the heaviest slots of the last one, where slots own rows; ``best`` has the weights that go on."""
         if self.kept_slots:
             settle(model, best, self.kept_slots)
+
+    def cost(self, model: MemoryGAN, tasks: Sequence[int], *, steps: int, batch_size: int) -> dict[str, float]:
+        """Images that generators drew in training, the model's own and its frozen copy's, and megabytes that are kept beside the model."""
+        teacher = self.teacher(model)
+        drawn = steps * batch_size * (2 * len(tasks) + (len(tasks) - 1 if teacher is not None else 0))
+        return {"generated_images": float(drawn), "kept_megabytes": 0.0 if teacher is None else state_bytes(teacher) / 1e6}
 
     def phases(self, model: MemoryGAN, *, teacher: nn.Module | None = None) -> tuple[Phase, ...]:
         """The critic's turn, then the generator's; a ``teacher`` that has learned something replays it to the critic. Raises InputError."""

@@ -6,7 +6,6 @@ which image is of which, is never told. An experiment of ours; neither paper has
 
 from __future__ import annotations
 
-from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -15,29 +14,23 @@ from torch import Tensor, nn
 
 from ...noise import Stream
 from ...types import Batch
+from ..replayed import FrozenCopy, again, mixed, tasks_of
 from .model import MemoryGAN
 
 
-class SlotTeacher(nn.Module):
-    """What draws the images of a model, as it was after ``tasks`` tasks: generator and memory. It has learned nothing when it is made."""
+class SlotTeacher(FrozenCopy):
+    """What draws the images of a model: generator and memory."""
 
-    tasks: Tensor
+    model: MemoryGAN
 
     def __init__(self, model: MemoryGAN) -> None:
-        super().__init__()
-        self.model = deepcopy(model)
-        self.model.critic = nn.Identity()  # it draws nothing
-        self.register_buffer("tasks", torch.zeros((), dtype=torch.long))
-        self.requires_grad_(False)
+        super().__init__(model, silent="critic")
 
     @torch.no_grad()
-    def follow(self, model: MemoryGAN) -> None:
+    def follow(self, model: nn.Module) -> None:
         """Become the model as it is after one task more, with batch statistics of its own samples."""
-        self.model.generator.load_state_dict(model.generator.state_dict())
-        if self.model.memory is not None and model.memory is not None:
-            self.model.memory.load_state_dict(model.memory.state_dict())
+        super().follow(model)
         self.model.calibrate()
-        self.tasks += 1
 
 
 @dataclass(frozen=True)
@@ -53,19 +46,14 @@ class Past:
         """The images of the task, some of which give way to the teacher's; its slots are drawn by their mass."""
         drawing = self.teacher.model
         old = drawing.decode(drawing.latents_at(batch.index, seed=batch.seed, stream=batch.stream + Stream.REPLAY))
-        return torch.where(self.again(batch.index)[:, None, None, None], old.to(real.dtype), real)
+        return mixed(real, old, batch.index, self.tasks, self.share)
 
     def again(self, index: Int[Tensor, " b"]) -> Bool[Tensor, " b"]:
-        """Which images are replays: t in every t + 1 after t tasks, those with n mod (t + 1) < t, so that all tasks weigh alike on any process.
-
-        Of the candidates m = 0, 1, 2, ... those are kept where m ``share`` passes a whole number, which is all of them at 1.
-        """
-        cycle = index % (self.tasks + 1)
-        number = (index // (self.tasks + 1) * self.tasks + cycle).double()
-        kept = ((number + 1) * self.share).floor() > (number * self.share).floor()
-        return (cycle < self.tasks) & kept
+        """Which images are replays; see :func:`memogen.models.replayed.again`."""
+        return again(index, self.tasks, self.share)
 
 
 def past_of(teacher: nn.Module | None, share: float = 1.0) -> Past | None:
     """What is to be replayed; None where nothing was learned. Reads device memory."""
-    return Past(teacher, int(teacher.tasks), share) if isinstance(teacher, SlotTeacher) and int(teacher.tasks) else None
+    tasks = tasks_of(teacher)
+    return Past(teacher, tasks, share) if isinstance(teacher, SlotTeacher) and tasks else None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
+from ..replayed import state_bytes
 from .losses import FEWEST, STORED
 from .model import ReplayGANConfig
 
@@ -37,11 +38,6 @@ def cost(
     kept = state_bytes(teacher) if teacher is not None else 0
     pixels = config.frame[0] * config.frame[1] * config.frame[2]
     return Cost(drawn, kept + (4 * objective.joint.bank * (past - tasks[-1]) * pixels if objective.joint is not None else 0))
-
-
-def state_bytes(module: nn.Module) -> int:
-    """What its weights and buffers take."""
-    return sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())
 
 
 def images_in_a_step(objective: ReplayGANObjective, config: ReplayGANConfig, new: int, past: int, batch_size: int) -> int:

@@ -1,0 +1,158 @@
+"""The continual benchmark for a method of your own: two functions, and rows as those of the methods that come with memogen.
+
+The protocol is docs/results/continual.md.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int, UInt8
+from torch import Tensor, nn
+
+from memogen.data import load
+from memogen.data.task_sequence import TaskConfig, task_sequence
+from memogen.metrics.continual import Exam
+from memogen.metrics.extractors import extractor, own_extractor
+from memogen.metrics.rows import ResultRow, append_rows
+from memogen.runs.examined import Examined, Kept
+from memogen.types import ImageData, InputError, to_uint8
+
+Learn = Callable[[UInt8[Tensor, "n c h w"], Int[Tensor, " n"], Any], Any]
+"""(images of a task, their classes, state before it or None) to the state after it."""
+
+Draw = Callable[[Any, int, int], Any]
+"""(state, number, seed) to so many images, or to (images, the class of each): bytes, or floats in [0, 1]."""
+
+
+def evaluate(
+    learn: Learn,
+    draw: Draw,
+    *,
+    name: str = "own",
+    data: str | Path = "digits",
+    folder: str | Path | None = None,
+    tasks: TaskConfig = TaskConfig(classes_per_task=2),  # noqa: B008  frozen
+    num_samples: int = 2000,
+    seed: int = 0,
+    judge: str | None = None,
+    out: str | Path | None = None,
+) -> list[ResultRow]:
+    """Learn the tasks of ``data`` one after another and score the samples after each; rows as ``memogen reproduce continual`` makes them.
+
+    What ``learn`` returns is all that the next task sees of the past, and its bytes are counted: tensors, arrays, modules, optimisers, numbers,
+    texts, and mappings, sequences, sets and dataclasses of these. Classes that ``draw`` tells are taken for those asked for. ``seed`` seeds torch and
+    NumPy before the first task; drawing leaves torch's random numbers as they were. Rows bear ``name`` as their variant.
+
+    ``data`` is a data set by name, its files in ``folder``, or a place with labelled images; ``judge`` a classifier (default: the data's own).
+    With ``out`` the rows are appended to that file. Raises InputError, before anything is learned where it can be told.
+    """
+    train, test = (load(str(data), folder=folder, split=split, progress=False) for split in ("train", "test"))
+    known = judge or own_extractor(train.name)
+    if known is None:
+        raise InputError(f"judge: no classifier of {train.name} ships with memogen: name one, or a file of its weights")
+    sequence = task_sequence(train, tasks)
+    exam = Exam(extractor(known, image_shape=train.image_shape), test, sequence.tasks, num_samples, seed)
+    examined, rows, state, spent, carried, shown = Examined(exam), list[ResultRow](), None, 0.0, 0, 0
+    about = {
+        "recipe": f"continual/{train.name}",
+        "variant": name,
+        "seed": seed,
+        "budget": None,
+        "command": f"python {Path(sys.argv[0]).name}",
+        "data": train.digest,
+    }
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    for task in sequence:
+        carried, shown, began = bytes_of(state), shown + len(task.data), time.process_time()
+        assert task.data.label is not None, "a sequence is of labelled images"
+        state = learn(torch.from_numpy(np.array(task.data.image)), torch.from_numpy(np.array(task.data.label)).long(), state)
+        spent += time.process_time() - began
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            drawn = _drawn(draw(state, num_samples, seed), num_samples, exam.seen(task.number), test)
+        found = examined.after(task.number, drawn)
+        if task.number + 1 == len(sequence):
+            found += examined.end([*rows, *found], Kept(carried))
+        rows += [ResultRow.read({**about, "processor_seconds": round(spent, 1), "images": shown, **row}) for row in found]
+    rows += [ResultRow.read({**about, "processor_seconds": 0.0, "images": 0, **row}) for row in examined.real(train)]
+    if out is not None:
+        append_rows(Path(out), rows)
+    return rows
+
+
+def bytes_of(state: object) -> int:
+    """What a state takes: of every tensor and array the whole storage that it is a view of, each storage once; 8 for a number, 0 for None.
+
+    Raises InputError for what cannot be counted.
+    """
+    return sum(_storages(state, "state").values())
+
+
+def _storages(value: object, where: str) -> dict[object, int]:
+    """Bytes by what holds them."""
+    match value:
+        case None:
+            return {}
+        case bool() | int() | float() | np.generic():
+            return {where: 8}
+        case str() | bytes():
+            return {where: len(value.encode() if isinstance(value, str) else value)}
+        case Tensor():
+            storage = value.untyped_storage()
+            return {(storage.data_ptr(), str(value.device)): storage.nbytes()}
+        case np.ndarray() if value.dtype != object:
+            return {id(whole := _whole(value)): whole.nbytes}
+        case nn.Module() | torch.optim.Optimizer():
+            return _storages(dict(value.state_dict()), where)
+        case Mapping():
+            keys = _storages(list(value), f"{where} keys")
+            return keys | _joined((_storages(part, f"{where}[{key!r}]") for key, part in value.items()))
+        case Sequence() | Set():
+            return _joined(_storages(part, f"{where}[{number}]") for number, part in enumerate(value))
+    if is_dataclass(value) and not isinstance(value, type):
+        return _storages(asdict(value), where)
+    raise InputError(f"{where}: a {type(value).__name__} cannot be counted: keep tensors, arrays, modules, numbers, mappings or sequences")
+
+
+def _joined(parts: Any) -> dict[object, int]:
+    return {place: size for part in parts for place, size in part.items()}
+
+
+def _whole(array: np.ndarray) -> np.ndarray:
+    """The array that it is a view of, or itself."""
+    return _whole(array.base) if isinstance(array.base, np.ndarray) else array
+
+
+def _drawn(given: Any, num: int, seen: tuple[int, ...], test: ImageData) -> ImageData:
+    """What ``draw`` gave, as labelled or unlabelled images. Raises InputError."""
+    image, label = given if isinstance(given, tuple) else (given, None)
+    image = _images(torch.as_tensor(image), num, test.image_shape)
+    if label is None:
+        return ImageData(image, None, test.classes, "generated", "samples")
+    label = torch.as_tensor(label).cpu()
+    if label.shape != (num,) or label.is_floating_point() or label.is_complex():
+        raise InputError(f"draw: its classes are {label.dtype} of shape {tuple(label.shape)}: give {num} whole numbers, the class of each image")
+    strange = sorted(set(label.tolist()) - set(seen))
+    if strange:
+        raise InputError(f"draw: class {strange[0]} has not been learned: draw of {', '.join(map(str, seen))}")
+    return ImageData(image, label.long().numpy(), test.classes, "generated", "samples")
+
+
+def _images(image: Tensor, num: int, shape: tuple[int, int, int]) -> UInt8[np.ndarray, "n c h w"]:
+    if tuple(image.shape) != (num, *shape):
+        raise InputError(f"draw: its images have the shape {tuple(image.shape)}: give {(num, *shape)}")
+    if image.dtype == torch.uint8:
+        return image.cpu().numpy()
+    if not image.is_floating_point():
+        raise InputError(f"draw: its images are {image.dtype}: give uint8, or floats in [0, 1]")
+    if not bool(((image >= 0) & (image <= 1)).all()):  # nan fails both
+        raise InputError(f"draw: its images reach from {float(image.min()):g} to {float(image.max()):g}: give floats in [0, 1]")
+    return to_uint8(image, (0.0, 1.0)).cpu().numpy()
