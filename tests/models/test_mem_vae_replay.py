@@ -97,7 +97,7 @@ def test_statistics_are_those_of_the_mixture() -> None:
 
 
 def test_a_model_with_labels_has_no_replay() -> None:
-    with pytest.raises(InputError, match=r"objective\.replays: tasks come without labels"):
+    with pytest.raises(InputError, match=r"objective\.replay: tasks come without labels"):
         OBJECTIVE.teacher(replace(CONFIG, num_classes=3).build())
 
 
