@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from memogen.data.task_sequence import TaskConfig, task_sequence
+from memogen.export.graphs import graphs
 from memogen.memory.inspect import prior, written
 from memogen.models import MemoryGANObjective
 from memogen.models.memory_gan import MemoryGAN
@@ -109,6 +110,17 @@ def test_a_slot_draws_by_its_own_row_alone() -> None:
         model.generator.row[latents.slot[0]] += 1.0
     same = (model.decode(latents) == before).flatten(1).all(1)
     assert torch.equal(same, latents.slot != latents.slot[0])
+
+
+def test_a_condition_without_its_slot_is_drawn_by_the_nearest_real_one() -> None:
+    """As between two keys, and in an exported graph, which has no slot to give."""
+    model = learned(0.3)
+    real = open_slots(model.memory).nonzero()[:, 0]
+    asked = model.latents(len(real), seed=3)
+    at_keys = replace(asked, key=model.memory.keys[real], slot=real)
+    torch.testing.assert_close(model.decode(replace(at_keys, slot=None)), model.decode(at_keys))
+    graph = next(graph for graph in graphs(model) if graph.name == "generator")
+    torch.testing.assert_close(graph(at_keys.noise, at_keys.key)[0], model.decode(at_keys))
 
 
 def test_settling_freezes_the_heaviest_slots_and_empties_the_rest() -> None:

@@ -323,7 +323,15 @@ class MemoryGAN(nn.Module):
 
     def generate(self, latents: Latents) -> Float[Tensor, "b c h w"]:
         """The generator as it is, in training or evaluation, with gradients."""
-        return self.generator(self.code(latents), latents.slot) if self.config.slot_rows else self.generator(self.code(latents))
+        if not self.config.slot_rows:
+            return self.generator(self.code(latents))
+        return self.generator(self.code(latents), self._nearest_slot(latents) if latents.slot is None else latents.slot)
+
+    def _nearest_slot(self, latents: Latents) -> Int[Tensor, " b"]:
+        """The real slot whose key is the nearest to each condition."""
+        assert self.memory is not None and latents.key is not None, "the generator reads slots"
+        real = (self.memory.values > 0.5) & written(self.memory)
+        return (latents.key.to(self.memory.keys) @ self.memory.keys.T).masked_fill(~real, EMPTY).argmax(1)
 
     def code(self, latents: Latents) -> Float[Tensor, "b code"]:
         """[condition, z], or z alone."""
