@@ -64,7 +64,8 @@ def forget(
     edited = without_classes(memory, chosen.known, chosen.classes)[0] if chosen.classes else memory
     opened.memory = _edited(without, edited, chosen.slots)
     _save(model, opened, out, gone=chosen.slots)
-    print(f"{_slots(chosen.slots)} forgotten, {held:.1%} of the prior\n{out}: the edited model")
+    learned = f", and unlearned in {unlearn:,} steps" if unlearn else ""
+    print(f"{_slots(chosen.slots)} forgotten, {held:.1%} of the prior{learned}\n{out}: the edited model")
 
 
 def freeze(

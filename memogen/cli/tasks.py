@@ -22,7 +22,7 @@ RunOfTasks = Annotated[Path, "the folder of a run that learned a sequence of tas
 def matrix(
     run: RunOfTasks,
     *,
-    metric: Annotated[Literal["accuracy", "fid", "class_share"], OF_CLASS] = "accuracy",
+    metric: Annotated[Literal["accuracy", "fid", "class_share"] | None, OF_CLASS] = None,
     out: Annotated[Path | None, "a picture of it"] = None,
 ) -> None:
     """Print how each class stood after each task."""

@@ -49,8 +49,10 @@ class Matrix:
     names: tuple[str, ...]
 
 
-def class_matrix(run: Run, metric: str = "accuracy") -> Matrix:
-    """The newest rows of a run by task and class. Raises InputError where there are none."""
+def class_matrix(run: Run, metric: str | None = None) -> Matrix:
+    """The newest rows of a run by task and class; without ``metric`` of the first that it has, accuracy before all. Raises InputError."""
+    there = {row.metric for row in run.results if is_number(row.task) and is_number(row.class_)}
+    metric = metric or next((name for name in TITLES if name in there), "accuracy")
     found = {
         (int(row.task), int(row.class_)): float(row.value)
         for row in run.results

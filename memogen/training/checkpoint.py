@@ -96,6 +96,15 @@ def latest(folder: Path) -> Path | None:
     return None
 
 
+def asked_steps(path: Path) -> int | None:
+    """The ``training.steps`` that the training of a checkpoint was to reach; None where it does not say, or cannot be read."""
+    try:
+        steps = parse_json(read_regular(path / _STATE))["settings"]["training.steps"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return steps if isinstance(steps, int) else None
+
+
 def step_of(path: Path) -> int:
     """The step in a checkpoint's name; -1 where there is none."""
     digits = path.name.removeprefix(_PREFIX)

@@ -20,7 +20,7 @@ from memogen.training.fit import fit
 from memogen.training.runtime import start
 from memogen.training.settings import Settings
 from memogen.training.state import TrainState
-from memogen.training.task_folders import finished_tasks, is_taken, publish, take_up, task_folder
+from memogen.training.task_folders import check_steps, finished_tasks, is_taken, publish, take_up, task_folder
 from memogen.types import ImageData, InputError, Objective
 
 
@@ -102,6 +102,7 @@ def fit_tasks(
     if resume == "never" and runtime.leads:
         shutil.rmtree(folder / "tasks", ignore_errors=True)
     runtime.processes.wait()
+    check_steps(folder, config.steps)
     teacher, state = objective.teacher(model), None
     if teacher is not None:
         runtime.place(teacher)

@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import nn
 
 from memogen.shipped import RUN_MODEL
-from memogen.training.checkpoint import checkpoint_path, read_checkpoint, step_of, verify
+from memogen.training.checkpoint import asked_steps, checkpoint_path, checkpoints, read_checkpoint, step_of, verify
 from memogen.training.config import TrainingConfig
 from memogen.training.runtime import start
 from memogen.training.settings import FREE, Settings, plain
@@ -38,6 +38,17 @@ def finished_tasks(folder: Path, steps: int) -> int:
     while _whole(task_folder(folder, number), (number + 1) * steps):
         number += 1
     return number
+
+
+def check_steps(folder: Path, steps: int) -> None:
+    """Raises InputError where a run of several tasks learned one of them for another number of steps than ``steps``: only a first task can go on."""
+    places = [task_folder(folder, number) for number in range(len(list((folder / "tasks").glob("task-*"))))]
+    for number, place in enumerate(places if len(places) > 1 else ()):
+        for path in checkpoints(place)[-1:]:
+            asked = asked_steps(path)
+            if asked is not None and asked != (number + 1) * steps:
+                was = f"{asked // (number + 1):,} steps a task"
+                raise InputError(f"{folder}: learned its tasks for {was}, not {steps:,}: give --training.steps as before, or name another folder")
 
 
 def is_taken(place: Path) -> bool:

@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 import pytest
 import torch
 
+from memogen.data.task_sequence import TaskConfig
 from memogen.models.replay_gan import ReplayGAN
 from memogen.pretrained import from_pretrained
 from memogen.training import Onlooker, Stopped, SuccessionConfig, latest
@@ -282,3 +283,20 @@ def test_two_processes_end_with_the_same_bits(tmp_path: Path) -> None:
     assert told[0] == told[1]
     assert len(told[0]) == 1
     assert len(task_folders(tmp_path)) == 4
+
+
+@pytest.mark.parametrize("steps", [STEPS // 2, 2 * STEPS])
+def test_tasks_that_were_learned_do_not_go_on_for_another_number_of_steps(tmp_path: Path, steps: int) -> None:
+    """Each would continue its own old checkpoint and not what the task before it became; nothing is written."""
+    train(tmp_path, "ewc")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    with pytest.raises(InputError, match=f"for {STEPS} steps a task, not {steps}"):
+        train(tmp_path, "ewc", steps=steps)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_a_first_task_alone_goes_on(tmp_path: Path) -> None:
+    one = SuccessionConfig(TaskConfig(num_tasks=1))
+    train(tmp_path / "on", "ewc", succession=one, tasks=task_toy.stream(num_tasks=1), steps=2)
+    longer = fingerprint(train(tmp_path / "on", "ewc", succession=one, tasks=task_toy.stream(num_tasks=1)))
+    assert longer == fingerprint(train(tmp_path / "whole", "ewc", succession=one, tasks=task_toy.stream(num_tasks=1)))
