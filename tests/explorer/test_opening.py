@@ -10,6 +10,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -110,6 +111,15 @@ def test_data_of_another_shape_end_the_command(tmp_path: Path, capsys: pytest.Ca
     assert code == 2 and error.count("\n") == 1 and "8 x 8" in error
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """SIGINT as Python has it: a shell starts what runs in its background with this signal ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_a_request_to_stop_that_an_import_swallows_stops_the_server() -> None:
     def opening() -> Session:
         with contextlib.suppress(BaseException):
