@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import weakref
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -231,8 +231,16 @@ def test_networks_without_memory_replay_too(tmp_path: Path) -> None:
     assert not [row for row in rows(folder) if row["metric"].startswith("slot")]
 
 
+@dataclass(frozen=True)
+class Forgetful:
+    """An objective that keeps no past."""
+
+    def phases(self, model: Any, *, teacher: Any = None) -> tuple[Any, ...]:
+        raise AssertionError("refused before")
+
+
 def test_what_is_no_stream_is_refused(tmp_path: Path) -> None:
-    plain = replace(RECIPES["mem_vae/digits"](), succession=recipe().succession)
+    plain = replace(RECIPES["mem_vae/digits"](), succession=recipe().succession, objective=Forgetful())
     with pytest.raises(InputError, match="succession"):
         runs.train(plain, out=tmp_path, console=False)
 

@@ -38,6 +38,11 @@ class SlotGenerator(nn.Module):
         self.row = nn.Parameter(torch.zeros(num_slots, 2 * sum(self.widths)))
         self.register_buffer("tasks", torch.zeros((), dtype=torch.long))
 
+    @property
+    def begun(self) -> bool:
+        """Whether slots own rows already. Reads device memory; an outline without numbers has not begun."""
+        return not self.tasks.is_meta and bool(self.tasks)
+
     def forward(self, code: Float[Tensor, "b code"], slot: Int[Tensor, " b"]) -> Float[Tensor, "b c h w"]:
         rows = (_SPEED * self.row[slot]).split([2 * width for width in self.widths], 1)
         hooks = [norm.register_forward_hook(_modulation(row)) for norm, row in zip(self._norms(), rows, strict=True)]

@@ -123,7 +123,9 @@ def with_classes(recipe: Recipe, images: ImageData) -> Recipe:
         return recipe
     check_tasks(images, recipe.succession.tasks)
     if not isinstance(recipe.objective, TaskObjective):
-        raise InputError(f"succession: {recipe.recipe} does not learn tasks one after another: leave it null, or use a recipe of replay_gan")
+        raise InputError(
+            f"succession: {recipe.recipe} does not learn tasks one after another: leave it null, or use a recipe whose name ends with _stream"
+        )
     if not isinstance(recipe.model, LabelledConfig):
         return recipe
     count = num_classes(images)

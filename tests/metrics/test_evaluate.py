@@ -193,7 +193,7 @@ def test_evaluator_gives_numbers_and_keeps_the_protocol_of_types(generator: ToyG
         ({"metrics": ("prdc",), "num_samples": 5}, "needs at least 6 of each"),
         ({"metrics": ("mifid",)}, "give them as train"),
         ({"metrics": ("copies",)}, "give them as train"),
-        ({"extractor": "nothing"}, "choose inception-v3 or pixels, or give a file"),
+        ({"extractor": "nothing"}, "choose inception-v3 or resnet50=PATH or pixels, or give a file"),
     ],
 )
 def test_unusable_input_is_one_clear_line(

@@ -257,15 +257,12 @@ class MemoryGAN(nn.Module):
         weight: Float[Tensor, " k"] | None = None,
     ) -> Latents:
         """(z, condition, slot) of the images ``start`` .. ``start + num - 1`` of the stream ``seed``; ``slot`` fixes the slot, ``weight`` draws it in
-        place of the mass (:meth:`~memogen.memory.VMFMemory.sample`). Raises InputError, also for a slot that was forgotten or never written.
+        place of the mass (:meth:`~memogen.memory.VMFMemory.sample`). Raises InputError.
         """
         check_count(num)
         if label is not None:
             raise InputError("label: a memoryGAN learns without labels; ask for a slot instead")
-        found = self.latents_at(torch.arange(start, start + num, device=self.device), seed=seed, slot=slot, weight=weight)
-        if slot is not None and self.memory is not None and not bool(written(self.memory)[slot]):
-            raise InputError(f"slot: {slot} is empty: forgotten, or never written; choose one of memogen.memory.inspect.written(model.memory)")
-        return found
+        return self.latents_at(torch.arange(start, start + num, device=self.device), seed=seed, slot=slot, weight=weight)
 
     def latents_at(
         self,
@@ -343,7 +340,7 @@ class MemoryGAN(nn.Module):
 
         Once slots own rows of the generator its statistics are frozen, and the present task's slots get the mass of another task's.
         """
-        if isinstance(self.generator, SlotGenerator) and int(self.generator.tasks):
+        if isinstance(self.generator, SlotGenerator) and self.generator.begun:
             return sparse.level(self)
         norms = [part for part in self.generator.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
         if not norms:

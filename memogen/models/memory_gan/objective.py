@@ -130,7 +130,7 @@ class MemoryGANObjective:
             raise InputError(f"objective.kept_slots is {self.kept_slots} and model.slot_rows {model.config.slot_rows}: give both, or neither")
         if self.contrast.weight and not model.config.query_length:
             raise InputError("objective.contrast.weight: a critic without queries has nothing to contrast: set it to 0, or model.query_dim")
-        sparse = isinstance(model.generator, SlotGenerator) and bool(model.generator.tasks)
+        sparse = isinstance(model.generator, SlotGenerator) and model.generator.begun
         steps = _Steps(self, model, past_of(teacher, self.replay_share), sparse)
         critic = Phase("critic", (model.critic,), steps.critic, steps.write, optimiser=self.critic)
         late = steps.write if self.write_in_generator_step else None
