@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, get_args
 
 from ..models.replay_gan import ReplayGANConfig, ReplayGANObjective
 from ..models.replay_gan.options import SHORT_ALIGNMENT, SHORT_RATE
@@ -12,16 +12,7 @@ from . import replay_gan
 from .recipe import DataConfig, Recipe, ScoringConfig
 
 Variant = Literal["joint_training", "fine_tuning", "ewc", "dgr", "joint_replay", "joint_replay_mean", "replay_alignment", "joint_replay_alignment"]
-VARIANTS: tuple[Variant, ...] = (
-    "joint_training",
-    "fine_tuning",
-    "ewc",
-    "dgr",
-    "joint_replay",
-    "joint_replay_mean",
-    "replay_alignment",
-    "joint_replay_alignment",
-)
+VARIANTS: tuple[Variant, ...] = get_args(Variant)
 
 
 def digits_stream(variant: Variant = "joint_replay") -> Recipe:
