@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,7 +18,6 @@ from ...losses import bernoulli_log_prob, normal_log_prob, widen
 from ...memory.attention import Fill
 from ...nets.norm import evaluating
 from ...types import ImageData, InputError, Latents, Pixels
-from .beside import Beside
 from .config import MemVAEConfig
 from .networks import Decoded, Decoder, Encoder
 
@@ -340,3 +341,27 @@ def binarised(image: Pixels, index: Int[Tensor, " b"], *, levels: int, seed: int
         drawn = noise.bits(index, -(-size // 8), seed=seed, stream=stream).view(torch.uint8)  # a byte is below v with probability v / 256
         return drawn[:, :size].view(image.shape) < image
     return noise.uniform(index, size, seed=seed, stream=stream, dtype=torch.float32).view(image.shape) < pixel_values(image, levels, torch.float32)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """p(x, z) of b given images ``x`` under ``model``, differentiable in z; see :class:`memogen.metrics.ais.Latent`."""
+
+    model: MemVAE
+    x: Float[Tensor, "b c h w"]
+    condition: Float[Tensor, "b classes"] | None = None
+
+    def draw_prior(self, num_chains: int, *, generator: torch.Generator) -> Float[Tensor, "s b z"]:
+        """z ~ N(0, I), for each image and chain."""
+        z = torch.randn(num_chains, len(self.x), self.model.config.latent_dim, generator=generator, dtype=self.x.dtype)
+        return z.to(self.x.device)
+
+    def log_prior(self, z: Float[Tensor, "s b z"]) -> Float[Tensor, "s b"]:
+        """log N(z; 0, I)."""
+        return -0.5 * (z.square() + math.log(2 * math.pi)).sum(-1)
+
+    def log_likelihood(self, z: Float[Tensor, "s b z"]) -> Float[Tensor, "s b"]:
+        """log p(x | z)."""
+        condition = None if self.condition is None else self.condition.repeat(len(z), 1)
+        with evaluating(self.model):
+            return self.model.log_prob(self.x, self.model.decoder(z.flatten(0, 1), condition).raw, len(z))

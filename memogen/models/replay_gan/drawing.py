@@ -14,6 +14,14 @@ from ...types import Latents
 if TYPE_CHECKING:
     from .model import ReplayGAN
 
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from jaxtyping import Int
+
+from ...nets.class_norm import ClassBatchNorm, Turns
+
 _BLOCK = 64  # images of a class that are normalised together in the authors' evaluation
 _MIXED_BLOCK = 10  # of each class, where the authors' joint training is evaluated
 
@@ -83,3 +91,30 @@ class BatchStatistics(nn.Module):
 def _blocks(numbers: range, size: int) -> range:
     """The blocks that hold them."""
     return range(numbers.start // size, -(-numbers.stop // size))
+
+
+def known_classes(learned: Int[Tensor, " classes"]) -> tuple[int, ...]:
+    """The slots that hold a class. Reads device memory."""
+    return tuple((learned >= 0).nonzero()[:, 0].tolist())
+
+
+def generate(generator: nn.Module, latents: Latents, turns: Turns) -> Float[Tensor, "b c h w"]:
+    """Images of latents with or without classes; without, all are of one."""
+    if latents.label is not None:
+        image: Tensor = generator(latents.noise, latents.label, turns)
+        return image
+    nothing = torch.zeros_like(latents.noise[:, 0], dtype=torch.long)  # len() would fix the size of the batch in an exported graph
+    return generator(latents.noise, nothing, None if turns is None else 1)
+
+
+@contextmanager
+def storing(generator: nn.Module, number: int) -> Iterator[None]:
+    """Within, batch ``number``, counted from 0, joins the mean of the statistics that ``generator`` stores."""
+    norms = [part for part in generator.modules() if isinstance(part, ClassBatchNorm)]
+    for norm in norms:
+        norm.momentum = 1 / (number + 1)
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.momentum = 0.0

@@ -14,9 +14,9 @@ from torch.nn import functional as F
 from ... import noise
 from ...losses import slope_penalty, widen
 from ...types import Batch, Latents, Loss
+from .drawing import generate
 from .model import ReplayGAN
 from .options import AlignmentConfig, CriticConfig, JointConfig, ReplayConfig
-from .statistics import generate
 from .teacher import ConsolidationConfig, Teacher
 
 FEWEST = 4  # images of a class that batch norm is to see

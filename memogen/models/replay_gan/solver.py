@@ -13,10 +13,10 @@ from torch.nn import functional as F
 from ...losses import widen
 from ...noise import Stream
 from ...types import Batch, Latents, Loss
+from .drawing import generate
 from .losses import gradient_penalty
 from .model import ReplayGAN
 from .options import CriticConfig
-from .statistics import generate
 from .teacher import Teacher
 
 

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from ...noise import Stream
 from ...types import Latents
+from .drawing import known_classes
 from .model import ReplayGAN
-from .statistics import known_classes
 
 
 @dataclass(frozen=True)
