@@ -15,8 +15,8 @@ Addressing = Literal["sigmoid", "softmax"]
 """How the scores of the slots become their weights: each by itself, or as a distribution over them (appendix D)."""
 Composition = Literal["ladder", "additive", "sum"]
 """How activation and memory meet: by the trainable element-wise function of section 3.3, or as their sum (appendix D), rectified or not."""
-Fill = Literal["ones", "zeros"]
-"""What stands in for the memory's answer where the memory is taken away; ones in appendix C."""
+Fill = Literal["ones", "zeros", "mean"]
+"""What replaces the memory's answer: ones (appendix C), zeros, or the mean answer to the batch, which is the same for every image."""
 
 
 class AttentionRead(NamedTuple):
@@ -68,7 +68,7 @@ class AttentionMemory(nn.Module):
         return AttentionRead(weights, weights @ self.slots)
 
     def forward(self, query: Float[Tensor, "b d"], *, without: Fill | None = None) -> Float[Tensor, "b d"]:
-        """The query composed with the memory's answer; ``without`` puts ones or zeros in the place of that answer."""
+        """The query composed with the memory's answer, or with what replaces it."""
         return self.compose(query, self.read(query).mix if without is None else self.absent(query, without))
 
     def compose(self, query: Float[Tensor, "b d"], mix: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
@@ -79,14 +79,15 @@ class AttentionMemory(nn.Module):
         gate = _affine(self.gate, query, mix).sigmoid_()  # in place: a layer is bound by memory, and nothing else reads these
         return torch.addcmul(_affine(self.linear, query, mix), self.gain, gate).relu_()
 
-    @staticmethod
-    def absent(query: Float[Tensor, "b d"], fill: Fill) -> Float[Tensor, "b d"]:
-        """The answer of a memory that is not there."""
+    def absent(self, query: Float[Tensor, "b d"], fill: Fill) -> Float[Tensor, "b d"]:
+        """What replaces the memory's answer."""
         match fill:
             case "ones":
                 return torch.ones_like(query)
             case "zeros":
                 return torch.zeros_like(query)
+            case "mean":
+                return self.read(query).mix.mean(0).expand_as(query)
             case _:
                 assert_never(fill)
 

@@ -61,7 +61,7 @@ class MemVAE(nn.Module):
     def decode(self, latents: Latents, *, without_memory: Collection[int] = (), fill: Fill = "ones") -> Float[Tensor, "b c h w"]:
         """The means of p(x | z): probabilities of white, or the means of the normal.
 
-        ``without_memory`` names layers whose memory's answer is replaced by ``fill`` (appendix C: ones; (0,), then (0, 1)).
+        In the layers ``without_memory`` the memory's answer is replaced by ``fill`` (appendix C: ones; (0,), then (0, 1)).
         """
         self._check_layers(without_memory)
         with evaluating(self):
@@ -136,21 +136,25 @@ class MemVAE(nn.Module):
         seed: int = 0,
         start: int = 0,
         index: Int[Tensor, " b"] | None = None,
+        without_memory: Collection[int] = (),
+        fill: Fill = "ones",
     ) -> Float[Tensor, "s b"]:
         """log p(x, z) - log q(z | x) for the samples ``start`` .. ``start + num_samples - 1`` of z ~ q(z | x), all constants kept.
 
         Sample j of image i is a function of (``seed``, ``index[i]``, j), so many samples may be drawn in parts; ``index`` numbers the images of the
         data set, by default from 0. A conditional model without ``label`` draws one, uniformly, for each sample: the weights are those of p(x).
-        Raises InputError for grey images where pixels are black or white.
+        ``without_memory`` and ``fill`` as in :meth:`decode`. Raises InputError for grey images where pixels are black or white.
         """
         self._check(image)
+        self._check_layers(without_memory)
         x = self.scored(image)
         index = torch.arange(len(x), device=self.device) if index is None else index.to(self.device)
         eps = self.draws(index, num_samples, seed=seed, stream=noise.Stream.POSTERIOR, first=start)
         with evaluating(self):
             mean, log_variance, condition = self._posterior(x, label, index, num_samples, seed, start)
             z = mean + torch.exp(0.5 * log_variance) * eps
-            return self.log_prob(x, self.decoder(z.flatten(0, 1), condition).raw, num_samples) - self.divergence(z, log_variance, eps)
+            raw = self.decoder(z.flatten(0, 1), condition, without=without_memory, fill=fill).raw
+            return self.log_prob(x, raw, num_samples) - self.divergence(z, log_variance, eps)
 
     def beside(self, image: Pixels, label: Int[Tensor, " b"] | None = None) -> Beside:
         """p(x, z) of the images as a function of z, for annealed importance sampling."""
