@@ -40,7 +40,7 @@ class BatchStatistics(nn.Module):
         self.image_range = model.image_range
 
     def latents(self, num: int, *, label: int | None = None, slot: int | None = None, seed: int = 0, start: int = 0) -> Latents:
-        """Those of the model itself."""
+        """The latents of the model itself."""
         return self.model.latents(num, label=label, slot=slot, seed=seed, start=start)
 
     @torch.no_grad()
@@ -89,17 +89,17 @@ class BatchStatistics(nn.Module):
 
 
 def _blocks(numbers: range, size: int) -> range:
-    """The blocks that hold them."""
+    """The blocks that hold these numbers."""
     return range(numbers.start // size, -(-numbers.stop // size))
 
 
 def known_classes(learned: Int[Tensor, " classes"]) -> tuple[int, ...]:
-    """The slots that hold a class. Reads device memory."""
+    """The classes that have been learned. Reads device memory."""
     return tuple((learned >= 0).nonzero()[:, 0].tolist())
 
 
 def generate(generator: nn.Module, latents: Latents, turns: Turns) -> Float[Tensor, "b c h w"]:
-    """Images of latents with or without classes; without, all are of one."""
+    """The generator's images of latents; latents without classes all get class 0."""
     if latents.label is not None:
         image: Tensor = generator(latents.noise, latents.label, turns)
         return image
@@ -109,7 +109,7 @@ def generate(generator: nn.Module, latents: Latents, turns: Turns) -> Float[Tens
 
 @contextmanager
 def storing(generator: nn.Module, number: int) -> Iterator[None]:
-    """Within, batch ``number``, counted from 0, joins the mean of the statistics that ``generator`` stores."""
+    """Within, the statistics of batch ``number`` (from 0) enter the mean that ``generator`` stores."""
     norms = [part for part in generator.modules() if isinstance(part, ClassBatchNorm)]
     for norm in norms:
         norm.momentum = 1 / (number + 1)

@@ -73,7 +73,7 @@ class ReplayGANConfig:
         return self.conditioning != "none"
 
     def name(self, label: int) -> str:
-        """What a slot is called."""
+        """The name of a class; its number if it has none."""
         return self.classes[label] if label < len(self.classes) else str(label)
 
     def with_classes(self, count: int, names: tuple[str, ...]) -> ReplayGANConfig:
@@ -130,7 +130,7 @@ class ReplayGAN(nn.Module):
     # --- which classes ---
 
     def begin_task(self, number: int, classes: Sequence[int]) -> None:
-        """From here on ``classes`` are learned, in task ``number``. Raises InputError for a slot that is not there or was learned in another task."""
+        """Begin task ``number``, which learns ``classes``. Raises InputError for a slot that is not there or was learned in another task."""
         for label in classes:
             if not 0 <= label < self.config.num_classes:
                 raise InputError(f"class {label}: the model has label slots 0 to {self.config.num_classes - 1}: give it more with model.num_classes")
@@ -141,7 +141,7 @@ class ReplayGAN(nn.Module):
         self.learned[list(classes)] = number
 
     def renew_critic(self, *, seed: int) -> None:
-        """The critic's initial weights, drawn anew as a function of the seed."""
+        """Draw new initial weights for the critic, as a function of the seed."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             fresh = self.config.build_critic()
@@ -163,7 +163,7 @@ class ReplayGAN(nn.Module):
         return (self.learned == self.learned.max()).nonzero()[:, 0]
 
     def slot(self, name: str) -> int | None:
-        """The slot of that name; None where no slot has it."""
+        """The slot of that class name; None if there is none."""
         return self.config.classes.index(name) if name in self.config.classes else None
 
     # --- drawing images ---

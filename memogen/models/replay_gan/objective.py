@@ -1,4 +1,4 @@
-"""What a Memory Replay GAN is trained by: WGAN-GP with an auxiliary classifier, and the ways to keep what was learned before (Wu et al. 2018).
+"""The losses of a Memory Replay GAN: WGAN-GP with an auxiliary classifier, and the ways to keep what was learned before (Wu et al. 2018).
 
 Fine-tuning is the objective without any of them; joint training is fine-tuning on a single task of all classes.
 """
@@ -37,7 +37,7 @@ class ReplayGANObjective:
             raise ValueError("generative_replay stands alone: leave joint, alignment and consolidation out")
 
     def at_rate(self, learning_rate: float, alignment: float | None = None) -> ReplayGANObjective:
-        """The same with critic, generator and solver at ``learning_rate``, and alignment, if there is any, at this lambda."""
+        """This objective with ``learning_rate`` for critic, generator and solver, and with lambda ``alignment`` if it has an alignment term."""
         critic, generator = (replace(adam, learning_rate=learning_rate) for adam in (self.critic, self.generator))
         changed = replace(self, critic=critic, generator=generator)
         if changed.generative_replay is not None:
@@ -48,23 +48,23 @@ class ReplayGANObjective:
         return changed
 
     def teacher(self, model: ReplayGAN) -> Teacher | None:
-        """What will keep the past for ``model``, knowing nothing yet; None where nothing is kept."""
+        """An empty teacher for ``model``; None for fine-tuning."""
         kept = self.joint or self.alignment or self.consolidation or self.generative_replay
         return Teacher(model, estimates_fisher=self.consolidation is not None) if kept else None
 
     def teach(self, teacher: Teacher, model: ReplayGAN) -> None:
-        """After a task: the teacher becomes the model."""
+        """Copy the model to the teacher after a task, and estimate the Fisher information where weights are consolidated."""
         teacher.follow(model)
         if self.consolidation is not None:
             teacher.weigh(model, self.consolidation)
 
     def cost(self, model: ReplayGAN, tasks: Sequence[int], *, steps: int, batch_size: int) -> dict[str, float]:
-        """Images that generators drew in training, and megabytes that are kept beside the model; see :mod:`.cost`."""
+        """The number of images drawn in training, and the megabytes stored beside the model; see :func:`cost`."""
         found = cost(self, model.config, tasks, steps=steps, batch_size=batch_size, teacher=self.teacher(model))
         return {"generated_images": float(found.drawn), "kept_megabytes": found.stored / 1e6}
 
     def phases(self, model: ReplayGAN, *, teacher: nn.Module | None = None) -> tuple[Phase, ...]:
-        """The critic's turns and the generator's; with generative replay the solver's as well. A teacher that knows nothing yet adds nothing."""
+        """The critic's phase and the generator's; with generative replay the solver's as well. A teacher that has learned no class adds no term."""
         if (self.generative_replay is None) != model.config.conditional:
             raise InputError("objective.generative_replay: for a model with conditioning none, which needs it: set both, as the variant dgr does")
         past = teacher if isinstance(teacher, Teacher) and teacher.known else None
@@ -87,7 +87,7 @@ class ReplayGANObjective:
 
 @dataclass(frozen=True)
 class Cost:
-    """``drawn`` images by generators, the model's own and its teacher's, in all tasks; ``stored`` bytes beside the model when the last one ends."""
+    """``drawn``: images that model and teacher draw in all tasks. ``stored``: bytes kept beside the model at the end."""
 
     drawn: int
     stored: int
@@ -96,7 +96,7 @@ class Cost:
 def cost(
     objective: ReplayGANObjective, config: ReplayGANConfig, tasks: Sequence[int], *, steps: int, batch_size: int, teacher: nn.Module | None
 ) -> Cost:
-    """Of tasks with so many classes each, for ``steps`` each."""
+    """The cost of tasks with ``tasks[i]`` classes each, ``steps`` steps a task."""
     drawn, past = 0, 0
     for number, new in enumerate(tasks):
         drawn += steps * images_in_a_step(objective, config, new, past, batch_size)
@@ -110,7 +110,7 @@ def cost(
 
 
 def images_in_a_step(objective: ReplayGANObjective, config: ReplayGANConfig, new: int, past: int, batch_size: int) -> int:
-    """Of a step of a task with ``new`` classes after ``past`` others: the critic's turns and the generator's, and the solver's."""
+    """Images drawn in one step of a task with ``new`` classes after ``past`` earlier ones."""
     turns = objective.game.steps
     if objective.generative_replay is not None:
         again = batch_size if past else 0

@@ -78,7 +78,7 @@ class SolverLosses:
 
     @torch.no_grad()
     def _replay(self, batch: Batch) -> Float[Tensor, "n c h w"]:
-        """A batch of the teacher's; nothing without one."""
+        """A batch of the teacher's images; no images without a teacher."""
         if self.teacher is None:
             return torch.zeros(0, *self.model.config.frame, device=self.model.device, dtype=self.model.dtype)
         return generate(self.teacher.generator, Latents(self.model.noise(batch.index, batch.seed, batch.stream + Stream.REPLAY)), 1)
