@@ -55,17 +55,16 @@ def train(
     from memogen import runs
     from memogen.cli.plan import describe
     from memogen.report import verdict
-    from memogen.runs.choice import choose
 
-    chosen = choose(recipe, variant, options, data)
     if dry_run:
-        print(describe(chosen, data=data, out=out, resume=resume))
+        print(describe(runs.choose(recipe, variant, options, data), data=data, out=out, resume=resume))
         return
-    folder = runs.train(chosen, data=data, out=out, resume=resume, start=start, start_tasks=start_tasks)
+    folder = runs.train(recipe, variant=variant, overrides=options, data=data, out=out, resume=resume, start=start, start_tasks=start_tasks)
     if os.environ.get("RANK", "0") == "0":
+        trained = runs.load_config(folder / "config.yaml")
         print(verdict.kept(folder))
         print(f"run folder: {folder}\nreport: {folder / 'report.html'}\nnext: memogen sample {shlex.quote(str(folder))} --out samples.png")
-        if chosen.succession is not None and chosen.scoring.extractor is not None:
+        if trained.succession is not None and trained.scoring.extractor is not None:
             print(f"class by class after each task: memogen tasks matrix {folder}")
 
 

@@ -11,16 +11,15 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from memogen.data import published
-from memogen.data.affine import AT_ONCE, FRAME, affine
 from memogen.data.batches import epoch_order
+from memogen.data.derived import AT_ONCE, CHANNELS, FRAME, STACKED, affine, stacked
 from memogen.data.download import Remote, fetch
-from memogen.data.options import DataOptions
+from memogen.data.images import DataOptions
+from memogen.data.listing import Entry, find_pictures, label_entries
 from memogen.data.own import folder, own_place
-from memogen.data.pictures import Entry, find_pictures, label_entries
+from memogen.data.pictures import picture_source
 from memogen.data.readers import read_cifar, read_frames, read_house_numbers, read_idx_pair, read_letters
-from memogen.data.request import Request, array_source, picture_source
-from memogen.data.source import Chunk, Source
-from memogen.data.stacked import COUNTS, PLACES, stacked
+from memogen.data.source import Chunk, Request, Source, array_source
 from memogen.types import InputError
 
 DIGITS = tuple("0123456789")
@@ -36,7 +35,7 @@ _CELEBA_LAST = (162_770, 182_637, 202_599)  # the official partition goes by the
 
 @dataclass(frozen=True)
 class DataSet:
-    """A row of the table: its function, its splits, one line for a listing, and whether memogen holds the files."""
+    """A row of the table: its function, its splits, one line for a listing, and whether its images come with memogen."""
 
     source: Callable[[Request], Source]
     splits: tuple[str, ...]
@@ -56,9 +55,9 @@ def stacked_digits(asked: Request) -> Source:
 
     def read() -> Chunk:
         image, label = _read_digits(asked.split)
-        return stacked(image, label, COUNTS[asked.split], stream=list(COUNTS).index(asked.split))
+        return stacked(image, label, STACKED[asked.split], stream=list(STACKED).index(asked.split))
 
-    return array_source(asked, [], tuple(f"{number:03d}" for number in range(10**PLACES)), read)
+    return array_source(asked, [], tuple(f"{number:03d}" for number in range(10**CHANNELS)), read)
 
 
 def digits_without_9(asked: Request) -> Source:
@@ -278,7 +277,7 @@ def _preset(asked: DataOptions, preset: DataOptions) -> DataOptions:
 
 
 def _celeba_partition(*places: Path) -> dict[str, int]:
-    """File name to split number from list_eval_partition.txt (or .csv), looked for beside the images; empty if there is none."""
+    """File name to split number from list_eval_partition.txt (or .csv) beside the images; empty if there is none."""
     folders = [folder for place in places for folder in (place, place.parent, place / "celeba")]
     names = ("list_eval_partition.txt", "list_eval_partition.csv")
     found = next((folder / name for folder in folders for name in names if (folder / name).is_file()), None)

@@ -1,8 +1,8 @@
-"""The published files: their names, checksums and mirrors, and how they are found in a user's folder."""
+"""The published files: their names, checksums and mirrors, and in which of a user's folders they lie."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -107,7 +107,7 @@ def find_files(root: Path, folders: Iterable[str], wanted: Iterable[tuple[str, .
 
 
 def wrong_folder(name: str, root: Path, wanted: str, otherwise: str = ", or leave folder out to download") -> InputError:
-    """What was looked for, what was found, and how to mend it; ``otherwise`` is another way to the files."""
+    """The error of a folder without the ``wanted`` files; ``otherwise`` is another way to them."""
     if not root.exists():
         return InputError(f"{name}: {root}: there is no such folder: give the one that holds {wanted}{otherwise}")
     if root.is_file():
@@ -132,3 +132,44 @@ def refuse_twin(name: str, files: list[Path], twin: str, published: tuple[Remote
     """MNIST and Fashion-MNIST have files of the same names: InputError when the label file is the other set's."""
     if matches(files[1], published[1].checksum):
         raise InputError(f"{name}: {files[1]}: this is {twin}: give the folder of {name}, or ask for {twin}")
+
+
+# --- which sets lie in a folder, so that --data may name it ---
+
+
+def recognised(folder: Path) -> tuple[str, ...]:
+    """The names of the published data sets whose files are in the folder, or in one of the sub-folders where people usually keep them.
+
+    MNIST and Fashion-MNIST have files of the same names; checksums tell them apart. If the files match neither, both names are given.
+    """
+    return tuple(name for name, found in LAYOUTS.items() if folder.is_dir() and found(folder))
+
+
+def _idx(files: Mapping[str, tuple[Remote, Remote]], folders: Iterable[str], twins: Mapping[str, tuple[Remote, Remote]]) -> Callable[[Path], bool]:
+    """Whether a folder holds these files and not those of the ``twins``, which have the same names."""
+
+    def found(root: Path) -> bool:
+        for split, wanted in files.items():
+            there = find_files(root, folders, [spellings(remote.name) for remote in wanted])
+            if there is not None:
+                return not matches(there[1], twins[split][1].checksum)
+        return False
+
+    return found
+
+
+def _any_of(folders: Iterable[str], *layouts: Iterable[tuple[str, ...]]) -> Callable[[Path], bool]:
+    return lambda root: any(find_files(root, folders, layout) is not None for layout in layouts)
+
+
+_CIFAR_BATCH = CIFAR10_BATCHES["test"][0]
+LAYOUTS: dict[str, Callable[[Path], bool]] = {
+    "mnist": _idx(MNIST, MNIST_FOLDERS, FASHION_MNIST),
+    "fashion-mnist": _idx(FASHION_MNIST, FASHION_FOLDERS, MNIST),
+    "cifar10": _any_of(
+        CIFAR_FOLDERS, *([(name,)] for name in (f"{_CIFAR_BATCH}.bin", _CIFAR_BATCH, CIFAR10.name, CIFAR10_PYTHON))
+    ),
+    "ocr-letters": _any_of(OCR_FOLDERS, OCR_LETTERS),
+    "frey-faces": _any_of(FREY_FOLDERS, FREY_FACES),
+    "svhn": _any_of(SVHN_FOLDERS, *SVHN.values()),
+}

@@ -44,8 +44,7 @@ from ..training import TrainingConfig, fit
 from ..training.course import Course
 from ..training.runtime import choose_device
 from ..types import ImageData, InputError
-from .image_options import Fit, keep_options, reading
-from .rows import command_line, leads
+from .folder import Fit, command_line, keep_options, leads, reading
 
 Method = Literal["joint_replay", "replay_alignment", "joint_replay_alignment"]
 JUDGE_SEED = 1 << 30  # of the images that a judge is trained on and compares with

@@ -1,4 +1,4 @@
-"""A table of a paper from nothing to rows: every run it needs, one after another, each continued or skipped where it was left."""
+"""A table of a paper: all its runs one after another. A run that was stopped is continued, one that is done is skipped."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from ..report.results import Results, gather
 from ..training import NonFiniteLoss
 from ..types import InputError
 from . import tasks
-from .recipe import Splits, check_scoring, config_hash, keep_config, settings, with_images
-from .rows import context, leads
-from .run import train
+from .configuration import Splits, with_images
+from .folder import config_hash, leads, save_config
+from .run import check_scoring, train
 
 OUT = Path("runs") / "reproduce"
 Say = Callable[[str], None]
@@ -47,7 +47,7 @@ class Job:
         return f"{self.recipe.recipe} {self.recipe.variant}, seed {self.recipe.training.seed}"
 
     def finished(self, rows: Sequence[ResultRow]) -> bool:
-        """Whether rows of this configuration, budget and seed are there: all that its folder holds, as a write may have been cut off."""
+        """Whether all rows of its folder are among ``rows``: a write may have been cut off."""
         wanted = config_hash(self.recipe), self.budget_name, self.recipe.training.seed
         there = {_known_by(row) for row in rows if (row.config, row.budget, row.seed) == wanted}
         return bool(there) and there.issuperset(_known_by(row) for row in self.made() if row.variant != "real")
@@ -59,7 +59,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a table takes: its jobs, the file that collects their rows, and what is left out with the reason."""
+    """The jobs of a table, the file that collects their rows, and what is left out with the reason."""
 
     table: Table
     jobs: tuple[Job, ...]
@@ -72,7 +72,7 @@ class Plan:
         return tuple(job for job in self.jobs if not job.finished(rows))
 
     def with_images(self) -> Plan:
-        """The jobs in the shapes of their images. Data and extractors are looked at before the first run starts: a missing one costs no time."""
+        """The jobs in the shapes of their images. A missing data set or extractor is refused here, before the first run."""
         splits = {job.recipe.data: Splits(job.recipe.data) for job in self.jobs}
         jobs = tuple(replace(job, recipe=with_images(job.recipe, splits[job.recipe.data])) for job in self.jobs)
         for recipe in {job.recipe.recipe: job.recipe for job in jobs}.values():
@@ -85,7 +85,7 @@ class Plan:
 
 
 def run(planned: Plan, *, console: bool = True) -> Results:
-    """Train and score what is not done yet, and return the table with the printed numbers beside ours.
+    """Train and score what is not done yet, and return the table with our numbers beside the printed ones.
 
     Rows are appended to the plan's file as each run ends; a run that was stopped continues. Raises InputError,
     :class:`memogen.training.Stopped` when asked to stop, and, after all others have run, NonFiniteLoss for the first run that diverged.
@@ -128,7 +128,7 @@ def plan(
     variants: Sequence[str] = (),
     extractor: str | None = None,
 ) -> Plan:
-    """What a table takes, in the order of its rows. Nothing is read or written.
+    """The jobs of a table in the order of its rows. Nothing is read or written.
 
     ``table`` is a name of ``memogen.recipes.tables.TABLES``, narrowed to a recipe as in "memory_gan/table2/fashion_mnist", or a Table of your
     own; ``budget`` "smoke", "short", "paper" or, of a memoryGAN, "long"; ``seeds`` the number of seeds (default: the budget's); ``data`` the
@@ -172,7 +172,7 @@ def _at_home(recipe: Recipe, data: str | Path | None) -> Recipe:
 
 
 def _scored(recipe: Recipe, extractor: str | None) -> Recipe:
-    """The recipe scored by that extractor; else by its own, or the classifier of its data where one ships. Nothing where no metric needs one."""
+    """The recipe scored by that extractor; else by its own, or by the classifier of its data where one ships. Unchanged where no metric needs one."""
     if set(recipe.scoring.metrics) <= set(recipe.scoring.asked):
         return recipe
     own = recipe.scoring.extractor or own_extractor(recipe.data.name)
@@ -180,11 +180,9 @@ def _scored(recipe: Recipe, extractor: str | None) -> Recipe:
 
 
 def _run(job: Job, rows_file: Path, console: bool) -> None:
-    """Train and score one job; then its rows join the table's, and with them those of the real images where there are none yet.
+    """Train and score one job; append its rows to the table's, with those of the real images where there are none yet.
 
-    The complete configuration lies beside the rows under its digits.
-
-    Methods that learn the same first task learn it once.
+    The complete configuration lies beside the rows under its hash. Methods that learn the same first task learn it once.
     """
     if leads():
         share_first_task(job.recipe, job.folder)
@@ -192,25 +190,25 @@ def _run(job: Job, rows_file: Path, console: bool) -> None:
     if not leads():
         return
     known = {_known_by(row) for row in read_rows(rows_file)}
-    keep_config(job.recipe, rows_file.parent / "configs")
+    anywhere = replace(job.recipe, data=replace(job.recipe.data, folder=None))
+    save_config(anywhere, rows_file.parent / "configs" / f"{config_hash(job.recipe)}.yaml")
     append_rows(rows_file, moved([row for row in job.made() if _known_by(row) not in known], job.folder, rows_file.parent))
 
 
 def share_first_task(recipe: Recipe, folder: Path) -> bool:
-    """Begin the run ``folder`` of a recipe in the shape of its images with the first task of a run beside it: see :func:`.tasks.shared_start`."""
-    run = tasks.TaskRun(recipe, folder, settings(recipe), context(recipe, None), Splits(recipe.data).load, console=False)
-    return recipe.succession is not None and tasks.shared_start(run)
+    """Begin the run ``folder`` with the first task of a run beside it: see :func:`.tasks.shared_start`. ``recipe`` has the shape of its images."""
+    return recipe.succession is not None and tasks.shared_start(tasks.Training(recipe, folder, console=False))
 
 
 def _known_by(row: ResultRow) -> tuple[object, ...]:
-    """What one score is known by; that of real images whatever the model beside which it was made."""
+    """What identifies a score; for one of real images the model does not matter."""
     own = () if row.variant == "real" else ("config", "seed", "task", "class")
     return *(row.get(key) for key in ("recipe", "variant", "budget", *own)), row_name(row)
 
 
 @dataclass
 class _Clock:
-    """How much time is left: the budgets' hours, corrected by how long the runs so far have taken."""
+    """The time left: the budgets' hours, corrected by the time that the runs so far have taken."""
 
     jobs: tuple[Job, ...]
     planned: float = 0.0
@@ -234,7 +232,7 @@ class _Clock:
 
 
 def hours_of(jobs: Sequence[Job]) -> float | None:
-    """Of all the jobs together; None where one was never measured."""
+    """The forecast for all jobs together; None where one was never measured."""
     hours = [job.budget.hours for job in jobs]
     return None if None in hours else sum(hour for hour in hours if hour is not None)
 

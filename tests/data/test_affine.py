@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memogen.data.affine import FRAME, affine, place, placements
+from memogen.data.derived import FRAME, affine, place, placements
 
 BLOB = np.zeros((28, 28), np.uint8)
 BLOB[9:20, 12:15], BLOB[9:12, 12:19] = 255, 255  # a lopsided gamma, well inside

@@ -14,7 +14,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from memogen.data import DATASETS, DataOptions, check, load, prepare, published, splits
-from memogen.data.affine import affine
+from memogen.data.derived import affine
 from memogen.data.datasets import letter_rows
 from memogen.types import ImageData, InputError
 

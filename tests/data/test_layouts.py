@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from memogen.data import access, check, layouts, load, published, splits
+from memogen.data import access, check, load, published, splits
 from memogen.types import InputError
 from tests.data.test_datasets import write_cifar, write_idx
 
@@ -21,14 +21,13 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def of_fashion(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every label file is the published one of Fashion-MNIST."""
     checksums = {published.FASHION_MNIST[split][1].checksum for split in ("train", "test")}
-    for module in (layouts, published):
-        monkeypatch.setattr(module, "matches", lambda path, checksum: checksum in checksums)
+    monkeypatch.setattr(published, "matches", lambda path, checksum: checksum in checksums)
 
 
 def test_a_folder_is_the_set_that_it_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     of_fashion(monkeypatch)
     images = write_idx(tmp_path / "set", zipped=True)
-    assert layouts.recognised(tmp_path / "set") == ("fashion-mnist",)
+    assert published.recognised(tmp_path / "set") == ("fashion-mnist",)
     data = load(str(tmp_path / "set"), split="test", progress=False)
     assert data.name == "fashion-mnist" and splits(str(tmp_path / "set")) == ("train", "test")
     np.testing.assert_array_equal(data.image[:, 0], images["test"])
@@ -53,13 +52,13 @@ def test_pictures_and_files_are_of_the_users_own(tmp_path: Path) -> None:
     Image.new("L", (6, 4)).save(tmp_path / "mnist" / "train-images-idx3-ubyte.png")
     np.savez(tmp_path / "frey_rawface.mat.npz", images=np.zeros((3, 1, 4, 4), np.uint8))
     for place in (tmp_path / "mnist", tmp_path / "frey_rawface.mat.npz", tmp_path / "nowhere"):
-        assert layouts.recognised(place) == ()
+        assert published.recognised(place) == ()
     assert load(str(tmp_path / "mnist"), progress=False).image_shape == (1, 4, 6)
-    may = [name for name in access.DATASETS if name != "folder" and layouts.may_hold(tmp_path / "mnist", name)]
+    may = [name for name in access.DATASETS if name != "folder" and access.may_hold(tmp_path / "mnist", name)]
     assert may == ["affine-mnist", "lsun", "chairs", "celeba"], "sets that any folder of pictures may be, or that are made from others"
     write_cifar(tmp_path / "mnist" / "cifar-10-batches-bin")
-    assert layouts.may_hold(tmp_path / "mnist", "cifar10")
+    assert access.may_hold(tmp_path / "mnist", "cifar10")
 
 
 def test_every_layout_is_of_a_data_set() -> None:
-    assert set(layouts.LAYOUTS) <= set(access.DATASETS)
+    assert set(published.LAYOUTS) <= set(access.DATASETS)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from memogen.data import DataOptions, load
 from memogen.data.arrays import digest
-from memogen.data.long_tail import long_tailed, tail_rows
+from memogen.data.derived import long_tailed, tail_rows
 from memogen.types import ImageData, InputError
 
 

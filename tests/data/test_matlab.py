@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from scipy.io import loadmat, savemat
 
 from memogen.data import load
-from memogen.data.matlab import read_matrices
+from memogen.data.readers import read_matrices
 from memogen.types import InputError
 
 TYPES = [np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32, np.uint64, np.int64, np.float32, np.float64]

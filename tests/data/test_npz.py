@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from memogen.data import check, files, load
-from memogen.data.npz import npz_splits, read_npz
+from memogen.data.arrays import npz_splits, read_npz
 from memogen.data.readers import read_idx, read_letters
 from memogen.types import InputError
 
@@ -74,7 +74,7 @@ def test_decompression_bombs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ki
     """What unpacks to more than memory holds is refused before it is unpacked, as far as it says so itself; else in time."""
     import gzip
 
-    for module in ("npz", "readers"):
+    for module in ("arrays", "readers"):
         monkeypatch.setattr(f"memogen.data.{module}.most_bytes", lambda: 1 << 20)
     if kind == "image.npy":
         with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from memogen.data.npz import npz_splits, read_npz
+from memogen.data.arrays import npz_splits, read_npz
 from memogen.data.plain_pickle import loads
 from memogen.data.readers import read_cifar, read_idx, read_idx_pair, read_letters
 from memogen.types import InputError

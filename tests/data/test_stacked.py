@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from memogen.data import load
-from memogen.data.stacked import digits_of, stacked
+from memogen.data.derived import digits_of, stacked
 from memogen.types import InputError
 
 
