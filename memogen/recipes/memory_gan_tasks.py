@@ -1,4 +1,4 @@
-"""A memoryGAN that learns a sequence of tasks without labels: an experiment of ours, which joins Kim et al. 2018 and Wu et al. 2018."""
+"""A memoryGAN on two classes a task without labels: an experiment of this library, which joins Kim et al. 2018 and Wu et al. 2018."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from ..augment import AugmentConfig
 from ..data.task_sequence import TaskConfig
 from ..models import MemoryGANConfig, MemoryGANObjective
 from ..training import SuccessionConfig
-from ..types import InputError
 from . import memory_gan
-from .recipe import DataConfig, Recipe, ScoringConfig
-from .table import Budget, Table, TableRow
+from .recipe import DataConfig, Recipe, ScoringConfig, check_variant
 
 Variant = Literal["slot_replay", "slot_replay_tenth", "sparse_writing", "fine_tuning", "plain_replay", "joint_training"]
 
@@ -75,8 +73,7 @@ def _quick(recipe: Recipe) -> Recipe:
 
 def _stream(recipe: Recipe, variant: Variant) -> Recipe:
     """Two classes a task."""
-    if variant not in VARIANTS:
-        raise InputError(f"variant: {variant!r} is unknown: choose {', '.join(VARIANTS)}")
+    check_variant(variant, VARIANTS)
     assert isinstance(recipe.objective, MemoryGANObjective) and isinstance(recipe.model, MemoryGANConfig)
     sparse, share = variant == "sparse_writing", 0.1 if variant.endswith("tenth") else 1.0
     kept = recipe.model.memory.num_slots // 10 if sparse and recipe.model.memory else 0  # a fifth of the real slots, for five tasks
@@ -89,19 +86,6 @@ def _stream(recipe: Recipe, variant: Variant) -> Recipe:
         claims=(),
         succession=SuccessionConfig(TaskConfig(classes_per_task=2, joint=variant == "joint_training"), teacher="averaged"),
     )
-
-
-def tasks_table() -> Table:
-    """What a memory keeps of tasks without labels. Nobody printed it."""
-    short = Budget(1000, 2000, 0.03, seeds=3)
-    smoke = replace(short, steps=2, num_samples=200, hours=0.01, seeds=1, curves=False)
-    rows = tuple(TableRow("memory_gan/digits_stream", variant, None) for variant in VARIANTS if variant != "joint_training")
-    note = (
-        "Iterations are those of all five tasks together. The distance is to the test images of all ten digits, the divergence that of the samples' "
-        "classes from the uniform distribution, in nats; recalled and recognised slots are those of held-out images of earlier tasks."
-    )
-    budgets = {"memory_gan/digits_stream": {"smoke": smoke, "short": short, "paper": replace(short, steps=5000, num_samples=10_000, hours=None)}}
-    return Table("memory_gan/stream", "Ten digits in five tasks without labels", rows, budgets, note)
 
 
 RECIPES = (digits_stream, mnist_stream, fashion_mnist_stream, cifar10_stream)
