@@ -28,27 +28,27 @@ def _remote(name: str, md5: str, mirrors: Iterable[str]) -> Remote:
     return Remote(name, f"md5:{md5}", tuple(mirror + name for mirror in mirrors))
 
 
-# per split: images, labels
-MNIST = {
-    "train": (
-        _remote("train-images-idx3-ubyte.gz", "f68b3c2dcbeaaa9fbdd348bbdeb94873", _MNIST_MIRRORS),
-        _remote("train-labels-idx1-ubyte.gz", "d53e105ee54ea40749a09fcbcd1e9432", _MNIST_MIRRORS),
-    ),
-    "test": (
-        _remote("t10k-images-idx3-ubyte.gz", "9fb629c4189551a2d022fa330f9573f3", _MNIST_MIRRORS),
-        _remote("t10k-labels-idx1-ubyte.gz", "ec29112dd5afa0611ce80d1b7f02629c", _MNIST_MIRRORS),
-    ),
-}
-FASHION_MNIST = {
-    "train": (
-        _remote("train-images-idx3-ubyte.gz", "8d4fb7e6c68d591d4c3dfef9ec88bf0d", _FASHION_MIRRORS),
-        _remote("train-labels-idx1-ubyte.gz", "25c81989df183df01b3e8a0aad5dffbe", _FASHION_MIRRORS),
-    ),
-    "test": (
-        _remote("t10k-images-idx3-ubyte.gz", "bef4ecab320f06d8554ea6380940ec79", _FASHION_MIRRORS),
-        _remote("t10k-labels-idx1-ubyte.gz", "bb300cfdad3c16e7a12a480ee83cd310", _FASHION_MIRRORS),
-    ),
-}
+def _idx_pairs(mirrors: Iterable[str], *md5: str) -> dict[str, tuple[Remote, Remote]]:
+    """Images and labels of each split."""
+    names = [f"{part}-{kind}-ubyte.gz" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
+    files = [_remote(name, checksum, mirrors) for name, checksum in zip(names, md5, strict=True)]
+    return {"train": (files[0], files[1]), "test": (files[2], files[3])}
+
+
+MNIST = _idx_pairs(
+    _MNIST_MIRRORS,
+    "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+    "d53e105ee54ea40749a09fcbcd1e9432",
+    "9fb629c4189551a2d022fa330f9573f3",
+    "ec29112dd5afa0611ce80d1b7f02629c",
+)
+FASHION_MNIST = _idx_pairs(
+    _FASHION_MIRRORS,
+    "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+    "25c81989df183df01b3e8a0aad5dffbe",
+    "bef4ecab320f06d8554ea6380940ec79",
+    "bb300cfdad3c16e7a12a480ee83cd310",
+)
 CIFAR10 = _remote("cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530", _CIFAR_MIRRORS)
 CIFAR10_PYTHON = "cifar-10-python.tar.gz"
 CIFAR10_BATCHES = {"train": [f"data_batch_{number}" for number in range(1, 6)], "test": ["test_batch"]}
