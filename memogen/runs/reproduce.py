@@ -94,16 +94,16 @@ def run(planned: Plan, *, console: bool = True) -> Results:
     for line in planned.left_out:
         say(f"left out: {line}")
     planned = planned.with_images()
-    clock, diverged = _Clock(planned.open_jobs()), list[NonFiniteLoss]()
-    say(f"{planned.table.name}: {len(planned.jobs) - len(clock.jobs)} of {len(planned.jobs)} runs are done")
-    for number, job in enumerate(clock.jobs, start=1):
-        say(f"[{number} of {len(clock.jobs)}] {job.title}: {job.recipe.training.steps:,} steps; {clock.left()}")
+    jobs, diverged, began = planned.open_jobs(), list[NonFiniteLoss](), time.monotonic()
+    say(f"{planned.table.name}: {len(planned.jobs) - len(jobs)} of {len(planned.jobs)} runs are done")
+    for number, job in enumerate(jobs):
+        left = _left(jobs[:number], jobs[number:], (time.monotonic() - began) / 3600)
+        say(f"[{number + 1} of {len(jobs)}] {job.title}: {job.recipe.training.steps:,} steps; {left}")
         try:
             _run(job, planned.rows_file, console)
         except NonFiniteLoss as error:
             say(f"{job.title} diverged ({error}); on to the next run")
             diverged.append(error)
-        clock.done(job)
         _write_page(planned)
     _write_page(planned)
     if diverged:
@@ -206,29 +206,10 @@ def _known_by(row: ResultRow) -> tuple[object, ...]:
     return *(row.get(key) for key in ("recipe", "variant", "budget", *own)), row_name(row)
 
 
-@dataclass
-class _Clock:
-    """The time left: the budgets' hours, corrected by the time that the runs so far have taken."""
-
-    jobs: tuple[Job, ...]
-    planned: float = 0.0
-    spent: float = 0.0
-    finished: int = 0
-
-    def __post_init__(self) -> None:
-        self._began = time.monotonic()
-
-    def done(self, job: Job) -> None:
-        self.finished += 1
-        self.planned += job.budget.hours or 0.0
-        self.spent = (time.monotonic() - self._began) / 3600
-
-    def left(self) -> str:
-        hours = hours_of(self.jobs[self.finished :])
-        if hours is None:
-            return "time left unknown"
-        pace = self.spent / self.planned if self.planned else 1.0
-        return f"about {in_words(hours * pace)} left"
+def _left(done: Sequence[Job], ahead: Sequence[Job], spent: float) -> str:
+    """The time for the jobs ahead: the budgets' hours, corrected by the hours ``spent`` on those that are done."""
+    hours, planned = hours_of(ahead), sum(job.budget.hours or 0.0 for job in done)
+    return "time left unknown" if hours is None else f"about {in_words(hours * (spent / planned if planned else 1.0))} left"
 
 
 def hours_of(jobs: Sequence[Job]) -> float | None:
