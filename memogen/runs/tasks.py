@@ -211,7 +211,9 @@ class Stages:
                 found = UnlabelledStage(model, judge, test, scoring, number, self.tasks, work).rows()
         append_rows(path, [self._addressed(row, about) for row in found])
         if self.run.console:
-            print(f"task {number + 1} of {len(self.tasks)}: {_scores_in_words(found)}", file=sys.stderr, flush=True)
+            overall = {row.metric: row.value for row in found if row.class_ is None and row.variant != "real" and row.value is not None}
+            words = ", ".join(f"{metric} {value:,.0f}" if value >= 1000 else f"{metric} {value:.3f}" for metric, value in overall.items())
+            print(f"task {number + 1} of {len(self.tasks)}: {words}", file=sys.stderr, flush=True)
 
     def _by_class(self, stage: ClassStage, number: int, earlier: Sequence[ResultRow]) -> list[ResultRow]:
         by_class, means = stage.by_class(number), stage.over_classes()
@@ -252,9 +254,3 @@ class Stages:
         if row.variant == "real":
             return ResultRow.read({**self.run.context, "steps": 0, "images": 0, "training_seconds": 0, **row, "paper": None})
         return ResultRow.read({**about, "variant": self.run.recipe.variant, **row, "paper": self._printed(row)})
-
-
-def _scores_in_words(rows: Sequence[ResultRow]) -> str:
-    """The numbers of a stage that are of no single class, in one line."""
-    values = {row.metric: row.value for row in rows if row.class_ is None and row.variant != "real" and row.value is not None}
-    return ", ".join(f"{metric} {value:,.0f}" if value >= 1000 else f"{metric} {value:.3f}" for metric, value in values.items())

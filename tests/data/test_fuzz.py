@@ -20,9 +20,9 @@ from PIL import Image
 from scipy.io import savemat
 
 from memogen.data import DATASETS, DataOptions
+from memogen.data.arrays import read_npz
 from memogen.data.cache import cached
 from memogen.data.findings import Tally
-from memogen.data.arrays import read_npz
 from memogen.data.readers import read_cifar, read_idx_pair, read_matrices
 from memogen.data.source import Request, counted
 from memogen.types import InputError
