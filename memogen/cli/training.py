@@ -71,12 +71,11 @@ def train(
 def recipes() -> None:
     """List the recipes that memogen train takes, each with its variants."""
     import inspect
-    from typing import get_args, get_type_hints
 
-    from memogen.recipes import RECIPES
+    from memogen.recipes import RECIPES, variants_of
 
     for name, recipe in RECIPES.items():
-        variants = get_args(get_type_hints(recipe).get("variant"))
+        variants = variants_of(name)
         print(f"{name}\n    {(inspect.getdoc(recipe) or '').splitlines()[0]}" + (f"\n    variants: {', '.join(variants)}" if variants else ""))
 
 

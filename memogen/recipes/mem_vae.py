@@ -196,24 +196,17 @@ def _variant(recipe: Recipe, variant: str) -> Recipe:
 
 def printed(data: str, variant: str) -> tuple[Claim, ...]:
     """Everything that the paper prints of a variant on a data set; the metrics are named as :func:`memogen.metrics.registry.measured` does."""
-    claims = [_claim("log_likelihood", TABLE_1.get(data, {}).get(variant), "Table 1")]
     where, value = TEXT.get(data, {}).get(variant, ("", None))
-    claims.append(_claim("log_likelihood", value, where))
-    claims.append(_claim("parameters", TABLE_3.get(data, {}).get(variant), "Table 3"))
+    found = [("log_likelihood", TABLE_1.get(data, {}).get(variant), "Table 1"), ("log_likelihood", value, where)]
+    found.append(("parameters", TABLE_3.get(data, {}).get(variant), "Table 3"))
     if data == "frey_faces":
-        claims.append(_claim("elbo", FREY.get(variant), "section 5.3"))
+        found.append(("elbo", FREY.get(variant), "section 5.3"))
     if data == "mnist":
-        claims += [_claim(f"imputation_mse {mask} by batch", error, "Table 2") for mask, error in TABLE_2.get(variant, {}).items()]
-        claims.append(_claim("svm_accuracy", SVM.get(variant), "appendix A"))
+        found += [(f"imputation_mse {mask} by batch", error, "Table 2") for mask, error in TABLE_2.get(variant, {}).items()]
+        found.append(("svm_accuracy", SVM.get(variant), "appendix A"))
     if (data, variant) == ("mnist", "vis_mem_vae"):
-        claims += [
-            _claim(f"slot_preference {rank}", round(sum(row) / 10, 3), "Table 4, mean of its row") for rank, row in enumerate(TABLE_4, start=1)
-        ]
-    return tuple(claim for claim in claims if claim is not None)
-
-
-def _claim(metric: str, value: float | None, where: str) -> Claim | None:
-    return None if value is None else Claim(metric, float(value), None, f"Li et al. 2016, {where}")
+        found += [(f"slot_preference {rank}", round(sum(row) / 10, 3), "Table 4, mean of its row") for rank, row in enumerate(TABLE_4, start=1)]
+    return tuple(Claim(metric, float(value), None, f"Li et al. 2016, {where}") for metric, value, where in found if value is not None)
 
 
 def _parts(recipe: Recipe) -> tuple[MemVAEConfig, MemVAEObjective]:

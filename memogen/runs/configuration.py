@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import get_args, get_type_hints
 
 from .. import configs, data
 from ..augment import FEW
@@ -17,7 +16,7 @@ from ..data.task_sequence import check_tasks, num_classes
 from ..metrics.extractors import PIXELS, own_extractor
 from ..models import MemoryGANConfig, MemoryGANObjective
 from ..overrides import nearest, override
-from ..recipes import IN_PIXELS, RECIPES, DataConfig, Recipe, ScoringConfig, read_recipe, shaped
+from ..recipes import IN_PIXELS, RECIPES, DataConfig, Recipe, ScoringConfig, read_recipe, shaped, variants_of
 from ..training.continual import TaskObjective
 from ..training.runtime import choose_device
 from ..types import ImageData, InputError, LabelledConfig
@@ -64,7 +63,7 @@ def choose(
 
 def _row(name: str, variant: str | None, options: Mapping[str, object]) -> Recipe:
     """A recipe in one of its variants. An option such as ``--row no_memory`` is refused with the right name."""
-    known = get_args(get_type_hints(RECIPES[name]).get("variant"))
+    known = variants_of(name)
     for option, value in options.items():
         meant = [row for row in known if row == value or (value in ("paper", "code") and row.endswith(f"_{value}"))]
         if meant and "." not in option:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_args, get_type_hints
 
 from ..configs import suggest
 from ..data import DATASETS
@@ -16,8 +15,8 @@ from ..metrics.extractors import own_extractor
 from ..metrics.paired import moved
 from ..metrics.registry import row_name
 from ..metrics.rows import ResultRow
-from ..recipes import RECIPES, Recipe
-from ..recipes.table import Budget, Table, TableRow
+from ..recipes import RECIPES, Recipe, variants_of
+from ..recipes.table import Budget, Table
 from ..recipes.tables import TABLES, find_table
 from ..report.history import read_rows
 from ..report.page import write_results
@@ -141,8 +140,10 @@ def plan(
     folder = Path(out) / (found.runs or found.name) / budget
     jobs, left_out = [], []
     for row in {(row.recipe, row.variant): row for row in found.rows if row.recipe}.values():
-        cost = found.budget(row.recipe, budget, row.variant)
-        recipe = _scored(found.scored(_at_home(_recipe(row), data)), extractor)
+        cost, known = found.budget(row.recipe, budget, row.variant), variants_of(row.recipe)
+        if row.variant not in known:
+            raise InputError(f"variants: {row.variant!r} is not a variant of {row.recipe}: {suggest(row.variant, known)}")
+        recipe = _scored(found.scored(_at_home(RECIPES[row.recipe](variant=row.variant), data)), extractor)
         if not (recipe.scoring.judged or recipe.scoring.asked):
             left_out.append(f"{row.recipe}: no classifier of {recipe.data.name} ships with memogen: name another extractor")
             continue
@@ -150,15 +151,6 @@ def plan(
             name = f"{whole.folder_of(row.recipe)}-{row.variant}-{seed}"
             jobs.append(Job(cost.spent_on(recipe, seed=seed), cost, budget, folder / name))
     return Plan(found, tuple(jobs), Path(out) / f"{found.name}.jsonl", tuple(dict.fromkeys(left_out)))
-
-
-def _recipe(row: TableRow) -> Recipe:
-    """The recipe of a row, in its variant."""
-    function = RECIPES[row.recipe]
-    known = get_args(get_type_hints(function)["variant"])
-    if row.variant not in known:
-        raise InputError(f"variants: {row.variant!r} is not a variant of {row.recipe}: {suggest(row.variant, known)}")
-    return function(variant=row.variant)
 
 
 def _at_home(recipe: Recipe, data: str | Path | None) -> Recipe:
