@@ -61,10 +61,9 @@ def train(
         return
     folder = runs.train(recipe, variant=variant, overrides=options, data=data, out=out, resume=resume, start=start, start_tasks=start_tasks)
     if os.environ.get("RANK", "0") == "0":
-        trained = runs.load_config(folder / "config.yaml")
         print(verdict.kept(folder))
         print(f"run folder: {folder}\nreport: {folder / 'report.html'}\nnext: memogen sample {shlex.quote(str(folder))} --out samples.png")
-        if trained.succession is not None and trained.scoring.extractor is not None:
+        if (folder / "tasks").is_dir() and (folder / "results.jsonl").exists():
             print(f"class by class after each task: memogen tasks matrix {folder}")
 
 

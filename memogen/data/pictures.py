@@ -74,7 +74,8 @@ def _contents(asked: Request, pictures: Pictures, classes: tuple[str, ...], labe
         tally.sizes[f"{found.height} x {found.width}"] += 1
         tally.modes[found.mode] += 1
         usable.append((row, found))
-    sizes = [_cut(header, options) for _, header in usable]
+    cut = options.centre or 1 << 31
+    sizes = [(min(header.height, cut), min(header.width, cut)) for _, header in usable]
     height, width = _common_size(sizes, options, pictures.place)
     channels = options.channels if options.channels != "auto" else 3 if any(not header.grey for _, header in usable) else 1
     for (row, _), size in zip(usable, sizes, strict=True):
@@ -179,12 +180,6 @@ def _whites(pictures: Pictures, usable: list[tuple[int, Header]]) -> dict[Kind, 
         except WrongRange as error:
             raise InputError(f"images: {pictures.place}: {error}") from error
     return whites
-
-
-def _cut(header: Header, options: DataOptions) -> tuple[int, int]:
-    """(height, width) after the centre cut."""
-    most = options.centre or max(header.height, header.width)
-    return min(header.height, most), min(header.width, most)
 
 
 def _common_size(found: list[tuple[int, int]], options: DataOptions, place: Path) -> tuple[int, int]:

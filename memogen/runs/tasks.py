@@ -38,13 +38,13 @@ FREE = (
     "objective.joint",
     "objective.alignment",
     "objective.consolidation",
-    "objective.replay",  # and objective.replay
+    "objective.replay",  # also objective.replay_share
     "succession.teacher",
     "succession.keep_optimisers",
     "succession.fresh_critic",
     "succession.tasks.num_tasks",
 )
-"""Settings in which methods may differ and still share their first task."""
+"""Beginnings of the settings in which methods may differ and still share their first task."""
 
 
 @dataclass(frozen=True)
