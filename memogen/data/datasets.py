@@ -133,9 +133,8 @@ def _idx_files(asked: Request, name: str) -> list[Path]:
 
 
 def _read_idx_set(name: str, split: str, files: list[Path]) -> Chunk:
-    twin = "fashion-mnist" if name == "mnist" else "mnist"  # has files of the same names
-    if published.matches(files[1], _IDX[twin][0][split][1].checksum):
-        raise InputError(f"{name}: {files[1]}: this is {twin}: give the folder of {name}, or ask for {twin}")
+    twin = "fashion-mnist" if name == "mnist" else "mnist"
+    published.refuse_twin(name, files, twin, _IDX[twin][0][split])
     image, label = read_idx_pair(files[0], files[1], len(DIGITS))
     published.check_published(name, split, image, label, str(files[0]))
     return image, label

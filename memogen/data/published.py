@@ -128,6 +128,12 @@ def check_published(name: str, split: str, image: np.ndarray, label: np.ndarray 
         raise InputError(f"{name}: {where}: holds other images or labels than the published files: fetch them again, {own}")
 
 
+def refuse_twin(name: str, files: list[Path], twin: str, published: tuple[Remote, Remote]) -> None:
+    """MNIST and Fashion-MNIST have files of the same names: InputError when the label file is the other set's."""
+    if matches(files[1], published[1].checksum):
+        raise InputError(f"{name}: {files[1]}: this is {twin}: give the folder of {name}, or ask for {twin}")
+
+
 # --- which sets lie in a folder, so that --data may name it ---
 
 
