@@ -30,7 +30,7 @@ from memogen.metrics.rows import made
 from memogen.metrics.samples import shuffled
 from memogen.metrics.slot_contents import slot_recall
 from memogen.pretrained import from_pretrained
-from memogen.runs.recipe import load_config
+from memogen.runs import load_config
 from memogen.training import TrainingConfig, fit
 from memogen.training.fit import Course
 from memogen.types import ImageData

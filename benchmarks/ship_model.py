@@ -26,7 +26,7 @@ from memogen.report.figures import draw_samples
 from memogen.report.grid import grid
 from memogen.report.history import read_rows
 from memogen.report.scores import number
-from memogen.runs.recipe import load_config, save_config
+from memogen.runs import load_config, save_config
 from memogen.types import SlotModel
 
 SHOWN = 200  # held-out pictures to try

@@ -22,7 +22,7 @@ from memogen.data.task_sequence import TaskConfig, task_sequence
 from memogen.metrics.continual import Exam
 from memogen.metrics.extractors import extractor, own_extractor
 from memogen.metrics.rows import ResultRow, append_rows
-from memogen.runs.examined import Examined, Kept
+from memogen.runs.stages import Examined, Kept
 from memogen.types import ImageData, InputError, to_uint8
 
 Learn = Callable[[UInt8[Tensor, "n c h w"], Int[Tensor, " n"], Any], Any]

@@ -11,10 +11,8 @@ import pytest
 from memogen import cli, load_data
 from memogen.cli.table import COMMANDS
 from memogen.data.datasets import DATASETS, DataSet
-from memogen.data.request import Request, array_source
-from memogen.data.source import Source
-from memogen.runs import Splits, read_rows, train, with_data
-from memogen.runs.choice import choose
+from memogen.data.source import Request, Source, array_source
+from memogen.runs import Splits, choose, read_rows, train, with_data
 
 
 def stripes(asked: Request) -> Source:

@@ -11,7 +11,7 @@ import pytest
 from memogen.cli import options, parser
 from memogen.cli.table import COMMANDS
 from memogen.recipes.tables import find_table
-from memogen.runs.choice import choose
+from memogen.runs import choose
 
 ROOT = Path(__file__).parents[1]
 PAGES = [path for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))] if path.parent.name not in ("results", "decisions")]  # records

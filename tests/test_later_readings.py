@@ -18,8 +18,7 @@ from memogen.models import AttentionConfig, MemoryConfig, MemoryGANConfig, MemVA
 from memogen.pretrained import save_pretrained
 from memogen.recipes import RECIPES, DataConfig
 from memogen.runs import extend as extending
-from memogen.runs import reading, run_of
-from memogen.runs.recipe import save_config
+from memogen.runs import reading, run_of, save_config
 from memogen.types import InputError
 from tests.models.test_replay_gan import built
 

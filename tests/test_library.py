@@ -20,8 +20,7 @@ import memogen
 from memogen import cli
 from memogen.models import MemoryConfig, MemoryGANConfig, NoiseConfig
 from memogen.recipes import RECIPES
-from memogen.runs import load_config
-from memogen.runs.choice import choose
+from memogen.runs import choose, load_config
 from memogen.types import InputError
 
 ROOT = Path(__file__).parents[1]

@@ -113,7 +113,7 @@ def test_a_changed_model_is_refused_and_nothing_is_overwritten(run: Path) -> Non
 def test_data_by_name_and_by_folder() -> None:
     recipe = RECIPES["memory_gan/folder"]()
     with pytest.raises(InputError, match="--data"):
-        runs.with_data(recipe, None)
+        runs.train(recipe, console=False)
     assert (recipe.scoring.extractor, recipe.scoring.metrics) == ("pixels", ("kid", "prdc"))
     judged, usual = runs.with_data(recipe, "digits").scoring, RECIPES["memory_gan/digits"]().scoring
     assert (judged.extractor, judged.metrics) == (usual.extractor, usual.metrics)

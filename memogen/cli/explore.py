@@ -12,7 +12,7 @@ from memogen.cli.options import UsageError
 from memogen.cli.pictures import Model
 
 if TYPE_CHECKING:
-    from memogen.data.options import DataOptions
+    from memogen.data import DataOptions
     from memogen.explorer.session import Session
     from memogen.types import ImageData
 

@@ -154,7 +154,7 @@ def choose_data(name: str | None, *, model: str, folder: Path | None = None) -> 
     """The data named on the command line, brought to shape as in the run of ``model``; where none is named, the run's own."""
     from memogen.data import DataOptions, named
     from memogen.runs import reading
-    from memogen.runs.recipe import meant
+    from memogen.runs.configuration import meant
 
     recipe = recipe_of(model)
     if recipe is None:
@@ -272,7 +272,7 @@ def holds_samples(name: str) -> bool:
     from PIL import Image as Pillow
 
     from memogen.data.files import DAMAGED
-    from memogen.data.pictures import find_pictures
+    from memogen.data.listing import find_pictures
 
     place = Path(name).expanduser()
     pictures = find_pictures(place) if place.is_dir() or (place.suffix.lower() == ".zip" and place.is_file()) else None

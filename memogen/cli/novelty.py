@@ -112,7 +112,7 @@ def _pictures(place: Path, shape: tuple[int, int, int], model: str) -> _Question
 
     from memogen.cli.files import read_picture
     from memogen.data.arrays import digest
-    from memogen.data.pictures import find_pictures
+    from memogen.data.listing import find_pictures
     from memogen.types import ImageData, InputError
 
     files = {entry.name: place / entry.key for entry in find_pictures(place).entries} if place.is_dir() else {place.name: place}

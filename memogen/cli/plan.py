@@ -1,4 +1,4 @@
-"""What ``memogen train --dry-run`` prints. :mod:`memogen.runs.choice` makes the configuration from the words of the command."""
+"""What ``memogen train --dry-run`` prints. :func:`memogen.runs.choose` makes the configuration from the words of the command."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ def describe(recipe: Recipe, *, data: str | None, out: Path | None, resume: str)
     """The complete configuration as YAML, under comments that say what training it would do."""
     from memogen import configs, runs
 
-    recipe = recipe if data is None else runs.with_data(recipe, data)
     if recipe.data.folder is not None and not Path(recipe.data.folder).exists():
         raise UsageError(f"--data {data or recipe.data.folder}: there is no such file or folder")
     if recipe.data.name == "folder" and recipe.data.folder is not None:

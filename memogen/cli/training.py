@@ -55,29 +55,26 @@ def train(
     from memogen import runs
     from memogen.cli.plan import describe
     from memogen.report import verdict
-    from memogen.runs.choice import choose
 
-    chosen = choose(recipe, variant, options, data)
     if dry_run:
-        print(describe(chosen, data=data, out=out, resume=resume))
+        print(describe(runs.choose(recipe, variant, options, data), data=data, out=out, resume=resume))
         return
-    folder = runs.train(chosen, data=data, out=out, resume=resume, start=start, start_tasks=start_tasks)
+    folder = runs.train(recipe, variant=variant, overrides=options, data=data, out=out, resume=resume, start=start, start_tasks=start_tasks)
     if os.environ.get("RANK", "0") == "0":
         print(verdict.kept(folder))
         print(f"run folder: {folder}\nreport: {folder / 'report.html'}\nnext: memogen sample {shlex.quote(str(folder))} --out samples.png")
-        if chosen.succession is not None and chosen.scoring.extractor is not None:
+        if (folder / "tasks").is_dir() and (folder / "results.jsonl").exists():
             print(f"class by class after each task: memogen tasks matrix {folder}")
 
 
 def recipes() -> None:
     """List the recipes that memogen train takes, each with its variants."""
     import inspect
-    from typing import get_args, get_type_hints
 
-    from memogen.recipes import RECIPES
+    from memogen.recipes import RECIPES, variants_of
 
     for name, recipe in RECIPES.items():
-        variants = get_args(get_type_hints(recipe).get("variant"))
+        variants = variants_of(name)
         print(f"{name}\n    {(inspect.getdoc(recipe) or '').splitlines()[0]}" + (f"\n    variants: {', '.join(variants)}" if variants else ""))
 
 

@@ -5,7 +5,7 @@ from memogen.data.arrays import from_arrays, from_dataset
 from memogen.data.batches import Batches
 from memogen.data.datasets import DATASETS, DataSet
 from memogen.data.findings import DataReport, Finding
-from memogen.data.options import DataOptions
+from memogen.data.images import DataOptions
 from memogen.data.pictures import read_picture
 
 __all__ = [

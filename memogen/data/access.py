@@ -8,13 +8,12 @@ from pathlib import Path
 
 from memogen.data.cache import cache_root, cached, damaged_caches
 from memogen.data.datasets import DATASETS
+from memogen.data.derived import long_tailed
 from memogen.data.findings import DataReport, Tally
-from memogen.data.layouts import recognised
-from memogen.data.long_tail import long_tailed
-from memogen.data.options import DataOptions
+from memogen.data.images import DataOptions
 from memogen.data.own import is_npz, own_splits
-from memogen.data.request import Request
-from memogen.data.source import counted
+from memogen.data.published import LAYOUTS, recognised
+from memogen.data.source import Request, counted
 from memogen.types import ImageData, InputError
 
 
@@ -29,8 +28,8 @@ def load(
 ) -> ImageData:
     """A data set by its name in DATASETS, or any place as :func:`named` reads it: published files, or a folder, zip or npz of images.
 
-    ``folder`` holds the published files of a name; without it they are downloaded.
-    ``cache`` overrides $MEMOGEN_CACHE. InputError says what is missing where.
+    ``folder`` holds the published files of a name; without it they are downloaded. ``cache`` overrides $MEMOGEN_CACHE.
+    Raises InputError where something is missing.
     """
     asked = _request(name, folder, split, replace(options, long_tail=1.0), cache, progress)
     whole = cached(DATASETS[asked.name].source(asked), asked.root, progress=progress)
@@ -47,46 +46,41 @@ def prepare(name: str, *, folder: str | Path | None = None, options: DataOptions
 def check(
     name: str, *, folder: str | Path | None = None, split: str = "train", options: DataOptions | None = None, progress: bool = True
 ) -> DataReport:
-    """Reads every image of a data set and says what was found, without caching: counts, sizes, modes, labels, broken files, problems.
+    """Reads every image of a data set and reports counts, sizes, modes, labels, broken files and problems, without caching.
 
-    Caches of these images that are there are read to the end too; a damaged one is removed, which the report says.
-
-    Sizes that differ from one another, or from the one in ``options``, are a problem only where ``options.fit`` does not say what to do about them.
+    Existing caches of these images are read to the end too; a damaged one is removed, and the report says so.
+    Different sizes, and a size other than that in ``options``, are a problem only where ``options.fit`` does not say what to do about them.
     Without problems, the report says how many images of which size a training would get.
     """
     asked = _request(name, folder, split, options or DataOptions(), None, progress)
-    source, tally, shape = DATASETS[asked.name].source(asked), Tally(), (0, 0, 0)
+    source, tally = DATASETS[asked.name].source(asked), Tally()
+    trained: tuple[int, int] | None = None
     options = source.options  # a data set may have its own
-    if open_to_all := options.fit == "error" and not _is_array(asked):  # sizes are a finding here, not an end
+    one_array = asked.folder is not None and is_npz(asked.folder)  # of one size, which reading compares with the one in the options
+    any_size = options.fit == "error" and not one_array
+    if any_size:  # differing sizes are reported below and do not end the reading
         source = DATASETS[asked.name].source(replace(asked, options=replace(options, size=2, fit="resize")))
     try:
         contents = source.open(tally, progress)
-        shape = contents.shape
+        trained = contents.shape[1:]
         for _ in counted(contents, tally):
             pass
     except InputError as error:
         tally.problems.append(str(error))
-    tally.problems += _misfits(tally, options) if open_to_all else []
+    if any_size:
+        tally.problems += _size_problems(tally, options)
     report = replace(tally.report(source.place), cache=damaged_caches(asked.root, source.place, asked.split))
-    return report if report.problems else replace(report, trained=_only_size(tally, options) if open_to_all else shape[1:])
+    if report.problems:
+        return report
+    if any_size:
+        height, width = map(int, next(iter(tally.sizes)).split(" x "))
+        most = options.centre or max(height, width)
+        trained = min(height, most), min(width, most)
+    return replace(report, trained=trained)
 
 
-def _is_array(asked: Request) -> bool:
-    """Whether the images come in one array, hence in one size, which reading it compares with the one that is asked for."""
-    return asked.folder is not None and is_npz(asked.folder)
-
-
-def _only_size(tally: Tally, options: DataOptions) -> tuple[int, int]:
-    """(height, width) of images that all fit as they are, after the centre cut."""
-    height, width = map(int, next(iter(tally.sizes)).split(" x "))
-    most = options.centre or max(height, width)
-    return min(height, most), min(width, most)
-
-
-def _misfits(tally: Tally, options: DataOptions) -> list[str]:
-    """What training would say of the sizes."""
-    if options.fit != "error":
-        return []
+def _size_problems(tally: Tally, options: DataOptions) -> list[str]:
+    """What a training would say of the sizes."""
     mend = "say what to do with them: --size 32 with --fit crop or resize (of a training --data.options.size and --data.options.fit)"
     if len(tally.sizes) > 1:
         return [f"images of several sizes: {mend}"]
@@ -112,12 +106,23 @@ def named(given: str | Path) -> tuple[str, Path | None]:
     if str(given) in DATASETS:
         return str(given), None
     if place.exists():
-        return _lying_in(place), place
+        found = recognised(place)
+        if len(found) > 1:
+            raise InputError(f"data: {place}: holds {', '.join(found)}: name one of them, as {place / found[0]}")
+        return found[0] if found else "folder", place
     if place.name in DATASETS and place.name != "folder" and place.parent.is_dir():
         return place.name, place.parent
     near = difflib.get_close_matches(str(given), DATASETS, 1)
     hint = f"did you mean {near[0]}?" if near else f"choose {', '.join(DATASETS)}, or give the path of a folder, zip or npz"
     raise InputError(f"data: {given}: no such data set or path: {hint}")
+
+
+def may_hold(folder: Path, name: str) -> bool:
+    """Whether the folder may hold the data set ``name``.
+
+    It cannot if the set is embedded and has no files, or if the set has a known layout and the folder holds the files of no published set.
+    """
+    return not DATASETS[name].embedded and (name not in LAYOUTS or bool(recognised(folder)))
 
 
 def _request(name: str, folder: str | Path | None, split: str, options: DataOptions, cache: Path | None, progress: bool) -> Request:
@@ -131,11 +136,3 @@ def _request(name: str, folder: str | Path | None, split: str, options: DataOpti
         raise InputError(f"test_share: {options.test_share}: {name} is split as it was published: leave the share at 0")
     place = None if folder is None else Path(folder).expanduser()
     return Request(name, place, split, options, cache_root(cache), progress)
-
-
-def _lying_in(place: Path) -> str:
-    """The published data set of a folder, else "folder": images of the user's own. InputError where it holds several sets."""
-    found = recognised(place)
-    if len(found) > 1:
-        raise InputError(f"data: {place}: holds {', '.join(found)}: name one of them, as {place / found[0]}")
-    return found[0] if found else "folder"

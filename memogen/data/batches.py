@@ -1,4 +1,4 @@
-"""Endless batches addressed by image number: any rank of any number of processes can start anywhere and finds the same joint batches."""
+"""Endless batches addressed by image number: every rank of any number of processes can start anywhere and gets its share of the same batches."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Batches:
     """Joint batches of ``batch_size`` images, of which this rank gets its contiguous share.
 
     Image number i of training (i = 0, 1, 2, ... without end) is entry i mod n of epoch i // n; every epoch is a permutation of all n images, and a
-    batch may reach from one into the next. Nothing is remembered but the data's order, so a training run resumes by its count of images alone.
+    batch may reach from one into the next. There is no other state, so a training resumes by its count of images alone.
     """
 
     def __init__(
@@ -39,7 +39,9 @@ class Batches:
         self.data, self.batch_size, self.seed = data, batch_size, seed
         self.rank, self.world_size, self.device = rank, world_size, torch.device(device)
         self._orders: dict[int, np.ndarray] = {}
-        self._resident = self._to_gpu() if self.device.type == "cuda" and data.image.nbytes < RESIDENT_BYTES else None
+        self._resident: tuple[Tensor, Tensor | None] | None = None
+        if self.device.type == "cuda" and data.image.nbytes < RESIDENT_BYTES:
+            self._resident = _tensor(data.image).to(self.device), None if data.label is None else _tensor(data.label).to(self.device)
 
     def at(self, images_seen: int, *, step: int, stream: int, pixels: bool = True) -> Batch:
         """This rank's share of the joint batch that begins at image number ``images_seen``; ``pixels`` False gives its address alone."""
@@ -57,17 +59,11 @@ class Batches:
         epochs = range(first // size, (first + count - 1) // size + 1)
         for past in [epoch for epoch in self._orders if epoch not in epochs]:
             del self._orders[past]
-        order = np.concatenate([self._order(epoch) for epoch in epochs]) if len(epochs) > 1 else self._order(epochs[0])
+        for epoch in epochs:
+            if epoch not in self._orders:
+                self._orders[epoch] = epoch_order(size, seed=self.seed, epoch=epoch)
+        order = np.concatenate([self._orders[epoch] for epoch in epochs]) if len(epochs) > 1 else self._orders[epochs[0]]
         return order[first - epochs[0] * size :][:count]
-
-    def _order(self, epoch: int) -> np.ndarray:
-        if epoch not in self._orders:
-            self._orders[epoch] = epoch_order(len(self.data), seed=self.seed, epoch=epoch)
-        return self._orders[epoch]
-
-    def _to_gpu(self) -> tuple[Tensor, Tensor | None]:
-        label = self.data.label
-        return _tensor(self.data.image).to(self.device), None if label is None else _tensor(label).to(self.device)
 
     def _fetch(self, rows: np.ndarray) -> tuple[Tensor, Tensor | None]:
         if self._resident is not None:

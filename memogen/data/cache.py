@@ -1,8 +1,8 @@
 """The cache: a data set's pixels as one memory-mapped array, built once and opened in milliseconds.
 
 A cache folder holds image.npy, label.npy (where there are labels), report.txt, report.json and cache.json. It is written under another name and
-renamed when complete, so what has the right name is whole, whenever the writing was interrupted. At every opening its size, header, labels and a few
-blocks of its pixels are compared with what was written, and by ``data check`` all of them; a damaged cache is removed and built anew.
+renamed when complete: a folder of the right name is whole, even after an interruption. At every opening its size, header, labels and a few
+blocks of its pixels are compared with what was written; ``data check`` compares all pixels. A damaged cache is removed and built anew.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import numpy as np
 from filelock import FileLock
 
 from memogen.data.arrays import digest as data_digest
-from memogen.data.findings import DataReport, Tally
+from memogen.data.findings import Tally
 from memogen.data.source import Contents, Source, counted
 from memogen.names import printable
 from memogen.parsing import parse_json, read_regular
@@ -56,7 +56,7 @@ def cached(source: Source, root: Path, *, progress: bool = True) -> ImageData:
     if data := _opened(folder):
         return data
     with _locked(folder):
-        data = _opened(folder)  # another process may have built it while we waited
+        data = _opened(folder)  # another process may have built it in the meantime
         if data is None:
             with _being_built(folder) as part:
                 _build(source, part, progress)
@@ -67,7 +67,7 @@ def cached(source: Source, root: Path, *, progress: bool = True) -> ImageData:
 
 
 class _DamagedError(Exception):
-    """A cache that is not as it was written; the message says in what."""
+    """A cache that is not as it was written; the message says what differs."""
 
 
 def _opened(folder: Path) -> ImageData | None:
@@ -93,7 +93,12 @@ def _read(folder: Path) -> ImageData | None:
         if _blocks(path) != facts["blocks"]:
             raise _DamagedError("image.npy holds other pixels")
         image = np.load(path, mmap_mode="r", allow_pickle=False)
-        label = _labels(folder, facts)
+        label = None
+        if facts["labels"]:
+            content = (folder / "label.npy").read_bytes()
+            if hashlib.sha256(content).hexdigest() != facts["labels"]:
+                raise _DamagedError("label.npy holds other labels")
+            label = np.load(io.BytesIO(content), allow_pickle=False)
     except (OSError, ValueError, MemoryError) as error:
         raise _DamagedError(f"{str(error) or type(error).__name__}") from error
     if label is not None and label.shape != shape[:1]:
@@ -105,7 +110,7 @@ _KINDS = {"name": str, "split": str, "classes": list, "shape": list, "dtype": st
 
 
 def _facts(folder: Path) -> dict[str, Any]:
-    """What cache.json says. Raises _DamagedError where it is of another shape."""
+    """The content of cache.json. Raises _DamagedError where it is of another shape."""
     try:
         facts = parse_json(read_regular(folder / "cache.json"))
     except (OSError, ValueError) as error:
@@ -124,15 +129,6 @@ def _seal(facts: dict[str, Any]) -> str:
     """A digest of all other facts."""
     others = {name: fact for name, fact in facts.items() if name != "seal"}
     return hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()
-
-
-def _labels(folder: Path, facts: dict[str, Any]) -> np.ndarray | None:
-    if not facts["labels"]:
-        return None
-    content = (folder / "label.npy").read_bytes()
-    if hashlib.sha256(content).hexdigest() != facts["labels"]:
-        raise _DamagedError("label.npy holds other labels")
-    return np.load(io.BytesIO(content), allow_pickle=False)
 
 
 def _blocks(path: Path) -> int:
@@ -159,24 +155,24 @@ def damaged_caches(root: Path, place: str, split: str) -> tuple[str, ...]:
             if data is not None and data_digest(data.image, data.label) != data.digest:
                 raise _DamagedError("image.npy holds other pixels")
         except _DamagedError as error:
-            if _of(folder, place):
+            if _place_in(folder) == place:
                 shutil.rmtree(folder, ignore_errors=True)
                 told.append(f"cache: {printable(str(folder))}: damaged ({error}), removed: the next run builds it anew")
     return tuple(told)
 
 
-def _of(folder: Path, place: str) -> bool:
-    """Whether a damaged cache is of the images at ``place``, as far as its cache.json can still be read."""
+def _place_in(folder: Path) -> object:
+    """The place of the images of a damaged cache, if its cache.json can still be read."""
     try:
         facts = parse_json(read_regular(folder / "cache.json"))
     except (OSError, ValueError):
-        return False
-    return isinstance(facts, dict) and facts.get("place") == place
+        return None
+    return facts.get("place") if isinstance(facts, dict) else None
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """One process of several builds a cache, the others wait. InputError where nothing can be written."""
+    """One of several processes builds a cache while the others wait. InputError where nothing can be written."""
     lock = FileLock(folder.parent / f".{folder.name}.lock")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -191,12 +187,17 @@ def _locked(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _being_built(folder: Path) -> Iterator[Path]:
-    """A folder to write in, which gets the right name at the end; after an error nothing is left."""
+    """A folder to write in, which gets its final name at the end; after an error nothing is left."""
     _sweep(folder)
     part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         yield part
-        _rename(part, folder)
+        os.chmod(part, 0o755)
+        try:
+            part.rename(folder)
+        except OSError:
+            if _opened(folder) is None:  # otherwise another process has finished the same cache, which stays
+                raise
     except OSError as error:
         raise InputError(f"cache: {folder}: could not be written ({error}): make room, or give another folder in MEMOGEN_CACHE") from error
     finally:
@@ -215,16 +216,6 @@ def _sweep(folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _rename(part: Path, folder: Path) -> None:
-    """Another process may have finished the same cache in the meantime: then its copy stays."""
-    os.chmod(part, 0o755)
-    try:
-        part.rename(folder)
-    except OSError:
-        if _opened(folder) is None:
-            raise
-
-
 def _build(source: Source, part: Path, progress: bool) -> None:
     tally = Tally()
     try:
@@ -235,14 +226,17 @@ def _build(source: Source, part: Path, progress: bool) -> None:
             print(tally.report(source.place).text(), file=sys.stderr)
         raise
     report = tally.report(source.place)
-    _write_report(report, part, progress)
+    (part / "report.txt").write_text(report.text() + "\n", encoding="utf-8", errors="backslashreplace")
+    (part / "report.json").write_text(report.json() + "\n", encoding="utf-8")
+    if progress or not report.clean:
+        print(report.text(), file=sys.stderr)
     facts |= {"name": source.name, "split": source.split, "classes": list(contents.classes), "place": source.place, "fingerprint": source.fingerprint}
     facts["seal"] = _seal(facts)
     (part / "cache.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
 
 def _write_images(contents: Contents, name: str, part: Path, tally: Tally, progress: bool) -> dict[str, Any]:
-    """Streams the pixels to image.npy and says what was written: shape, dtype, digest of pixels and labels, checksums of the files."""
+    """Streams the pixels to image.npy; returns shape, dtype, digest of pixels and labels, and checksums of the files."""
     hasher, labels = hashlib.sha256(), []
     with (part / "image.npy").open("wb") as file, Bar(shown=progress) as bar:
         bar.stage(f"caching {name}", contents.total)
@@ -274,10 +268,3 @@ def _npy_header(shape: tuple[int, ...], dtype: str) -> bytes:
     words = repr({"descr": dtype, "fortran_order": False, "shape": shape}).encode("latin-1")
     length = _HEADER_BYTES - 10
     return b"\x93NUMPY\x01\x00" + length.to_bytes(2, "little") + words.ljust(length - 1) + b"\n"
-
-
-def _write_report(report: DataReport, part: Path, progress: bool) -> None:
-    (part / "report.txt").write_text(report.text() + "\n", encoding="utf-8", errors="backslashreplace")
-    (part / "report.json").write_text(report.json() + "\n", encoding="utf-8")
-    if progress or not report.clean:
-        print(report.text(), file=sys.stderr)

@@ -6,21 +6,21 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from memogen.data import published
-from memogen.data.affine import AT_ONCE, FRAME, affine
 from memogen.data.batches import epoch_order
-from memogen.data.download import Remote, fetch
-from memogen.data.options import DataOptions
+from memogen.data.derived import AT_ONCE, CHANNELS, FRAME, STACKED, affine, stacked
+from memogen.data.download import fetch
+from memogen.data.images import DataOptions
+from memogen.data.listing import Entry, label_entries, pictures_of
 from memogen.data.own import folder, own_place
-from memogen.data.pictures import Entry, find_pictures, label_entries
+from memogen.data.pictures import picture_source
 from memogen.data.readers import read_cifar, read_frames, read_house_numbers, read_idx_pair, read_letters
-from memogen.data.request import Request, array_source, picture_source
-from memogen.data.source import Chunk, Source
-from memogen.data.stacked import COUNTS, PLACES, stacked
+from memogen.data.source import Chunk, Request, Source, array_source
 from memogen.types import InputError
 
 DIGITS = tuple("0123456789")
@@ -36,7 +36,7 @@ _CELEBA_LAST = (162_770, 182_637, 202_599)  # the official partition goes by the
 
 @dataclass(frozen=True)
 class DataSet:
-    """A row of the table: its function, its splits, one line for a listing, and whether memogen holds the files."""
+    """A row of the table: its function, its splits, one line for a listing, and whether its images come with memogen."""
 
     source: Callable[[Request], Source]
     splits: tuple[str, ...]
@@ -44,68 +44,68 @@ class DataSet:
     embedded: bool = False
 
 
+# --- scikit-learn's digits, which come with memogen ---
+
+
 def digits(asked: Request) -> Source:
     """scikit-learn's embedded 8 x 8 digits, 1,437 to train and 360 to test, split by class and always alike; 0..16 becomes 0..255."""
-    _refuse_folder(asked)
-    return array_source(asked, [], DIGITS, lambda: _read_digits(asked.split))
+    return _embedded(asked, DIGITS, lambda image, label: (image, label))
 
 
 def stacked_digits(asked: Request) -> Source:
     """Three of the embedded digits in three channels, 1,000 combinations; those of the test split are stacked of the digits' own test split."""
-    _refuse_folder(asked)
-
-    def read() -> Chunk:
-        image, label = _read_digits(asked.split)
-        return stacked(image, label, COUNTS[asked.split], stream=list(COUNTS).index(asked.split))
-
-    return array_source(asked, [], tuple(f"{number:03d}" for number in range(10**PLACES)), read)
+    count, stream = STACKED[asked.split], list(STACKED).index(asked.split)
+    return _embedded(asked, tuple(f"{number:03d}" for number in range(10**CHANNELS)), partial(stacked, count=count, stream=stream))
 
 
 def digits_without_9(asked: Request) -> Source:
     """The same digits, but no nine to train on; the test split has all ten classes."""
-    _refuse_folder(asked)
 
-    def read() -> Chunk:
-        image, label = _read_digits(asked.split)
+    def without_9(image: np.ndarray, label: np.ndarray) -> Chunk:
         rows = (label != 9) | (asked.split == "test")
         return image[rows], label[rows]
 
-    return array_source(asked, [], DIGITS, read)
+    return _embedded(asked, DIGITS, without_9)
 
 
-def _read_digits(split: str) -> tuple[np.ndarray, np.ndarray]:
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
-
-    raw = load_digits()
-    parts = train_test_split(np.arange(len(raw.target)), test_size=360, stratify=raw.target, random_state=0)
-    rows = np.sort(parts[("train", "test").index(split)])
-    image = np.rint(raw.images[rows] * (255 / 16)).astype(np.uint8)
-    return image[:, None], raw.target[rows].astype(np.int64)
-
-
-def _refuse_folder(asked: Request) -> None:
+def _embedded(asked: Request, classes: tuple[str, ...], derive: Callable[[np.ndarray, np.ndarray], Chunk]) -> Source:
+    """A set that is derived from the images and labels of the embedded digits."""
     if asked.folder is not None:
         raise InputError(
             f"{asked.name}: {asked.folder}: these digits come with memogen and are in no folder: leave it out, or load it as images of your own"
         )
 
+    def read() -> Chunk:
+        from sklearn.datasets import load_digits
+        from sklearn.model_selection import train_test_split
+
+        raw = load_digits()
+        parts = train_test_split(np.arange(len(raw.target)), test_size=360, stratify=raw.target, random_state=0)
+        rows = np.sort(parts[("train", "test").index(asked.split)])
+        image = np.rint(raw.images[rows] * (255 / 16)).astype(np.uint8)
+        return derive(image[:, None], raw.target[rows].astype(np.int64))
+
+    return array_source(asked, [], classes, read)
+
+
+# --- published files ---
+
 
 def mnist(asked: Request) -> Source:
     """Handwritten digits, 28 x 28 grey (LeCun et al. 1998)."""
-    files = _idx_files(asked, "mnist", published.MNIST, published.MNIST_FOLDERS)
+    files = _idx_files(asked, "mnist")
     return array_source(asked, files, DIGITS, lambda: _read_idx_set("mnist", asked.split, files))
 
 
 def fashion_mnist(asked: Request) -> Source:
     """Articles of clothing, 28 x 28 grey (Xiao et al. 2017)."""
-    files = _idx_files(asked, "fashion-mnist", published.FASHION_MNIST, published.FASHION_FOLDERS)
+    files = _idx_files(asked, "fashion-mnist")
     return array_source(asked, files, FASHION, lambda: _read_idx_set("fashion-mnist", asked.split, files))
 
 
 def affine_mnist(asked: Request) -> Source:
     """MNIST turned by up to 20 degrees and placed in a 40 x 40 frame, one transform per image, always alike (Kim et al. 2018)."""
-    files = _idx_files(asked, "mnist", published.MNIST, published.MNIST_FOLDERS)
+    files = _idx_files(asked, "mnist")
 
     def read() -> Chunk:
         image, label = _read_idx_set("mnist", asked.split, files)
@@ -117,8 +117,12 @@ def affine_mnist(asked: Request) -> Source:
     return array_source(asked, files, DIGITS, read)
 
 
-def _idx_files(asked: Request, name: str, files: dict[str, tuple[Remote, Remote]], folders: tuple[str, ...]) -> list[Path]:
+_IDX = {"mnist": (published.MNIST, published.MNIST_FOLDERS), "fashion-mnist": (published.FASHION_MNIST, published.FASHION_FOLDERS)}
+
+
+def _idx_files(asked: Request, name: str) -> list[Path]:
     """The image and the label file of the split, from the user's folder or downloaded."""
+    files, folders = _IDX[name]
     wanted = files[asked.split]
     if asked.folder is None:
         return [fetch(remote, asked.root / "downloads" / name, wanted_by=name, progress=asked.progress) for remote in wanted]
@@ -129,8 +133,8 @@ def _idx_files(asked: Request, name: str, files: dict[str, tuple[Remote, Remote]
 
 
 def _read_idx_set(name: str, split: str, files: list[Path]) -> Chunk:
-    twin, published_twin = ("fashion-mnist", published.FASHION_MNIST) if name == "mnist" else ("mnist", published.MNIST)
-    published.refuse_twin(name, files, twin, published_twin[split])
+    twin = "fashion-mnist" if name == "mnist" else "mnist"
+    published.refuse_twin(name, files, twin, _IDX[twin][0][split])
     image, label = read_idx_pair(files[0], files[1], len(DIGITS))
     published.check_published(name, split, image, label, str(files[0]))
     return image, label
@@ -142,7 +146,7 @@ def cifar10(asked: Request) -> Source:
     binary = [f"{batch}.bin" for batch in batches]
     if asked.folder is None:
         archive = fetch(published.CIFAR10, asked.root / "downloads" / "cifar10", wanted_by="cifar10", progress=asked.progress)
-        return array_source(asked, [archive], CIFAR, partial(_read_cifar, asked.split, archive, binary))
+        return array_source(asked, [archive], CIFAR, lambda: _read_cifar(asked.split, archive, binary))
     layouts = [(binary, binary), (batches, batches), ([published.CIFAR10.name], binary), ([published.CIFAR10_PYTHON], batches)]
     for wanted, names in layouts:
         if files := published.find_files(asked.folder, published.CIFAR_FOLDERS, [(name,) for name in wanted]):
@@ -224,61 +228,60 @@ def _own_files(asked: Request, names: tuple[tuple[str, ...], ...], folders: tupl
     return found
 
 
+# --- image files of known sets ---
+
+
 def chairs(asked: Request) -> Source:
     """Rendered chairs (Aubry et al. 2014), rendered_chairs/<model>/renders/*.png, one class per model: scaled to 64 x 64 unless asked otherwise."""
     place = _first_there(own_place(asked), ("rendered_chairs", "chairs/rendered_chairs", "rendered_chairs.zip", ""))
-    pictures = find_pictures(place)
+    pictures = pictures_of(place)
     renders = tuple(entry for entry in pictures.entries if len(entry.parts) == 3 and entry.parts[1] == "renders")
     if not renders:
         raise published.wrong_folder("chairs", place, "rendered_chairs/<model>/renders/*.png")
     classes, label = label_entries({"train": renders}, "train")
-    sized = replace(asked, options=_preset(asked.options, DataOptions(SMALL, "resize")))
-    return picture_source(sized, replace(pictures, entries=renders), classes, label, "chairs")
+    return picture_source(_preset(asked, DataOptions(SMALL, "resize")), replace(pictures, entries=renders), classes, label, "chairs")
 
 
 def celeba(asked: Request) -> Source:
     """Aligned faces (Liu et al. 2015), img_align_celeba/*.jpg or .zip, unlabelled: the middle 108 x 108 scaled to 64 x 64."""
     own = own_place(asked)
     where = ("img_align_celeba", "celeba/img_align_celeba", "img_align_celeba.zip", "celeba/img_align_celeba.zip", "")
-    pictures = find_pictures(_first_there(own, where))
-    part = _CELEBA_SPLITS.index(asked.split)
-    parts = _celeba_partition(pictures.place, own)
-    entries = tuple(entry for entry in pictures.entries if _celeba_part(entry, parts) == part)
+    pictures = pictures_of(_first_there(own, where))
     if not pictures.entries:
         raise published.wrong_folder("celeba", own, "img_align_celeba/*.jpg or img_align_celeba.zip")
-    preset = DataOptions(SMALL, "resize", centre=CELEBA_CROP)
-    sized = replace(asked, options=_preset(asked.options, preset))
-    return picture_source(sized, replace(pictures, entries=entries), (), None, "celeba")
+    part, parts = _CELEBA_SPLITS.index(asked.split), _celeba_partition(pictures.place, own)
+    entries = tuple(entry for entry in pictures.entries if _celeba_part(entry, parts) == part)
+    return picture_source(_preset(asked, DataOptions(SMALL, "resize", centre=CELEBA_CROP)), replace(pictures, entries=entries), (), None, "celeba")
 
 
 def lsun(asked: Request) -> Source:
     """Four categories of LSUN (Yu et al. 2015) as <category>/train/ and <category>/val/ folders of images, the latter to test: scaled to 64 x 64."""
-    own = own_place(asked)
-    pictures = find_pictures(_first_there(own, ("lsun", "LSUN", "dataset/lsun", "")))
+    pictures = pictures_of(_first_there(own_place(asked), ("lsun", "LSUN", "dataset/lsun", "")))
     part, most = ("train", published.LSUN_MOST) if asked.split == "train" else ("val", None)
     chosen = [[entry for entry in pictures.entries if entry.parts[:2] == (name, part)][:most] for name in published.LSUN]
     if not all(chosen):
         missing = next(name for name, entries in zip(published.LSUN, chosen, strict=True) if not entries)
         raise published.wrong_folder("lsun", pictures.place, f"{missing}/{part}/*.jpg")
     label = np.repeat(np.arange(len(chosen)), [len(entries) for entries in chosen])
-    options = _preset(asked.options, DataOptions(SMALL, "resize"))
-    sized = replace(asked, options=options if options == asked.options else replace(options, filter="bilinear"))  # as the authors scale
-    entries = tuple(entry for category in chosen for entry in category)
-    return picture_source(sized, replace(pictures, entries=entries), published.LSUN, label, "lsun")
+    sized = _preset(asked, DataOptions(SMALL, "resize"))
+    if sized.options != asked.options:
+        sized = replace(sized, options=replace(sized.options, filter="bilinear"))  # as the authors scale
+    return picture_source(sized, replace(pictures, entries=tuple(chain.from_iterable(chosen))), published.LSUN, label, "lsun")
 
 
 def _first_there(root: Path, subs: tuple[str, ...]) -> Path:
     return next((root / sub for sub in subs if root.is_dir() and (root / sub).exists()), root)
 
 
-def _preset(asked: DataOptions, preset: DataOptions) -> DataOptions:
-    """The data set's own options, unless the user asked for a shape."""
-    plain = asked.fit == "error" and asked.size in (None, preset.size, preset.target) and not asked.centre
-    return replace(preset, channels=asked.channels, filter=asked.filter) if plain else asked
+def _preset(asked: Request, preset: DataOptions) -> Request:
+    """The request with the data set's own options, unless the user asked for a shape."""
+    given = asked.options
+    plain = given.fit == "error" and given.size in (None, preset.size, preset.target) and not given.centre
+    return replace(asked, options=replace(preset, channels=given.channels, filter=given.filter)) if plain else asked
 
 
 def _celeba_partition(*places: Path) -> dict[str, int]:
-    """File name to split number from list_eval_partition.txt (or .csv), looked for beside the images; empty if there is none."""
+    """File name to split number from list_eval_partition.txt (or .csv) beside the images; empty if there is none."""
     folders = [folder for place in places for folder in (place, place.parent, place / "celeba")]
     names = ("list_eval_partition.txt", "list_eval_partition.csv")
     found = next((folder / name for folder in folders for name in names if (folder / name).is_file()), None)

@@ -1,13 +1,12 @@
-"""Published files from their mirrors: resumed where a download broke off, verified before they get their name."""
+"""Downloads of published files from their mirrors: resumed after a break, and verified before they get their name."""
 
 from __future__ import annotations
 
 import hashlib
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from dataclasses import dataclass
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException
 from pathlib import Path
 
 from filelock import FileLock
@@ -65,8 +64,9 @@ def _from_mirror(url: str, part: Path, remote: Remote, progress: bool) -> None:
         before = _size(part)
         try:
             _download(url, part, remote.name, progress)
-            _verify(part, remote.checksum)
-            return
+            if matches(part, remote.checksum):
+                return
+            raise _WrongContentError("its content does not match the published checksum")
         except _WrongContentError:
             part.unlink(missing_ok=True)
             if not before:  # a fresh copy of this mirror is wrong: no use asking it again
@@ -100,31 +100,18 @@ def _download(url: str, part: Path, name: str, progress: bool) -> None:
         total = None if missing is None else have + missing
         with part.open("ab" if goes_on else "wb") as file, Bar(shown=progress) as bar:
             bar.stage(name, total, done=have, unit="bytes")
-            for piece in _pieces(answer):
+            while piece := answer.read(_PIECE):
                 file.write(piece)
                 bar.advance(len(piece))
         if total is not None and part.stat().st_size < total:
             raise OSError(f"the connection ended after {part.stat().st_size:,} of {total:,} bytes")
 
 
-def _pieces(answer: HTTPResponse) -> Iterator[bytes]:
-    while piece := answer.read(_PIECE):
-        yield piece
-
-
-def _verify(path: Path, checksum: str) -> None:
-    if not matches(path, checksum):
-        raise _WrongContentError("its content does not match the published checksum")
-
-
 def matches(path: Path, checksum: str) -> bool:
     """Whether the file has this "algorithm:hexdigest"."""
     algorithm, _, wanted = checksum.partition(":")
-    digest = hashlib.new(algorithm, usedforsecurity=False)
     with path.open("rb") as file:
-        while piece := file.read(_PIECE):
-            digest.update(piece)
-    return digest.hexdigest() == wanted
+        return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest() == wanted
 
 
 def _reason(error: Exception) -> str:

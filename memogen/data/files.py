@@ -1,4 +1,4 @@
-"""Files that may be opened: regular ones, read up to a bound. Pipes, sockets and devices are never opened, for reading them may not end."""
+"""Opening files safely: regular files only, read up to a bound. Reading a pipe, a socket or a device might never end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Protocol
 
 from memogen.types import InputError
 
-DAMAGED: tuple[type[Exception], ...] = (  # what the readers of archives raise on damaged ones
+DAMAGED: tuple[type[Exception], ...] = (  # raised by the readers of archives on damaged ones
     *(OSError, EOFError, ValueError, LookupError, ArithmeticError, RuntimeError, MemoryError),
     *(struct.error, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError),
 )
@@ -24,8 +24,6 @@ _MOST_BYTES = 1 << 34  # a header that claims more is not believed
 
 
 class Readable(Protocol):
-    """Something opened to read bytes."""
-
     def read(self, count: int, /) -> bytes: ...
 
 
@@ -55,8 +53,21 @@ def readable(path: Path, kind: str) -> Path:
     return path
 
 
+def open_zip(path: Path) -> zipfile.ZipFile:
+    """The zip archive at ``path``. InputError where there is none, or a damaged one."""
+    kind = path.suffix.lower().lstrip(".") or "zip"
+    try:
+        return zipfile.ZipFile(readable(path, kind))
+    except InputError:
+        raise
+    except PermissionError as error:
+        raise InputError(f"{kind}: {path}: cannot be read ({error.strerror}): mend its permissions") from error
+    except DAMAGED as error:
+        raise InputError(f"{kind}: {path}: is not a complete zip archive: write or fetch it again") from error
+
+
 def most_bytes() -> int:
-    """How many bytes of one array are believed in: 16 GiB, or what the machine's memory holds where that is less."""
+    """The largest size of one array that a header may claim: 16 GiB, or the machine's memory where that is less."""
     try:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):  # not every platform tells

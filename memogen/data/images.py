@@ -1,17 +1,17 @@
-"""One picture to uint8 pixels, whatever its mode; what had to be changed is said, what cannot be used is refused with a reason."""
+"""One picture file to uint8 pixels of the shape asked for. Every change is named, and an unusable file is refused with a reason."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BufferedIOBase
-from typing import IO, cast
+from typing import IO, Literal, cast
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from memogen.data.options import DataOptions
 from memogen.data.values import Kind, Values, WrongRange, to_bytes, white_of
+from memogen.types import InputError
 
 MAX_PIXELS = 89_478_485  # Pillow's own limit against decompression bombs: a quarter of a gigabyte at three bytes a pixel
 _ORIENTATION = 274  # the EXIF tag
@@ -26,13 +26,65 @@ _FILTERS = {
 }
 
 
+MOST_PIXELS = 2048
+"""The longest side of an image after reading: hundreds of them are in memory at once."""
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """How images are brought to one shape, and which of them a split holds.
+
+    ``size`` is (height, width) or one number for both; None keeps the size of the files, which must then be the same for all.
+    ``fit`` says what happens to an image of another size: "error" refuses it, "resize" scales it (the aspect ratio may change), "crop" scales it
+    until it covers ``size`` and cuts out the middle. ``channels`` "auto" gives 3 as soon as one image has colour.
+    ``centre`` first cuts a square of that many pixels out of the middle of every image; 0: no cut. ``split_seed`` draws the test images of
+    a set that was published without a split. ``long_tail``: class k of the training split keeps this share, to the power of k, of its
+    images; 1 keeps all. ``test_share``: the share of a user's own images that is held out to test, where they have no test split; the pixels of an
+    image decide on which side it lies.
+    """
+
+    size: int | tuple[int, int] | None = None
+    fit: Literal["error", "resize", "crop"] = "error"
+    channels: Literal["auto", 1, 3] = "auto"
+    filter: Literal["nearest", "box", "bilinear", "bicubic", "lanczos"] = "lanczos"
+    centre: int = 0
+    split_seed: int = 0
+    long_tail: float = 1.0
+    test_share: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.target and (len(self.target) != 2 or min(self.target) < 2):
+            raise InputError(f"size: {self.size}: give one number or (height, width), each at least 2")
+        if self.target and max(self.target) > MOST_PIXELS:
+            raise InputError(f"size: {self.size}: give sides of {MOST_PIXELS} pixels at most")
+        if self.fit not in ("error", "resize", "crop"):
+            raise InputError(f"fit: {self.fit!r}: choose error, resize or crop")
+        if self.fit != "error" and self.size is None:
+            raise InputError(f"fit: {self.fit!r} without a size: give size as well, for instance size=64")
+        if self.channels not in ("auto", 1, 3):
+            raise InputError(f"channels: {self.channels!r}: choose auto, 1 or 3")
+        if self.filter not in ("nearest", "box", "bilinear", "bicubic", "lanczos"):
+            raise InputError(f"filter: {self.filter!r}: choose nearest, box, bilinear, bicubic or lanczos")
+        if self.centre < 0:
+            raise InputError(f"centre: {self.centre}: give a number of pixels, or 0 for none")
+        if not 0 < self.long_tail <= 1:
+            raise InputError(f"long_tail: {self.long_tail}: give a share above 0, for instance 0.6, or 1 to keep all images")
+        if not 0 <= self.test_share < 1:
+            raise InputError(f"test_share: {self.test_share}: give a share below 1, for instance 0.1, or 0 for no test split")
+
+    @property
+    def target(self) -> tuple[int, int] | None:
+        """(height, width), or None for the size of the files."""
+        return (self.size, self.size) if isinstance(self.size, int) else self.size
+
+
 class UnusableImage(Exception):  # noqa: N818  the image is at fault
-    """An image file that is left out; the message is the reason it is counted under."""
+    """An image file that is left out; the message is the reason under which it is counted."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What can be said of an image before it is decoded: its size upright, whether it is grey, Pillow's name of its mode, and its kind of values."""
+    """What is known of an image before it is decoded: its upright size, whether it is grey, Pillow's name of its mode, and its kind of values."""
 
     height: int
     width: int
@@ -42,20 +94,20 @@ class Header:
 
 
 def read_header(file: BufferedIOBase) -> Header:
-    """Size and mode. Raises UnusableImage."""
+    """Raises UnusableImage."""
     try:
         with _open(file) as image:
             width, height = (image.height, image.width) if _orientation(image) >= 5 else image.size
             return Header(height, width, _is_grey(image), image.mode, _kind(image))
-    except Exception as error:
+    except Exception as error:  # Pillow raises nearly every type of error on damaged files
         raise _unusable(error) from error
 
 
 def decode(file: BufferedIOBase, whites: Mapping[Kind, int] | None = None, options: DataOptions | None = None) -> tuple[Image.Image, tuple[str, ...]]:
     """The image in mode L or RGB, and the names of the changes that made it so. Raises UnusableImage.
 
-    ``whites`` says which value is white for each kind; a kind that it does not name is judged by this image alone. ``options`` say what
-    :func:`shaped` will make of the image: a JPEG that it makes much smaller is decoded at a reduced size, several times as fast.
+    ``whites``: the white value of each kind of values; for a missing kind this image alone decides. ``options`` are those that :func:`shaped`
+    will get: a JPEG that becomes much smaller is decoded at a reduced size, several times as fast.
     """
     plain, kind, notes = _read(file, options)
     white = (whites or {}).get(kind)
@@ -70,7 +122,7 @@ def decode(file: BufferedIOBase, whites: Mapping[Kind, int] | None = None, optio
 
 
 def read_values(file: BufferedIOBase) -> Values:
-    """What a picture file holds, upright, of its first frame. Raises UnusableImage."""
+    """The values of a picture file's first frame, upright. Raises UnusableImage."""
     plain, kind, _ = _read(file, None)
     return _values(plain, kind)
 
@@ -83,24 +135,18 @@ def _read(file: BufferedIOBase, options: DataOptions | None) -> tuple[Image.Imag
             if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":  # a camera's MPO carries previews, not frames
                 notes.append("animated, first frame taken")
                 image.seek(0)
-            if options is not None and image.format == "JPEG" and (least := _least(options)):
-                turned = _orientation(image) >= 5
-                image.draft(None, least if turned else least[::-1])
+            scaled = options is not None and options.fit != "error" and not options.centre and options.filter != "nearest"
+            if options is not None and options.target and scaled and image.format == "JPEG":
+                height, width = (_REDUCED * side for side in options.target)
+                image.draft(None, (height, width) if _orientation(image) >= 5 else (width, height))
             plain, kind, changes = _upright(image)
             return plain, kind, (*notes, *changes)
-    except Exception as error:  # Pillow's decoders raise nearly every type there is on damaged files
+    except Exception as error:
         raise _unusable(error) from error
 
 
-def _least(options: DataOptions) -> tuple[int, int] | None:
-    """The (height, width) from which on a picture shrinks to the wanted size nearly as from its full size; None where it must be decoded in full."""
-    if options.target is None or options.fit == "error" or options.centre or options.filter == "nearest":
-        return None
-    return _REDUCED * options.target[0], _REDUCED * options.target[1]
-
-
 def values_of(image: Image.Image) -> Values:
-    """What a Pillow image of any mode holds, upright and on white. Raises UnusableImage."""
+    """The values of a Pillow image of any mode, upright and on white. Raises UnusableImage."""
     plain, kind, _ = _upright(image)
     return _values(plain, kind)
 
@@ -126,11 +172,18 @@ def _values(plain: Image.Image, kind: Kind) -> Values:
     """The numbers of an upright image. Raises UnusableImage."""
     if plain.mode in ("L", "RGB"):
         return Values(np.asarray(plain, dtype=np.uint8), kind)
-    return Values(_reals(plain) if kind == "real" else _words(plain), kind)
+    values = np.asarray(plain)
+    if kind == "real":
+        if not np.isfinite(values).all() or values.min() < 0 or values.max() > 255:
+            raise UnusableImage("floating-point values beyond 0..255")
+        return Values(values, kind)
+    if values.min() < 0 or values.max() > 65535:  # some formats carry 16 bits in mode I, of 32
+        raise UnusableImage("32-bit values beyond 0..65535")
+    return Values(values.astype(np.uint16), kind)
 
 
 def _conversion_notes(kind: Kind, white: int, *, blank: bool = False) -> tuple[str, ...]:
-    """What bringing values of a kind to bytes changes; ``blank``: all are 0."""
+    """The changes in bringing values of a kind to bytes; ``blank``: all are 0."""
     if white == 1 and kind in ("byte", "word"):
         return () if blank else ("whole numbers 0 and 1 taken for black and white",)
     whole = {"word": "16-bit grey " + ("taken for 8 bit, as no value exceeds 255" if white == 255 else "scaled to 8 bit")}
@@ -144,7 +197,9 @@ def shaped(image: Image.Image, options: DataOptions, channels: int) -> np.ndarra
     mode = "L" if channels == 1 else "RGB"
     image = image if image.mode == mode else image.convert(mode)
     if options.centre:
-        image = _centre(image, options.centre)
+        width, height = min(options.centre, image.width), min(options.centre, image.height)
+        left, top = (image.width - width) // 2, (image.height - height) // 2
+        image = image.crop((left, top, left + width, top + height))
     if options.target and (image.height, image.width) != options.target:
         height, width = options.target
         if options.fit == "crop":
@@ -153,12 +208,6 @@ def shaped(image: Image.Image, options: DataOptions, channels: int) -> np.ndarra
             image = image.resize((width, height), _FILTERS[options.filter])
     pixels = np.asarray(image, dtype=np.uint8)
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
-
-
-def _centre(image: Image.Image, side: int) -> Image.Image:
-    width, height = min(side, image.width), min(side, image.height)
-    left, top = (image.width - width) // 2, (image.height - height) // 2
-    return image.crop((left, top, left + width, top + height))
 
 
 def _open(file: BufferedIOBase) -> Image.Image:
@@ -171,7 +220,7 @@ def _open(file: BufferedIOBase) -> Image.Image:
 
 
 def _unusable(error: Exception) -> UnusableImage:
-    """The reason that a failure is counted under."""
+    """The failure with the reason under which it is counted."""
     if isinstance(error, UnusableImage):
         return error
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
@@ -197,7 +246,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _raw_mode(image: Image.Image) -> str:
-    """How a file's values lie in it, in Pillow's words; empty once they are decoded."""
+    """Pillow's name for the layout of a file's values; empty once they are decoded."""
     tile = getattr(image, "tile", None)
     if not tile:
         return ""
@@ -226,28 +275,8 @@ def _plain(image: Image.Image, mode: str) -> tuple[Image.Image, tuple[str, ...]]
         return image.convert("RGB"), ("CMYK converted to RGB",)
     notes = ("palette expanded",) if image.mode in ("P", "PA") else ()
     if image.has_transparency_data:
-        plain, seen_through = _on_white(image)
+        layers = image.convert("RGBA")
+        plain = Image.alpha_composite(Image.new("RGBA", layers.size, "white"), layers).convert("RGB")
+        seen_through = layers.getchannel("A").getextrema()[0] != 255
         return plain.convert(mode), (*notes, "transparent parts put on white") if seen_through else notes
     return image if image.mode == mode else image.convert(mode), notes
-
-
-def _words(image: Image.Image) -> np.ndarray:
-    """uint16; mode I is how some formats carry 16 bits."""
-    wide = np.asarray(image).astype(np.int64)
-    if wide.min() < 0 or wide.max() > 65535:
-        raise UnusableImage("32-bit values beyond 0..65535")
-    return wide.astype(np.uint16)
-
-
-def _reals(image: Image.Image) -> np.ndarray:
-    values = np.asarray(image)
-    if not np.isfinite(values).all() or values.min() < 0 or values.max() > 255:
-        raise UnusableImage("floating-point values beyond 0..255")
-    return values
-
-
-def _on_white(image: Image.Image) -> tuple[Image.Image, bool]:
-    """The image over white, and whether any of the white shows."""
-    layers = image.convert("RGBA")
-    ground = Image.new("RGBA", layers.size, "white")
-    return Image.alpha_composite(ground, layers).convert("RGB"), layers.getchannel("A").getextrema()[0] != 255

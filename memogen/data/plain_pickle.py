@@ -1,7 +1,7 @@
 """Reads pickles that hold NumPy arrays and plain containers, without the pickle machine.
 
 A pickle is a program; the standard machine imports and calls whatever the program names. This one knows the few instructions that the Python
-version of CIFAR-10 (and NumPy's own arrays) need, treats a name as a mere word from a fixed list, and calls nothing of the file's choosing.
+version of CIFAR-10 and NumPy's own arrays need. A name is a mere word from a fixed list, and nothing that the file names is called.
 """
 
 from __future__ import annotations
@@ -74,13 +74,14 @@ class _Machine:
         self.memo: dict[int, Any] = {}
 
     def run(self, blob: bytes, where: str) -> Any:
+        """The object on top of the stack after the last instruction."""
         for opcode, argument, _ in pickletools.genops(blob):
             if opcode.name in _VALUES:
                 self.stack.append(argument)
             elif opcode.name in _CONSTANTS:
                 self.stack.append(_CONSTANTS[opcode.name])
-            elif opcode.name not in _IGNORED and not (self._container(opcode.name) or self._memory(opcode.name, argument)):
-                self._object(opcode.name, argument, where)
+            elif opcode.name not in _IGNORED:
+                self._step(opcode.name, argument, where)
         return self.stack.pop()
 
     def _since_mark(self) -> list[Any]:
@@ -88,7 +89,7 @@ class _Machine:
         items, self.stack = self.stack[start:], self.stack[:start]
         return items
 
-    def _container(self, name: str) -> bool:
+    def _step(self, name: str, argument: Any, where: str) -> None:
         stack = self.stack
         match name:
             case "MARK":
@@ -107,37 +108,25 @@ class _Machine:
             case "SETITEM" | "SETITEMS":
                 items = [stack.pop(), stack.pop()][::-1] if name == "SETITEM" else self._since_mark()
                 _expect(self.stack[-1], dict).update(_pairs(items))
-            case _:
-                return False
-        return True
-
-    def _memory(self, name: str, argument: Any) -> bool:
-        match name:
             case "PUT" | "BINPUT" | "LONG_BINPUT":
-                self.memo[argument] = self.stack[-1]
+                self.memo[argument] = stack[-1]
             case "MEMOIZE":
-                self.memo[len(self.memo)] = self.stack[-1]
+                self.memo[len(self.memo)] = stack[-1]
             case "GET" | "BINGET" | "LONG_BINGET":
-                self.stack.append(self.memo[argument])
-            case _:
-                return False
-        return True
-
-    def _object(self, name: str, argument: Any, where: str) -> None:
-        match name:
+                stack.append(self.memo[argument])
             case "GLOBAL" | "STACK_GLOBAL":
-                words = argument if name == "GLOBAL" else " ".join([self.stack.pop(), self.stack.pop()][::-1])
+                words = argument if name == "GLOBAL" else " ".join([stack.pop(), stack.pop()][::-1])
                 if words not in _NAMES:
                     raise InputError(
                         f"pickle: {where}: asks for {words.replace(' ', '.')!r}, which is neither an array nor a plain container: do not trust it"
                     )
-                self.stack.append(_Name(_NAMES[words]))
+                stack.append(_Name(_NAMES[words]))
             case "REDUCE":
-                arguments, function = self.stack.pop(), _expect(self.stack.pop(), _Name)
-                self.stack.append(_made(function.word, arguments))
+                arguments, function = stack.pop(), _expect(stack.pop(), _Name)
+                stack.append(_made(function.word, arguments))
             case "BUILD":
-                state = self.stack.pop()
-                _complete(self.stack[-1], state)
+                state = stack.pop()
+                _complete(stack[-1], state)
             case _:
                 raise InputError(f"pickle: {where}: holds the instruction {name}, which arrays and plain containers do not need: do not trust it")
 
@@ -153,7 +142,7 @@ def _expect(item: Any, kind: type) -> Any:
 
 
 def _made(word: str, arguments: tuple[Any, ...]) -> Any:
-    """What calling the named thing would give."""
+    """The result that a call of the named thing would have."""
     match word:
         case "array":
             return _Array()

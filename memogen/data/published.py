@@ -1,8 +1,8 @@
-"""The published files: their names, checksums and mirrors, and how they are found in a user's folder."""
+"""The published files: their names, checksums and mirrors, and in which of a user's folders they lie."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -28,27 +28,27 @@ def _remote(name: str, md5: str, mirrors: Iterable[str]) -> Remote:
     return Remote(name, f"md5:{md5}", tuple(mirror + name for mirror in mirrors))
 
 
-# per split: images, labels
-MNIST = {
-    "train": (
-        _remote("train-images-idx3-ubyte.gz", "f68b3c2dcbeaaa9fbdd348bbdeb94873", _MNIST_MIRRORS),
-        _remote("train-labels-idx1-ubyte.gz", "d53e105ee54ea40749a09fcbcd1e9432", _MNIST_MIRRORS),
-    ),
-    "test": (
-        _remote("t10k-images-idx3-ubyte.gz", "9fb629c4189551a2d022fa330f9573f3", _MNIST_MIRRORS),
-        _remote("t10k-labels-idx1-ubyte.gz", "ec29112dd5afa0611ce80d1b7f02629c", _MNIST_MIRRORS),
-    ),
-}
-FASHION_MNIST = {
-    "train": (
-        _remote("train-images-idx3-ubyte.gz", "8d4fb7e6c68d591d4c3dfef9ec88bf0d", _FASHION_MIRRORS),
-        _remote("train-labels-idx1-ubyte.gz", "25c81989df183df01b3e8a0aad5dffbe", _FASHION_MIRRORS),
-    ),
-    "test": (
-        _remote("t10k-images-idx3-ubyte.gz", "bef4ecab320f06d8554ea6380940ec79", _FASHION_MIRRORS),
-        _remote("t10k-labels-idx1-ubyte.gz", "bb300cfdad3c16e7a12a480ee83cd310", _FASHION_MIRRORS),
-    ),
-}
+def _idx_pairs(mirrors: Iterable[str], *md5: str) -> dict[str, tuple[Remote, Remote]]:
+    """Images and labels of each split."""
+    names = [f"{part}-{kind}-ubyte.gz" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
+    files = [_remote(name, checksum, mirrors) for name, checksum in zip(names, md5, strict=True)]
+    return {"train": (files[0], files[1]), "test": (files[2], files[3])}
+
+
+MNIST = _idx_pairs(
+    _MNIST_MIRRORS,
+    "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+    "d53e105ee54ea40749a09fcbcd1e9432",
+    "9fb629c4189551a2d022fa330f9573f3",
+    "ec29112dd5afa0611ce80d1b7f02629c",
+)
+FASHION_MNIST = _idx_pairs(
+    _FASHION_MIRRORS,
+    "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+    "25c81989df183df01b3e8a0aad5dffbe",
+    "bef4ecab320f06d8554ea6380940ec79",
+    "bb300cfdad3c16e7a12a480ee83cd310",
+)
 CIFAR10 = _remote("cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530", _CIFAR_MIRRORS)
 CIFAR10_PYTHON = "cifar-10-python.tar.gz"
 CIFAR10_BATCHES = {"train": [f"data_batch_{number}" for number in range(1, 6)], "test": ["test_batch"]}
@@ -107,7 +107,7 @@ def find_files(root: Path, folders: Iterable[str], wanted: Iterable[tuple[str, .
 
 
 def wrong_folder(name: str, root: Path, wanted: str, otherwise: str = ", or leave folder out to download") -> InputError:
-    """What was looked for, what was found, and how to mend it; ``otherwise`` is another way to the files."""
+    """The error of a folder without the ``wanted`` files; ``otherwise`` is another way to them."""
     if not root.exists():
         return InputError(f"{name}: {root}: there is no such folder: give the one that holds {wanted}{otherwise}")
     if root.is_file():
@@ -132,3 +132,42 @@ def refuse_twin(name: str, files: list[Path], twin: str, published: tuple[Remote
     """MNIST and Fashion-MNIST have files of the same names: InputError when the label file is the other set's."""
     if matches(files[1], published[1].checksum):
         raise InputError(f"{name}: {files[1]}: this is {twin}: give the folder of {name}, or ask for {twin}")
+
+
+# --- which sets lie in a folder, so that --data may name it ---
+
+
+def recognised(folder: Path) -> tuple[str, ...]:
+    """The names of the published data sets whose files are in the folder, or in one of the sub-folders where people usually keep them.
+
+    MNIST and Fashion-MNIST have files of the same names; checksums tell them apart. If the files match neither, both names are given.
+    """
+    return tuple(name for name, found in LAYOUTS.items() if folder.is_dir() and found(folder))
+
+
+def _idx(files: Mapping[str, tuple[Remote, Remote]], folders: Iterable[str], twins: Mapping[str, tuple[Remote, Remote]]) -> Callable[[Path], bool]:
+    """Whether a folder holds these files and not those of the ``twins``, which have the same names."""
+
+    def found(root: Path) -> bool:
+        for split, wanted in files.items():
+            there = find_files(root, folders, [spellings(remote.name) for remote in wanted])
+            if there is not None:
+                return not matches(there[1], twins[split][1].checksum)
+        return False
+
+    return found
+
+
+def _any_of(folders: Iterable[str], *layouts: Iterable[tuple[str, ...]]) -> Callable[[Path], bool]:
+    return lambda root: any(find_files(root, folders, layout) is not None for layout in layouts)
+
+
+_CIFAR_BATCH = CIFAR10_BATCHES["test"][0]
+LAYOUTS: dict[str, Callable[[Path], bool]] = {
+    "mnist": _idx(MNIST, MNIST_FOLDERS, FASHION_MNIST),
+    "fashion-mnist": _idx(FASHION_MNIST, FASHION_FOLDERS, MNIST),
+    "cifar10": _any_of(CIFAR_FOLDERS, *([(name,)] for name in (f"{_CIFAR_BATCH}.bin", _CIFAR_BATCH, CIFAR10.name, CIFAR10_PYTHON))),
+    "ocr-letters": _any_of(OCR_FOLDERS, OCR_LETTERS),
+    "frey-faces": _any_of(FREY_FOLDERS, FREY_FACES),
+    "svhn": _any_of(SVHN_FOLDERS, *SVHN.values()),
+}

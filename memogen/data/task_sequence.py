@@ -1,4 +1,4 @@
-"""A labelled data set as a sequence of tasks, each with the images of a few classes, which are seen once and never again."""
+"""A labelled data set as a sequence of tasks. Each has the images of a few classes, which no other task sees."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from memogen.types import ImageData, InputError
 class TaskConfig:
     """Which classes make which task.
 
-    ``order`` lists the classes in the order in which they are learned, () as they are numbered; ``order_seed`` draws an order instead.
-    ``classes_per_task`` of them make a task (the last task takes what is left), and the first ``num_tasks`` tasks are learned, None: all.
-    ``joint`` puts the images of all these tasks into one. ``left_out`` images at the head of the data set are kept from every task: the
+    ``order`` lists the classes in the order of learning, (): by number; ``order_seed`` draws an order instead.
+    ``classes_per_task`` of them make a task (the last task takes the rest), and the first ``num_tasks`` tasks are learned, None: all.
+    ``joint`` puts the images of all these tasks into one. The first ``left_out`` images of the data set are in no task, like the
     validation part of TensorFlow's MNIST reader.
     """
 
@@ -69,8 +69,8 @@ class Task:
 class TaskSequence:
     """Tasks to be opened in their order, each once.
 
-    The sequence keeps the pixels of each task apart and none of the whole data set. Opening a task gives its pixels away and drops those of all
-    tasks before it, so while a task is learned nothing leads to the images of an earlier one.
+    The sequence holds the pixels of each task and not the whole data set. Opening a task hands over its pixels and drops those of all
+    tasks before it, so while a task is learned the images of earlier ones are out of reach.
     """
 
     def __init__(self, data: ImageData, tasks: Sequence[Sequence[int]], *, left_out: int = 0) -> None:
@@ -99,7 +99,7 @@ class TaskSequence:
         return Task(number, self.tasks[number], replace(data, digest=named))
 
     def digest(self, number: int) -> str:
-        """What names the images of task ``number``, which is still to come. Raises InputError where it is not."""
+        """The digest of the images of task ``number``. Raises InputError where the task is over."""
         if number not in self._waiting:
             known = f"tasks {min(self._waiting)} to {len(self) - 1} are still to come" if self._waiting else "no task is left"
             raise InputError(f"sequence: task {number} cannot be opened any more: {known}")

@@ -1,7 +1,7 @@
-"""Numbers to pixels: the one rule by which the values of a picture or an array, whatever door they came by, become bytes.
+"""Numbers to pixels: how the values of pictures and arrays become bytes.
 
-A set has one white, which its largest value tells: 1 where all are 0 or 1 or floats up to 1, 255 where whole numbers reach beyond, 65,535 where
-16-bit numbers do. A range that fits none of them is refused.
+A set has one white, which follows from its largest value: 1 for 0 and 1 or floats up to 1, 255 for larger whole numbers, 65,535 for 16-bit numbers
+beyond. A range that fits none of them is refused.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from typing import Literal
 import numpy as np
 
 Kind = Literal["byte", "word", "high byte", "whole", "real"]
-"""What numbers are held in: 8 bits, 16 bits, the upper half of 16 bits, other whole numbers, floats."""
+"""The type of the numbers: 8 bits, 16 bits, the upper half of 16 bits, other whole numbers, floats."""
 
 _SURE = {"byte": 1, "word": 4095, "high byte": 15, "whole": 1, "real": 1}  # a larger value settles what is white
 _KINDS: dict[str, Kind] = {"uint8": "byte", "uint16": "word"}
 
 
 class WrongRange(ValueError):  # noqa: N818  the values are at fault
-    """Values that cannot be right; the message says which they are and, after a colon, how to mend them."""
+    """Values that cannot be right; the message names them and, after a colon, says how to mend them."""
 
 
 @dataclass(frozen=True)
 class Values:
-    """What one picture holds, (h, w) or (h, w, 3), and in what."""
+    """The values of one picture, (h, w) or (h, w, 3), and their kind."""
 
     array: np.ndarray
     kind: Kind
@@ -35,14 +35,14 @@ class Values:
 
 
 def kind_of(dtype: np.dtype) -> Kind:
-    """The kind of an array's numbers. WrongRange for those that are no numbers."""
+    """The kind of an array's numbers. WrongRange for values that are no numbers."""
     if dtype.kind not in "biuf":
         raise WrongRange(f"values of type {dtype}: give uint8, or floats in [0, 1]")
     return "real" if dtype.kind == "f" else _KINDS.get(dtype.name, "whole")
 
 
 def settled(kind: Kind, largest: float) -> bool:
-    """Whether larger values could not change what is white."""
+    """Whether the white value is certain: larger values cannot change it."""
     return largest > _SURE[kind]
 
 

@@ -25,7 +25,7 @@ from ..recipes import Recipe
 from ..report import figures, grid, memory_gan
 from ..report.grid import Theme
 from ..report.history import read_rows, task_folders
-from ..runs.recipe import config_hash
+from ..runs import config_hash
 from ..training.fit import Watch
 from ..types import ImageData, InputError, to_uint8
 from .plan import ARMS, Arm, Plan

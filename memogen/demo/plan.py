@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from ..models import MemoryGANObjective
 from ..recipes import RECIPES, Recipe, ScoringConfig
-from ..runs.recipe import config_hash
+from ..runs import config_hash
 
 Arm = Literal["slot_replay", "fine_tuning"]
 ARMS: dict[Arm, str] = {"slot_replay": "with replay", "fine_tuning": "without replay"}

@@ -15,8 +15,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-from memogen.data.images import UnusableImage, decode, shaped
-from memogen.data.options import DataOptions
+from memogen.data.images import DataOptions, UnusableImage, decode, shaped
 from memogen.training.grid import folded
 
 from .asked import Refused

@@ -25,13 +25,9 @@ class Family:
 
 
 FAMILIES = {
-    "memory_gan": Family(
-        MemoryGANConfig,
-        MemoryGANObjective,
-        tuple(f"memogen.recipes.memory_gan{part}" for part in ("", "_claims", "_edits", "_tasks")),
-    ),
-    "mem_vae": Family(MemVAEConfig, MemVAEObjective, ("memogen.recipes.mem_vae", "memogen.recipes.mem_vae_tasks")),
-    "replay_gan": Family(ReplayGANConfig, ReplayGANObjective, ("memogen.recipes.replay_gan", "memogen.recipes.replay_gan_tasks")),
+    "memory_gan": Family(MemoryGANConfig, MemoryGANObjective, ("memogen.recipes.memory_gan", "memogen.recipes.memory_gan_tasks")),
+    "mem_vae": Family(MemVAEConfig, MemVAEObjective, ("memogen.recipes.mem_vae",)),
+    "replay_gan": Family(ReplayGANConfig, ReplayGANObjective, ("memogen.recipes.replay_gan",)),
 }
 """Every family by the name that a saved model and a recipe say."""
 

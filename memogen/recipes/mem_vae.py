@@ -6,14 +6,15 @@ Each function takes a ``variant``, one of ``VARIANTS``. Settings are those of th
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from ..data import DataOptions
+from ..data.task_sequence import TaskConfig
 from ..metrics.metric import ModelScoring
 from ..models.mem_vae import ADAM, AttentionConfig, MemVAEConfig, MemVAEObjective
-from ..training import TrainingConfig
-from ..types import DecayConfig, InputError
-from .recipe import Claim, DataConfig, Recipe, ScoringConfig
+from ..training import SuccessionConfig, TrainingConfig
+from ..types import DecayConfig
+from .recipe import Claim, DataConfig, Recipe, ScoringConfig, check_variant
 
 Variant = Literal[
     "vae",
@@ -31,14 +32,19 @@ Variant = Literal[
     "code",
 ]
 FreyVariant = Literal["vae", "mem_vae", "vae_batch_10", "mem_vae_batch_10"]
+StreamVariant = Literal[
+    "sample_replay",  # a frozen copy of the decoder replays samples of the prior
+    "fine_tuning",  # nothing is replayed
+    "joint_training",  # all tasks at once: the reference for the others
+]
 
 
 @dataclass(frozen=True)
 class _Row:
-    """What a variant is made of: importance samples in training, a memory, the local reconstruction term, the larger layers, the visible memory,
-    the second draw of z."""
+    """A variant: importance samples in training, a memory in every hidden layer of the decoder, the local reconstruction term, layers of 530 in the
+    place of 500 (as many parameters as with a memory), softmax addressing and a sum, so that slots can be seen (appendix D), and a second draw of z
+    for the local reconstruction term, as in the authors' code."""
 
-    about: str
     num_samples: int = 1
     memory: bool = False
     local_reconstruction: bool = False
@@ -49,21 +55,21 @@ class _Row:
 
 
 VARIANTS: dict[str, _Row] = {
-    "vae": _Row("the networks without memory"),
-    "mem_vae": _Row("a memory in every hidden layer of the decoder, and the local reconstruction term", 1, True, True),
-    "iwae_5": _Row("without memory, by the bound of 5 importance samples", 5),
-    "mem_iwae_5": _Row("with memory, by the bound of 5 importance samples", 5, True, True),
-    "iwae_50": _Row("without memory, by the bound of 50 importance samples", 50),
-    "mem_iwae_50": _Row("with memory, by the bound of 50 importance samples", 50, True, True),
-    "vis_mem_vae": _Row("softmax addressing and a sum, so that slots can be seen (appendix D)", 1, True, True, visible=True),
-    "vae_large": _Row("without memory, layers of 530: as many parameters as with one", large=True),
-    "iwae_5_large": _Row("the same by the bound of 5 importance samples", 5, large=True),
-    "iwae_50_large": _Row("the same by the bound of 50 importance samples", 50, large=True),
-    "vae_lre": _Row("without memory, with the local reconstruction term", 1, False, True),
-    "mem_vae_no_lre": _Row("with memory, without the local reconstruction term", 1, True),
-    "code": _Row("mem_vae as the authors' code has it: the local reconstruction term draws a second z", 1, True, True, second_draw=True),
-    "vae_batch_10": _Row("Frey faces in batches of 10", batch_size=10),
-    "mem_vae_batch_10": _Row("Frey faces in batches of 10, with memory", 1, True, True, batch_size=10),
+    "vae": _Row(),
+    "mem_vae": _Row(1, True, True),
+    "iwae_5": _Row(5),
+    "mem_iwae_5": _Row(5, True, True),
+    "iwae_50": _Row(50),
+    "mem_iwae_50": _Row(50, True, True),
+    "vis_mem_vae": _Row(1, True, True, visible=True),
+    "vae_large": _Row(large=True),
+    "iwae_5_large": _Row(5, large=True),
+    "iwae_50_large": _Row(50, large=True),
+    "vae_lre": _Row(1, False, True),
+    "mem_vae_no_lre": _Row(1, True),
+    "code": _Row(1, True, True, second_draw=True),
+    "vae_batch_10": _Row(batch_size=10),
+    "mem_vae_batch_10": _Row(1, True, True, batch_size=10),
 }
 
 TABLE_1 = {
@@ -171,8 +177,7 @@ def _recipe(name: str, data: DataConfig, model: MemVAEConfig, *, steps: int) -> 
 
 def _variant(recipe: Recipe, variant: str) -> Recipe:
     """A row of a table, with the numbers printed for it."""
-    if variant not in VARIANTS or (variant.endswith("batch_10") and recipe.recipe != "mem_vae/frey_faces"):
-        raise InputError(f"variant: {variant!r} is unknown: choose {', '.join(VARIANTS)}")
+    check_variant(variant, get_args(FreyVariant if recipe.recipe == "mem_vae/frey_faces" else Variant))
     row, (model, objective) = VARIANTS[variant], _parts(recipe)
     memory = AttentionConfig(()) if not row.memory else model.memory
     if row.visible:
@@ -191,24 +196,17 @@ def _variant(recipe: Recipe, variant: str) -> Recipe:
 
 def printed(data: str, variant: str) -> tuple[Claim, ...]:
     """Everything that the paper prints of a variant on a data set; the metrics are named as :func:`memogen.metrics.registry.measured` does."""
-    claims = [_claim("log_likelihood", TABLE_1.get(data, {}).get(variant), "Table 1")]
     where, value = TEXT.get(data, {}).get(variant, ("", None))
-    claims.append(_claim("log_likelihood", value, where))
-    claims.append(_claim("parameters", TABLE_3.get(data, {}).get(variant), "Table 3"))
+    found = [("log_likelihood", TABLE_1.get(data, {}).get(variant), "Table 1"), ("log_likelihood", value, where)]
+    found.append(("parameters", TABLE_3.get(data, {}).get(variant), "Table 3"))
     if data == "frey_faces":
-        claims.append(_claim("elbo", FREY.get(variant), "section 5.3"))
+        found.append(("elbo", FREY.get(variant), "section 5.3"))
     if data == "mnist":
-        claims += [_claim(f"imputation_mse {mask} by batch", error, "Table 2") for mask, error in TABLE_2.get(variant, {}).items()]
-        claims.append(_claim("svm_accuracy", SVM.get(variant), "appendix A"))
+        found += [(f"imputation_mse {mask} by batch", error, "Table 2") for mask, error in TABLE_2.get(variant, {}).items()]
+        found.append(("svm_accuracy", SVM.get(variant), "appendix A"))
     if (data, variant) == ("mnist", "vis_mem_vae"):
-        claims += [
-            _claim(f"slot_preference {rank}", round(sum(row) / 10, 3), "Table 4, mean of its row") for rank, row in enumerate(TABLE_4, start=1)
-        ]
-    return tuple(claim for claim in claims if claim is not None)
-
-
-def _claim(metric: str, value: float | None, where: str) -> Claim | None:
-    return None if value is None else Claim(metric, float(value), None, f"Li et al. 2016, {where}")
+        found += [(f"slot_preference {rank}", round(sum(row) / 10, 3), "Table 4, mean of its row") for rank, row in enumerate(TABLE_4, start=1)]
+    return tuple(Claim(metric, float(value), None, f"Li et al. 2016, {where}") for metric, value, where in found if value is not None)
 
 
 def _parts(recipe: Recipe) -> tuple[MemVAEConfig, MemVAEObjective]:
@@ -217,4 +215,44 @@ def _parts(recipe: Recipe) -> tuple[MemVAEConfig, MemVAEObjective]:
     return recipe.model, recipe.objective
 
 
-RECIPES = (digits, mnist, ocr_letters, frey_faces, folder)
+# --- two classes a task, five tasks, without labels: an experiment of this library, which joins Li et al. 2016 and Shin et al. 2017 ---
+
+
+def digits_stream(variant: StreamVariant = "sample_replay") -> Recipe:
+    """Two of the embedded 8x8 digits a task, with the networks of ``mem_vae/digits``."""
+    return _stream(digits(), variant)
+
+
+def mnist_stream(variant: StreamVariant = "sample_replay") -> Recipe:
+    """Two digits of MNIST a task, with layers of half the width."""
+    return _stream(_half(mnist()), variant)
+
+
+def fashion_mnist_stream(variant: StreamVariant = "sample_replay") -> Recipe:
+    """Two articles of Fashion-MNIST a task, with layers of half the width; grey pixels are made black or white by chance, as those of MNIST are."""
+    recipe = _half(mnist())
+    return _stream(replace(recipe, recipe="mem_vae/fashion_mnist", data=DataConfig("fashion-mnist")), variant)
+
+
+def _half(recipe: Recipe) -> Recipe:
+    assert isinstance(recipe.model, MemVAEConfig)
+    return replace(recipe, model=replace(recipe.model, hidden=(250, 250)))
+
+
+def _stream(recipe: Recipe, variant: StreamVariant) -> Recipe:
+    """Two classes a task, 250 steps each, in batches as large as those of the other families."""
+    check_variant(variant, get_args(StreamVariant))
+    assert isinstance(recipe.objective, MemVAEObjective)
+    return replace(
+        recipe,
+        recipe=f"{recipe.recipe}_stream",
+        variant=variant,
+        objective=replace(recipe.objective, replay=variant == "sample_replay"),
+        training=replace(recipe.training, steps=250, batch_size=64, checkpoint_every=125, sample_every=125, log_every=25, keep=1),
+        scoring=ScoringConfig(recipe.data.name, ("continual",), num_samples=2000, likelihood_every=0),
+        claims=(),
+        succession=SuccessionConfig(TaskConfig(classes_per_task=2, joint=variant == "joint_training"), teacher="averaged"),
+    )
+
+
+RECIPES = (digits, mnist, ocr_letters, frey_faces, folder, digits_stream, mnist_stream, fashion_mnist_stream)

@@ -1,7 +1,8 @@
-"""The tables and the numbers in the text of Li, Zhu and Zhang (ICML 2016) as data; all of them share one set of runs."""
+"""The tables and the numbers in the text of Li, Zhu and Zhang (ICML 2016) as data; they share one set of runs."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from . import mem_vae
@@ -28,10 +29,11 @@ _OTHERS_IN_TEXT = {
 
 
 def _budgets(*, epoch: int, short: int, paper: int, hours: float, images: int = 1000, last: int = _TEST, samples: int = 5000) -> dict[str, Budget]:
-    """``epoch`` steps make an epoch; the short budget trains ``short`` epochs in ``hours`` and scores ``images`` test images by 5,000 importance
-    samples each, the paper's ``paper`` epochs, ``last`` images and ``samples``. "smoke" shows that everything works, and nothing else.
+    """``epoch``: steps of an epoch. The short budget trains ``short`` epochs in ``hours`` and scores ``images`` test images by 5,000 importance
+    samples each; the paper's budget trains ``paper`` epochs and scores ``last`` images by ``samples``. "smoke" shows that everything works, and
+    nothing else.
 
-    Whatever the budget, the learning rate takes the whole course of the paper's 3,000 epochs.
+    In every budget, the learning rate follows the whole course of the paper's 3,000 epochs.
     """
     smoke = Budget(20, min(50, images), hours=0.02, importance_samples=20, curves=False)
     quick = Budget(short * epoch, images, hours, precision="bf16", importance_samples=5000)
@@ -39,101 +41,65 @@ def _budgets(*, epoch: int, short: int, paper: int, hours: float, images: int = 
 
 
 def _every_budget() -> dict[str, dict[str, Budget]]:
-    """Those of k = 1 under the recipe, with several seeds, and others, with one, under RECIPE/VARIANT."""
+    """Those of k = 1 under the recipe, with several seeds; the others, with one, under RECIPE/VARIANT."""
     mnist = _budgets(epoch=600, short=100, paper=3000, hours=0.4)
     letters = _budgets(epoch=321, short=300, paper=3000, hours=0.2, samples=100_000)
     frames = _budgets(epoch=18, short=1000, paper=3000, hours=0.05, images=_FRAMES, last=_FRAMES)
     tens = _budgets(epoch=186, short=300, paper=1000, hours=0.08, images=_FRAMES, last=_FRAMES)
-    budgets = {"mem_vae/mnist": _seeds(mnist), "mem_vae/ocr_letters": _seeds(letters), "mem_vae/frey_faces": _seeds(frames)}
+
+    def short(budgets: dict[str, Budget], seeds: int = 1, slower: float = 1.0) -> dict[str, Budget]:
+        cost = budgets["short"]
+        return budgets | {"short": replace(cost, seeds=seeds, hours=(cost.hours or 0) * slower)}
+
+    budgets = {"mem_vae/mnist": short(mnist, 3), "mem_vae/ocr_letters": short(letters, 3), "mem_vae/frey_faces": short(frames, 3)}
     for variant, row in mem_vae.VARIANTS.items():
         if row.num_samples > 1:
-            slower = {5: 2.2, 50: 20.0}[row.num_samples]  # steps of k samples, beside those of one
-            budgets[f"mem_vae/mnist/{variant}"] = _slower(mnist, slower)
-            budgets[f"mem_vae/ocr_letters/{variant}"] = _slower(letters, slower)
+            slower = {5: 2.2, 50: 20.0}[row.num_samples]  # a step of k samples takes so many times as long
+            budgets[f"mem_vae/mnist/{variant}"] = short(mnist, slower=slower)
+            budgets[f"mem_vae/ocr_letters/{variant}"] = short(letters, slower=slower)
         elif variant not in ("vae", "mem_vae"):
             budgets[f"mem_vae/mnist/{variant}"] = mnist
-    return budgets | {f"mem_vae/frey_faces/{variant}": _seeds(tens) for variant in ("vae_batch_10", "mem_vae_batch_10")}
+    return budgets | {f"mem_vae/frey_faces/{variant}": short(tens, 3) for variant in ("vae_batch_10", "mem_vae_batch_10")}
 
 
-def _one_step() -> dict[str, dict[str, Budget]]:
-    """What counting parameters takes."""
-    step = {name: Budget(1, 50, hours=0.01, curves=False) for name in ("smoke", "short", "paper")}
-    return {"mem_vae/mnist": step, "mem_vae/ocr_letters": step}
-
-
-def _seeds(budgets: dict[str, Budget]) -> dict[str, Budget]:
-    return budgets | {"short": replace(budgets["short"], seeds=3)}
-
-
-def _slower(budgets: dict[str, Budget], factor: float) -> dict[str, Budget]:
-    return budgets | {"short": replace(budgets["short"], hours=(budgets["short"].hours or 0) * factor)}
-
-
-def _row(data: str, variant: str, metric: str) -> TableRow:
-    """A number of ours beside the one that the paper prints."""
-    return TableRow(f"mem_vae/{data}", variant, next((claim for claim in mem_vae.printed(data, variant) if claim.metric == metric), None))
-
-
-def _rows(data: str, variants: tuple[str, ...], metric: str) -> list[TableRow]:
-    return [_row(data, variant, metric) for variant in variants]
+def _rows(data: str, variants: Iterable[str], metric: str) -> list[TableRow]:
+    """A row for each number that the paper prints of this metric (or of several, by how their names begin), and of each variant."""
+    claims = [(variant, claim) for variant in variants for claim in mem_vae.printed(data, variant) if claim.metric.startswith(metric)]
+    return [TableRow(f"mem_vae/{data}", variant, claim) for variant, claim in claims]
 
 
 def _other(method: str, value: float, where: str) -> TableRow:
     return TableRow("", method, Claim("log_likelihood", value, None, f"Li et al. 2016, {where}"))
 
 
-def _table_1() -> Table:
-    others = [
-        _other(f"{name}, {data}", value, "Table 1") for place, data in enumerate(("MNIST", "OCR-letters")) for name, value in _printed_on(place)
-    ]
-    ours = [row for data in ("mnist", "ocr_letters") for row in _rows(data, tuple(mem_vae.TABLE_1[data]), "log_likelihood")]
-    note = (
+def mem_vae_tables() -> tuple[Table, ...]:
+    """Tables 1 to 4, then the numbers in the text."""
+    budgets = _every_budget()
+
+    def table(name: str, title: str, rows: list[TableRow], note: str, metric: str) -> Table:
+        return Table(f"mem_vae/{name}", title, tuple(rows), budgets, note, (metric,), RUNS)
+
+    values = [(f"{name}, {data}", pair[place]) for place, data in enumerate(("MNIST", "OCR-letters")) for name, pair in _OTHERS.items()]
+    likelihoods = [_other(name, value, "Table 1") for name, value in values if value is not None]
+    likelihoods += [row for data, printed in mem_vae.TABLE_1.items() for row in _rows(data, printed, "log_likelihood")]
+    nats = (
         "Nats of test images: MNIST binarised by one draw with p = v / 256, 5,000 importance samples; OCR-letters as they are, 100,000 samples. "
         "Budget short: 1,000 images, 5,000 samples. The black and white MNIST of the methods marked as fixed is another one."
     )
-    return _table("table1", "Log-likelihood, beside the methods of others", (*others, *ours), note, ("nll",))
-
-
-def _printed_on(place: int) -> list[tuple[str, float]]:
-    return [(name, value) for name, values in _OTHERS.items() if (value := values[place]) is not None]
-
-
-def _table(name: str, title: str, rows: tuple[TableRow, ...], note: str, metrics: tuple[str, ...]) -> Table:
-    return Table(f"mem_vae/{name}", title, rows, _every_budget(), note, metrics, RUNS)
-
-
-def mem_vae_tables() -> tuple[Table, ...]:
-    """Tables 1 to 4, then what the text says."""
-    masks = [
-        TableRow("mem_vae/mnist", variant, claim)
-        for variant in mem_vae.TABLE_2
-        for claim in mem_vae.printed("mnist", variant)
-        if claim.metric.startswith("imputation")
-    ]
-    ranks = [TableRow("mem_vae/mnist", "vis_mem_vae", claim) for claim in mem_vae.printed("mnist", "vis_mem_vae") if claim.metric[:4] == "slot"]
-    sizes = [row for data, variants in mem_vae.TABLE_3.items() for row in _rows(data, tuple(variants), "parameters")]
-    ablations = _rows("mnist", tuple(mem_vae.TEXT["mnist"]), "log_likelihood")
-    printed = [_other(name, value, "section 5.1") for name, value in _OTHERS_IN_TEXT.items()]
+    batches = "The authors' code normalises by the batch of 1,000 partly filled images; beside it, by the training data."
+    sizes = [row for data, printed in mem_vae.TABLE_3.items() for row in _rows(data, printed, "parameters")]
+    step = {name: Budget(1, 50, hours=0.01, curves=False) for name in ("smoke", "short", "paper")}  # counting parameters takes no training
+    one_step = {"mem_vae/mnist": step, "mem_vae/ocr_letters": step}
+    ablations = [_other(name, value, "section 5.1") for name, value in _OTHERS_IN_TEXT.items()]
+    ablations += _rows("mnist", mem_vae.TEXT["mnist"], "log_likelihood")
+    bounds = "The printed numbers are lower bounds by one sample for each of 100 frames; ours are means over 5,000 samples, for less noise."
+    preferences = _rows("mnist", ("vis_mem_vae",), "slot")
     return (
-        _table_1(),
-        _table(
-            "table2",
-            "Mean squared error over missing pixels",
-            tuple(masks),
-            "The authors' code normalises by the batch of 1,000 partly filled images; beside it, by the training data.",
-            ("imputation",),
-        ),
-        Table(
-            "mem_vae/table3", "Numbers of parameters", tuple(sizes), _one_step(), "Printed in thousands; of models after one step.", ("parameters",)
-        ),
-        _table("table4", "Preference of classes for their slots", tuple(ranks), "Means over classes; memogen memory usage prints all.", ("slots",)),
-        _table("ablations", "What the parts are worth on MNIST", (*printed, *ablations), "Log-likelihood as in Table 1.", ("nll",)),
-        _table("svm", "A linear machine on the encoder's features", tuple(_rows("mnist", ("vae", "mem_vae"), "svm_accuracy")), "", ("svm",)),
-        _table(
-            "frey",
-            "Density of Frey faces",
-            tuple(_rows("frey_faces", tuple(mem_vae.FREY), "elbo")),
-            "The printed numbers are lower bounds by one sample for each of 100 frames; ours are means over 5,000 samples, for less noise.",
-            ("nll",),
-        ),
+        table("table1", "Log-likelihood, beside the methods of others", likelihoods, nats, "nll"),
+        table("table2", "Mean squared error over missing pixels", _rows("mnist", mem_vae.TABLE_2, "imputation"), batches, "imputation"),
+        Table("mem_vae/table3", "Numbers of parameters", tuple(sizes), one_step, "Printed in thousands; of models after one step.", ("parameters",)),
+        table("table4", "Preference of classes for their slots", preferences, "Means over classes; memogen memory usage prints all.", "slots"),
+        table("ablations", "What the parts are worth on MNIST", ablations, "Log-likelihood as in Table 1.", "nll"),
+        table("svm", "A linear machine on the encoder's features", _rows("mnist", ("vae", "mem_vae"), "svm_accuracy"), "", "svm"),
+        table("frey", "Density of Frey faces", _rows("frey_faces", mem_vae.FREY, "elbo"), bounds, "nll"),
     )

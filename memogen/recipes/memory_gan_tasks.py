@@ -1,4 +1,4 @@
-"""A memoryGAN that learns a sequence of tasks without labels: an experiment of ours, which joins Kim et al. 2018 and Wu et al. 2018."""
+"""A memoryGAN on two classes a task without labels: an experiment of this library, which joins Kim et al. 2018 and Wu et al. 2018."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from ..augment import AugmentConfig
 from ..data.task_sequence import TaskConfig
 from ..models import MemoryGANConfig, MemoryGANObjective
 from ..training import SuccessionConfig
-from ..types import InputError
 from . import memory_gan
-from .recipe import DataConfig, Recipe, ScoringConfig
-from .table import Budget, Table, TableRow
+from .recipe import DataConfig, Recipe, ScoringConfig, check_variant
 
 Variant = Literal["slot_replay", "slot_replay_tenth", "sparse_writing", "fine_tuning", "plain_replay", "joint_training"]
 
@@ -29,8 +27,7 @@ VARIANTS: dict[Variant, str] = {
 def digits_stream(variant: Variant = "slot_replay") -> Recipe:
     """Two of the embedded digits a task, five tasks, with the networks of ``memory_gan/digits``. The averaged generator teaches."""
     recipe = memory_gan.digits(_networks(variant))
-    training = replace(recipe.training, steps=1000, checkpoint_every=500)
-    return _stream(replace(recipe, training=training, scoring=_scoring("digits", "is", "fid")), variant)
+    return _stream(replace(recipe, training=replace(recipe.training, steps=1000, checkpoint_every=500)), variant, "digits", "is", "fid")
 
 
 def mnist_stream(variant: Variant = "slot_replay") -> Recipe:
@@ -38,24 +35,22 @@ def mnist_stream(variant: Variant = "slot_replay") -> Recipe:
     recipe = _narrow(variant)
     assert isinstance(recipe.objective, MemoryGANObjective)
     objective = replace(recipe.objective, contrast=replace(recipe.objective.contrast, augment=AugmentConfig()))
-    recipe = replace(recipe, recipe="memory_gan/mnist", data=DataConfig("mnist"), objective=objective, scoring=_scoring("mnist", "continual"))
-    return _stream(_quick(recipe), variant)
+    return _stream(replace(recipe, recipe="memory_gan/mnist", data=DataConfig("mnist"), objective=objective), variant, "mnist", "continual")
 
 
 def fashion_mnist_stream(variant: Variant = "slot_replay") -> Recipe:
     """Two articles of Fashion-MNIST a task, five tasks, with the networks of ``mnist_stream``."""
-    recipe = replace(_narrow(variant), recipe="memory_gan/fashion_mnist")
-    return _stream(_quick(replace(recipe, scoring=_scoring("fashion-mnist", "continual"))), variant)
+    return _stream(replace(_narrow(variant), recipe="memory_gan/fashion_mnist"), variant, "fashion-mnist", "continual")
 
 
 def cifar10_stream(variant: Variant = "slot_replay") -> Recipe:
     """Two classes of CIFAR-10 a task, five tasks, with the networks of ``memory_gan/cifar10_small``. Unverified: it has not been run."""
-    recipe = replace(memory_gan.cifar10_small(_networks(variant)), recipe="memory_gan/cifar10")
-    return _stream(_quick(replace(recipe, scoring=_scoring("cifar10", "continual"))), variant)
+    recipe = _quick(memory_gan.cifar10_small(_networks(variant)))
+    return _stream(replace(recipe, recipe="memory_gan/cifar10"), variant, "cifar10", "continual")
 
 
 def _narrow(variant: Variant) -> Recipe:
-    recipe = memory_gan.fashion_mnist_small()
+    recipe = _quick(memory_gan.fashion_mnist_small())
     assert isinstance(recipe.model, MemoryGANConfig)
     return memory_gan.apply_variant(replace(recipe, model=replace(recipe.model, width=8)), _networks(variant))
 
@@ -64,19 +59,14 @@ def _networks(variant: Variant) -> memory_gan.Variant:
     return "no_memory" if variant.startswith("plain") else "memory_gan"
 
 
-def _scoring(extractor: str, *metrics: str) -> ScoringConfig:
-    return ScoringConfig(extractor, metrics, num_samples=2000, likelihood_every=0)
-
-
 def _quick(recipe: Recipe) -> Recipe:
     """250 steps a task."""
     return replace(recipe, training=replace(recipe.training, steps=250, checkpoint_every=125, sample_every=125, keep=1))
 
 
-def _stream(recipe: Recipe, variant: Variant) -> Recipe:
-    """Two classes a task."""
-    if variant not in VARIANTS:
-        raise InputError(f"variant: {variant!r} is unknown: choose {', '.join(VARIANTS)}")
+def _stream(recipe: Recipe, variant: Variant, extractor: str, *metrics: str) -> Recipe:
+    """Two classes a task, scored by ``metrics``."""
+    check_variant(variant, VARIANTS)
     assert isinstance(recipe.objective, MemoryGANObjective) and isinstance(recipe.model, MemoryGANConfig)
     sparse, share = variant == "sparse_writing", 0.1 if variant.endswith("tenth") else 1.0
     kept = recipe.model.memory.num_slots // 10 if sparse and recipe.model.memory else 0  # a fifth of the real slots, for five tasks
@@ -86,22 +76,10 @@ def _stream(recipe: Recipe, variant: Variant) -> Recipe:
         variant=variant,
         model=replace(recipe.model, slot_rows=sparse),
         objective=replace(recipe.objective, replay="replay" in variant, replay_share=share, kept_slots=kept),
+        scoring=ScoringConfig(extractor, metrics, num_samples=2000, likelihood_every=0),
         claims=(),
         succession=SuccessionConfig(TaskConfig(classes_per_task=2, joint=variant == "joint_training"), teacher="averaged"),
     )
-
-
-def tasks_table() -> Table:
-    """What a memory keeps of tasks without labels. Nobody printed it."""
-    short = Budget(1000, 2000, 0.03, seeds=3)
-    smoke = replace(short, steps=2, num_samples=200, hours=0.01, seeds=1, curves=False)
-    rows = tuple(TableRow("memory_gan/digits_stream", variant, None) for variant in VARIANTS if variant != "joint_training")
-    note = (
-        "Iterations are those of all five tasks together. The distance is to the test images of all ten digits, the divergence that of the samples' "
-        "classes from the uniform distribution, in nats; recalled and recognised slots are those of held-out images of earlier tasks."
-    )
-    budgets = {"memory_gan/digits_stream": {"smoke": smoke, "short": short, "paper": replace(short, steps=5000, num_samples=10_000, hours=None)}}
-    return Table("memory_gan/stream", "Ten digits in five tasks without labels", rows, budgets, note)
 
 
 RECIPES = (digits_stream, mnist_stream, fashion_mnist_stream, cifar10_stream)

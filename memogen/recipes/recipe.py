@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
@@ -40,14 +40,13 @@ class DataConfig:
 class ScoringConfig:
     """How the finished model is scored against the test split, by ``metrics``.
 
-    ``extractor`` is what ``--extractor`` takes, mostly a shipped classifier's name, or None for none of the metrics that need one. ``model`` says
-    how the model itself is asked, by the metrics that need no extractor. ``num_samples``: samples that are drawn (of every class, after
-    a sequence of tasks), or test images whose likelihoods are estimated.
-    ``likelihood_every``: steps between two looks at what the model says of the test split: memoryGAN's biased log-likelihood (Fig. 3a) and sorted
-    prior (Fig. 3c), a lower bound; 0 for none. With ``curve_samples`` those of its inception score, Fréchet and
-    kernel distance that are among ``metrics`` are followed too, by so many samples.
-    ``statistics``: whether a replay GAN draws by the batch statistics stored with it, or as its authors
-    do by those of a "batch" of 64 images of a class.
+    ``extractor`` is what ``--extractor`` takes, mostly a shipped classifier's name; None leaves out the metrics that need one. ``model`` holds the
+    options of the metrics that ask the model itself and need no extractor. ``num_samples``: the number of samples that are drawn (of every class,
+    after a sequence of tasks), or of test images whose likelihoods are estimated.
+    ``likelihood_every``: steps between two evaluations on the test split during the training: memoryGAN's biased log-likelihood (Fig. 3a) and sorted
+    prior (Fig. 3c), or a lower bound; 0 for none. ``curve_samples``: that many samples also follow the inception score, Fréchet and
+    kernel distance, where they are among ``metrics``.
+    ``statistics``: a replay GAN draws by the "stored" batch statistics or, like its authors, by those of a "batch" of 64 images of a class.
     """
 
     extractor: str | None = None
@@ -108,6 +107,12 @@ def read_recipe(mapping: object, *, complete: bool = True) -> Recipe:
         raise InputError(f"recipe: {family!r} is not a family of models: {configs.suggest(family, FAMILIES)}")
     kinds = {"model": FAMILIES[family].config, "objective": FAMILIES[family].objective} if family else {}
     return configs.from_dict(Recipe, mapping, complete=complete, kinds=kinds)
+
+
+def check_variant(variant: str, known: Collection[str]) -> None:
+    """Raises InputError for a variant that is not known."""
+    if variant not in known:
+        raise InputError(f"variant: {variant!r} is unknown: choose {', '.join(known)}")
 
 
 def shaped(recipe: Recipe, image_shape: tuple[int, int, int]) -> Recipe:

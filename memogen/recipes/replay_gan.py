@@ -24,8 +24,7 @@ from ..models.replay_gan import (
 )
 from ..models.replay_gan.options import ADAM, SHORT_ALIGNMENT, SHORT_RATE
 from ..training import SuccessionConfig, TrainingConfig
-from ..types import InputError
-from .recipe import Claim, DataConfig, Recipe, ScoringConfig
+from .recipe import Claim, DataConfig, Recipe, ScoringConfig, check_variant
 
 Variant = Literal[
     "joint_training",
@@ -41,6 +40,9 @@ Variant = Literal[
     "joint_replay_code",
     "replay_alignment_paper",
     "replay_alignment_code",
+]
+StreamVariant = Literal[
+    "joint_training", "fine_tuning", "ewc", "dgr", "joint_replay", "joint_replay_mean", "replay_alignment", "joint_replay_alignment"
 ]
 Reading = Literal["robust", "paper", "code"]
 
@@ -59,9 +61,8 @@ ROWS: dict[str, str] = {
 
 READINGS: dict[str, tuple[str, Reading]] = {row: (row, "robust") for row in ROWS}
 READINGS |= {f"{row}_{reading}": (row, reading) for row in ("joint_replay", "replay_alignment") for reading in get_args(Reading)[1:]}
-"""What every variant is: a row, and how it is read."""
-_ABOUT: dict[Reading, str] = {"robust": "", "paper": ", as the paper's text has it", "code": ", as the authors' code has it"}
-VARIANTS = {variant: ROWS[row] + _ABOUT[reading] for variant, (row, reading) in READINGS.items()}
+"""The row and the reading of every variant."""
+VARIANTS = tuple(READINGS)
 
 _ORDER = ("joint_training", "fine_tuning", "ewc", "dgr", "joint_replay", "replay_alignment")
 TABLE_1 = {
@@ -79,14 +80,13 @@ TABLE_2 = {
 }
 """Printed accuracy and reverse accuracy in percent, and the mean of four Fréchet distances, on LSUN after four tasks."""
 
-
 PRINTED_RATE = ADAM.learning_rate
 
 
 @dataclass(frozen=True)
 class _Setting:
-    """What the authors' code sets by data set: lambda of alignment, how replays are drawn, and how the classes of joint training weigh; and
-    learning rate and lambda of 250 iterations."""
+    """Settings by data set. Of the authors' code: lambda of alignment, how replays are drawn, and the weights of the classes in joint training.
+    For 250 iterations: learning rate and lambda."""
 
     alignment: float = 1e-3
     images: Literal["split", "full"] = "split"
@@ -131,8 +131,7 @@ def folder(variant: Variant = "joint_replay") -> Recipe:
 
 def _recipe(name: str, data: str, model: ReplayGANConfig, tasks: TaskConfig, setting: _Setting, variant: Variant) -> Recipe:
     """A data set's recipe in a variant."""
-    if variant not in READINGS:
-        raise InputError(f"variant: {variant!r} is unknown: choose {', '.join(READINGS)}")
+    check_variant(variant, READINGS)
     row, reading = READINGS[variant]
     if reading == "paper":
         model, tasks = replace(model, framing="resize", conditioning="norm"), replace(tasks, left_out=0)
@@ -160,7 +159,7 @@ def _recipe(name: str, data: str, model: ReplayGANConfig, tasks: TaskConfig, set
 
 
 def _method(row: str, reading: Reading, setting: _Setting) -> ReplayGANObjective:
-    """What keeps the past, and how it is drawn."""
+    """The method that keeps the past, and how the past is drawn."""
     joint = JointConfig(setting.weights)
     alignment = AlignmentConfig(setting.alignment, setting.images)
     if reading == "paper":
@@ -200,4 +199,45 @@ def printed(name: str, variant: str) -> tuple[Claim, ...]:
     return tuple(Claim(f"accuracy {count}", round(value / 100, 4), None, "Wu et al. 2018, Table 1") for count, value in found.items())
 
 
-RECIPES = (digits, mnist, fashion_mnist, svhn, lsun, folder)
+# --- two classes a task, five tasks: the setting of the continual benchmark, in which the other families learn without labels ---
+
+
+def digits_stream(variant: StreamVariant = "joint_replay") -> Recipe:
+    """Two of the embedded 8x8 digits a task: the networks of ``replay_gan/digits`` at half the width, learning rate and lambda of MNIST."""
+    recipe = digits(variant)
+    assert isinstance(recipe.objective, ReplayGANObjective)
+    return _stream(replace(recipe, objective=recipe.objective.at_rate(SHORT_RATE, SHORT_ALIGNMENT)), "digits", width=16)
+
+
+def mnist_stream(variant: StreamVariant = "joint_replay") -> Recipe:
+    """Two digits of MNIST a task, with networks of a quarter of the width, for a CPU."""
+    return _stream(mnist(variant), "mnist", width=8)
+
+
+def fashion_mnist_stream(variant: StreamVariant = "joint_replay") -> Recipe:
+    """Two articles of Fashion-MNIST a task, with networks of a quarter of the width, for a CPU."""
+    return _stream(fashion_mnist(variant), "fashion-mnist", width=8)
+
+
+def cifar10_stream(variant: StreamVariant = "joint_replay") -> Recipe:
+    """Two classes of CIFAR-10 a task, with the three-layer networks and the settings of SVHN. Unverified: it has not been run."""
+    recipe = replace(svhn(variant), recipe="replay_gan/cifar10", data=DataConfig("cifar10"))
+    return _stream(recipe, "cifar10")
+
+
+def _stream(recipe: Recipe, judge: str, *, width: int | None = None) -> Recipe:
+    """Two classes a task, every image of the training split learned."""
+    check_variant(recipe.variant, get_args(StreamVariant))
+    model, succession = recipe.model, recipe.succession
+    assert isinstance(model, ReplayGANConfig) and succession is not None
+    return replace(
+        recipe,
+        recipe=f"{recipe.recipe}_stream",
+        model=replace(model, width=width or model.width),
+        scoring=ScoringConfig(judge, ("continual",), num_samples=2000, likelihood_every=0),
+        claims=(),
+        succession=replace(succession, tasks=replace(succession.tasks, classes_per_task=2, left_out=0)),
+    )
+
+
+RECIPES = (digits, mnist, fashion_mnist, svhn, lsun, folder, digits_stream, mnist_stream, fashion_mnist_stream, cifar10_stream)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from ..configs import suggest
 from ..models.replay_gan import ReplayGANObjective
 from ..training.config import Precision
-from ..types import InputError, Objective
+from ..types import InputError
 from .recipe import Claim, Recipe
 
 
@@ -16,11 +16,11 @@ from .recipe import Claim, Recipe
 class Budget:
     """What one run of a recipe may cost, and how many seeds make a row.
 
-    ``hours`` are a forecast, from steps timed on its ``hardware``; None: unknown, a matter of hours or days on one large GPU. ``curves`` False leaves
-    out what is only looked at (sample grids, likelihoods over training). ``importance_samples`` for each image, where the recipe scores a
-    likelihood. ``learning_rate`` and the weight of ``alignment``, where a Memory Replay GAN's own are not meant for so many steps. ``cuda_graphs``
-    where a large GPU is meant. A run is scored and saved ``evaluations`` times at most, ``curve_samples`` samples; with
-    ``checkpoints`` it is saved so many times and keeps them all.
+    ``hours``: a forecast from steps timed on its ``hardware``; None: unknown, hours or days on one large GPU. ``curves`` False leaves
+    out sample grids and likelihoods during the training. ``importance_samples``: for each image, where the recipe scores a
+    likelihood. ``learning_rate`` and the weight of ``alignment``: where a Memory Replay GAN's own are not meant for so many steps. ``cuda_graphs``:
+    for a large GPU. A run is scored, by ``curve_samples`` samples, and saved at most ``evaluations`` times; with ``checkpoints`` it is saved that
+    many times and keeps them all.
     """
 
     steps: int
@@ -62,13 +62,11 @@ class Budget:
         if asked is not None and self.importance_samples is not None:
             asked = replace(asked, importance_samples=self.importance_samples)
         scoring = replace(recipe.scoring, num_samples=self.num_samples, likelihood_every=every, curve_samples=self.curve_samples, model=asked)
-        return replace(recipe, objective=self._paced(recipe.objective), training=training, scoring=scoring)
-
-    def _paced(self, objective: Objective) -> Objective:
-        if self.learning_rate is None:
-            return objective
-        assert isinstance(objective, ReplayGANObjective), "no other table sets a rate"
-        return objective.at_rate(self.learning_rate, self.alignment)
+        objective = recipe.objective
+        if self.learning_rate is not None:
+            assert isinstance(objective, ReplayGANObjective), "no other table sets a rate"
+            objective = objective.at_rate(self.learning_rate, self.alignment)
+        return replace(recipe, objective=objective, training=training, scoring=scoring)
 
 
 @dataclass(frozen=True)
@@ -97,11 +95,11 @@ class Criterion:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of a paper. ``budgets`` holds every recipe's budgets by name; ``note`` says what stands between our numbers and the printed ones.
+    """A table of a paper. ``budgets`` holds every recipe's budgets by name; ``note`` names the differences between our numbers and the printed ones.
 
-    The budgets of a variant that costs more or less stand under RECIPE/VARIANT. ``metrics`` are scored in place of the recipe's own, or those of
-    single recipes by name. Tables of one set of models name the same ``runs``, so that none is trained twice; without it a table has its own.
-    A part of it, NAME/PART, holds the recipes whose names end in PART, or in PART and ``ending``. ``criterion`` says when its comparisons count.
+    The budgets of a variant that costs more or less stand under RECIPE/VARIANT. ``metrics`` replace the recipe's own, for all recipes or by name.
+    Tables of the same models name the same ``runs``, so that none is trained twice; otherwise a table has its own.
+    A part of it, NAME/PART, holds the recipes whose names end in PART, or in PART and ``ending``. ``criterion``: when its comparisons count.
     """
 
     name: str

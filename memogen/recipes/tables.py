@@ -1,4 +1,4 @@
-"""The papers' tables as data: which recipe and variant makes each row, the number printed for it, and what a run may cost.
+"""Every table as data: which recipe and variant makes each row, the number printed for it, and what a run may cost.
 
 ``memogen.runs.reproduce`` runs them. A new table is an entry of ``TABLES``.
 """
@@ -9,15 +9,60 @@ from dataclasses import replace
 
 from ..configs import suggest
 from ..types import InputError
-from . import memory_gan
-from .continual import continual_table
+from . import RECIPES, memory_gan_tables
 from .mem_vae_tables import mem_vae_tables
-from .memory_gan_claims import claims_table
-from .memory_gan_edits import edits_table
-from .memory_gan_tasks import tasks_table
 from .recipe import Claim
-from .replay_gan_tables import replay_gan_tables
-from .table import Budget, Table, TableRow
+from .replay_gan_tables import table_1, table_2
+from .table import Budget, Criterion, Table, TableRow
+
+_STREAM = "_stream"
+
+
+def _continual() -> Table:
+    """The continual benchmark: five tasks of two classes, by every family's ways of keeping the past. Nobody printed it.
+
+    Budgets: steps are those of a task, and a fifth of them for a Memory Replay GAN, whose critic makes five to each: all see as many real images.
+    "smoke" shows that everything works, and nothing else.
+    """
+    methods = {
+        "replay_gan": ("joint_training", "fine_tuning", "joint_replay", "replay_alignment", "joint_replay_alignment", "ewc", "dgr"),
+        "memory_gan": ("joint_training", "fine_tuning", "slot_replay", "plain_replay"),
+        "mem_vae": ("joint_training", "fine_tuning", "sample_replay"),
+    }
+    costs = {"digits": (Budget(1000, 2000, 0.05, seeds=3), 5000), "mnist": (Budget(1250, 2000, 0.15), 20_000)}
+    costs |= {name: (Budget(1250, 2000, None), 20_000) for name in ("fashion_mnist", "cifar10")}
+    rows, budgets = list[TableRow](), dict[str, dict[str, Budget]]()
+    for name, (short, paper) in costs.items():
+        smoke = replace(short, steps=2, num_samples=200, hours=None if short.hours is None else 0.01, seeds=1, curves=False)
+        long = replace(short, steps=paper, num_samples=10_000, hours=None)
+        for family, variants in methods.items():
+            recipe, share = f"{family}/{name}{_STREAM}", 5 if family == "replay_gan" else 1
+            if recipe not in RECIPES:
+                continue
+            rows += [TableRow(recipe, variant, None) for variant in variants]
+            fewer = {key: replace(each, steps=each.steps // share) for key, each in {"short": short, "paper": long}.items()}
+            budgets[recipe] = {"smoke": smoke, **fewer}
+    note = (
+        "Every method sees as many real images of a task: a Memory Replay GAN makes five critic steps an iteration, a memoryGAN one, a MEM-VAE has "
+        "none. Iterations are those of all five tasks together. Numbers are of samples of all ten classes after the last task. Accuracy is of asked "
+        "classes; methods that take no labels have none. Reverse accuracy is that of real test images by a classifier trained on samples alone, "
+        "labelled by the class asked for or, of methods without labels, by the shipped classifier. MB kept stand beside the networks; MB carried "
+        "hold both."
+    )
+    metrics = {recipe: ("continual",) for recipe in budgets}
+    return Table("continual", "Ten classes in five tasks", tuple(rows), budgets, note, metrics, ending=_STREAM, criterion=Criterion())
+
+
+_MEMORY_GAN = (
+    memory_gan_tables.equal_size(),
+    memory_gan_tables.claims(),
+    memory_gan_tables.edits(),
+    memory_gan_tables.table_1(),
+    memory_gan_tables.table_2(),
+)
+_EVERY = (*_MEMORY_GAN, *mem_vae_tables(), table_1(), table_2(), memory_gan_tables.stream(), _continual())
+TABLES = {table.name: table for table in _EVERY}
+"""Every table by the name that the command line knows, in the order of the pages."""
 
 
 def find_table(name: str) -> Table:
@@ -43,81 +88,3 @@ def claim_of(recipe: str, variant: str, metric: str) -> Claim | None:
     """What a paper printed for this row, if any table has it."""
     rows = (row for table in TABLES.values() for row in table.rows if (row.recipe, row.variant) == (recipe, variant))
     return next((row.claim for row in rows if row.claim and row.claim.metric == metric), None)
-
-
-# --- memoryGAN (Kim, Kim and Kim, ICLR 2018) ---
-
-
-def _budgets(*, images: int, samples: int, steps: int, hours: float, long: int, seeds: int = 1, smoke: int = 20) -> dict[str, Budget]:
-    """For a data set of so many ``images`` whose printed score is of so many ``samples``; the short budget's steps, hours and seeds, and the
-    steps of the long and of the smoke budget.
-
-    "smoke" shows that everything works, and nothing else; "long" is for minutes on a large GPU; "paper" is the limit of 1,500 epochs in the authors'
-    code, as the paper states none.
-    """
-    short = Budget(steps, 10_000, hours, seeds, precision="bf16", channels_last=True)
-    quick = replace(short, steps=smoke, num_samples=1000, hours=0.01 + smoke * hours / steps, seeds=1, curves=False)
-    longer = replace(short, steps=long, hours=0.02 + long / 1e6, seeds=1, cuda_graphs=True, evaluations=20, curve_samples=2000)
-    return {"smoke": quick, "short": short, "long": longer, "paper": Budget(1500 * images // 64, samples, hours=None)}
-
-
-_BUDGETS = {
-    "memory_gan/fashion_mnist": _budgets(images=60_000, samples=64_000, steps=5000, hours=0.4, long=50_000, seeds=3),
-    "memory_gan/affine_mnist": _budgets(images=60_000, samples=640_000, steps=2000, hours=0.2, long=20_000),
-    "memory_gan/cifar10": _budgets(images=50_000, samples=640_000, steps=1000, hours=0.5, long=5000, smoke=10),
-}
-_PRINTED_1 = {
-    "ALI (Dumoulin et al. 2017)": (5.34, 0.05),
-    "BEGAN (Berthelot et al. 2017)": (5.62, None),
-    "DCGAN (Radford et al. 2016)": (6.54, 0.067),
-    "Improved GAN (Salimans et al. 2016)": (6.86, 0.06),
-    "EGAN-Ent-VI (Dai et al. 2017)": (7.07, 0.10),
-    "DFM (Warde-Farley and Bengio 2017)": (7.72, 0.13),
-    "WGAN-GP (Gulrajani et al. 2017)": (7.86, 0.07),
-    "Fisher GAN (Mroueh et al. 2017)": (7.90, 0.05),
-}
-
-
-def _printed(value: float, spread: float | None, table: str) -> Claim:
-    return Claim("inception_score", value, spread, f"Kim et al. 2018, {table}")
-
-
-def _table_1() -> Table:
-    others = [TableRow("", method, _printed(*printed, "Table 1")) for method, printed in _PRINTED_1.items()]
-    ours = TableRow("memory_gan/cifar10", "memory_gan", _printed(*memory_gan.TABLE_2["cifar10"]["memory_gan"], "Table 1"))
-    note = "Unverified: the printed scores are by the standard Inception network; ours are by whatever extractor their protocol names."
-    return Table("memory_gan/table1", "CIFAR-10 without labels, beside the methods of others", (*others, ours), _BUDGETS, note)
-
-
-def _table_2() -> Table:
-    rows = [
-        TableRow(f"memory_gan/{data}", variant, _printed(*memory_gan.TABLE_2[data][variant], "Table 2"))
-        for data in ("fashion_mnist", "affine_mnist", "cifar10")
-        for variant in memory_gan.TABLE_2[data]
-    ]
-    note = "The printed scores are by the authors' own classifiers (CIFAR-10: the standard Inception network), ours by those that ship with memogen."
-    return Table("memory_gan/table2", "What each part of memoryGAN is worth", tuple(rows), _BUDGETS, note)
-
-
-def _equal_size() -> Table:
-    """What memory and contrast are worth, each alone and together. Nobody printed it."""
-    small = _budgets(images=60_000, samples=64_000, steps=5000, hours=0.25, long=50_000, seeds=3)
-    digits = {name: replace(cost, precision="float32", channels_last=False, hours=0.06) for name, cost in small.items()}
-    digits["short"] = replace(digits["short"], seeds=5)
-    colour = _budgets(images=50_000, samples=640_000, steps=1000, hours=0.2, long=5000, seeds=3, smoke=10)
-    budgets = _BUDGETS | {"memory_gan/digits": digits, "memory_gan/fashion_mnist_small": small, "memory_gan/cifar10_small": colour}
-    for name, of, steps in (("digits", digits, 9500), ("fashion_mnist_small", small, 6300)):  # as many processor seconds as with memory
-        budgets[f"memory_gan/{name}/no_memory"] = of | {"equal_time": replace(of["short"], steps=steps, seeds=3)}
-    data = ("digits", "fashion_mnist_small", "fashion_mnist", "cifar10_small", "cifar10")
-    arms = ("memory_gan", "no_contrast", "no_memory_contrast", "no_memory")
-    rows = tuple(TableRow(f"memory_gan/{name}", arm, None) for name in data for arm in arms)
-    note = (
-        "Networks without memory are as wide as it takes to have as many parameters as those with it; data and scoring are equal, and so are steps, "
-        "or processor seconds with the budget equal_time."
-    )
-    return Table("memory_gan/equal_size", "What memory and contrast are worth at equal size", rows, budgets, note)
-
-
-_MEMORY_GAN = (_equal_size(), claims_table(), edits_table(), _table_1(), _table_2())
-TABLES = {table.name: table for table in (*_MEMORY_GAN, *mem_vae_tables(), *replay_gan_tables(), tasks_table(), continual_table())}
-"""Every table by the name the command line knows."""

@@ -1,6 +1,6 @@
-"""One category more for a saved model, from the model and the new images alone: what a team with a deployed generator has.
+"""Adds a category to a saved model, from the model and the new images alone.
 
-The model's own generator replays what it knows. Nothing of the earlier data is looked for.
+The model's own generator replays the categories that it knows. The earlier data are not needed.
 """
 
 from __future__ import annotations
@@ -44,8 +44,7 @@ from ..training import TrainingConfig, fit
 from ..training.fit import Course
 from ..training.runtime import choose_device
 from ..types import ImageData, InputError
-from .image_options import Fit, keep_options, reading
-from .rows import command_line, leads
+from .folder import Fit, command_line, keep_options, leads, reading
 
 Method = Literal["joint_replay", "replay_alignment", "joint_replay_alignment"]
 JUDGE_SEED = 1 << 30  # of the images that a judge is trained on and compares with
@@ -53,17 +52,17 @@ NEW = "the new category"
 REPLAYS = "replays and new images"
 OWN_JUDGE = f"trained on {REPLAYS}"
 LEARNED = "compared with the images that were learned, as too few were held out"
-UNLIKE = ("command", "training_seconds", "date", "hardware")  # in which two rows of one number may differ
+UNLIKE = ("command", "training_seconds", "date", "hardware")  # fields in which two rows of the same number may differ
 
 
 @dataclass(frozen=True)
 class ExtendConfig:
-    """How a category is added: by which way of keeping the others, for how many ``steps``, from ``weights`` that are the running "averaged" ones
-    (which draw the better replays) or the "live" ones of the last training. ``learning_rate`` is for so few steps.
+    """How a category is added: the ``method`` that keeps the other ones, the number of ``steps``, and the ``weights`` to start from, the running
+    "averaged" ones (which draw the better replays) or the "live" ones of the last training. ``learning_rate`` is meant for few steps.
 
-    ``extractor`` judges, a classifier's name or file; None trains one, on what the model draws of its classes and on the new images.
-    ``num_samples`` of each class are judged. ``fit`` brings new images of another size to the model's own (see :class:`DataOptions`); None does
-    as the run of the model did, or else resizes.
+    ``extractor`` is the judge, a classifier's name or file; None trains one on the model's samples of its classes and on the new images.
+    ``num_samples`` of each class are judged. ``fit`` brings new images of another size to the model's own (see :class:`DataOptions`); None: as in
+    the run of the model, or else "resize".
     """
 
     method: Method = "joint_replay"
@@ -98,7 +97,7 @@ OBJECTIVES: dict[str, ReplayGANObjective] = {
 
 @dataclass(frozen=True)
 class Change:
-    """How a class stood before and stands after."""
+    """The scores of a class before and after."""
 
     name: str
     before: ClassScore | None
@@ -108,10 +107,10 @@ class Change:
 def extend(
     model: str | Path, *, data: str | Path, label: str, out: str | Path, config: ExtendConfig = ExtendConfig(), console: bool = True
 ) -> list[Change]:
-    """Teach a saved model the category ``label`` from the images in ``data``, and save what becomes of it in ``out``/model; ``model`` stays as it is.
+    """Teach a saved model the category ``label`` from the images in ``data``, and save the result in ``out``/model; ``model`` is not changed.
 
     A run that was stopped is continued. Returns, for every class known before and the new one, accuracy and Fréchet distance before and after; a
-    known class is compared with what the model drew of it before. Raises InputError.
+    known class is compared with the samples of the model before. Raises InputError.
     """
     if not label.strip():
         raise InputError("label: it is empty: give the new category a name")
@@ -123,19 +122,31 @@ def extend(
     options = options if config.fit is None else replace(options, fit=config.fit)
     learned, held_out = parted(new_images(data, known, slot, label, options=options))
     if console and leads():
-        print(f"data: {_amount(learned, held_out)} of {label!r}; of another size: {options.fit} (--fit)", file=sys.stderr)
+        _, channels, height, width = learned.image.shape
+        amount = f"{len(learned):,} images to learn and {len(held_out):,} held out, {height} x {width} {'grey' if channels == 1 else 'colour'}"
+        print(f"data: {amount} of {label!r}; of another size: {options.fit} (--fit)", file=sys.stderr)
     device, task = choose_device(), int(known.learned.max()) + 1
     known.to(device), learner.to(device)
     judged = Judged(config, known, slot, learned, held_out)
-    if config.extractor is not None:  # one that cannot be had is refused before the training
+    if config.extractor is not None:  # an unusable one is refused before the training
         extractor(config.extractor, image_shape=known.config.image_shape)
     objective = OBJECTIVES[config.method].at_rate(config.learning_rate)
     teacher = objective.teacher(learner)
     assert teacher is not None, "every method keeps the past"
     objective.teach(teacher, learner)
     learner.begin_task(task, [slot])
-    settings, course = _settings(config, known, label), Course(teacher)
-    state = fit(learner, objective, learned, _training(config, task), out, settings=settings, console=console, course=course)
+    every, seed = max(100, config.steps // 10), config.seed + 1_000_003 * task  # another seed than that of the tasks before, for new noise
+    training = TrainingConfig(
+        config.steps,
+        config.batch_size,
+        seed,
+        config.precision,
+        checkpoint_every=every,
+        sample_every=every,
+        log_every=max(1, config.steps // 40),
+        keep=1,
+    )
+    state = fit(learner, objective, learned, training, out, settings=_settings(config, known, label), console=console, course=Course(teacher))
     if not leads():
         return []
     keep_options(options, out)
@@ -181,7 +192,7 @@ def parted(images: ImageData) -> tuple[ImageData, ImageData]:
 
 @dataclass(frozen=True)
 class Judged:
-    """A model before and after: who judges, and by which images."""
+    """The judge of a model before and after, and the images that it judges by."""
 
     config: ExtendConfig
     before: ReplayGAN
@@ -191,9 +202,9 @@ class Judged:
 
     @cached_property
     def judge(self) -> NetworkExtractor:
-        """The one that was asked for, or one trained on what the model draws of the classes that it knows and on the new images.
+        """The one that was asked for, or one trained on the model's samples of the classes that it knows and on the new images.
 
-        Its accuracy is that on other such replays and on held-out images: it takes the model's word for what the known classes look like.
+        Its accuracy is measured on other such samples and on held-out images, so it depends on the model for the look of the known classes.
         """
         device = self.before.device
         if self.config.extractor is not None:
@@ -254,7 +265,7 @@ class Judged:
         return [row for row in rows if row.value is not None]
 
     def _answers(self, after: ReplayGAN) -> tuple[dict[int, int], tuple[int, ...]]:
-        """The judge's number of each class, and the classes that it does not know: by name, or in its own order where it was trained here."""
+        """The judge's number of each class, and the classes that it does not know. Classes agree by name, or in order where it was trained here."""
         if self.config.extractor is None:
             return {label: place for place, label in enumerate(self.labels)}, ()
         known = self.judge.card.classes if isinstance(self.judge, Classifier) else ()
@@ -262,15 +273,20 @@ class Judged:
         return answers, tuple(label for label in self.labels if label not in answers)
 
     def _references(self, work: Work) -> dict[int, FeatureStatistics]:
-        """What the model drew of each class before, from other noise; of the new class real images."""
-        watch, num = Watch(self.judge, 250, work, probabilities=False), self.config.num_samples
-        found = {label: _statistics(watch, model_source(self.before, seed=JUDGE_SEED + 1, label=label), num) for label in self.before.known}
+        """Samples of each class from the model before, by other noise; of the new class real images."""
+        watch = Watch(self.judge, 250, work, probabilities=False)
+
+        def statistics(source: Source, num: int) -> FeatureStatistics:
+            return statistics_of(seen.features for seen in watch(source, num))
+
+        drawn = {label: model_source(self.before, seed=JUDGE_SEED + 1, label=label) for label in self.before.known}
+        found = {label: statistics(source, self.config.num_samples) for label, source in drawn.items()}
         real = self.compared
-        return {**found, self.slot: _statistics(watch, image_source(real, np.arange(len(real))), len(real))}
+        return {**found, self.slot: statistics(image_source(real, np.arange(len(real))), len(real))}
 
 
 def _append(path: Path, rows: Sequence[ResultRow]) -> None:
-    """Add what is not there yet: a finished run may be looked up again."""
+    """Add the rows that are not there yet: a finished run may be repeated."""
 
     def known_by(row: ResultRow) -> str:
         return json.dumps({name: value for name, value in row.items() if name not in UNLIKE}, sort_keys=True)
@@ -281,31 +297,19 @@ def _append(path: Path, rows: Sequence[ResultRow]) -> None:
 
 def changes_table(changes: Sequence[Change]) -> list[list[str]]:
     """The changes as a table of texts."""
-
-    head = ["category", "accuracy before", "after", "Fréchet distance before", "after"]
-    lines = [[change.name, *(_number(value) for value in _numbers(change))] for change in changes]
-    return [head, *lines]
+    lines = [["category", "accuracy before", "after", "Fréchet distance before", "after"]]
+    for change in changes:
+        before = (None, None) if change.before is None else (change.before.accuracy, change.before.fid)
+        numbers = (before[0], change.after.accuracy, before[1], change.after.fid)
+        lines.append([change.name, *("-" if value is None else f"{value:.3f}" for value in numbers)])
+    return lines
 
 
 def judged_by(config: ExtendConfig) -> str:
-    """Who judges, and what that is worth, in a line."""
+    """One line on the judge and its limits."""
     if config.extractor is not None:
         return f"judged by {config.extractor}"
     return f"judged by a classifier {OWN_JUDGE}, which takes the model's word for the known ones: --extractor names another"
-
-
-def _amount(learned: ImageData, held_out: ImageData) -> str:
-    _, channels, height, width = learned.image.shape
-    return f"{len(learned):,} images to learn and {len(held_out):,} held out, {height} x {width} {'grey' if channels == 1 else 'colour'}"
-
-
-def _numbers(change: Change) -> tuple[float | None, ...]:
-    before = (None, None) if change.before is None else (change.before.accuracy, change.before.fid)
-    return before[0], change.after.accuracy, before[1], change.after.fid
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
 
 
 def _opened(path: str | Path, *, live: bool) -> ReplayGAN:
@@ -319,23 +323,9 @@ def _opened(path: str | Path, *, live: bool) -> ReplayGAN:
     return model
 
 
-def _training(config: ExtendConfig, task: int) -> TrainingConfig:
-    """Another seed than that of the tasks before, whose noise would come again."""
-    every = max(100, config.steps // 10)
-    seed = config.seed + 1_000_003 * task
-    log_every = max(1, config.steps // 40)
-    return TrainingConfig(
-        config.steps, config.batch_size, seed, config.precision, checkpoint_every=every, sample_every=every, log_every=log_every, keep=1
-    )
-
-
 def _settings(config: ExtendConfig, known: ReplayGAN, label: str) -> dict[str, object]:
-    """What a stopped run must agree with to be continued: the way, the weights it began with, and the name of the category."""
+    """What a stopped run must agree with to be continued: the method, the initial weights, and the name of the category."""
     weights = hashlib.sha256()
     for name, value in sorted(known.state_dict().items()):
         weights.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
     return {"extend.method": config.method, "extend.label": label, "extend.model": weights.hexdigest()[:16]}
-
-
-def _statistics(watch: Watch, source: Source, num: int) -> FeatureStatistics:
-    return statistics_of(seen.features for seen in watch(source, num))

@@ -1,4 +1,4 @@
-"""A table of a paper from nothing to rows: every run it needs, one after another, each continued or skipped where it was left."""
+"""A table of a paper: all its runs one after another. A run that was stopped is continued, one that is done is skipped."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_args, get_type_hints
 
 from ..configs import suggest
 from ..data import DATASETS
@@ -16,8 +15,8 @@ from ..metrics.extractors import own_extractor
 from ..metrics.paired import moved
 from ..metrics.registry import row_name
 from ..metrics.rows import ResultRow
-from ..recipes import RECIPES, Recipe
-from ..recipes.table import Budget, Table, TableRow
+from ..recipes import RECIPES, Recipe, variants_of
+from ..recipes.table import Budget, Table
 from ..recipes.tables import TABLES, find_table
 from ..report.history import read_rows
 from ..report.page import write_results
@@ -25,9 +24,9 @@ from ..report.results import Results, gather
 from ..training import NonFiniteLoss
 from ..types import InputError
 from . import tasks
-from .recipe import Splits, check_scoring, config_hash, keep_config, settings, with_images
-from .rows import context, leads
-from .run import train
+from .configuration import Splits, with_images
+from .folder import config_hash, leads, save_config
+from .run import check_scoring, train
 
 OUT = Path("runs") / "reproduce"
 Say = Callable[[str], None]
@@ -47,7 +46,7 @@ class Job:
         return f"{self.recipe.recipe} {self.recipe.variant}, seed {self.recipe.training.seed}"
 
     def finished(self, rows: Sequence[ResultRow]) -> bool:
-        """Whether rows of this configuration, budget and seed are there: all that its folder holds, as a write may have been cut off."""
+        """Whether all rows of its folder are among ``rows``: a write may have been cut off."""
         wanted = config_hash(self.recipe), self.budget_name, self.recipe.training.seed
         there = {_known_by(row) for row in rows if (row.config, row.budget, row.seed) == wanted}
         return bool(there) and there.issuperset(_known_by(row) for row in self.made() if row.variant != "real")
@@ -59,7 +58,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a table takes: its jobs, the file that collects their rows, and what is left out with the reason."""
+    """The jobs of a table, the file that collects their rows, and what is left out with the reason."""
 
     table: Table
     jobs: tuple[Job, ...]
@@ -72,7 +71,7 @@ class Plan:
         return tuple(job for job in self.jobs if not job.finished(rows))
 
     def with_images(self) -> Plan:
-        """The jobs in the shapes of their images. Data and extractors are looked at before the first run starts: a missing one costs no time."""
+        """The jobs in the shapes of their images. A missing data set or extractor is refused here, before the first run."""
         splits = {job.recipe.data: Splits(job.recipe.data) for job in self.jobs}
         jobs = tuple(replace(job, recipe=with_images(job.recipe, splits[job.recipe.data])) for job in self.jobs)
         for recipe in {job.recipe.recipe: job.recipe for job in jobs}.values():
@@ -85,7 +84,7 @@ class Plan:
 
 
 def run(planned: Plan, *, console: bool = True) -> Results:
-    """Train and score what is not done yet, and return the table with the printed numbers beside ours.
+    """Train and score what is not done yet, and return the table with our numbers beside the printed ones.
 
     Rows are appended to the plan's file as each run ends; a run that was stopped continues. Raises InputError,
     :class:`memogen.training.Stopped` when asked to stop, and, after all others have run, NonFiniteLoss for the first run that diverged.
@@ -94,16 +93,16 @@ def run(planned: Plan, *, console: bool = True) -> Results:
     for line in planned.left_out:
         say(f"left out: {line}")
     planned = planned.with_images()
-    clock, diverged = _Clock(planned.open_jobs()), list[NonFiniteLoss]()
-    say(f"{planned.table.name}: {len(planned.jobs) - len(clock.jobs)} of {len(planned.jobs)} runs are done")
-    for number, job in enumerate(clock.jobs, start=1):
-        say(f"[{number} of {len(clock.jobs)}] {job.title}: {job.recipe.training.steps:,} steps; {clock.left()}")
+    jobs, diverged, began = planned.open_jobs(), list[NonFiniteLoss](), time.monotonic()
+    say(f"{planned.table.name}: {len(planned.jobs) - len(jobs)} of {len(planned.jobs)} runs are done")
+    for number, job in enumerate(jobs):
+        left = _left(jobs[:number], jobs[number:], (time.monotonic() - began) / 3600)
+        say(f"[{number + 1} of {len(jobs)}] {job.title}: {job.recipe.training.steps:,} steps; {left}")
         try:
             _run(job, planned.rows_file, console)
         except NonFiniteLoss as error:
             say(f"{job.title} diverged ({error}); on to the next run")
             diverged.append(error)
-        clock.done(job)
         _write_page(planned)
     _write_page(planned)
     if diverged:
@@ -128,7 +127,7 @@ def plan(
     variants: Sequence[str] = (),
     extractor: str | None = None,
 ) -> Plan:
-    """What a table takes, in the order of its rows. Nothing is read or written.
+    """The jobs of a table in the order of its rows. Nothing is read or written.
 
     ``table`` is a name of ``memogen.recipes.tables.TABLES``, narrowed to a recipe as in "memory_gan/table2/fashion_mnist", or a Table of your
     own; ``budget`` "smoke", "short", "paper" or, of a memoryGAN, "long"; ``seeds`` the number of seeds (default: the budget's); ``data`` the
@@ -141,8 +140,10 @@ def plan(
     folder = Path(out) / (found.runs or found.name) / budget
     jobs, left_out = [], []
     for row in {(row.recipe, row.variant): row for row in found.rows if row.recipe}.values():
-        cost = found.budget(row.recipe, budget, row.variant)
-        recipe = _scored(found.scored(_at_home(_recipe(row), data)), extractor)
+        cost, known = found.budget(row.recipe, budget, row.variant), variants_of(row.recipe)
+        if row.variant not in known:
+            raise InputError(f"variants: {row.variant!r} is not a variant of {row.recipe}: {suggest(row.variant, known)}")
+        recipe = _scored(found.scored(_at_home(RECIPES[row.recipe](variant=row.variant), data)), extractor)
         if not (recipe.scoring.judged or recipe.scoring.asked):
             left_out.append(f"{row.recipe}: no classifier of {recipe.data.name} ships with memogen: name another extractor")
             continue
@@ -150,15 +151,6 @@ def plan(
             name = f"{whole.folder_of(row.recipe)}-{row.variant}-{seed}"
             jobs.append(Job(cost.spent_on(recipe, seed=seed), cost, budget, folder / name))
     return Plan(found, tuple(jobs), Path(out) / f"{found.name}.jsonl", tuple(dict.fromkeys(left_out)))
-
-
-def _recipe(row: TableRow) -> Recipe:
-    """The recipe of a row, in its variant."""
-    function = RECIPES[row.recipe]
-    known = get_args(get_type_hints(function)["variant"])
-    if row.variant not in known:
-        raise InputError(f"variants: {row.variant!r} is not a variant of {row.recipe}: {suggest(row.variant, known)}")
-    return function(variant=row.variant)
 
 
 def _at_home(recipe: Recipe, data: str | Path | None) -> Recipe:
@@ -172,7 +164,7 @@ def _at_home(recipe: Recipe, data: str | Path | None) -> Recipe:
 
 
 def _scored(recipe: Recipe, extractor: str | None) -> Recipe:
-    """The recipe scored by that extractor; else by its own, or the classifier of its data where one ships. Nothing where no metric needs one."""
+    """The recipe scored by that extractor; else by its own, or by the classifier of its data where one ships. Unchanged where no metric needs one."""
     if set(recipe.scoring.metrics) <= set(recipe.scoring.asked):
         return recipe
     own = recipe.scoring.extractor or own_extractor(recipe.data.name)
@@ -180,11 +172,9 @@ def _scored(recipe: Recipe, extractor: str | None) -> Recipe:
 
 
 def _run(job: Job, rows_file: Path, console: bool) -> None:
-    """Train and score one job; then its rows join the table's, and with them those of the real images where there are none yet.
+    """Train and score one job; append its rows to the table's, with those of the real images where there are none yet.
 
-    The complete configuration lies beside the rows under its digits.
-
-    Methods that learn the same first task learn it once.
+    The complete configuration lies beside the rows under its hash. Methods that learn the same first task learn it once.
     """
     if leads():
         share_first_task(job.recipe, job.folder)
@@ -192,49 +182,30 @@ def _run(job: Job, rows_file: Path, console: bool) -> None:
     if not leads():
         return
     known = {_known_by(row) for row in read_rows(rows_file)}
-    keep_config(job.recipe, rows_file.parent / "configs")
+    anywhere = replace(job.recipe, data=replace(job.recipe.data, folder=None))
+    save_config(anywhere, rows_file.parent / "configs" / f"{config_hash(job.recipe)}.yaml")
     append_rows(rows_file, moved([row for row in job.made() if _known_by(row) not in known], job.folder, rows_file.parent))
 
 
 def share_first_task(recipe: Recipe, folder: Path) -> bool:
-    """Begin the run ``folder`` of a recipe in the shape of its images with the first task of a run beside it: see :func:`.tasks.shared_start`."""
-    run = tasks.TaskRun(recipe, folder, settings(recipe), context(recipe, None), Splits(recipe.data).load, console=False)
-    return recipe.succession is not None and tasks.shared_start(run)
+    """Begin the run ``folder`` with the first task of a run beside it: see :func:`.tasks.shared_start`. ``recipe`` has the shape of its images."""
+    return recipe.succession is not None and tasks.shared_start(tasks.Training(recipe, folder, console=False))
 
 
 def _known_by(row: ResultRow) -> tuple[object, ...]:
-    """What one score is known by; that of real images whatever the model beside which it was made."""
+    """What identifies a score; for one of real images the model does not matter."""
     own = () if row.variant == "real" else ("config", "seed", "task", "class")
     return *(row.get(key) for key in ("recipe", "variant", "budget", *own)), row_name(row)
 
 
-@dataclass
-class _Clock:
-    """How much time is left: the budgets' hours, corrected by how long the runs so far have taken."""
-
-    jobs: tuple[Job, ...]
-    planned: float = 0.0
-    spent: float = 0.0
-    finished: int = 0
-
-    def __post_init__(self) -> None:
-        self._began = time.monotonic()
-
-    def done(self, job: Job) -> None:
-        self.finished += 1
-        self.planned += job.budget.hours or 0.0
-        self.spent = (time.monotonic() - self._began) / 3600
-
-    def left(self) -> str:
-        hours = hours_of(self.jobs[self.finished :])
-        if hours is None:
-            return "time left unknown"
-        pace = self.spent / self.planned if self.planned else 1.0
-        return f"about {in_words(hours * pace)} left"
+def _left(done: Sequence[Job], ahead: Sequence[Job], spent: float) -> str:
+    """The time for the jobs ahead: the budgets' hours, corrected by the hours ``spent`` on those that are done."""
+    hours, planned = hours_of(ahead), sum(job.budget.hours or 0.0 for job in done)
+    return "time left unknown" if hours is None else f"about {in_words(hours * (spent / planned if planned else 1.0))} left"
 
 
 def hours_of(jobs: Sequence[Job]) -> float | None:
-    """Of all the jobs together; None where one was never measured."""
+    """The forecast for all jobs together; None where one was never measured."""
     hours = [job.budget.hours for job in jobs]
     return None if None in hours else sum(hour for hour in hours if hour is not None)
 

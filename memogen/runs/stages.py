@@ -1,9 +1,10 @@
-"""How a model stands after a task, as result rows: class by class where it is told classes, else by the classes of what it draws."""
+"""Result rows of a model after a task: class by class where it knows classes, by the classes of its samples where not, and by the protocol of the
+continual benchmark, for this library's models and anybody's method alike."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from ..data.task_sequence import of_classes
 from ..metrics import METRICS, evaluate, score_images
 from ..metrics.accuracy import STUDENT, ClassJudge, ClassScore, class_references, mean_score, real_accuracy, reverse_accuracy, student_protocol
+from ..metrics.continual import Exam
 from ..metrics.extractors import NetworkExtractor
 from ..metrics.forgetting import AccuracyMatrix
 from ..metrics.modes import class_shares
@@ -61,12 +63,14 @@ class ClassStage:
         rows = []
         for score in self.scores:
             rows += [self.row("accuracy", score.accuracy, task=task, label=score.label), self.row("fid", score.fid, task=task, label=score.label)]
-        return _there([*rows, *(self.row(metric, value, task=task) for metric, value in self._means())])
+        rows += [self.row(metric, value, task=task) for metric, value in zip(("accuracy", "fid"), mean_score(self.scores), strict=True)]
+        return [row for row in rows if row.value is not None]
 
     def over_classes(self) -> list[ResultRow]:
         """What a table shows: the means over the classes learned so far."""
-        accuracy, fid = (value for _, value in self._means())
-        return _there([self.row("accuracy", accuracy, learned=len(self.labels)), self.row("fid", fid, over="classes, each by itself")])
+        accuracy, fid = mean_score(self.scores)
+        rows = [self.row("accuracy", accuracy, learned=len(self.labels)), self.row("fid", fid, over="classes, each by itself")]
+        return [row for row in rows if row.value is not None]
 
     def real(self) -> ResultRow:
         """The accuracy of real images of these classes."""
@@ -84,7 +88,10 @@ class ClassStage:
         about: dict[str, Any] = {"student": student_protocol(STUDENT), "student_seed": seed, **UNSEEN}
         rows = [self.row("reverse_accuracy", reverse_accuracy(generated, test, seed=seed), **about)]
         if train is not None:
-            real = _some(of_classes(train, self.labels), each * len(self.labels), seed)
+            real = of_classes(train, self.labels)
+            some = shuffled(len(real), seed)[: each * len(self.labels)]
+            assert real.label is not None
+            real = replace(real, image=np.array(real.image[some]), label=np.array(real.label[some]), digest="")
             rows.append(self.row("reverse_accuracy", reverse_accuracy(real, test, seed=seed), **about).but(variant="real"))
         return rows
 
@@ -102,9 +109,6 @@ class ClassStage:
             return []
         found = objective.cost(self.model, [len(classes) for classes in tasks], steps=steps, batch_size=batch_size)
         return [self.row(metric, value, **UNSEEN) for metric, value in found.items()]
-
-    def _means(self) -> list[tuple[str, float | None]]:
-        return list(zip(("accuracy", "fid"), mean_score(self.scores), strict=True))
 
 
 @dataclass(frozen=True)
@@ -205,12 +209,60 @@ def accuracy_matrix(rows: Iterable[Mapping[str, Any]], tasks: Sequence[Sequence[
     return None if np.isnan(values[np.tril_indices(len(tasks))]).any() else AccuracyMatrix(values)
 
 
-def _there(rows: Iterable[ResultRow]) -> list[ResultRow]:
-    """Those that hold a number."""
-    return [row for row in rows if row.value is not None]
+@dataclass(frozen=True)
+class Kept:
+    """Bytes that a learner holds when the last task begins, besides the task's images: ``carried`` in all, of which ``past`` keeps the earlier tasks.
+
+    ``past`` None: it cannot be told from the rest. ``drawn``: images that generators drew in training, None where they were not counted.
+    """
+
+    carried: int
+    past: int | None = None
+    drawn: int | None = None
+
+    def numbers(self) -> dict[str, float]:
+        """The known numbers by their names in result rows."""
+        found = {"generated_images": self.drawn, "kept_megabytes": None if self.past is None else self.past / 1e6}
+        found |= {"carried_megabytes": self.carried / 1e6}
+        return {name: float(value) for name, value in found.items() if value is not None}
 
 
-def _some(data: ImageData, num: int, seed: int) -> ImageData:
-    rows = shuffled(len(data), seed)[:num]
-    assert data.label is not None
-    return ImageData(np.array(data.image[rows]), np.array(data.label[rows]), data.classes, data.name, data.split)
+@dataclass(frozen=True)
+class Examined:
+    """Rows by the protocol of the continual benchmark. What they say of the training is added by the caller."""
+
+    exam: Exam
+
+    def after(self, number: int, drawn: ImageData) -> list[ResultRow]:
+        """After task ``number``: class by class, then over all classes so far."""
+        standing, protocol = self.exam.standing(drawn, number), self.exam.protocol(number, drawn)
+        rows = [
+            self._row(metric, value, protocol).but(task=number, class_=label)
+            for metric, values in standing.by_class().items()
+            for label, value in values.items()
+        ]
+        return rows + [self._row(metric, value, protocol).but(task=number) for metric, value in standing.numbers().items()]
+
+    def end(self, rows: Sequence[ResultRow], kept: Kept) -> list[ResultRow]:
+        """What a table shows, from the ``rows`` of all tasks: the standing after the last one, what was forgotten, and what it took."""
+        last = len(self.exam.tasks) - 1
+        found = [row.but(task=None) for row in rows if row.task == last and row.class_ is None]
+        protocol = found[0].protocol or {}
+        for name, metric in (("forgetting", "accuracy"), ("reverse_forgetting", "reverse_accuracy")):
+            matrix = accuracy_matrix(rows, self.exam.tasks, metric=metric)
+            if matrix is not None and len(matrix.values) > 1:
+                found.append(self._row(name, matrix.forgetting, protocol))
+        return found + [self._row(metric, value, UNSEEN) for metric, value in kept.numbers().items()]
+
+    def real(self, train: ImageData) -> list[ResultRow]:
+        """What real images reach: as many training images in the place of samples, and the accuracy of test images."""
+        last = len(self.exam.tasks) - 1
+        part = of_classes(train, self.exam.seen(last))
+        numbers = self.exam.real(train).numbers() | {"accuracy": real_accuracy(self.exam.test, self.exam.seen(last), self.exam.judge)}
+        named = {"data": train.name, "split": train.split, "digest": part.digest}
+        protocol = self.exam.protocol(last, replace(part, digest="")) | {"num_samples": min(self.exam.num_samples, len(part)), "images": named}
+        return [self._row(metric, value, protocol).but(variant="real") for metric, value in numbers.items()]
+
+    def _row(self, metric: str, value: float, about: Mapping[str, Any]) -> ResultRow:
+        row: dict[str, Any] = {"metric": metric, "value": value, "spread": None, "protocol": {**judged(self.exam.judge), **about}}
+        return ResultRow.read(row | {"split": self.exam.test.split, "task": None, "class": None, **made(device_of(self.exam.judge))})

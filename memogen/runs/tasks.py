@@ -1,11 +1,11 @@
-"""A run of tasks one after another: what is learned of which images, what two runs may share, and when the model is scored."""
+"""A run of tasks one after another: which images are learned, what two runs may share, and when the model is scored."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -29,48 +29,55 @@ from ..training.fit import Watch
 from ..training.grid import Evolution
 from ..training.task_folders import finished_tasks, take_over
 from ..types import ClassModel, CostedObjective, GenerativeModel, ImageData, InputError, LabelledConfig, PanelModel, to_uint8
-from .examined import Examined, Kept
-from .rows import scored, weights_of
-from .stages import ClassStage, UnlabelledStage
+from .configuration import Splits
+from .folder import context, scored, settings, weights_of
+from .stages import ClassStage, Examined, Kept, UnlabelledStage
 
 SHOWN = 8  # images of a class in a panel of its evolution
 FREE = (
     "objective.joint",
     "objective.alignment",
     "objective.consolidation",
-    "objective.replay",  # and objective.replay
+    "objective.replay",  # also objective.replay_share
     "succession.teacher",
     "succession.keep_optimisers",
     "succession.fresh_critic",
     "succession.tasks.num_tasks",
 )
-"""Settings in which methods may differ and still share their first task."""
+"""Beginnings of the settings in which methods may differ and still share their first task."""
 
 
 @dataclass(frozen=True)
-class TaskRun:
-    """One run: ``settings`` are what its checkpoints must agree with, ``context`` what all its rows say; ``load`` reads a split of its data."""
+class Training:
+    """One training: its complete configuration, its run folder, and the budget that its result rows name."""
 
     recipe: Recipe
     folder: Path
-    settings: Mapping[str, object]
-    context: Mapping[str, Any]
-    load: Callable[[str], ImageData]
+    budget: str | None = None
     console: bool = True
+
+    @cached_property
+    def settings(self) -> dict[str, object]:
+        """What its checkpoints must agree with."""
+        return settings(self.recipe)
+
+    @cached_property
+    def context(self) -> dict[str, Any]:
+        """What all its rows say."""
+        return context(self.recipe, self.budget)
 
     @property
     def succession(self) -> SuccessionConfig:
         assert self.recipe.succession is not None, "the caller has looked"
         return self.recipe.succession
 
-    @property
-    def objective(self) -> TaskObjective:
-        assert isinstance(self.recipe.objective, TaskObjective), "with_classes has looked"
-        return self.recipe.objective
+    def load(self, split: str) -> ImageData:
+        """A split of its data, which is not kept here."""
+        return Splits(self.recipe.data).load(split)
 
 
-def begin(run: TaskRun, *, resume: str = "auto", start: Path | None = None, start_tasks: int = 1) -> None:
-    """Before anything is written: refuse wrong options, and copy the first tasks of the run ``start`` if it is given. Raises InputError."""
+def begin(run: Training, *, resume: str = "auto", start: Path | None = None, start_tasks: int = 1) -> None:
+    """Before anything is written: refuse wrong options, and copy the first tasks of the run ``start`` if given. Raises InputError."""
     if run.recipe.succession is not None:
         check_resume(resume)
     if start is None and start_tasks > 1:
@@ -89,12 +96,13 @@ def begin(run: TaskRun, *, resume: str = "auto", start: Path | None = None, star
     here.processes.wait()
 
 
-def learn(run: TaskRun, *, resume: str = "auto", watch: Watch | None = None) -> TrainState:
-    """Train on every task of the training split, and score the model after each. ``watch`` counts the steps of all tasks together.
+def learn(run: Training, *, resume: str = "auto", watch: Watch | None = None) -> TrainState:
+    """Train on every task of the training split, and score the model after each. ``watch`` gets steps counted over all tasks.
 
     Only the task sequence holds pixels here, and it drops those of a task that is over.
     """
-    config, tasks = run.recipe.training, run.succession.tasks
+    config, tasks, objective = run.recipe.training, run.succession.tasks, run.recipe.objective
+    assert isinstance(objective, TaskObjective), "with_images has looked"
     sequence, whole = _opened(run.load("train"), tasks)
     torch.manual_seed(config.seed)
     model: Any = run.recipe.model.build()
@@ -105,20 +113,20 @@ def learn(run: TaskRun, *, resume: str = "auto", watch: Watch | None = None) -> 
         print(f"{run.folder}: all {len(sequence)} tasks are learned", file=sys.stderr, flush=True)
     return fit_tasks(
         model,
-        run.objective,
+        objective,
         sequence,
         config,
         run.folder,
         succession=run.succession,
         resume=resume,
-        settings=dict(run.settings),
+        settings=run.settings,
         onlooker=Onlooker(partial(_watch, config.steps, watch), stages.finished),
         console=run.console,
     )
 
 
 def _watch(steps: int, watch: Watch | None, number: int, place: Path) -> Watch:
-    """What is called after each step of task ``number``: it keeps the images of the task's evolution and calls ``watch``."""
+    """The watch of task ``number``: it keeps the images of the task's evolution and calls ``watch``."""
     evolution = Evolution(place, steps, panel)
 
     def both(step: int, model: torch.nn.Module) -> None:
@@ -134,7 +142,7 @@ def _opened(images: ImageData, tasks: TaskConfig) -> tuple[TaskSequence, int]:
     return task_sequence(images, tasks), len(replace(tasks, joint=False).tasks(num_classes(images)))
 
 
-def shared_start(run: TaskRun) -> bool:
+def shared_start(run: Training) -> bool:
     """Copy the first task from another run in the same folder that learned the same task. False if there is none, or if this run has begun."""
     if run.succession.tasks.joint or run.succession.keep_optimisers or finished_tasks(run.folder, run.recipe.training.steps):
         return False
@@ -148,13 +156,13 @@ def shared_start(run: TaskRun) -> bool:
     return False
 
 
-def _take_first(run: TaskRun, source: Path, digests: Sequence[str]) -> None:
+def _take_first(run: Training, source: Path, digests: Sequence[str]) -> None:
     """The first tasks, whose images ``digests`` name, from another run."""
-    take_over(source, run.folder, digests, run.recipe.training, settings=dict(run.settings), free=FREE)
+    take_over(source, run.folder, digests, run.recipe.training, settings=run.settings, free=FREE)
 
 
-def _digests(run: TaskRun, num_tasks: int) -> list[str]:
-    """What names the images of the first tasks. Raises InputError where there are fewer."""
+def _digests(run: Training, num_tasks: int) -> list[str]:
+    """The digests of the images of the first tasks. Raises InputError where there are fewer tasks."""
     sequence, _ = _opened(run.load("train"), run.succession.tasks)
     if num_tasks > len(sequence):
         raise InputError(f"start_tasks is {num_tasks}: the sequence has {len(sequence)} tasks: give {len(sequence)} or fewer")
@@ -162,7 +170,7 @@ def _digests(run: TaskRun, num_tasks: int) -> list[str]:
 
 
 def panel(model: torch.nn.Module) -> tuple[tuple[int, ...], torch.Tensor]:
-    """The images by which a training is watched, rows of ``SHOWN``, and the class of each row where a model says it."""
+    """The images that show a training's progress, in rows of ``SHOWN``, and the class of each row where the model knows classes."""
     if isinstance(model, PanelModel):
         return model.panel(SHOWN)
     assert isinstance(model, GenerativeModel), "what learns tasks draws images"
@@ -171,14 +179,14 @@ def panel(model: torch.nn.Module) -> tuple[tuple[int, ...], torch.Tensor]:
 
 @dataclass(frozen=True)
 class Stages:
-    """Scores the model after each of ``tasks``, learned for ``steps`` each: class by class, and at the end what was kept and what it cost."""
+    """Scores the model after each of ``tasks``, of ``steps`` steps each: class by class, and at the end what was kept and what it cost."""
 
-    run: TaskRun
+    run: Training
     tasks: tuple[tuple[int, ...], ...]
     steps: int
 
     def finished(self, number: int, place: Path, state: TrainState) -> None:
-        """Append the rows of task ``number``; a task that is scored already is left alone."""
+        """Append the rows of task ``number``, unless they are there already."""
         path, scoring = self.run.folder / "results.jsonl", self.run.recipe.scoring
         if scoring.extractor is None:
             return
@@ -203,13 +211,15 @@ class Stages:
                 found = UnlabelledStage(model, judge, test, scoring, number, self.tasks, work).rows()
         append_rows(path, [self._addressed(row, about) for row in found])
         if self.run.console:
-            print(f"task {number + 1} of {len(self.tasks)}: {_scores_in_words(found)}", file=sys.stderr, flush=True)
+            overall = {row.metric: row.value for row in found if row.class_ is None and row.variant != "real" and row.value is not None}
+            words = ", ".join(f"{metric} {value:,.0f}" if value >= 1000 else f"{metric} {value:.3f}" for metric, value in overall.items())
+            print(f"task {number + 1} of {len(self.tasks)}: {words}", file=sys.stderr, flush=True)
 
     def _by_class(self, stage: ClassStage, number: int, earlier: Sequence[ResultRow]) -> list[ResultRow]:
         by_class, means = stage.by_class(number), stage.over_classes()
         if number + 1 < len(self.tasks):
             return by_class + [row for row in means if self._printed(row) is not None]
-        cost = stage.cost(self.run.objective, self.tasks, steps=self.steps, batch_size=self.run.recipe.training.batch_size)
+        cost = stage.cost(self.run.recipe.objective, self.tasks, steps=self.steps, batch_size=self.run.recipe.training.batch_size)
         return [*by_class, *means, stage.real(), *stage.by_students(self.run.load("train")), *stage.kept(earlier, self.tasks), *cost]
 
     def _examined(self, exam: Exam, model: Any, number: int, earlier: Sequence[ResultRow]) -> list[ResultRow]:
@@ -222,8 +232,8 @@ class Stages:
         return [*found, *examined.end([*earlier, *found], self._kept(model, train)), *examined.real(train)]
 
     def _kept(self, model: Any, train: ImageData) -> Kept:
-        """Of a method of ours; joint training has to keep the images of all tasks but the last."""
-        objective, tasks, size = self.run.objective, self.run.succession.tasks, state_bytes(model)
+        """Of a model of this library; joint training has to keep the images of all tasks but the last."""
+        objective, tasks, size = self.run.recipe.objective, self.run.succession.tasks, state_bytes(model)
         past, drawn = None, None
         if isinstance(objective, CostedObjective):
             numbers, batch_size = [len(classes) for classes in self.tasks], self.run.recipe.training.batch_size
@@ -235,18 +245,12 @@ class Stages:
         return Kept(size + (past or 0), past, drawn)
 
     def _printed(self, row: ResultRow) -> float | None:
-        """What the paper prints of this number."""
+        """The paper's value of this number."""
         claims = {claim.metric: claim.value for claim in self.run.recipe.claims}
         return claims.get(row_name(row)) if row.task is None and row.variant != "real" else None
 
     def _addressed(self, row: ResultRow, about: Mapping[str, Any]) -> ResultRow:
-        """A complete result row; ``about`` says what all rows of the task say."""
+        """A complete result row; ``about`` holds what all rows of the task say."""
         if row.variant == "real":
             return ResultRow.read({**self.run.context, "steps": 0, "images": 0, "training_seconds": 0, **row, "paper": None})
         return ResultRow.read({**about, "variant": self.run.recipe.variant, **row, "paper": self._printed(row)})
-
-
-def _scores_in_words(rows: Sequence[ResultRow]) -> str:
-    """The numbers of a stage that are of no single class, in one line."""
-    values = {row.metric: row.value for row in rows if row.class_ is None and row.variant != "real" and row.value is not None}
-    return ", ".join(f"{metric} {value:,.0f}" if value >= 1000 else f"{metric} {value:.3f}" for metric, value in values.items())

@@ -99,7 +99,7 @@ SLOW = """
 import sys, time, numpy as np
 from pathlib import Path
 from memogen.data.cache import cached
-from memogen.data.options import DataOptions
+from memogen.data import DataOptions
 from memogen.data.source import Contents, Source
 def chunks():
     for _ in range(1000):

@@ -14,8 +14,8 @@ from PIL import Image
 from scipy.io import savemat
 
 from memogen.data import DATASETS, DataOptions, check, load, prepare, published, splits
-from memogen.data.affine import affine
 from memogen.data.datasets import letter_rows
+from memogen.data.derived import affine
 from memogen.types import ImageData, InputError
 
 IDX = {"train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"), "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")}

@@ -19,14 +19,12 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from memogen.data import DATASETS
+from memogen.data import DATASETS, DataOptions
+from memogen.data.arrays import read_npz
 from memogen.data.cache import cached
 from memogen.data.findings import Tally
-from memogen.data.matlab import read_matrices
-from memogen.data.npz import read_npz
-from memogen.data.readers import read_cifar, read_idx_pair
-from memogen.data.request import Request
-from memogen.data.source import counted
+from memogen.data.readers import read_cifar, read_idx_pair, read_matrices
+from memogen.data.source import Request, counted
 from memogen.types import InputError
 from tests.data.test_cache import source
 
@@ -166,7 +164,7 @@ def png(path: Path) -> tuple[list[bytes], Callable[[], None]]:
 
 def pictures(place: Path) -> None:
     tally = Tally()
-    contents = DATASETS["folder"].source(Request("folder", place)).open(tally, False)
+    contents = DATASETS["folder"].source(Request("folder", place, "train", DataOptions(), place)).open(tally, False)
     for image, label in counted(contents, tally):
         assert image.shape[1:] == contents.shape and image.dtype == np.uint8
         assert (label is None) == (not contents.classes) and (label is None or label.max() < len(contents.classes))

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from memogen.data.own import holds_images, listing_once, picture_sizes
+from memogen.data.listing import listing_once
+from memogen.data.own import holds_images, picture_sizes
 
 
 def test_a_folder_is_listed_once_and_anew_outside(tmp_path: Path) -> None:

@@ -15,10 +15,10 @@ from PIL import Image
 from memogen.cli import main
 from memogen.cli.files import choose_data, holds_samples
 from memogen.data import DataOptions, check, from_arrays, load, splits
-from memogen.data.pictures import find_pictures, label_entries
-from memogen.data.test_split import place_of
+from memogen.data.listing import find_pictures, label_entries
+from memogen.data.source import place_of
 from memogen.recipes import RECIPES
-from memogen.runs.recipe import save_config
+from memogen.runs import save_config
 from memogen.types import ImageData, InputError
 
 RNG = np.random.default_rng(0)
@@ -62,7 +62,7 @@ def test_held_out_images_are_never_trained_on(tmp_path: Path, held_out: tuple[st
 @pytest.mark.parametrize("other", ["cat/1.png", "1.png"])
 def test_held_out_images_beside_others_are_refused(tmp_path: Path, other: str) -> None:
     place = make(tmp_path / "set", ["train/cat/1.png", "test/cat/2.png", other])
-    assert f"holds test/, as of a split, beside {other.split('/')[0]}, which is of none" in refusal(opened, place, tmp_path)
+    assert f"holds test/, the folder of a split, beside {other.split('/')[0]}, which belongs to none" in refusal(opened, place, tmp_path)
     assert "beside" in refusal(splits, str(place))
 
 

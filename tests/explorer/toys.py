@@ -16,7 +16,7 @@ import uvicorn
 from PIL import Image
 from starlette.testclient import TestClient
 
-from memogen.data.options import DataOptions
+from memogen.data import DataOptions
 from memogen.explorer.app import build
 from memogen.explorer.loaded import LoadedModel
 from memogen.explorer.pictures import Pictures

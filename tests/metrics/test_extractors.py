@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from memogen.data import load
-from memogen.data.stacked import digits_of
+from memogen.data.derived import digits_of
 from memogen.metrics import ModuleExtractor, evaluate
 from memogen.metrics.classifiers import WEIGHTS, Classifier, classifier, classifier_names, save_classifier
 from memogen.metrics.extractors import Extractor, extractor, own_extractor, readers

@@ -10,7 +10,7 @@ from PIL import Image
 
 from memogen.models import MemoryGANConfig, MemoryGANObjective
 from memogen.recipes import RECIPES
-from memogen.runs.choice import choose
+from memogen.runs import choose, with_data
 
 
 def pictures(folder: Path, number: int, sizes: tuple[tuple[int, int], ...] = ((20, 20),)) -> Path:
@@ -74,6 +74,6 @@ def test_few_pictures_are_judged_by_views_of_them_except_where_the_paper_is_aske
 
 def test_a_finished_recipe_other_data_and_a_place_that_is_not_there_are_never_fitted(tmp_path: Path) -> None:
     place, finished = pictures(tmp_path / "own", 120), RECIPES["memory_gan/folder"]()
-    assert choose(finished, data=place) == finished
-    assert choose("memory_gan/digits", data=place) == RECIPES["memory_gan/digits"]()
-    assert choose("memory_gan/folder", data=tmp_path / "none") == finished
+    assert choose(finished, data=place) == with_data(finished, place)
+    assert choose("memory_gan/digits", data=place) == with_data(RECIPES["memory_gan/digits"](), place)
+    assert choose("memory_gan/folder", data=tmp_path / "none") == with_data(finished, tmp_path / "none")
