@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from memogen.data import load
 from memogen.data.task_sequence import TaskConfig, task_sequence
-from memogen.metrics.continual import Exam
+from memogen.metrics.exam import Exam
 from memogen.metrics.extractors import extractor, own_extractor
 from memogen.metrics.rows import ResultRow, append_rows
 from memogen.runs.examined import Examined, Kept

@@ -37,7 +37,7 @@ _MOVED = {
     "modes": "modes",
     "paired": "paired",
     "prdc": "prdc",
-    "processes": "work",
+    "processes": "samples",
     "rare": "rare",
     "resizing": "extractors",
     "rows": "rows",

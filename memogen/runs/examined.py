@@ -8,7 +8,7 @@ from typing import Any
 
 from ..data.task_sequence import of_classes
 from ..metrics.accuracy import real_accuracy
-from ..metrics.continual import Exam
+from ..metrics.exam import Exam
 from ..metrics.rows import UNSEEN, ResultRow, judged, made
 from ..metrics.samples import device_of
 from ..types import ImageData

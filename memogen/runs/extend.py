@@ -28,7 +28,7 @@ from ..metrics.extractors import NetworkExtractor, extractor
 from ..metrics.fid import FeatureStatistics, statistics_of
 from ..metrics.rows import UNSEEN, ResultRow, append_rows, judged, made
 from ..metrics.samples import Source, Watch, drawn_batches, image_source, model_source, shuffled
-from ..metrics.work import Work
+from ..metrics.samples import Work
 from ..models import ReplayGAN, ReplayGANObjective
 from ..models.replay_gan import AlignmentConfig, JointConfig
 from ..models.replay_gan.cost import images_in_a_step
