@@ -13,7 +13,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from memogen.metrics.fid import FeatureStatistics, check_covariances, frechet_distance, reference_statistics, scarce
-from memogen.metrics.metric import PAIR_IMAGES, Asked, Kept, Metric, Number, Result, needs
+from memogen.metrics.metric import PAIR_IMAGES, Asked, Collected, Metric, Number, Result, features, needs
 from memogen.metrics.samples import Reference, Seen, images_at, shuffled
 from memogen.types import ImageData, InputError, Pixels, as_bytes
 
@@ -126,17 +126,10 @@ class CopyCheck:
         return Histogram(torch.from_numpy(edges), *counts)
 
 
-@torch.no_grad()
-def copy_check(
-    image: UInt8[Tensor, "b c h w"], held_out: ImageData, training: ImageData, *, embed: Embedding | None = None, chunk: int = 1000
-) -> CopyCheck:
-    """Compare ``image`` and ``held_out`` with the training images, by pixels in [0, 1] or by ``embed`` of uint8 images (an extractor's
-    ``features``, a model's ``encode``)."""
+def copy_check(image: UInt8[Tensor, "b c h w"], held_out: ImageData, training: ImageData, *, chunk: int = 1000) -> CopyCheck:
+    """Compare ``image`` and ``held_out`` with the training images, by pixels in [0, 1]."""
     check_alike(tuple(image.shape[1:]), held_out, training)
-    if embed is None:
-        return pixel_check(image, torch.cat(list(image_chunks(held_out, chunk))), training, chunk=chunk)
-    samples, real = (torch.cat([embed(part) for part in parts]) for parts in (image.split(chunk), image_chunks(held_out, chunk)))
-    return distance_check(samples, real, (embed(part) for part in image_chunks(training, chunk)))
+    return pixel_check(image, torch.cat(list(image_chunks(held_out, chunk))), training, chunk=chunk)
 
 
 def pixel_check(
@@ -220,60 +213,51 @@ def check_alike(shape: tuple[int, ...], held_out: ImageData, training: ImageData
 COPY_PERCENTILE = 1
 
 
-class Copies:
+def check_copies(asked: Asked) -> None:
+    shape, held_out, training = tuple(asked.first.image.shape[1:]), asked.reference, asked.trained_on("copies")
+    if not _nothing_held_out(held_out, training):
+        check_alike(shape, held_out.data, training.data)
+    elif len(training.data) < 2 or shape != training.data.image_shape:
+        found = f"samples are {shape}, {len(training.data)} training images {training.data.image_shape}"
+        raise InputError(f"copies: {found}: both must be of one shape, and none are held out, so two or more are needed")
+
+
+def copies(asked: Asked) -> Collected:
     """The share of samples that lie nearer to a training image than the threshold, in pixels and in features.
 
     If no images are held out, training images take their place, each compared with the others.
     """
+    training, held_out = asked.trained_on("copies"), asked.reference
+    alone, real = _nothing_held_out(held_out, training), held_out.features(PAIR_IMAGES)
+    order = shuffled(len(held_out.data), 0)[: len(real)]
+    real_image, known = as_bytes(images_at(held_out.data, order)), training.features()
+    reference = {**held_out.protocol, "num": len(real)} | ({"compared": "each with the others"} if alone else {})
+    in_data, in_features = (torch.from_numpy(order), torch.arange(len(real))) if alone else (None, None)
 
-    def __init__(self, asked: Asked) -> None:
-        self.training, held_out = asked.trained_on("copies"), asked.reference
-        self.alone = _nothing_held_out(held_out, self.training)
-        self.real = held_out.features(PAIR_IMAGES)
-        self.order = shuffled(len(held_out.data), 0)[: len(self.real)]
-        self.real_image = as_bytes(images_at(held_out.data, self.order))  # the images of these features
-        self.needed = min(asked.num_samples, PAIR_IMAGES)
-        self.features, self.image = Kept(self.needed), Kept(self.needed)
-        self.known = self.training.features()
-        self.held_out = {**held_out.protocol, "num": len(self.real)} | ({"compared": "each with the others"} if self.alone else {})
-
-    @staticmethod
-    def check(asked: Asked) -> None:
-        shape, held_out, training = tuple(asked.first.image.shape[1:]), asked.reference, asked.trained_on("copies")
-        if not _nothing_held_out(held_out, training):
-            check_alike(shape, held_out.data, training.data)
-        elif len(training.data) < 2 or shape != training.data.image_shape:
-            found = f"samples are {shape}, {len(training.data)} training images {training.data.image_shape}"
-            raise InputError(f"copies: {found}: both must be of one shape, and none are held out, so two or more are needed")
-
-    def update(self, seen: Seen) -> None:
-        self.features.add(seen.features)
-        self.image.add(seen.image)
-
-    def results(self) -> list[Result]:
-        bar = self.training.work.bar
-        bar.stage("nearest training images", 2 * len(self.training.data))
-        in_data, in_features = (torch.from_numpy(self.order), torch.arange(len(self.real))) if self.alone else (None, None)
-        found = {
-            "pixels": pixel_check(self.image.rows, self.real_image, self.training.data, advance=bar.advance, own=in_data),
-            "features": distance_check(self.features.rows, self.real, self.known.split(1000), advance=bar.advance, own=in_features),
+    def results(fake: Tensor, image: Tensor) -> list[Result]:
+        bar = training.work.bar
+        bar.stage("nearest training images", 2 * len(training.data))
+        spaces = {
+            "pixels": pixel_check(image, real_image, training.data, advance=bar.advance, own=in_data),
+            "features": distance_check(fake, real, known.split(1000), advance=bar.advance, own=in_features),
         }
-        return [
-            Result(f"copies_{space}", each.share(COPY_PERCENTILE), each.error(COPY_PERCENTILE), self._protocol(each)) for space, each in found.items()
-        ]
+        rows = []
+        for space, found in spaces.items():
+            protocol: dict[str, object] = {
+                "reference": reference,
+                "training": training.protocol,
+                "num_samples": len(found.samples),
+                "percentile": COPY_PERCENTILE,
+                "threshold": found.threshold(COPY_PERCENTILE),
+                "share_below_5_percent": found.share(5),
+                "held_out_share": found.held_out_share(COPY_PERCENTILE),
+                "more_than_held_out": found.copies_more(COPY_PERCENTILE),
+                "quantiles": found.quantiles(),
+            }
+            rows.append(Result(f"copies_{space}", found.share(COPY_PERCENTILE), found.error(COPY_PERCENTILE), protocol))
+        return rows
 
-    def _protocol(self, found: CopyCheck) -> dict[str, object]:
-        return {
-            "reference": self.held_out,
-            "training": self.training.protocol,
-            "num_samples": len(found.samples),
-            "percentile": COPY_PERCENTILE,
-            "threshold": found.threshold(COPY_PERCENTILE),
-            "share_below_5_percent": found.share(5),
-            "held_out_share": found.held_out_share(COPY_PERCENTILE),
-            "more_than_held_out": found.copies_more(COPY_PERCENTILE),
-            "quantiles": found.quantiles(),
-        }
+    return Collected(min(asked.num_samples, PAIR_IMAGES), results, features, lambda seen: seen.image)
 
 
 def _nothing_held_out(held_out: Reference, training: Reference) -> bool:
@@ -285,8 +269,8 @@ COPIES = Metric(
     "nearer to training images than held-out ones?",
     (Number("copies_pixels", "copies by pixels"), Number("copies_features", "copies by features")),
     needs("samples", "extractor", "train"),
-    Copies,
-    Copies.check,
+    copies,
+    check_copies,
 )
 
 

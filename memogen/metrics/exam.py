@@ -110,7 +110,8 @@ class Exam:
     def real(self, train: ImageData) -> Standing:
         """The scores of as many training images after the last task, or of all if there are fewer: what a perfect generator would reach."""
         number = len(self.tasks) - 1
-        return self.standing(some(of_classes(train, self.seen(number)), self.num_samples, self.seed), number)
+        part = of_classes(train, self.seen(number))
+        return self.standing(take(part, shuffled(len(part), self.seed)[: self.num_samples]), number)
 
     def protocol(self, number: int, drawn: ImageData) -> dict[str, object]:
         """What a result row says about the scores after task ``number``."""
@@ -141,11 +142,6 @@ class Exam:
         return learned, float((answer == test.label).mean())
 
 
-def some(data: ImageData, num: int, seed: int) -> ImageData:
-    """``num`` images in an order drawn by the seed; all of them if there are fewer."""
-    return take(data, shuffled(len(data), seed)[:num])
-
-
 def _share(answer: np.ndarray, label: np.ndarray, of: int) -> float:
     """The share of the images labelled ``of`` that were answered so; 0 without such images."""
     return float((answer[label == of] == of).mean()) if (label == of).any() else 0.0
@@ -158,7 +154,8 @@ def results(asked: Asked) -> Iterator[Result]:
     """The scores of one model, or of given images, for all classes of the data."""
     subject, classes = asked.subject, tuple(np.unique(asked.labels("continual")).tolist())
     exam = Exam(asked.judge.extractor, asked.data, (classes,), asked.num_samples, asked.seed, work=asked.work)
-    drawn = some(subject, asked.num_samples, asked.seed) if isinstance(subject, ImageData) else exam.drawn(subject, 0)
+    given = isinstance(subject, ImageData)
+    drawn = take(subject, shuffled(len(subject), asked.seed)[: asked.num_samples]) if given else exam.drawn(subject, 0)
     for name, value in exam.standing(drawn, 0).numbers().items():
         yield Result(name, value, None, exam.protocol(0, drawn))
 

@@ -242,7 +242,7 @@ def extractor(name: str | Path, *, device: torch.device | str = "cpu", image_sha
         return inception_v3().to(device)
     if str(name) == PIXELS:
         if image_shape is None:
-            raise InputError(f"extractor {PIXELS!r}: of which images is not said: give image_shape, (channels, height, width)")
+            raise InputError(f"extractor {PIXELS!r}: it depends on the images: give image_shape, (channels, height, width)")
         return PixelExtractor(image_shape)
     if str(name).startswith(f"{RESNET}="):
         return resnet50(Path(str(name).removeprefix(f"{RESNET}=")).expanduser()).to(device)

@@ -22,7 +22,7 @@ from memogen.types import InputError
 
 
 class FeatureStatistics:
-    """The mean and covariance of features, in float64, updated in batches and merged (Chan et al. 1979)."""
+    """The mean and covariance of features, in float64, updated in batches (Chan et al. 1979)."""
 
     def __init__(self, dim: int) -> None:
         self.count = 0
@@ -39,33 +39,17 @@ class FeatureStatistics:
         if x.ndim != 2 or x.shape[1] != self.dim:
             raise InputError(f"feature statistics: features are {tuple(x.shape)}: give (batch, {self.dim})")
         if len(x):
-            mean = x.mean(0)
-            rows = torch.cat([x - mean, self._move(len(x), mean)[None]])
+            mean, total = x.mean(0), self.count + len(x)
+            step, weight = mean - self.mean, math.sqrt(self.count * len(x) / total)
+            rows = torch.cat([x - mean, (step * weight)[None]])
+            self.count, self.mean = total, self.mean + step * (len(x) / total)
             self.scatter.addmm_(rows.T, rows)
-
-    def merge(self, other: FeatureStatistics) -> FeatureStatistics:
-        """The statistics of the union of both sets, as a new object."""
-        if self.dim != other.dim:
-            raise InputError(f"feature statistics: {self.dim} features here and {other.dim} there: use one extractor for both")
-        merged = FeatureStatistics(self.dim)
-        for part in (self, other):
-            if part.count:
-                step = merged._move(part.count, part.mean)
-                merged.scatter.add_(part.scatter).addr_(step, step)
-        return merged
 
     @property
     def covariance(self) -> Float[Tensor, "f f"]:
         """The unbiased covariance. Raises InputError for too few samples to give it full rank."""
         check_count(self.count, self.dim)
         return self.scatter / (self.count - 1)
-
-    def _move(self, count: int, mean: Tensor) -> Tensor:
-        """Update count and mean by ``count`` features with this ``mean``. Returns r such that the scatter grows by theirs and by r r^T."""
-        total, step = self.count + count, mean - self.mean
-        weight = math.sqrt(self.count * count / total)
-        self.count, self.mean = total, self.mean + step * (count / total)
-        return step * weight
 
 
 def check_count(count: int, dim: int, kind: str = "images") -> None:

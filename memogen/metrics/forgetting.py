@@ -21,13 +21,9 @@ from memogen.types import GenerativeModel, ImageData, InputError, Pixels, to_ran
 
 @dataclass(frozen=True)
 class AccuracyMatrix:
-    """``values[i, j]``: the accuracy on task j after learning tasks 0 to i. ``untrained[j]``: that of a model that has learned nothing.
-
-    Entries above the diagonal, of tasks not yet learned, may be nan; only the forward transfer needs them.
-    """
+    """``values[i, j]``: the accuracy on task j after learning tasks 0 to i. Entries above the diagonal, of tasks not yet learned, may be nan."""
 
     values: Float[np.ndarray, "learned tasks"]
-    untrained: Float[np.ndarray, " each"] | None = None
 
     def __post_init__(self) -> None:
         shape = self.values.shape
@@ -35,8 +31,6 @@ class AccuracyMatrix:
             raise InputError(f"accuracy matrix: its shape is {shape}: give one row and one column for each task")
         if not np.isfinite(self.values[np.tril_indices(len(self.values))]).all():
             raise InputError("accuracy matrix: an accuracy of a task already learned is missing: evaluate every task so far after each task")
-        if self.untrained is not None and self.untrained.shape != shape[:1]:
-            raise InputError(f"accuracy matrix: {self.untrained.shape} accuracies of the untrained model for {shape[0]} tasks: give one for each")
 
     @property
     def average_accuracy(self) -> float:
@@ -50,25 +44,11 @@ class AccuracyMatrix:
         return float((self.values[-1] - self.values.diagonal())[:-1].mean())
 
     @property
-    def forward_transfer(self) -> float:
-        """The mean over later tasks of the accuracy right before learning the task less the untrained model's (2017, "FWT")."""
-        self._more_than_one("forward transfer")
-        before = self.values.diagonal(offset=1)
-        if self.untrained is None or not np.isfinite(before).all():
-            raise InputError("forward transfer: it needs the accuracy on each task before it is learned, and that of the untrained model: give both")
-        return float((before - self.untrained[1:]).mean())
-
-    @property
     def forgetting(self) -> float:
         """The mean over earlier tasks of the best accuracy before the last task less the final one (Chaudhry et al. 2018, Eq. 3)."""
-        return float(self.forgetting_by_task.mean())
-
-    @property
-    def forgetting_by_task(self) -> Float[np.ndarray, " earlier"]:
-        """The best accuracy of each earlier task less its final one; negative if the final one is the best."""
         self._more_than_one("forgetting")
         learned = np.where(np.tri(len(self.values), dtype=bool), self.values, -np.inf)  # accuracies before task j was learned do not count
-        return learned[:-1, :-1].max(axis=0) - self.values[-1, :-1]
+        return float((learned[:-1, :-1].max(axis=0) - self.values[-1, :-1]).mean())
 
     def _more_than_one(self, what: str) -> None:
         if len(self.values) < 2:

@@ -9,8 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from memogen.metrics.metric import Asked, Kept, Metric, Number, Result, needs
-from memogen.metrics.samples import Seen
+from memogen.metrics.metric import Asked, Collected, Metric, Number, Result, features, needs
 from memogen.types import InputError
 
 SUBSETS = 100
@@ -110,26 +109,21 @@ def _within(x: Tensor) -> float:
 # --- the metric ---
 
 
-class Kernel:
+def check(asked: Asked) -> None:
+    check_pairs(asked.num_samples, "samples")
+    check_pairs(len(asked.reference.data), asked.reference.called)
+
+
+def kernel(asked: Asked) -> Collected:
     """The kernel distance to the reference, over random subsets of both."""
+    real, reference = asked.reference.features(), asked.reference.protocol
 
-    def __init__(self, asked: Asked) -> None:
-        self.needed, self.seed = asked.num_samples, asked.seed
-        self.real, self.fake = asked.reference.features(), Kept(self.needed)
-        self.reference = asked.reference.protocol
-
-    @staticmethod
-    def check(asked: Asked) -> None:
-        check_pairs(asked.num_samples, "samples")
-        check_pairs(len(asked.reference.data), asked.reference.called)
-
-    def update(self, seen: Seen) -> None:
-        self.fake.add(seen.features)
-
-    def results(self) -> list[Result]:
-        found = kernel_distance(self.real, self.fake.rows, seed=self.seed)
-        protocol = {"reference": self.reference, "subsets": found.subsets, "subset_size": found.subset_size, "subset_seed": self.seed}
+    def results(fake: Tensor) -> list[Result]:
+        found = kernel_distance(real, fake, seed=asked.seed)
+        protocol = {"reference": reference, "subsets": found.subsets, "subset_size": found.subset_size, "subset_seed": asked.seed}
         return [Result("kid", found.mean, found.spread if found.subsets > 1 else None, protocol)]
 
+    return Collected(asked.num_samples, results, features)
 
-KID = Metric("kid", "kernel distance", (Number("kid", "KID", "lower"),), needs("samples", "extractor"), Kernel, Kernel.check)
+
+KID = Metric("kid", "kernel distance", (Number("kid", "KID", "lower"),), needs("samples", "extractor"), kernel, check)

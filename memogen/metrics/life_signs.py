@@ -67,7 +67,7 @@ def life_signs(lines: Sequence[Mapping[str, object]], *, real_slots: int) -> tup
 
 
 def knowing(known: Placed, asked: Placed) -> LifeSign | None:
-    """Whether slots tell the class of test images, ``asked``, at least as well as as many clusters by k-means on pixels.
+    """Whether slots tell the class of test images, ``asked``, at least as well as an equal number of k-means clusters on pixels.
 
     The training images, ``known``, give each slot its class. None if one of the two has no labels.
     """

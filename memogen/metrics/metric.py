@@ -227,6 +227,25 @@ class Kept:
         return self._rows[: self._count]
 
 
+class Collected:
+    """A :class:`Score` that keeps what ``read`` takes of the first ``needed`` samples, and computes its results by ``finish`` from these rows."""
+
+    def __init__(self, needed: int, finish: Callable[..., list[Result]], *read: Callable[[Seen], Tensor]) -> None:
+        self.needed, self._finish, self._parts = needed, finish, [(each, Kept(needed)) for each in read]
+
+    def update(self, seen: Seen) -> None:
+        for read, kept in self._parts:
+            kept.add(read(seen))
+
+    def results(self) -> list[Result]:
+        return self._finish(*(kept.rows for _, kept in self._parts))
+
+
+def features(seen: Seen) -> Tensor:
+    """The features of the samples."""
+    return seen.features
+
+
 def probabilities(seen: Seen) -> Tensor:
     """The class probabilities, for a metric that needs them."""
     assert seen.probabilities is not None, "the metric says that it needs them"

@@ -9,8 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from memogen.metrics.metric import PAIR_IMAGES, PRDC_NEIGHBOURS, Asked, Kept, Metric, Number, Result, needs
-from memogen.metrics.samples import Seen
+from memogen.metrics.metric import PAIR_IMAGES, PRDC_NEIGHBOURS, Asked, Collected, Metric, Number, Result, features, needs
 from memogen.types import InputError
 
 
@@ -100,31 +99,24 @@ def check_counts(real: int, fake: int, k: int) -> None:
 # --- the metric ---
 
 
-class Neighbourhoods:
-    """Precision, recall, density and coverage: means over blocks of samples, each as large as the set of real images.
+def check(asked: Asked) -> None:
+    check_counts(len(asked.reference.data), asked.num_samples, PRDC_NEIGHBOURS)
 
-    The results depend on the numbers of images: many samples cover everything. So both numbers are equal.
-    """
 
-    def __init__(self, asked: Asked) -> None:
-        self.needed, self.real = min(asked.num_samples, PAIR_IMAGES), asked.reference.features(PAIR_IMAGES)
-        self.fake = Kept(self.needed)
-        self.reference = {**asked.reference.protocol, "num": len(self.real)}
+def neighbourhoods(asked: Asked) -> Collected:
+    """Means over blocks of samples, each as large as the set of real images, as the results depend on both numbers: many samples cover everything."""
+    real = asked.reference.features(PAIR_IMAGES)
+    reference = {**asked.reference.protocol, "num": len(real)}
 
-    @staticmethod
-    def check(asked: Asked) -> None:
-        check_counts(len(asked.reference.data), asked.num_samples, PRDC_NEIGHBOURS)
-
-    def update(self, seen: Seen) -> None:
-        self.fake.add(seen.features)
-
-    def results(self) -> list[Result]:
-        size = min(len(self.real), len(self.fake.rows))
-        blocks = self.fake.rows[: len(self.fake.rows) // size * size].split(size)
-        found = [prdc(self.real, block, k=PRDC_NEIGHBOURS) for block in blocks]
-        protocol = {"reference": self.reference, "neighbours": PRDC_NEIGHBOURS, "num_samples": size * len(blocks), "block": size}
+    def results(fake: Tensor) -> list[Result]:
+        size = min(len(real), len(fake))
+        blocks = fake[: len(fake) // size * size].split(size)
+        found = [prdc(real, block, k=PRDC_NEIGHBOURS) for block in blocks]
+        protocol = {"reference": reference, "neighbours": PRDC_NEIGHBOURS, "num_samples": size * len(blocks), "block": size}
         shares = {field.name: [getattr(each, field.name) for each in found] for field in fields(Prdc)}
         return [Result(name, fmean(values), stdev(values) if len(values) > 1 else None, protocol) for name, values in shares.items()]
+
+    return Collected(min(asked.num_samples, PAIR_IMAGES), results, features)
 
 
 PRDC = Metric(
@@ -132,6 +124,6 @@ PRDC = Metric(
     "precision, recall, density, coverage",
     tuple(Number(name, name, "higher") for name in ("precision", "recall", "density", "coverage")),
     needs("samples", "extractor"),
-    Neighbourhoods,
-    Neighbourhoods.check,
+    neighbourhoods,
+    check,
 )

@@ -13,9 +13,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from memogen.metrics.fid import check_count, gaussian_distance, moments
-from memogen.metrics.metric import PAIR_IMAGES, PRDC_NEIGHBOURS, Asked, Kept, Metric, Number, Result, needs, probabilities
+from memogen.metrics.metric import PAIR_IMAGES, PRDC_NEIGHBOURS, Asked, Collected, Metric, Number, Result, features, needs, probabilities
 from memogen.metrics.prdc import Manifold
-from memogen.metrics.samples import Seen, shuffled
+from memogen.metrics.samples import shuffled
 from memogen.types import ImageData, InputError
 
 RAREST = 3  # classes
@@ -100,40 +100,33 @@ def share_of(probabilities: Float[Tensor, "s classes"], classes: tuple[int, ...]
 # --- the metric ---
 
 
-class RareSamples:
-    def __init__(self, asked: Asked) -> None:
-        self.needed, self.rare = asked.num_samples, rarest(asked.trained_on("rare").data)
-        self.data, self.reference = asked.reference.data, asked.reference.protocol
-        self.real = asked.reference.features()
-        self.label = asked.labels("rare")[shuffled(len(self.data), 0)]  # in the order of the features
-        self.fake, self.belief = Kept(self.needed), Kept(self.needed)
+def check(asked: Asked) -> None:
+    rare, label, dim = rarest(asked.trained_on("rare").data), asked.data.label, asked.first.features.shape[1]
+    if label is None or not set(rare.classes) <= set(label.tolist()) or max(rare.counts) >= probabilities(asked.first).shape[1]:
+        raise InputError(f"metric rare: {asked.reference.called} lack labels of the rarest classes, or the extractor does not know them all")
+    check_count(asked.num_samples, dim, "samples")
+    check_count(int(np.isin(label, rare.classes).sum()), dim, "images of the rarest classes")
 
-    @staticmethod
-    def check(asked: Asked) -> None:
-        rare, label = rarest(asked.trained_on("rare").data), asked.reference.data.label
-        if label is None or not set(rare.classes) <= set(label.tolist()) or max(rare.counts) >= probabilities(asked.first).shape[1]:
-            raise InputError(f"metric rare: {asked.reference.called} lack labels of the rarest classes, or the extractor does not know them all")
-        check_count(asked.num_samples, asked.first.features.shape[1], "samples")
-        check_count(int(np.isin(label, rare.classes).sum()), asked.first.features.shape[1], "images of the rarest classes")
 
-    def update(self, seen: Seen) -> None:
-        self.fake.add(seen.features)
-        self.belief.add(probabilities(seen))
+def rare_samples(asked: Asked) -> Collected:
+    """Of the rarest classes of the training data: their share of the samples relative to that of the training images, recall, coverage, distance."""
+    rare, real = rarest(asked.trained_on("rare").data), asked.reference.features()
+    label = asked.labels("rare")[shuffled(len(asked.data), 0)]  # in the order of the features
+    protocol: dict[str, object] = {"reference": asked.reference.protocol, "classes": rare.classes, "training_counts": rare.counts}
 
-    def results(self) -> list[Result]:
-        rare, label = self.rare, self.label
-        near = reach(self.real[:PAIR_IMAGES], label[:PAIR_IMAGES], self.fake.rows[:PAIR_IMAGES], k=PRDC_NEIGHBOURS)
+    def results(fake: Tensor, belief: Tensor) -> list[Result]:
+        near = reach(real[:PAIR_IMAGES], label[:PAIR_IMAGES], fake[:PAIR_IMAGES], k=PRDC_NEIGHBOURS)
         recall, coverage = near.over(rare.classes)
-        belief = self.belief.rows[:, list(rare.classes)].sum(1)
-        distance, chosen = rare_distance(self.real, label, self.fake.rows, belief, rare)
-        protocol: dict[str, object] = {"reference": self.reference, "classes": rare.classes, "training_counts": rare.counts}
+        distance, chosen = rare_distance(real, label, fake, belief[:, list(rare.classes)].sum(1), rare)
         neighbours = {**protocol, "neighbours": PRDC_NEIGHBOURS, "num_samples": near.num_samples, "block": near.block}
         return [
-            Result("rare_share", share_of(self.belief.rows, rare.classes) / rare.share, None, {**protocol, "training_share": rare.share}),
+            Result("rare_share", share_of(belief, rare.classes) / rare.share, None, {**protocol, "training_share": rare.share}),
             Result("rare_recall", recall, None, {**neighbours, "by_class": near.recall}),
             Result("rare_coverage", coverage, None, {**neighbours, "by_class": near.coverage}),
             Result("rare_fid", distance, None, {**protocol, "chosen": chosen}),
         ]
+
+    return Collected(asked.num_samples, results, features, probabilities)
 
 
 RARE = Metric(
@@ -146,6 +139,6 @@ RARE = Metric(
         Number("rare_fid", "rare distance", "lower"),
     ),
     needs("samples", "extractor", "probabilities", "labels", "train"),
-    RareSamples,
-    RareSamples.check,
+    rare_samples,
+    check,
 )

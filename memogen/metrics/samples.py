@@ -189,7 +189,7 @@ class Reference:
     cache: Path | None = None
     device: torch.device | str = "cpu"
     work: Work = field(default_factory=Work)
-    _known: dict[int, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)  # features read so far, by seed
+    _known: list[Tensor] = field(default_factory=list, init=False, repr=False, compare=False)  # the features read so far, in one tensor at most
 
     @property
     def protocol(self) -> dict[str, object]:
@@ -207,30 +207,29 @@ class Reference:
             raise InputError(f"data {self.data.name}: no images in split {self.data.split}: give another")
         self.extractor.features(images_at(self.data, slice(0, 1)).to(self.device))
 
-    def features(self, num: int | None = None, *, seed: int = 0) -> Float[Tensor, "n f"]:
-        """The features of all or at most ``num`` images, in an order drawn by ``seed``, since data may be sorted by class.
+    def features(self, num: int | None = None) -> Float[Tensor, "n f"]:
+        """The features of all or at most ``num`` images, in the order of :func:`shuffled` with seed 0, since data may be sorted by class.
 
         Later calls read only images that no earlier call has read.
         """
-        order = shuffled(len(self.data), seed)
+        order, read = shuffled(len(self.data), 0), sum(map(len, self._known))
         wanted = len(order) if num is None else min(num, len(order))
-        known = self._known.setdefault(seed, torch.empty(0))
-        if len(known) < wanted:
-            new = self._extract(order[len(known) : -(-wanted // BLOCK) * BLOCK])  # whole blocks, so that a feature does not depend on ``num``
-            self._known[seed] = torch.cat([*([known] if len(known) else []), *new])
-        return self._known[seed][:wanted]
+        if read < wanted:
+            new = self._extract(order[read : -(-wanted // BLOCK) * BLOCK])  # whole blocks, so that a feature does not depend on ``num``
+            self._known[:] = [torch.cat([*self._known, *new])]
+        return self._known[0][:wanted]
 
     def batches(self) -> Iterator[Float[Tensor, "b f"]]:
         """The features of all images, block by block, in the order of :meth:`features`. They are kept for it if there are at most :data:`KEPT`."""
-        known = self._known.get(0, torch.empty(0))
-        kept = [known] if len(known) else []
-        yield from known.split(BLOCK) if len(known) else ()
-        for block in self._extract(shuffled(len(self.data), 0)[len(known) :]):
+        kept = list(self._known)
+        for known in self._known:
+            yield from known.split(BLOCK)
+        for block in self._extract(shuffled(len(self.data), 0)[sum(map(len, kept)) :]):
             yield block
             if block[0].numel() * len(self.data) <= KEPT:
                 kept.append(block)
         if sum(map(len, kept)) == len(self.data):
-            self._known[0] = torch.cat(kept)
+            self._known[:] = [torch.cat(kept)]
 
     def _extract(self, order: Int[np.ndarray, " n"]) -> Iterator[Float[Tensor, "b f"]]:
         for share in self.work.rounds(f"real data ({self.data.name} {self.data.split})", len(order), BLOCK):

@@ -151,7 +151,6 @@ class Preferences:
     by_layer: tuple[Float[np.ndarray, "classes _"], ...]
     pixels: Float[np.ndarray, "classes chw"]
     classes: tuple[str, ...]
-    counts: tuple[int, ...]
 
     def layer(self, number: int) -> Float[np.ndarray, "classes slots"]:
         """The shares in memory ``number``, from the data up. Raises InputError."""
@@ -197,7 +196,7 @@ def slot_preferences(model: AddressesSlots, data: ImageData, *, seed: int = 0, w
     counts = np.bincount(data.label, minlength=len(classes))
     present = np.flatnonzero(counts)
     *layers, pixels = ((total.numpy()[present] / counts[present, None]) for total in sums)
-    return Preferences(tuple(layers), pixels, tuple(classes[k] for k in present), tuple(int(counts[k]) for k in present))
+    return Preferences(tuple(layers), pixels, tuple(classes[k] for k in present))
 
 
 def class_correlation(table: Float[np.ndarray, "classes slots"]) -> Float[np.ndarray, "classes classes"]:

@@ -305,7 +305,7 @@ def majority(cluster: Int[Tensor, " n"], label: Int[Tensor, " n"], num: int) -> 
 def told_by_cluster(
     cluster: Int[Tensor, " n"], label: Int[Tensor, " n"], asked: Int[Tensor, " m"], asked_label: Int[Tensor, " m"]
 ) -> Bool[Tensor, " m"]:
-    """Whether each asked image has the majority class of its cluster, taken from the first images; False in a cluster that none of them is in."""
+    """Whether each asked image has the majority class of its cluster's first images; False in a cluster without any of these."""
     num = int(torch.cat([cluster, asked]).max()) + 1
     return majority(cluster, label, num)[0][asked] == asked_label
 
