@@ -1,7 +1,4 @@
-"""The continual benchmark for a method of your own: two functions, and rows as those of the methods that come with memogen.
-
-The protocol is docs/results/continual.md.
-"""
+"""The continual benchmark for your own method, given as two functions. The protocol is docs/results/continual.md."""
 
 from __future__ import annotations
 
@@ -19,17 +16,17 @@ from torch import Tensor, nn
 
 from memogen.data import load
 from memogen.data.task_sequence import TaskConfig, task_sequence
-from memogen.metrics.continual import Exam
+from memogen.metrics.exam import Exam
 from memogen.metrics.extractors import extractor, own_extractor
 from memogen.metrics.rows import ResultRow, append_rows
 from memogen.runs.stages import Examined, Kept
 from memogen.types import ImageData, InputError, to_uint8
 
 Learn = Callable[[UInt8[Tensor, "n c h w"], Int[Tensor, " n"], Any], Any]
-"""(images of a task, their classes, state before it or None) to the state after it."""
+"""(images of a task, their classes, the state before it or None) to the state after it."""
 
 Draw = Callable[[Any, int, int], Any]
-"""(state, number, seed) to so many images, or to (images, the class of each): bytes, or floats in [0, 1]."""
+"""(state, number, seed) to that number of images, or to (images, the class of each). Images are uint8, or floats in [0, 1]."""
 
 
 def evaluate(
@@ -45,14 +42,14 @@ def evaluate(
     judge: str | None = None,
     out: str | Path | None = None,
 ) -> list[ResultRow]:
-    """Learn the tasks of ``data`` one after another and score the samples after each; rows as ``memogen reproduce continual`` makes them.
+    """Learn the tasks of ``data`` one after another and score the samples after each. The rows are like those of ``memogen reproduce continual``.
 
-    What ``learn`` returns is all that the next task sees of the past, and its bytes are counted: tensors, arrays, modules, optimisers, numbers,
-    texts, and mappings, sequences, sets and dataclasses of these. Classes that ``draw`` tells are taken for those asked for. ``seed`` seeds torch and
-    NumPy before the first task; drawing leaves torch's random numbers as they were. Rows bear ``name`` as their variant.
+    What ``learn`` returns is all that the next task gets from the past. Its bytes are counted: of tensors, arrays, modules, optimisers, numbers,
+    texts, and mappings, sequences, sets and dataclasses of these. Classes that ``draw`` returns count as the requested ones. ``seed`` seeds torch and
+    NumPy before the first task; drawing does not change the state of torch's global generator. ``name`` is the variant of the rows.
 
-    ``data`` is a data set by name, its files in ``folder``, or a place with labelled images; ``judge`` a classifier (default: the data's own).
-    With ``out`` the rows are appended to that file. Raises InputError, before anything is learned where it can be told.
+    ``data`` is the name of a data set, with its files in ``folder``, or a place with labelled images; ``judge`` a classifier (default: the data's
+    own). With ``out`` the rows are appended to that file. Raises InputError, if possible before the first task.
     """
     train, test = (load(str(data), folder=folder, split=split, progress=False) for split in ("train", "test"))
     known = judge or own_extractor(train.name)
@@ -73,7 +70,7 @@ def evaluate(
     np.random.seed(seed % 2**32)
     for task in sequence:
         carried, shown, began = bytes_of(state), shown + len(task.data), time.process_time()
-        assert task.data.label is not None, "a sequence is of labelled images"
+        assert task.data.label is not None, "a sequence has labelled images"
         state = learn(torch.from_numpy(np.array(task.data.image)), torch.from_numpy(np.array(task.data.label)).long(), state)
         spent += time.process_time() - began
         with torch.random.fork_rng(devices=[]), torch.no_grad():
@@ -89,15 +86,15 @@ def evaluate(
 
 
 def bytes_of(state: object) -> int:
-    """What a state takes: of every tensor and array the whole storage that it is a view of, each storage once; 8 for a number, 0 for None.
+    """The size of a state: of tensors and arrays the whole storage that they are views of, each storage once; 8 for a number, 0 for None.
 
-    Raises InputError for what cannot be counted.
+    Raises InputError for other types.
     """
     return sum(_storages(state, "state").values())
 
 
 def _storages(value: object, where: str) -> dict[object, int]:
-    """Bytes by what holds them."""
+    """Bytes by storage. ``where`` names the value in messages."""
     match value:
         case None:
             return {}
@@ -109,30 +106,28 @@ def _storages(value: object, where: str) -> dict[object, int]:
             storage = value.untyped_storage()
             return {(storage.data_ptr(), str(value.device)): storage.nbytes()}
         case np.ndarray() if value.dtype != object:
-            return {id(whole := _whole(value)): whole.nbytes}
+            while isinstance(value.base, np.ndarray):
+                value = value.base
+            return {id(value): value.nbytes}
         case nn.Module() | torch.optim.Optimizer():
             return _storages(dict(value.state_dict()), where)
         case Mapping():
-            keys = _storages(list(value), f"{where} keys")
-            return keys | _joined((_storages(part, f"{where}[{key!r}]") for key, part in value.items()))
+            found = _storages(list(value), f"{where} keys")
+            for key, part in value.items():
+                found |= _storages(part, f"{where}[{key!r}]")
+            return found
         case Sequence() | Set():
-            return _joined(_storages(part, f"{where}[{number}]") for number, part in enumerate(value))
+            found = {}
+            for number, part in enumerate(value):
+                found |= _storages(part, f"{where}[{number}]")
+            return found
     if is_dataclass(value) and not isinstance(value, type):
         return _storages(asdict(value), where)
     raise InputError(f"{where}: a {type(value).__name__} cannot be counted: keep tensors, arrays, modules, numbers, mappings or sequences")
 
 
-def _joined(parts: Any) -> dict[object, int]:
-    return {place: size for part in parts for place, size in part.items()}
-
-
-def _whole(array: np.ndarray) -> np.ndarray:
-    """The array that it is a view of, or itself."""
-    return _whole(array.base) if isinstance(array.base, np.ndarray) else array
-
-
 def _drawn(given: Any, num: int, seen: tuple[int, ...], test: ImageData) -> ImageData:
-    """What ``draw`` gave, as labelled or unlabelled images. Raises InputError."""
+    """What ``draw`` returned, as labelled or unlabelled images. Raises InputError."""
     image, label = given if isinstance(given, tuple) else (given, None)
     image = _images(torch.as_tensor(image), num, test.image_shape)
     if label is None:

@@ -1,4 +1,4 @@
-"""The old name of :mod:`memogen.metrics`, for programs that import it: ``memogen.evaluation.fid`` and its like are the files that hold them now."""
+"""The old name of :mod:`memogen.metrics`, for programs that import it; ``memogen.evaluation.NAME`` is the file that now has its content."""
 
 import sys
 from importlib import import_module
@@ -37,7 +37,7 @@ _MOVED = {
     "modes": "modes",
     "paired": "paired",
     "prdc": "prdc",
-    "processes": "work",
+    "processes": "samples",
     "rare": "rare",
     "resizing": "extractors",
     "rows": "rows",

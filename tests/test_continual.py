@@ -18,7 +18,7 @@ from torch import nn
 from memogen import cli, continual
 from memogen.data import load
 from memogen.data.task_sequence import TaskConfig
-from memogen.metrics.continual import Exam
+from memogen.metrics.exam import Exam
 from memogen.metrics.extractors import extractor
 from memogen.metrics.rows import ResultRow
 from memogen.models import MemoryConfig, MemoryGANConfig, MemoryGANObjective, MemVAEConfig, MemVAEObjective

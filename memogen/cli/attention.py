@@ -38,9 +38,8 @@ def preferences_of(model: ShowsSlots, choice: DataChoice, *, by_class: bool = Fa
 
     import numpy as np
 
-    from memogen.metrics.samples import num_labels
+    from memogen.metrics.samples import Work, num_labels
     from memogen.metrics.slot_contents import slot_preferences
-    from memogen.metrics.work import Work
     from memogen.progress import Bar
 
     data = choice.load()

@@ -68,7 +68,7 @@ def impute(
 def _completed(model: Any, data: ImageData, mask: str, how: Refinement) -> Completed:
     """On the best device there is, under a bar."""
     from memogen.metrics.imputation import complete
-    from memogen.metrics.work import Work
+    from memogen.metrics.samples import Work
     from memogen.progress import Bar
     from memogen.training.runtime import choose_device
 

@@ -118,7 +118,7 @@ def clusters(
     """Print what a slot tells of an image: its class, beside k-means on pixels and an untrained critic, and its colours, pixels and features."""
     opened, choice = open_slots(model), choose_data(data, model=model, folder=folder)
     from memogen.metrics import extractors, slot_contents, slots
-    from memogen.metrics.work import Work
+    from memogen.metrics.samples import Work
     from memogen.progress import Bar
     from memogen.report import memory_gan as tables
     from memogen.report.text import in_columns

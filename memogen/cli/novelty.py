@@ -130,7 +130,7 @@ def _pictures(place: Path, shape: tuple[int, int, int], model: str) -> _Question
 
 def _scored(model: Any, known: ImageData, others: ImageData, training: ImageData, neighbours: int, bound: Mapping[str, int]) -> list[NoveltyScore]:
     from memogen.metrics.novelty import novelty as asked
-    from memogen.metrics.work import Work
+    from memogen.metrics.samples import Work
     from memogen.progress import Bar
 
     with Bar() as bar:

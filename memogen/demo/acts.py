@@ -17,8 +17,8 @@ from .. import runs, shipped
 from ..data import load as load_data
 from ..metrics.imputation import Completed, Refinement, complete
 from ..metrics.rows import ResultRow
+from ..metrics.samples import Work
 from ..metrics.slots import Estimate, name_slots, placed, share, share_difference, slots_beside_pixels
-from ..metrics.work import Work
 from ..pretrained import from_pretrained
 from ..progress import Bar
 from ..recipes import Recipe

@@ -1,7 +1,7 @@
-"""The data-set classifiers that score samples: a small residual network, trained once per data set, then frozen into ``weights/``.
+"""The data-set classifiers that score samples: small residual networks, trained once per data set and shipped in ``weights/``.
 
-``python -m memogen.metrics NAME --data DIR`` repeats a training. On one machine with one number of threads it gives the same bits. It trains with
-batch norm, and ships with the batch norm folded into its convolutions.
+``python -m memogen.metrics NAME --data DIR`` repeats a training, bit by bit on one machine with one number of threads. The shipped weights have the
+batch norm folded into the convolutions.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 
 class Unit(nn.Module):
-    """3x3 convolution, batch norm (identity once folded), ReLU."""
+    """3x3 convolution, batch norm (none after folding), ReLU."""
 
     def __init__(self, inputs: int, outputs: int, *, stride: int = 1, folded: bool = False) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Unit(nn.Module):
 
 
 class Residual(nn.Module):
-    """x plus two units of x."""
+    """A residual block of two units."""
 
     def __init__(self, width: int, *, folded: bool = False) -> None:
         super().__init__()
@@ -56,9 +56,9 @@ class Residual(nn.Module):
 
 
 class SmallResNet(nn.Module):
-    """A stem at full size, two halvings, each followed by a residual block, then the mean over space: the features, and a linear head.
+    """A unit at full size, two units of stride 2, each followed by a residual block, the mean over space, and a linear head.
 
-    The number of features is the last of the three ``widths``. Any image of at least 4x4 pixels will do.
+    The mean over space gives the features; their number is the last of the three ``widths``. Images need at least 4x4 pixels.
     """
 
     def __init__(self, channels: int, classes: int, widths: Sequence[int], *, folded: bool = False) -> None:
@@ -74,7 +74,6 @@ class SmallResNet(nn.Module):
         self.head = nn.Linear(last, classes)
 
     def features(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b f"]:
-        """The mean over space of the last block."""
         out: Tensor = self.body(image).mean(dim=(2, 3))
         return out
 
@@ -84,7 +83,7 @@ class SmallResNet(nn.Module):
 
 
 def fold(network: SmallResNet, *, dtype: torch.dtype = torch.float16) -> dict[str, Tensor]:
-    """The state of the same network with its batch norms in evaluation mode folded in, rounded to ``dtype``: loads into ``folded=True``."""
+    """The state of the network with its batch norms folded in as in evaluation mode, rounded to ``dtype``. It loads into ``folded=True``."""
     state = {f"head.{name}": value for name, value in network.head.state_dict().items()}
     for name, unit in network.named_modules():
         if isinstance(unit, Unit) and isinstance(unit.norm, nn.BatchNorm2d):
@@ -93,7 +92,7 @@ def fold(network: SmallResNet, *, dtype: torch.dtype = torch.float16) -> dict[st
     return {name: value.detach().to(dtype).contiguous() for name, value in state.items()}
 
 
-# --- frozen, in a file ---
+# --- frozen weights in a file ---
 
 
 @dataclass(frozen=True)
@@ -114,63 +113,54 @@ class Card:
     feature_layer: str = "mean over space of the last residual block"
 
     def normalise(self, image: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """uint8 pixels to the network's input: centred and scaled by the training split's mean and deviation."""
+        """The network's input: pixels less the mean of the training split, divided by their standard deviation."""
         return (image.float() / 255 - self.mean) / self.std
 
 
 class Classifier(nn.Module):
-    """A frozen classifier of one data set: no gradient, always in evaluation mode, float32 whatever the autocast.
+    """A frozen classifier of one data set: no gradient, always in evaluation mode, float32 also under autocast.
 
-    ``name``, ``version`` ("mnist-v1:" and eight digits of the weights' SHA-256) and ``accuracy`` (test split) belong to every score made with it.
+    Every score made with it has its ``name``, ``version`` ("mnist-v1:" and eight digits of the weights' SHA-256) and ``accuracy`` (test split).
     """
 
     def __init__(self, card: Card, state: Mapping[str, Tensor]) -> None:
         super().__init__()
-        self.card = card
+        self.card, self.name, self.accuracy, self.resize = card, card.name, card.accuracy, "none"
         self.network = SmallResNet(card.image_shape[0], len(card.classes), card.widths, folded=True)
         self.network.load_state_dict({name: value.float() for name, value in state.items()})
         self.requires_grad_(False).eval()
-        self._digest = _digest(self.network.state_dict(), card)
+        # every number that changes a logit: the normalisation of the input, and the weights
+        digest = hashlib.sha256(repr((card.image_shape, card.widths, card.mean, card.std)).encode())
+        for name, value in sorted(self.network.state_dict().items()):
+            digest.update(name.encode() + value.numpy().tobytes())
+        self.version = f"{card.name}-v1:{digest.hexdigest()[:8]}"
 
     @classmethod
     def read(cls, path: Path) -> Classifier:
-        """A classifier from its weight file. Raises InputError."""
+        """The classifier in a weight file. Raises InputError."""
         try:
             return cls(read_card(path), load_file(path))
         except (RuntimeError, TypeError, SafetensorError, OSError) as error:
             raise InputError(f"weights: {path}: do not match the card beside them ({' '.join(str(error).split())[:160]}): train it again") from error
 
-    @property
-    def name(self) -> str:
-        return self.card.name
-
-    @property
-    def accuracy(self) -> float:
-        return self.card.accuracy
-
-    @property
-    def version(self) -> str:
-        return f"{self.card.name}-v1:{self._digest[:8]}"
-
-    @property
-    def resize(self) -> str:
-        return "none"
-
     def train(self, mode: bool = True) -> Classifier:
-        """Stays in evaluation mode whatever it is told."""
+        """Stays in evaluation mode."""
         super().train(False)
         return self
 
     @torch.no_grad()
     def features(self, image: Shaped[Tensor, "b c h w"]) -> Float[Tensor, "b f"]:
-        """The layer before the logits, of uint8 images. Another shape or type is an InputError."""
-        self._check(image)
+        """The features of uint8 images. Raises InputError for another type or shape."""
+        if image.dtype != torch.uint8:
+            raise InputError(f"classifier {self.name}: images are {image.dtype}: give uint8 pixels from 0 to 255")
+        if tuple(image.shape[1:]) != self.card.image_shape:
+            raise InputError(f"classifier {self.name}: images are {tuple(image.shape[1:])}: give (c, h, w) = {self.card.image_shape}")
         with torch.autocast(image.device.type, enabled=False), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
             return self.network.features(self.card.normalise(image))
 
     @torch.no_grad()
     def logits(self, features: Float[Tensor, "b f"]) -> Float[Tensor, "b classes"]:
-        """The logits of given features: saves a second pass over the images."""
+        """The logits of given features, without a second pass over the images."""
         with torch.autocast(features.device.type, enabled=False):
             out: Tensor = self.network.head(features)
         return out
@@ -178,23 +168,16 @@ class Classifier(nn.Module):
     def forward(self, image: Shaped[Tensor, "b c h w"]) -> Float[Tensor, "b classes"]:
         return self.logits(self.features(image))
 
-    def _check(self, image: Tensor) -> None:
-        if image.dtype != torch.uint8:
-            raise InputError(f"classifier {self.name}: images are {image.dtype}: give uint8 pixels from 0 to 255")
-        if tuple(image.shape[1:]) != self.card.image_shape:
-            raise InputError(f"classifier {self.name}: images are {tuple(image.shape[1:])}: give (c, h, w) = {self.card.image_shape}")
-
 
 def classifier(name: str, *, device: torch.device | str = "cpu") -> Classifier:
-    """The classifier of that name that ships with the package; an unknown name is an InputError that lists the names there are."""
-    path = WEIGHTS / f"{name}-v1.safetensors"
+    """The shipped classifier of that name. Raises InputError, which lists the names, for another name."""
     if name not in classifier_names():
         raise InputError(f"classifier {name!r}: does not ship with memogen: choose one of {', '.join(classifier_names())}")
-    return Classifier.read(path).to(device)
+    return Classifier.read(WEIGHTS / f"{name}-v1.safetensors").to(device)
 
 
 def classifier_names() -> tuple[str, ...]:
-    """The names :func:`classifier` knows: one per weight file in the package."""
+    """The names of the shipped classifiers."""
     return tuple(sorted(path.name.removesuffix("-v1.safetensors") for path in WEIGHTS.glob("*-v1.safetensors")))
 
 
@@ -210,7 +193,7 @@ def read_card(path: Path) -> Card:
 
 
 def weights_metadata(path: Path) -> dict[str, str]:
-    """What a safetensors file says of itself. Raises InputError where it cannot be read."""
+    """The metadata of a safetensors file. Raises InputError if it cannot be read."""
     try:
         with safe_open(path, "pt") as file:
             return file.metadata() or {}
@@ -219,7 +202,7 @@ def weights_metadata(path: Path) -> dict[str, str]:
 
 
 def save_classifier(trained: Classifier, path: Path, *, accuracy: float) -> Path:
-    """Write weights as 16-bit numbers, which a trained classifier already holds, and its card with the measured ``accuracy``."""
+    """Write the weights as 16-bit numbers, to which a trained classifier is already rounded, and its card with the measured ``accuracy``."""
     card = asdict(replace(trained.card, accuracy=accuracy))
     state = {name: value.half().contiguous() for name, value in trained.network.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -227,22 +210,14 @@ def save_classifier(trained: Classifier, path: Path, *, accuracy: float) -> Path
     return path
 
 
-def _digest(state: Mapping[str, Tensor], card: Card) -> str:
-    """SHA-256 of everything that moves a logit: the weights and the input's normalisation."""
-    digest = hashlib.sha256(repr((card.image_shape, card.widths, card.mean, card.std)).encode())
-    for name in sorted(state):
-        digest.update(name.encode() + state[name].float().numpy().tobytes())
-    return digest.hexdigest()
-
-
 # --- training ---
 
 
 @dataclass(frozen=True)
 class ClassifierRecipe:
-    """How one classifier is trained: nesterov SGD, one cycle of the learning rate, shifts of up to ``shift`` pixels and mirror images.
+    """How a classifier is trained: Nesterov SGD, one cycle of the learning rate, shifts of up to ``shift`` pixels, mirror images with ``flip``.
 
-    No label smoothing: a score reads the probabilities, so they should mean what they say.
+    No label smoothing, since scores read the probabilities, which should be calibrated.
     """
 
     widths: tuple[int, int, int]
@@ -265,7 +240,7 @@ RECIPES = {
 
 
 def augment(image: Tensor, recipe: ClassifierRecipe, generator: torch.Generator) -> Tensor:
-    """Each uint8 image moved by its own number of pixels, the border filled with zeros, and mirrored half of the time where the recipe says so."""
+    """Each uint8 image shifted at random, with zeros at the border, and mirrored with probability 1/2 if the recipe says so."""
     num, _, height, width = image.shape
     s = recipe.shift
     padded = nn.functional.pad(image, (s, s, s, s))
@@ -278,15 +253,28 @@ def augment(image: Tensor, recipe: ClassifierRecipe, generator: torch.Generator)
 
 
 def train_classifier(name: str, data: ImageData, *, recipe: ClassifierRecipe | None = None, console: bool = True) -> Classifier:
-    """A classifier of ``data`` by the recipe of ``name``, folded, rounded to 16 bits and frozen; its card's accuracy is still empty.
+    """A classifier of ``data`` by the recipe of ``name``, folded, rounded to 16 bits and frozen; its card's accuracy is 0.
 
-    ``console`` tells the loss of every epoch on stderr.
+    ``console`` prints the loss of every epoch to stderr. Raises InputError for data without labels and a name without recipe.
     """
-    recipe = recipe or _recipe(name)
+    if recipe is None and name not in RECIPES:
+        raise InputError(f"classifier {name!r}: no recipe to train it: choose one of {', '.join(RECIPES)}")
+    recipe = recipe or RECIPES[name]
     if data.label is None:
         raise InputError(f"classifier {name}: the data has no labels: give a labelled training split")
     torch.manual_seed(recipe.seed)
-    card = _new_card(name, data, recipe)
+    card = Card(
+        name=name,
+        data=data.name,
+        digest=data.digest,
+        image_shape=data.image_shape,
+        classes=data.classes or tuple(str(i) for i in range(int(data.label.max()) + 1)),
+        widths=recipe.widths,
+        mean=float(data.image.mean() / 255),
+        std=float(data.image.std() / 255),
+        seed=recipe.seed,
+        epochs=recipe.epochs,
+    )
     network = SmallResNet(data.image_shape[0], len(card.classes), recipe.widths)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     _optimise(network, torch.from_numpy(np.array(data.image)), torch.from_numpy(np.array(data.label)), card, recipe, console)
@@ -294,41 +282,14 @@ def train_classifier(name: str, data: ImageData, *, recipe: ClassifierRecipe | N
 
 
 def accuracy(classifier: Classifier, data: ImageData, *, batch_size: int = 500) -> float:
-    """The share of ``data`` that the classifier labels rightly."""
-    right = 0
-    for start in range(0, len(data), batch_size):
-        image = torch.from_numpy(np.array(data.image[start : start + batch_size]))
-        label = torch.from_numpy(np.array(_labels(data)[start : start + batch_size]))
-        right += int((classifier(image).argmax(1) == label).sum())
-    return right / len(data)
-
-
-def _recipe(name: str) -> ClassifierRecipe:
-    if name not in RECIPES:
-        raise InputError(f"classifier {name!r}: no recipe to train it: choose one of {', '.join(RECIPES)}")
-    return RECIPES[name]
-
-
-def _labels(data: ImageData) -> np.ndarray:
+    """The share of ``data`` that the classifier labels correctly. Raises InputError for data without labels."""
     if data.label is None:
         raise InputError(f"data {data.name}: it has no labels: give a labelled split")
-    return data.label
-
-
-def _new_card(name: str, data: ImageData, recipe: ClassifierRecipe) -> Card:
-    classes = data.classes or tuple(str(i) for i in range(int(_labels(data).max()) + 1))
-    return Card(
-        name=name,
-        data=data.name,
-        digest=data.digest,
-        image_shape=data.image_shape,
-        classes=classes,
-        widths=recipe.widths,
-        mean=float(data.image.mean() / 255),
-        std=float(data.image.std() / 255),
-        seed=recipe.seed,
-        epochs=recipe.epochs,
-    )
+    right = 0
+    for start in range(0, len(data), batch_size):
+        answer = classifier(torch.from_numpy(np.array(data.image[start : start + batch_size]))).argmax(1).numpy()
+        right += int((answer == data.label[start : start + batch_size]).sum())
+    return right / len(data)
 
 
 def _optimise(network: SmallResNet, image: Tensor, label: Tensor, card: Card, recipe: ClassifierRecipe, console: bool) -> None:

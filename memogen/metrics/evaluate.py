@@ -1,4 +1,4 @@
-"""The driver: the same addressed samples feed every metric, and each number comes with the protocol that made it."""
+"""The driver: one stream of numbered samples feeds all metrics, and each number comes with the protocol that made it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ from memogen.metrics.metric import PRDC_NEIGHBOURS, Asked, Metric, ModelScoring,
 from memogen.metrics.paired import KEY
 from memogen.metrics.registry import METRICS, judged_metrics, model_metrics
 from memogen.metrics.rows import Interrupted, ResultRow, ScoringError, judged, made
-from memogen.metrics.samples import Source, Watch, default_cache, device_of, image_source, model_source, shuffled
-from memogen.metrics.work import Work
+from memogen.metrics.samples import Source, Watch, Work, default_cache, device_of, image_source, model_source, shuffled
 from memogen.processes import Processes
 from memogen.progress import Bar
 from memogen.stopping import stopping
@@ -32,9 +31,9 @@ Order = Literal["drawn", "given"]
 
 @dataclass(frozen=True)
 class ScoreConfig:
-    """What to score and how. ``batch_size`` moves memory and speed, never a score. ``cache`` None keeps real statistics in memory only.
+    """What to score and how. ``batch_size`` changes memory and speed, never a score. ``cache`` None keeps real statistics in memory only.
 
-    Among several ``processes`` each takes its share of the images, and all get the rows that one process would get.
+    Several ``processes`` share the images, and all get the rows that one process would get.
     """
 
     metrics: tuple[str, ...] = ("is", "fid")
@@ -68,22 +67,20 @@ def evaluate(
 ) -> list[ResultRow]:
     """Score ``num_samples`` samples of ``model`` against ``data``: one row per number, as in a run's results.jsonl.
 
-    ``extractor`` is a name of a shipped classifier or any :class:`~memogen.metrics.extractors.Extractor`, on the device it is to run on. Without it
-    the classifier of the data is taken, or, where none ships, pixels. ``metrics`` are "is" and "fid" where it has logits, else "kid" and "prdc".
+    ``extractor`` is the name of a shipped classifier or any :class:`~memogen.metrics.extractors.Extractor`, on the device it is to run on; by
+    default the classifier of the data or, if none ships, pixels. ``metrics`` are by default "is" and "fid" if it has logits, else "kid" and "prdc".
     Sample i depends on (seed, i) alone. ``train`` holds the model's training images, for the metrics that look for copies or train a classifier.
     With ``processes=Processes.joined()``, called on every process, each draws its share and all return the same rows.
-    Ctrl-C and SIGTERM raise :class:`~memogen.metrics.rows.Interrupted`, which holds the rows of what was seen. Raises InputError for what a
+    Ctrl-C and SIGTERM raise :class:`~memogen.metrics.rows.Interrupted`, which holds the rows of the samples so far. Raises InputError for what a
     metric lacks, and for samples or features that are nan or infinite.
     """
     if not isinstance(data, ImageData):
         raise InputError(f"data: {data!r:.60} is no ImageData: give images, as memogen.data.load('digits', split='test')")
     joined = processes or Processes()
     judge = judge_for(data, extractor, warns=progress and joined.leads)
-    config = ScoreConfig(
-        tuple(usual_metrics(judge, data) if metrics is None else metrics), num_samples, seed, batch_size, progress=progress, processes=joined
-    )
-    job = _Job(data, train, judge, config, {"seed": seed})
-    return job.rows(model_source(model, seed=seed), model)
+    names = tuple(usual_metrics(judge, data) if metrics is None else metrics)
+    config = ScoreConfig(names, num_samples, seed, batch_size, progress=progress, processes=joined)
+    return _judged_rows(model_source(model, seed=seed), model, data, train, judge, config, {"seed": seed})
 
 
 def score_images(
@@ -102,24 +99,24 @@ def score_images(
 ) -> list[ResultRow]:
     """Score given images, such as held-out data or a folder of samples, as :func:`evaluate` scores a model; rows carry ``variant``.
 
-    ``order`` "drawn" takes the images in an order drawn by ``seed``, so that the splits of a data set sorted by class are alike. "given" takes
-    them as they stand, in files by name: a model's own samples, numbered in its order, then get exactly the model's scores.
+    ``order`` "drawn" takes the images in an order drawn by ``seed``, since data may be sorted by class. "given" takes them as they are, in files by
+    name: a model's own samples, numbered in its order, then get exactly the model's scores.
     """
     if not len(images):
         raise InputError(f"data {images.name}: no images in split {images.split}: give another")
     num = min(num_samples or len(images), len(images))
     joined = processes or Processes()
     judge = judge_for(data, extractor, warns=progress and joined.leads)
-    config = ScoreConfig(tuple(usual_metrics(judge, data) if metrics is None else metrics), num, seed, progress=progress, processes=joined)
+    names = tuple(usual_metrics(judge, data) if metrics is None else metrics)
+    config = ScoreConfig(names, num, seed, progress=progress, processes=joined)
     source = {"data": images.name, "split": images.split, "digest": images.digest} | ({"order": order} if order == "given" else {})
     places = shuffled(len(images), seed) if order == "drawn" else np.arange(len(images))
-    job = _Job(data, train, judge, config, {"seed": seed, "images": source}, variant)
-    return job.rows(image_source(images, places[:num]), images)
+    return _judged_rows(image_source(images, places[:num]), images, data, train, judge, config, {"seed": seed, "images": source}, variant)
 
 
 @dataclass(frozen=True)
 class ScoreEvaluator:
-    """Scores a model while it trains: a ``memogen.types.Evaluator`` that gives {metric: value}, against ``held_out`` or else what it trains on."""
+    """Scores a model during training: a ``memogen.types.Evaluator`` that gives {metric: value}, against ``held_out`` or else the training data."""
 
     extractor: Extractor | str
     config: ScoreConfig = field(default_factory=lambda: ScoreConfig(num_samples=2000, progress=False))
@@ -129,8 +126,8 @@ class ScoreEvaluator:
         if not isinstance(model, GenerativeModel):
             raise InputError(f"scoring: {type(model).__name__} does not draw samples: give a model with sample() and image_range")
         compared = data if self.held_out is None else self.held_out
-        job = _Job(compared, None, judge_for(compared, self.extractor, warns=False), self.config, {"seed": seed})
-        rows = job.rows(model_source(model, seed=seed), model)
+        judge = judge_for(compared, self.extractor, warns=False)
+        rows = _judged_rows(model_source(model, seed=seed), model, compared, None, judge, self.config, {"seed": seed})
         return {str(row.metric): float(str(row.value)) for row in rows}
 
 
@@ -147,16 +144,15 @@ def score_model(
     processes: Processes | None = None,
     run: Path | None = None,
 ) -> list[ResultRow]:
-    """One row per number, as :func:`evaluate` gives them, of the metrics that ask the model itself about held-out images: no extractor judges.
+    """One row per number, as :func:`evaluate` gives them, for the metrics that ask the model itself about held-out images, without an extractor.
 
-    Likelihoods and imputations are of ``num_samples`` images, which are drawn once and for all where the data have more. A row of a likelihood
-    holds a :class:`~memogen.metrics.paired.PerImage`; :func:`~memogen.metrics.paired.kept` makes the rows ready for a file. Several
-    ``processes``, all of which call this, share the images and get the same rows. ``run`` is the folder of the model's training, for "critic".
-    Raises InputError, and on Ctrl-C or SIGTERM :class:`~memogen.metrics.rows.Interrupted` with the rows of what was computed.
+    Likelihoods and imputations use ``num_samples`` images, always the same ones, if the data have more. A row of a likelihood holds a
+    :class:`~memogen.metrics.paired.PerImage`; :func:`~memogen.metrics.paired.kept` makes the rows ready for a file. Several ``processes``, all of
+    which call this, share the images and get the same rows. ``run`` is the folder of the model's training, for "critic".
+    Raises InputError, and on Ctrl-C or SIGTERM :class:`~memogen.metrics.rows.Interrupted` with the rows so far.
     """
     check_model(model, data, metrics=metrics, how=how, train=train)
     check_run(metrics, run)
-    joined = processes or Processes()
     about = {"extractor": None, "data": {"data": data.name, "split": data.split, "digest": data.digest}, "seed": seed}
 
     def results(work: Work) -> Iterator[Result]:
@@ -164,25 +160,28 @@ def score_model(
         for metric in _chosen(metrics, model_metrics()):
             yield from _computed(metric, asked)
 
-    return _scored(results, about, data, device_of(model), joined, progress)
+    return _rows(results, about, data, device_of(model), processes or Processes(), progress)
+
+
+# --- checks before anything is computed ---
 
 
 def check_data(names: Sequence[str], data: ImageData, train: ImageData | None, *, extractor: Extractor, num_samples: int) -> None:
-    """Refuses what metrics that share samples lack before there is a model: an image of ``data`` stands for its samples. Raises InputError."""
+    """Raises InputError for what metrics that read samples lack, before there is a model: an image of ``data`` stands for its samples."""
     shared = [METRICS[name] for name in names if METRICS[name].batched]
-    watch = Watch(extractor, 1, probabilities=_read_probabilities(shared))
+    watch = Watch(extractor, 1, probabilities=any("probabilities" in metric.needs for metric in shared))
     check(shared, Asked(data, data, train, num_samples, watch=watch, source=image_source(data, np.arange(1))))
 
 
 def check_model(
     model: nn.Module, data: ImageData, *, metrics: Sequence[str], how: ModelScoring = ModelScoring(), train: ImageData | None = None
 ) -> None:
-    """Refuses what one of the metrics lacks before any is computed, or the model trained. Raises InputError."""
+    """Raises InputError for what metrics that ask the model lack."""
     check(_chosen(metrics, model_metrics()), Asked(model, data, train, 1, how=how))
 
 
 def check_run(metrics: Sequence[str], run: Path | None) -> None:
-    """Refuses what one of the metrics lacks of the model's run folder, once there is one. Raises InputError."""
+    """Raises InputError for what metrics lack of the model's run folder."""
     for name in metrics:
         if "checkpoints" in METRICS[name].needs:
             if run is None:
@@ -191,9 +190,9 @@ def check_run(metrics: Sequence[str], run: Path | None) -> None:
 
 
 def check(metrics: Sequence[Metric], asked: Asked) -> list[str]:
-    """Raises InputError for what those metrics lack. What can be computed, but not believed, comes back in words.
+    """Raises InputError for what the metrics lack. Returns warnings of numbers that can be computed but are not reliable.
 
-    Looks at one image of every kind, and so says early what the extractor does not read.
+    Reads one image of every kind first, and so reports early what the extractor cannot read.
     """
     if any(metric.batched for metric in metrics):
         _ = asked.first
@@ -205,47 +204,34 @@ def check(metrics: Sequence[Metric], asked: Asked) -> list[str]:
 
 
 def _chosen(names: Sequence[str], known: Mapping[str, Metric]) -> list[Metric]:
-    """The metrics of those names. Raises InputError for another name."""
     for name in names:
         if name not in known:
             raise InputError(f"metric {name!r}: unknown: choose from {', '.join(known)}")
     return [known[name] for name in names]
 
 
-def _read_probabilities(metrics: Sequence[Metric]) -> bool:
-    return any("probabilities" in metric.needs for metric in metrics)
+# --- computing ---
 
 
-@dataclass(frozen=True)
-class _Job:
-    """One scoring by an extractor: what is compared with what, and what all its rows say."""
+def _judged_rows(
+    source: Source,
+    subject: GenerativeModel | ImageData,
+    data: ImageData,
+    train: ImageData | None,
+    extractor: Extractor,
+    config: ScoreConfig,
+    protocol: Mapping[str, object],
+    variant: str | None = None,
+) -> list[ResultRow]:
+    """The rows of the metrics that need an extractor. Everything is checked first; metrics that share samples are computed first."""
 
-    data: ImageData
-    train: ImageData | None
-    extractor: Extractor
-    config: ScoreConfig
-    protocol: Mapping[str, object]
-    variant: str | None = None
-
-    def rows(self, source: Source, subject: GenerativeModel | ImageData) -> list[ResultRow]:
-        """All rows; on Ctrl-C or SIGTERM, :class:`Interrupted` with those there are."""
-        config = self.config
-        about = {**judged(self.extractor), "num_samples": config.num_samples, **self.protocol}
-
-        def results(work: Work) -> Iterator[Result]:
-            return self._results(source, subject, work)
-
-        return _scored(results, about, self.data, device_of(self.extractor), config.processes, config.progress, self.variant)
-
-    def _results(self, source: Source, subject: GenerativeModel | ImageData, work: Work) -> Iterator[Result]:
-        """What is missing for any of the metrics is said before the first is computed; those that share samples come first."""
-        config = self.config
+    def results(work: Work) -> Iterator[Result]:
         metrics = sorted(_chosen(config.metrics, judged_metrics()), key=lambda metric: not metric.batched)
         shared = [metric for metric in metrics if metric.batched]
-        watch = Watch(self.extractor, config.batch_size, work, probabilities=_read_probabilities(metrics))
-        asked = Asked(subject, self.data, self.train, config.num_samples, config.seed, watch, source, config.cache, work=work)
+        watch = Watch(extractor, config.batch_size, work, probabilities=any("probabilities" in metric.needs for metric in metrics))
+        asked = Asked(subject, data, train, config.num_samples, config.seed, watch, source, config.cache, work=work)
         notes = check(metrics, asked)
-        notes += ["compared with the training images, so a model that copies them looks good"] if self.data.split == "train" else []
+        notes += ["compared with the training images, so a model that copies them looks good"] if data.split == "train" else []
         for note in notes if config.progress and config.processes.leads else []:
             print(f"note: {note}", file=sys.stderr)
         if shared:
@@ -253,16 +239,18 @@ class _Job:
         for metric in metrics[len(shared) :]:
             yield from _computed(metric, asked)
 
+    about = {**judged(extractor), "num_samples": config.num_samples, **protocol}
+    return _rows(results, about, data, device_of(extractor), config.processes, config.progress, variant)
+
 
 def _computed(metric: Metric, asked: Asked) -> Iterator[Result]:
-    """The results of a metric that does not share the samples."""
     found = metric.compute(asked)
     assert not isinstance(found, Score), f"{metric.name} needs the samples, and does not say so"
     yield from found
 
 
 def _batched(metrics: Sequence[Metric], asked: Asked) -> Iterator[Result]:
-    """The metrics that share samples. A wish to stop ends these, but never within a batch, and the scoring after what was seen."""
+    """The metrics that share samples. A request to stop ends the stream after a whole batch; then come the results of the samples so far."""
     assert asked.source is not None, "the samples are of something"
     begun = [metric.compute(asked) for metric in metrics]
     scores = [score for score in begun if isinstance(score, Score)]
@@ -278,21 +266,19 @@ def _batched(metrics: Sequence[Metric], asked: Asked) -> Iterator[Result]:
     except KeyboardInterrupt:
         stopped = f"samples, {seen:,} of {num:,}"
     for score in scores:
-        yield from score.results() if seen >= score.needed else _unfinished(score, seen)
+        if seen >= score.needed:
+            yield from score.results()
+            continue
+        try:
+            found = score.results()
+        except InputError:  # too few samples for this score
+            continue
+        yield from (replace(result, protocol={"num_samples": seen, **result.protocol, "interrupted": True}) for result in found)
     if stopped:
         raise KeyboardInterrupt(stopped)
 
 
-def _unfinished(score: Score, seen: int) -> list[Result]:
-    """What a score says of the first ``seen`` samples, marked as such; nothing where they are too few for it."""
-    try:
-        found = score.results()
-    except InputError:
-        return []
-    return [replace(result, protocol={"num_samples": seen, **result.protocol, "interrupted": True}) for result in found]
-
-
-def _scored(
+def _rows(
     results: Callable[[Work], Iterator[Result]],
     about: Mapping[str, object],
     data: ImageData,
@@ -301,12 +287,16 @@ def _scored(
     progress: bool,
     variant: str | None = None,
 ) -> list[ResultRow]:
-    """The results as rows, whose protocols begin with ``about``; on a wish to stop :class:`Interrupted` with those there are."""
+    """The results as rows, whose protocols begin with ``about``. A request to stop raises :class:`Interrupted` with the rows so far."""
     began, rows, bar = time.perf_counter(), list[ResultRow](), Bar(shown=progress and processes.leads)
     try:
         with stopping() as stop, bar:
             for result in results(Work(processes, bar, stop)):
-                rows.append(_row(result, about, data, device, variant).but(seconds=time.perf_counter() - began))
+                row = {"metric": result.metric, "value": result.value, "spread": result.spread, "protocol": {**about, **result.protocol}}
+                row |= {"split": data.split, "task": None, "class": None, **made(device)}
+                row |= {} if (name := result.variant or variant) is None else {"variant": name}
+                row |= {} if result.per_image is None else {KEY: result.per_image}
+                rows.append(ResultRow.read({**row, "seconds": time.perf_counter() - began}))
     except KeyboardInterrupt as stopped:
         raise Interrupted(rows, str(stopped) or bar.where) from stopped
     except InputError as error:
@@ -314,18 +304,13 @@ def _scored(
     return rows
 
 
-def _row(result: Result, about: Mapping[str, object], data: ImageData, device: torch.device, variant: str | None) -> ResultRow:
-    row: dict[str, object] = {"metric": result.metric, "value": result.value, "spread": result.spread, "protocol": {**about, **result.protocol}}
-    row |= {"split": data.split, "task": None, "class": None, **made(device)}
-    name = result.variant or variant
-    row |= ({} if name is None else {"variant": name}) | ({} if result.per_image is None else {KEY: result.per_image})
-    return ResultRow.read(row)
+# --- what is used if nothing is named ---
 
 
 def judge_for(data: ImageData, extractor: Extractor | str | None, *, device: torch.device | str = "cpu", warns: bool = True) -> Extractor:
-    """The extractor that was given, by itself or by its name; without one the classifier of the data, or pixels, which a line says where ``warns``.
+    """The given extractor; without one the classifier of the data, or pixels, which is printed if ``warns``.
 
-    One that is named lies on ``device``. Raises InputError.
+    An extractor given by name is put on ``device``. Raises InputError.
     """
     if extractor is not None and not isinstance(extractor, str):
         return extractor
@@ -341,7 +326,7 @@ def judge_for(data: ImageData, extractor: Extractor | str | None, *, device: tor
 
 
 def usual_metrics(extractor: Extractor, data: ImageData) -> tuple[str, ...]:
-    """What is scored where nobody says: "is" and "fid"; of features without logits what needs no classifier and few images."""
+    """The default metrics: "is" and "fid"; for features without logits "kid" and, if there are enough images, "prdc"."""
     if not isinstance(extractor, extractors.ModuleExtractor) or extractor.head is not None:
         return "is", "fid"
     return ("kid", "prdc") if len(data) > PRDC_NEIGHBOURS else ("kid",)

@@ -22,7 +22,7 @@ from memogen.types import InputError
 
 
 class FeatureStatistics:
-    """The mean and covariance of features seen in batches: float64, and two halves merge into the whole (Chan et al. 1979)."""
+    """The mean and covariance of features, in float64, updated in batches (Chan et al. 1979)."""
 
     def __init__(self, dim: int) -> None:
         self.count = 0
@@ -39,37 +39,21 @@ class FeatureStatistics:
         if x.ndim != 2 or x.shape[1] != self.dim:
             raise InputError(f"feature statistics: features are {tuple(x.shape)}: give (batch, {self.dim})")
         if len(x):
-            mean = x.mean(0)
-            rows = torch.cat([x - mean, self._move(len(x), mean)[None]])
+            mean, total = x.mean(0), self.count + len(x)
+            step, weight = mean - self.mean, math.sqrt(self.count * len(x) / total)
+            rows = torch.cat([x - mean, (step * weight)[None]])
+            self.count, self.mean = total, self.mean + step * (len(x) / total)
             self.scatter.addmm_(rows.T, rows)
-
-    def merge(self, other: FeatureStatistics) -> FeatureStatistics:
-        """The statistics of both sets together; neither is changed."""
-        if self.dim != other.dim:
-            raise InputError(f"feature statistics: {self.dim} features here and {other.dim} there: use one extractor for both")
-        merged = FeatureStatistics(self.dim)
-        for part in (self, other):
-            if part.count:
-                step = merged._move(part.count, part.mean)
-                merged.scatter.add_(part.scatter).addr_(step, step)
-        return merged
 
     @property
     def covariance(self) -> Float[Tensor, "f f"]:
-        """The unbiased covariance; an InputError where the samples are too few to give it full rank."""
+        """The unbiased covariance. Raises InputError for too few samples to give it full rank."""
         check_count(self.count, self.dim)
         return self.scatter / (self.count - 1)
 
-    def _move(self, count: int, mean: Tensor) -> Tensor:
-        """Take ``count`` more features of that ``mean`` into the mean. Returns the row whose outer product the scatter gains beside their own."""
-        total, step = self.count + count, mean - self.mean
-        weight = math.sqrt(self.count * count / total)
-        self.count, self.mean = total, self.mean + step * (count / total)
-        return step * weight
-
 
 def check_count(count: int, dim: int, kind: str = "images") -> None:
-    """Refuse fewer images than a covariance of full rank needs; ``kind`` says which they are."""
+    """Raises InputError for fewer images than a covariance of full rank needs; ``kind`` names them."""
     if count <= dim:
         raise InputError(f"Fréchet distance: {count} {kind} cannot give the covariance of {dim} features: use at least {dim + 1}")
 
@@ -80,10 +64,10 @@ def frechet_distance(a: FeatureStatistics, b: FeatureStatistics) -> float:
 
 
 def expected_self_distance(covariance: Float[Tensor, "f f"], num_a: int, num_b: int) -> tuple[float, float]:
-    """(mean, standard deviation) of the distance between two samples of one Gaussian: its bias, to first order in one over their numbers.
+    """(mean, standard deviation) of the distance between two samples of one Gaussian, to first order in 1/n and 1/m: the bias of the distance.
 
-    The means differ by |N(0, s C)|^2 with s = 1/n + 1/m. A difference D of covariances, in C's eigenbasis, costs 1/2 sum_ij D_ij^2 / (l_i + l_j),
-    and for Wishart matrices D_ij is nearly normal with variance l_i l_j (1 + [i = j]) (1/(n-1) + 1/(m-1)).
+    The squared distance of the means is |N(0, s C)|^2 with s = 1/n + 1/m. A difference D of the covariances, in C's eigenbasis, adds
+    1/2 sum_ij D_ij^2 / (l_i + l_j), and for Wishart matrices D_ij is nearly normal with variance l_i l_j (1 + [i = j]) (1/(n-1) + 1/(m-1)).
     """
     values = torch.linalg.eigvalsh(covariance.double()).clamp(min=0)
     sums = values[:, None] + values
@@ -95,10 +79,10 @@ def expected_self_distance(covariance: Float[Tensor, "f f"], num_a: int, num_b: 
 def gaussian_distance(
     mean_a: Float[Tensor, " f"], covariance_a: Float[Tensor, "f f"], mean_b: Float[Tensor, " f"], covariance_b: Float[Tensor, "f f"]
 ) -> float:
-    """|m_a - m_b|^2 + tr A + tr B - 2 tr (A^1/2 B A^1/2)^1/2, never below zero.
+    """|m_a - m_b|^2 + tr A + tr B - 2 tr (A^1/2 B A^1/2)^1/2, at least zero.
 
-    The last trace is the sum of the singular values of K^T L for any roots A = K K^T and B = L L^T: real, and as precise near a singular covariance
-    as elsewhere.
+    The last trace is the sum of the singular values of K^T L for any roots A = K K^T and B = L L^T, which is real and precise also near a singular
+    covariance.
     """
     cross = torch.linalg.svdvals(_root(covariance_a).T @ _root(covariance_b)).sum()
     distance = (mean_a - mean_b).square().sum() + covariance_a.trace() + covariance_b.trace() - 2 * cross
@@ -106,7 +90,7 @@ def gaussian_distance(
 
 
 def moments(rows: Float[Tensor, "n f"], weight: Float[Tensor, " n"]) -> tuple[Float[Tensor, " f"], Float[Tensor, "f f"]]:
-    """The weighted mean and the unbiased covariance of rows, float64, on the CPU."""
+    """The weighted mean and the unbiased weighted covariance of rows, float64, on the CPU."""
     x, w = rows.double().cpu(), weight.double().cpu()
     w = w / w.sum()
     mean = w @ x
@@ -114,7 +98,7 @@ def moments(rows: Float[Tensor, "n f"], weight: Float[Tensor, " n"]) -> tuple[Fl
 
 
 def _root(covariance: Float[Tensor, "f f"]) -> Float[Tensor, "f f"]:
-    """Some L with L L^T = ``covariance``: Cholesky's, or, without full rank, eigenvectors with rounding errors below zero set to zero."""
+    """Some L with L L^T = ``covariance``: Cholesky's or, without full rank, by eigenvectors, with negative eigenvalues set to zero."""
     root, failed = torch.linalg.cholesky_ex(covariance.double())
     if not failed:
         return root
@@ -126,31 +110,23 @@ def _root(covariance: Float[Tensor, "f f"]) -> Float[Tensor, "f f"]:
 
 
 def reference_statistics(reference: Reference) -> FeatureStatistics:
-    """Mean and covariance of the features of all the data, from the cache (safetensors, never pickle) where they are known."""
-    path = _path(reference)
+    """Mean and covariance of the features of all the data, from the cache (safetensors, never pickle) if they are there."""
+    path = None
+    if reference.cache is not None and reference.data.digest:
+        about = {"extractor": reference.extractor.version, **reference.protocol, "resize": reference.extractor.resize}
+        key = json.dumps({"format": 2, **about}, sort_keys=True)
+        path = reference.cache / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
     found = _read(path)
-    if not reference.work.processes.any(found is None) and found is not None:  # a process that has none needs all others to read with it
+    if not reference.work.processes.any(found is None) and found is not None:  # if one process has none, all compute them together
         return found
     found = statistics_of(reference.batches())
-    _write(found, path)
+    if path is not None:
+        part = path.with_name(f"{path.stem}.{uuid4().hex}.part")
+        with suppress(OSError, SafetensorError):  # on a full or read-only disk the next score computes them again
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_file({"count": torch.tensor(found.count), "mean": found.mean, "scatter": found.scatter}, part)
+            part.replace(path)
     return found
-
-
-def statistics_of(batches: Iterable[Float[Tensor, "b f"]]) -> FeatureStatistics:
-    """Of features that come in batches; of no features where there are none."""
-    found: FeatureStatistics | None = None
-    for features in batches:
-        found = found or FeatureStatistics(features.shape[1])
-        found.update(features)
-    return found or FeatureStatistics(0)
-
-
-def _path(reference: Reference) -> Path | None:
-    if reference.cache is None or not reference.data.digest:
-        return None
-    extractor = reference.extractor
-    key = json.dumps({"format": 2, "extractor": extractor.version, **reference.protocol, "resize": extractor.resize}, sort_keys=True)
-    return reference.cache / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
 
 
 def _read(path: Path | None) -> FeatureStatistics | None:
@@ -161,35 +137,33 @@ def _read(path: Path | None) -> FeatureStatistics | None:
         statistics = FeatureStatistics(len(state["mean"]))
         statistics.count, statistics.mean, statistics.scatter = int(state["count"]), state["mean"], state["scatter"]
     except (SafetensorError, KeyError, OSError):
-        return None  # damaged: measured again and written anew
+        return None  # a damaged file is computed and written anew
     return statistics
 
 
-def _write(statistics: FeatureStatistics, path: Path | None) -> None:
-    if path is None:
-        return
-    state = {"count": torch.tensor(statistics.count), "mean": statistics.mean, "scatter": statistics.scatter}
-    part = path.with_name(f"{path.stem}.{uuid4().hex}.part")
-    with suppress(OSError, SafetensorError):  # a full or read-only disk costs time at the next score, not this score
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(state, part)
-        part.replace(path)
+def statistics_of(batches: Iterable[Float[Tensor, "b f"]]) -> FeatureStatistics:
+    """The statistics of features that come in batches."""
+    found: FeatureStatistics | None = None
+    for features in batches:
+        found = found or FeatureStatistics(features.shape[1])
+        found.update(features)
+    return found or FeatureStatistics(0)
 
 
 # --- the metric ---
 
-SCARCE = 5  # samples for each feature: below, the noise of the covariance alone adds some 5 % of the features' variance to a Fréchet distance
+SCARCE = 5  # samples per feature: with fewer, noise in the covariance alone adds some 5 % of the features' variance to the distance
 
 
 def check_covariances(asked: Asked, compared: Reference) -> None:
-    """Refuse too few samples, or too few real images, for a covariance of full rank. Raises InputError."""
+    """Raises InputError for too few samples, or too few real images, for a covariance of full rank."""
     dim = asked.first.features.shape[1]
     check_count(asked.num_samples, dim, "samples")
     check_count(len(compared.data), dim, compared.called)
 
 
 def scarce(metric: str, asked: Asked, compared: Reference) -> str:
-    """What to say of covariances of full rank that are hardly more than noise; empty where they are more."""
+    """A warning if a covariance of full rank is mostly noise, else \"\"."""
     dim, real = asked.first.features.shape[1], len(compared.data)
     few, kind = (asked.num_samples, "samples") if asked.num_samples <= real else (real, "real images")
     if few >= SCARCE * dim:
@@ -199,7 +173,7 @@ def scarce(metric: str, asked: Asked, compared: Reference) -> str:
 
 
 class Frechet:
-    """The Fréchet distance to all of the reference."""
+    """The Fréchet distance to all images of the reference."""
 
     def __init__(self, asked: Asked) -> None:
         self.needed, self.real = asked.num_samples, reference_statistics(asked.reference)

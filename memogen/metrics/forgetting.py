@@ -1,4 +1,4 @@
-"""What a learner of tasks in a row keeps of the earlier ones: averages over the matrix of accuracies after each task."""
+"""Forgetting: of earlier tasks, by the matrix of accuracies after each task, and of earlier fakes, by the discriminator."""
 
 from __future__ import annotations
 
@@ -14,21 +14,16 @@ from torch import Tensor
 
 from memogen.metrics.metric import Asked, Metric, Number, Result, needs
 from memogen.metrics.novelty import auroc
-from memogen.metrics.samples import device_of, finite, part_of
-from memogen.metrics.work import Work
+from memogen.metrics.samples import Work, device_of, finite, images_at, part_of
 from memogen.training.checkpoint import checkpoints, read_checkpoint, step_of
 from memogen.types import GenerativeModel, ImageData, InputError, Pixels, to_range
 
 
 @dataclass(frozen=True)
 class AccuracyMatrix:
-    """``values[i, j]``: the accuracy on task j after learning tasks 0 to i. ``untrained[j]``: that of a model that has learned nothing.
-
-    Entries above the diagonal, tasks not yet learned, may be nan where nobody asks for the forward transfer.
-    """
+    """``values[i, j]``: the accuracy on task j after learning tasks 0 to i. Entries above the diagonal, of tasks not yet learned, may be nan."""
 
     values: Float[np.ndarray, "learned tasks"]
-    untrained: Float[np.ndarray, " each"] | None = None
 
     def __post_init__(self) -> None:
         shape = self.values.shape
@@ -36,8 +31,6 @@ class AccuracyMatrix:
             raise InputError(f"accuracy matrix: its shape is {shape}: give one row and one column for each task")
         if not np.isfinite(self.values[np.tril_indices(len(self.values))]).all():
             raise InputError("accuracy matrix: an accuracy of a task already learned is missing: evaluate every task so far after each task")
-        if self.untrained is not None and self.untrained.shape != shape[:1]:
-            raise InputError(f"accuracy matrix: {self.untrained.shape} accuracies of the untrained model for {shape[0]} tasks: give one for each")
 
     @property
     def average_accuracy(self) -> float:
@@ -46,41 +39,26 @@ class AccuracyMatrix:
 
     @property
     def backward_transfer(self) -> float:
-        """The mean over earlier tasks of the accuracy at the end less that when the task was learned (2017, "BWT"): negative is forgetting."""
+        """The mean over earlier tasks of the final accuracy less that right after learning the task (2017, "BWT"): negative is forgetting."""
         self._more_than_one("backward transfer")
         return float((self.values[-1] - self.values.diagonal())[:-1].mean())
 
     @property
-    def forward_transfer(self) -> float:
-        """The mean over later tasks of the accuracy just before the task is learned less the untrained model's (2017, "FWT")."""
-        self._more_than_one("forward transfer")
-        before = self.values.diagonal(offset=1)
-        if self.untrained is None or not np.isfinite(before).all():
-            raise InputError("forward transfer: it needs the accuracy on each task before it is learned, and that of the untrained model: give both")
-        return float((before - self.untrained[1:]).mean())
-
-    @property
     def forgetting(self) -> float:
-        """The mean over earlier tasks of the best accuracy before the last task less that at the end (Chaudhry et al. 2018, Eq. 3)."""
-        return float(self.forgetting_by_task.mean())
-
-    @property
-    def forgetting_by_task(self) -> Float[np.ndarray, " earlier"]:
-        """How much of each earlier task is forgotten at the end; below zero where it was never better."""
+        """The mean over earlier tasks of the best accuracy before the last task less the final one (Chaudhry et al. 2018, Eq. 3)."""
         self._more_than_one("forgetting")
-        learned = np.where(np.tri(len(self.values), dtype=bool), self.values, -np.inf)  # what task j was like before it was learned does not count
-        return learned[:-1, :-1].max(axis=0) - self.values[-1, :-1]
+        learned = np.where(np.tri(len(self.values), dtype=bool), self.values, -np.inf)  # accuracies before task j was learned do not count
+        return float((learned[:-1, :-1].max(axis=0) - self.values[-1, :-1]).mean())
 
     def _more_than_one(self, what: str) -> None:
         if len(self.values) < 2:
             raise InputError(f"{what}: there is one task: learn two or more")
 
 
-# --- fakes of the past ---
-# Does a discriminator forget the fakes of the past? The last one judges images of the generator as it was at every kept checkpoint of its run.
-#
-# Kim, Kim and Kim 2018, section 1, take forgetting for a cause of unstable training: a discriminator that unlearns what it was once shown lets the
-# generator return to it. A discriminator that calls everything fake would look perfect, so held-out real images are judged beside.
+# --- does a discriminator forget earlier fakes? ---
+# Kim, Kim and Kim 2018, section 1, name this as a cause of unstable training: a discriminator that forgets earlier fakes lets the generator return to
+# them. Here the final discriminator judges samples of the generator at every kept checkpoint of its run, and held-out real images, since one that
+# calls everything fake would look perfect otherwise.
 
 
 FAKES = 1000  # of each checkpoint
@@ -89,9 +67,9 @@ _BLOCK = 250
 
 @dataclass(frozen=True)
 class Judgement:
-    """Logits of D: of fakes by the step of their generator, the last of which is D's own, and of held-out real images. Below 0 means fake.
+    """Logits of the final D, below 0 for fake: of fakes by the step of their generator, the last of which is D's own, and of held-out real images.
 
-    ``then`` holds, by step, what the D of that time could tell: its AUROC of the same real images against its own generator's fakes.
+    ``then``: for each step, the AUROC of that step's D for the same real images against its own generator's fakes.
     """
 
     fakes: Mapping[int, Float[Tensor, " s"]]
@@ -100,22 +78,22 @@ class Judgement:
 
     @property
     def accuracies(self) -> dict[int, float]:
-        """The share of fakes found out, by the step of their generator."""
+        """The share of fakes that D recognises, by the step of their generator."""
         return {step: float((logit < 0).double().mean()) for step, logit in sorted(self.fakes.items())}
 
     @property
     def ranked(self) -> dict[int, float]:
-        """AUROC of the real images against the fakes, by the step of the generator."""
+        """D's AUROC of the real images against the fakes, by the step of their generator."""
         return {step: auroc(self.real, logit) for step, logit in sorted(self.fakes.items())}
 
     @property
     def forgetting(self) -> dict[int, float]:
-        """How much better the D of a step told its fakes from real images than the last D does; below 0 where that one does better."""
+        """By step, the AUROC of that step's D less that of the final D; negative if the final one is better."""
         return {step: self.then[step] - now for step, now in self.ranked.items()}
 
     @property
     def real_accuracy(self) -> float:
-        """The share of held-out real images taken for real."""
+        """The share of held-out real images that D takes for real."""
         return float((self.real > 0).double().mean())
 
 
@@ -127,8 +105,8 @@ def earlier(by_step: Mapping[int, float]) -> float:
 
 @runtime_checkable
 class Discriminates(GenerativeModel, Protocol):
-    """A model that keeps the D it was trained against: ``score`` is its logit. ``config`` builds the model anew, and ``calibrate`` gives such a one,
-    once its weights are loaded, the batch statistics to draw by.
+    """A model that keeps its D: ``score`` is D's logit. ``config`` builds the model anew; after its weights are loaded, ``calibrate`` computes the
+    batch statistics that it draws with.
     """
 
     config: Any
@@ -138,26 +116,26 @@ class Discriminates(GenerativeModel, Protocol):
 
 
 def judge_past(model: Discriminates, run: Path, data: ImageData, *, seed: int = 0, work: Work | None = None) -> Judgement:
-    """The model's D about 1,000 fakes of each checkpoint of its run, unaveraged and with batch statistics of their own, and about ``data``.
+    """The logits of the model's D for 1,000 fakes of each checkpoint of its run and for at most 5,000 images of ``data``.
 
-    Real images are 5,000 at most. Raises InputError where there are no two checkpoints.
+    The generators are not weight-averaged and have their own batch statistics. Raises InputError for fewer than two checkpoints.
     """
     found, work = kept_checkpoints(run), work or Work()
     part = part_of(data, 5000)
-    image = to_range(torch.from_numpy(np.array(part.image)), model.image_range)
+    image = to_range(images_at(part, slice(None)), model.image_range)
     fakes, then = dict[int, Tensor](), dict[int, float]()
     work.bar.stage("fakes of checkpoints", FAKES * len(found))
     for path in found:
         past, step = _past(model, path), step_of(path)
         fake = torch.cat([past.sample(min(_BLOCK, FAKES - start), seed=seed, start=start) for start in range(0, FAKES, _BLOCK)])
-        fakes[step] = _scores(model, fake)  # in floats, as D was trained on them
+        fakes[step] = _scores(model, fake)  # in floats, as in D's training
         then[step] = auroc(_scores(past, image), _scores(past, fake))
         work.bar.advance(FAKES)
     return Judgement(fakes, _scores(model, image), then)
 
 
 def kept_checkpoints(run: Path) -> list[Path]:
-    """The run's checkpoints, the oldest first. Raises InputError where there is none beside the last."""
+    """The run's checkpoints, the oldest first. Raises InputError for fewer than two."""
     found = checkpoints(run)
     if len(found) < 2:
         mend = "train with --training.keep 5 and a training.checkpoint_every of a fifth of the steps"
@@ -166,7 +144,7 @@ def kept_checkpoints(run: Path) -> list[Path]:
 
 
 def _past(model: Discriminates, path: Path) -> Discriminates:
-    """The model as it was in a checkpoint, with its own batch statistics."""
+    """The model of a checkpoint, with batch statistics of its own."""
     try:
         files, _ = read_checkpoint(path)
         past = model.config.build()
@@ -186,7 +164,6 @@ def _scores(model: Discriminates, image: Float[Tensor, "b c h w"]) -> Float[Tens
 
 
 def check(asked: Asked) -> None:
-    """Refuse a model without a discriminator, no images, and a run that keeps too few checkpoints."""
     if not isinstance(asked.subject, Discriminates):
         raise asked.unable("critic", "has no discriminator that was kept")
     if not len(asked.data):
@@ -194,8 +171,7 @@ def check(asked: Asked) -> None:
 
 
 def results(asked: Asked) -> Iterator[Result]:
-    """What the last discriminator says of fakes of earlier checkpoints, and of held-out real images."""
-    assert asked.run is not None, "the driver has looked"
+    assert asked.run is not None, "the driver has checked"
     found = judge_past(asked.subject, asked.run, asked.data, seed=asked.seed, work=asked.work)
     by_step, real = found.accuracies, found.real_accuracy
     protocol = {"by_step": by_step, "present": by_step[max(by_step)], "num_samples": FAKES, "held_out": len(found.real)}
@@ -226,4 +202,4 @@ KEPT_OF_TASKS = (
     Number("backward_transfer", "backward transfer", "higher"),
     Number("forgetting", "forgetting", "lower"),
 )
-"""Of a sequence of tasks."""
+"""Numbers of a sequence of tasks."""

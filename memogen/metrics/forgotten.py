@@ -1,7 +1,7 @@
-"""What a model still draws of a class after the class was forgotten, and what that cost the others: the slots that hold it are emptied.
+"""Removes each class in turn from a memory, without training: how often is it still drawn, and how much worse do the others become?
 
-Each class in turn: labelled training images say which slots hold it and how much the others are to grow (:mod:`.slot_choice`), and a classifier
-looks at the samples of the edited model. Nothing is trained.
+Labelled training images show which slots hold the class and how much the others are to grow (:mod:`.slot_choice`). A classifier judges the samples of
+the edited model.
 """
 
 from __future__ import annotations
@@ -21,26 +21,18 @@ from torch import Tensor
 from memogen.memory.inspect import prior
 from memogen.metrics.fid import check_count, gaussian_distance, moments
 from memogen.metrics.metric import Asked, Metric, Number, Result, needs, probabilities
-from memogen.metrics.samples import Source, Watch, model_source, shuffled
+from memogen.metrics.samples import Source, Watch, device_of, image_source, images_at, model_source, shuffled
 from memogen.metrics.slot_choice import ENOUGH, HELD, without_classes
 from memogen.metrics.slots import placed
-from memogen.types import InputError, SlotModel
-
-
-@dataclass(frozen=True)
-class Images:
-    """What the judge sees of images: their features, and the class that it takes each for."""
-
-    features: Float[Tensor, "n f"]
-    found: Int[Tensor, " n"]
+from memogen.types import SlotModel
 
 
 @dataclass(frozen=True)
 class Forgotten:
-    """One class that was forgotten. ``before`` and ``after``: its share of the samples. ``floor``: how often the judge finds it in held-out images
-    of other classes. ``distance_before``, ``distance_after``: the Fréchet distance of samples of the other classes to held-out images of these. Both
-    are of the same samples, after weighted by p'(c) / p(c) of their slots, so that they differ by the edit and not by the luck of other draws.
-    ``prior``: what the emptied ``slots`` held of the prior. ``seconds``: of the processor, to find and empty them.
+    """One removed class. ``slots``: the number of emptied slots; ``prior``: their share of the prior. ``before``, ``after``: the class's share of the
+    samples. ``floor``: how often the judge finds it in held-out images of other classes. ``distance_before``, ``distance_after``: the Fréchet
+    distance of samples of the other classes to held-out images of these; both are of the same samples, the second weighted by p'(c) / p(c) of their
+    slots, so that they differ by the edit alone. ``seconds``: processor time to find and empty the slots.
     """
 
     slots: int
@@ -54,37 +46,36 @@ class Forgotten:
 
     @property
     def left(self) -> float:
-        """The share of the samples beyond the judge's own mistakes."""
+        """The class's share of the samples beyond the judge's own mistakes."""
         return self.after - self.floor
 
     @property
     def rise(self) -> float:
-        """Of the others' distance, as a part of what it was."""
+        """The relative increase of the others' distance."""
         return self.distance_after / self.distance_before - 1
 
 
 class Forgetting:
-    """A model, the images that tell its slots and those that it is compared with, as one judge sees them."""
+    """Samples of a model and the held-out images, as the judge sees them: (features, the class that it assigns each to)."""
 
     def __init__(self, asked: Asked) -> None:
-        assert isinstance(asked.subject, SlotModel) and asked.subject.memory is not None, "the check has looked"
+        assert isinstance(asked.subject, SlotModel) and asked.subject.memory is not None, "the check has passed"
         self.model, self.memory, self.seed, self.num = asked.subject, asked.subject.memory, asked.seed, asked.num_samples
-        self.training, work, judge = asked.trained_on("forgotten").data, asked.work, asked.judge.extractor
-        self.watch = Watch(judge, asked.judge.batch_size, work)
+        self.training = asked.trained_on("forgotten").data
+        self.watch = Watch(asked.judge.extractor, asked.judge.batch_size, asked.work)
         order = shuffled(len(asked.data), 0)
         self.label = torch.from_numpy(np.array(asked.data.label, dtype=np.int64)[order])
-        self.real = self.look(lambda start, num: torch.from_numpy(np.array(asked.data.image[order[start : start + num]])), len(order))
+        self.real = self._look(image_source(asked.data, order), len(order))
         drawn = self.model.latents(self.num, seed=self.seed).slot
-        assert drawn is not None, "the check has looked"
-        self.slot, self.drawn = drawn.cpu(), self.look(model_source(self.model, seed=self.seed), self.num)
+        assert drawn is not None, "the check has passed"
+        self.slot, self.drawn = drawn.cpu(), self._look(model_source(self.model, seed=self.seed), self.num)
 
-    def look(self, source: Source, num: int) -> Images:
-        """Images 0 to ``num`` - 1 of the source."""
+    def _look(self, source: Source, num: int) -> tuple[Float[Tensor, "n f"], Int[Tensor, " n"]]:
         seen = [(part.features.cpu(), probabilities(part).argmax(1).cpu()) for part in self.watch(source, num)]
-        return Images(torch.cat([features for features, _ in seen]), torch.cat([found for _, found in seen]))
+        return torch.cat([features for features, _ in seen]), torch.cat([found for _, found in seen])
 
     def of(self, label: int) -> Forgotten:
-        """The class forgotten, in a copy of the model."""
+        """Removes the class from a copy of the model."""
         began = time.process_time()
         memory, gone = without_classes(self.memory, placed(self.model, self.training, num=ENOUGH), [label])
         seconds = time.process_time() - began
@@ -92,16 +83,16 @@ class Forgetting:
         edited.memory = memory
         chance, left = prior(self.memory).cpu(), prior(memory).cpu()
         weight = (left / chance)[self.slot]
-        others, stays = self.label != label, self.drawn.found != label
-        real, rows = self.real.features[others], self.drawn.features[stays]
-        fitted = moments(real, torch.ones(len(real)))
+        (features, found), (real, real_found), others = self.drawn, self.real, self.label != label
+        stays = found != label
+        rows, fitted = features[stays], moments(real[others], torch.ones(int(others.sum())))
         before, after = (gaussian_distance(*moments(rows, given), *fitted) for given in (torch.ones(len(rows)), weight[stays]))
         return Forgotten(
             slots=len(gone),
             prior=float(chance[gone].sum()),
             before=_share(~stays),
-            after=_share(self.look(model_source(edited, seed=self.seed), self.num).found == label),
-            floor=_share(self.real.found[others] == label),
+            after=_share(self._look(model_source(edited, seed=self.seed), self.num)[1] == label),
+            floor=_share(real_found[others] == label),
             distance_before=before,
             distance_after=after,
             seconds=seconds,
@@ -113,22 +104,18 @@ def _share(right: Bool[Tensor, " n"]) -> float:
 
 
 def check(asked: Asked) -> None:
-    """Refuse a model without slots that its generator reads, data without labels, and too few images for a distance."""
     if not isinstance(asked.subject, SlotModel) or asked.subject.memory is None or asked.subject.latents(1).slot is None:
         raise asked.unable("forgotten", "draws from no slots of a memory")
-    for data in (asked.data, asked.trained_on("forgotten").data):
-        asked.labelled("forgotten", data)
-    known = probabilities(Watch(asked.judge.extractor, 1).look(torch.from_numpy(np.array(asked.data.image[:1])))).shape[1]
-    label = np.asarray(asked.data.label)
-    if int(label.max()) >= known:
-        raise InputError(f"metric forgotten: the extractor knows {known} classes, the images {int(label.max()) + 1}: use a classifier of the data")
-    dim = asked.judge.extractor.features(torch.from_numpy(np.array(asked.data.image[:1]))).shape[1]
+    label = asked.labels("forgotten")
+    asked.labels("forgotten", asked.trained_on("forgotten").data)
+    asked.check_judge("forgotten")
+    dim = asked.judge.extractor.features(images_at(asked.data, slice(0, 1)).to(device_of(asked.judge.extractor))).shape[1]
     check_count(asked.num_samples // 2, dim, "samples of the classes that stay")
     check_count(int(min((label != name).sum() for name in np.unique(label))), dim, "images of the classes that stay")
 
 
 def results(asked: Asked) -> Iterator[Result]:
-    """Means over the classes, each forgotten by itself, and the worst of them; what each one gave is in the protocol."""
+    """Mean and maximum over the classes, each removed by itself; the protocol has the numbers of each."""
     task, named = Forgetting(asked), asked.data.classes
     found = {label: task.of(label) for label in task.label.unique().tolist()}
     by_class = {named[label] if label < len(named) else str(label): asdict(one) for label, one in found.items()}

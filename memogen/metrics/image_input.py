@@ -1,7 +1,4 @@
-"""How images are read: from uint8 pixels to what a network was trained to read.
-
-The resize filter, the range and the number of channels are part of a score's protocol.
-"""
+"""How uint8 images become a network's input. The resize filter is part of a score's protocol, since scores depend on it."""
 
 from __future__ import annotations
 
@@ -19,10 +16,10 @@ FILTERS = ("bilinear", "bicubic", "antialiased-bilinear", "antialiased-bicubic",
 
 @dataclass(frozen=True)
 class ImageInput:
-    """How a network wants its images: of ``size`` (height, width), reached by one of FILTERS, then (pixel - ``mean``) / ``std`` in float.
+    """Images are resized to ``size`` (height, width) by one of FILTERS and scaled to (pixel - ``mean``) / ``std`` in float.
 
     ``mean`` and ``std`` are in units of the uint8 pixel, one number or one per channel: 0 and 255 give [0, 1], 127.5 and 127.5 give [-1, 1].
-    ``size`` None leaves every image as it is. ``channels`` 3 repeats a grey image. Resized pixels are neither rounded nor clipped.
+    ``size`` None keeps the size. ``channels`` 3 repeats a grey image. Resized pixels are neither rounded nor clipped.
     """
 
     size: tuple[int, int] | None = None
@@ -41,27 +38,24 @@ class ImageInput:
 
     @property
     def resize(self) -> str:
-        """What a result row says of it."""
+        """What a result row says about resizing."""
         return "none" if self.size is None else f"{self.filter} to {self.size[0]}x{self.size[1]}"
 
     def __call__(self, image: Shaped[Tensor, "b c h w"]) -> Float[Tensor, "b d h2 w2"]:
-        """The network's input, float32 on the images' device. Images of another type or number of channels are an InputError."""
+        """The network's input, float32 on the images' device. Raises InputError for another type or number of channels."""
         if image.dtype != torch.uint8:
             raise InputError(f"images are {image.dtype}: give uint8 pixels from 0 to 255")
-        pixels = resize(self._in_channels(image).float(), self.size, self.filter)
-        return (pixels - _per_channel(self.mean, pixels)) / _per_channel(self.std, pixels)
-
-    def _in_channels(self, image: Tensor) -> Tensor:
         have, want = image.shape[1], self.channels
-        if want is None or have == want:
-            return image
-        if have != 1:
-            raise InputError(f"images have {have} channels, the extractor reads {want}: give images of {want}, or grey ones")
-        return image.expand(-1, want, -1, -1)
+        if want is not None and have != want:
+            if have != 1:
+                raise InputError(f"images have {have} channels, the extractor reads {want}: give images of {want}, or grey ones")
+            image = image.expand(-1, want, -1, -1)
+        pixels = resize(image.float(), self.size, self.filter)
+        return (pixels - _per_channel(self.mean, pixels)) / _per_channel(self.std, pixels)
 
 
 def resize(image: Float[Tensor, "b c h w"], size: tuple[int, int] | None, filter: str) -> Float[Tensor, "b c h2 w2"]:
-    """``image`` in ``size``; itself where it has that size already."""
+    """``image`` resized to ``size``, if it has another one."""
     if size is None or tuple(image.shape[2:]) == tuple(size):
         return image
     if filter == "tensorflow-1-bilinear":
@@ -71,10 +65,10 @@ def resize(image: Float[Tensor, "b c h w"], size: tuple[int, int] | None, filter
 
 
 def tensorflow_bilinear(image: Float[Tensor, "b c h w"], size: tuple[int, int]) -> Float[Tensor, "b c h2 w2"]:
-    """The ``resize_bilinear`` of TensorFlow 1 with its default ``align_corners=False``, to the last bit of float32.
+    """The ``resize_bilinear`` of TensorFlow 1 with its default ``align_corners=False``, bit by bit in float32.
 
-    Pixel i of the result lies at i * (old / new), without the half pixel that later libraries add on both sides, and is never smoothed.
-    The published inception scores and Fréchet distances went through it.
+    Pixel i of the result lies at i * (old / new), without the half-pixel offset of later libraries, and there is no antialiasing.
+    The published inception scores and Fréchet distances use it.
     """
     low, high, part = _line(image.shape[3], size[1], image)
     image = _between(image[..., low], image[..., high], part)
@@ -83,9 +77,9 @@ def tensorflow_bilinear(image: Float[Tensor, "b c h w"], size: tuple[int, int]) 
 
 
 def _line(old: int, new: int, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """For each of ``new`` pixels: the two of ``old`` it lies between, and how far from the first."""
+    """For each of ``new`` pixels: the two of ``old`` pixels that it lies between, and its distance from the first."""
     scale = torch.tensor(old, dtype=torch.float32) / torch.tensor(new, dtype=torch.float32)
-    place = torch.arange(new, dtype=torch.float32) * scale  # float32 as in the original: in double, pixels would fall on other sides
+    place = torch.arange(new, dtype=torch.float32) * scale  # float32 as in the original; in double some pixels would lie between others
     low = place.long().clamp(max=old - 1)
     part = (place - low).to(image)
     return low.to(image.device), (low + 1).clamp(max=old - 1).to(image.device), part

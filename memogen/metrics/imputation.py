@@ -1,4 +1,4 @@
-"""Missing pixels: masks, refinement by a model that reconstructs, and the error over what was missing (Li et al. 2016, section 5.4, Table 2)."""
+"""Imputation: masks of missing pixels, their refinement by a model that reconstructs, and its error (Li et al. 2016, section 5.4, Table 2)."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from memogen.metrics.metric import Asked, Metric, Number, Result, needs
-from memogen.metrics.samples import device_of, labels_for, num_labels, part_of
-from memogen.metrics.work import Work
+from memogen.metrics.samples import Work, device_of, images_at, labels_for, num_labels, part_of
 from memogen.noise import Stream, uniform
 from memogen.types import ImageData, InputError, Pixels, to_range
 
 STEPS = 100
-BATCH = 1000  # images refined together, as the paper's code does: it matters to a model that normalises by its batch
+BATCH = 1000  # images refined together, as in the paper's code; matters for normalisation by the batch
 _FORMS = "rect-12 (a square of so many pixels in the middle), rand-0.6 (each pixel with that probability), half (the left one), or an image file"
 
 
@@ -31,8 +30,8 @@ _FORMS = "rect-12 (a square of so many pixels in the middle), rand-0.6 (each pix
 class Reconstructs(Protocol):
     """A model that encodes images, draws one latent for each and gives the mean of its decoder, all in its ``image_range``.
 
-    The latent of row i is a function of (``seed``, ``step``, ``start`` + i). ``batch_statistics`` is given where it is True, to a model that
-    knows it: then these very images stand in for the statistics that it normalises by. ``label`` is given to a model that is conditional on it.
+    The latent of row i is a function of (``seed``, ``step``, ``start`` + i). With ``batch_statistics=True`` the model normalises by these images
+    instead of its stored statistics; it is given only if True. ``label`` is given to a conditional model only.
     """
 
     image_range: tuple[float, float]
@@ -42,7 +41,7 @@ class Reconstructs(Protocol):
 
 @dataclass(frozen=True)
 class Refinement:
-    """``steps`` reconstructions, from noise and latents of ``seed``; ``by_batch`` normalises by the batch, as the code of Li et al. 2016 does."""
+    """``steps`` reconstructions, with noise and latents of ``seed``; ``by_batch`` normalises by the batch, as the code of Li et al. 2016 does."""
 
     steps: int = STEPS
     seed: int = 0
@@ -55,7 +54,7 @@ class Refinement:
 
 @dataclass(frozen=True)
 class ImputationError:
-    """``errors[t]``: the mean squared error over the missing pixels of all images after t steps, in the model's range; ``errors[0]``: the noise."""
+    """``errors[t]``: the mean squared error over the missing pixels of all images after t steps, in the model's range; ``errors[0]``: noise."""
 
     mask: str
     errors: tuple[float, ...]
@@ -82,13 +81,17 @@ class ImputationError:
 
 
 def missing_pixels(mask: str, size: tuple[int, int], num: int, *, seed: int = 0, start: int = 0) -> Bool[Tensor, "b 1 h w"]:
-    """Which pixels are missing, in all channels alike: "rect-12", "rand-0.6", "half", or an image file whose white pixels are.
+    """Which pixels are missing, the same in all channels. ``mask`` is "rect-12", "rand-0.6", "half", or an image file whose white pixels are missing.
 
-    A random mask is a function of (``seed``, image number), the first of which is ``start``.
+    A random mask is a function of (``seed``, image number); numbers begin at ``start``. Raises InputError for another mask.
     """
     height, width = size
     if found := re.fullmatch(r"rect-(\d+)", mask):
-        one = _rectangle(int(found[1]), size)
+        side = int(found[1])
+        if not 0 < side <= min(size):
+            raise InputError(f"mask rect-{side}: images are {height} x {width}: choose a side from 1 to {min(size)}")
+        rows, columns = ((torch.arange(length) >= (length - side) // 2) & (torch.arange(length) < (length - side) // 2 + side) for length in size)
+        one = rows[:, None] & columns
     elif found := re.fullmatch(r"rand-(0?\.\d+|1(?:\.0*)?)", mask):
         drawn = uniform(torch.arange(start, start + num), height * width, seed=seed, stream=Stream.MASK, dtype=torch.float64)
         return (drawn < float(found[1])).view(num, 1, height, width)
@@ -108,7 +111,7 @@ def refine(
     start: int = 0,
     label: Int[Tensor, " b"] | None = None,
 ) -> Iterator[Float[Tensor, "b c h w"]]:
-    """The images with noise, uniform on [0, 1), in their missing pixels, then after each reconstruction put there; the others stay.
+    """The images with uniform noise on [0, 1) in their missing pixels, then with each reconstruction there; the other pixels stay.
 
     Image i's noise is a function of (``how.seed``, ``start`` + i).
     """
@@ -127,7 +130,7 @@ def refine(
 
 @dataclass(frozen=True)
 class Completed:
-    """Images in the model's range, which of their pixels are missing, and (step, images) on the way: noise, steps 1 and 10, the last."""
+    """Images in the model's range, their missing pixels, and the images after steps 0 (noise), 1, 10 and the last."""
 
     image: Float[Tensor, "b c h w"]
     missing: Bool[Tensor, "b 1 h w"]
@@ -135,34 +138,30 @@ class Completed:
 
     @property
     def images(self) -> Float[Tensor, "b c h w"]:
-        """After the last step."""
+        """The images after the last step."""
         return self.stages[-1][1]
 
     @property
     def errors(self) -> tuple[tuple[int, float], ...]:
-        """(step, mean squared error over the missing pixels), where ``image`` holds their true values."""
+        """(step, mean squared error over the missing pixels), if ``image`` holds their true values."""
         where = self.missing.expand(self.image.shape)
         return tuple((step, float((filled - self.image)[where].double().square().mean())) for step, filled in self.stages)
 
 
 def complete(model: Reconstructs, data: ImageData, mask: str, how: Refinement = Refinement(), *, work: Work | None = None) -> Completed:
-    """The images of ``data`` with what ``mask`` takes away filled in, on the CPU. Raises InputError where nothing is missing."""
+    """The images of ``data`` with the pixels of ``mask`` filled in, on the CPU. Raises InputError if no pixel is missing."""
     kept, parts = sorted({step for step in (0, 1, 10) if step < how.steps} | {how.steps}), list[tuple[Tensor, ...]]()
     for turn in (work or Work()).rounds(f"imputation, {mask}", len(data), block(len(data), by_batch=how.by_batch)):
         image, missing, way = _asked(model, data, slice(turn.start, turn.start + turn.num), mask, how)
         parts.append((image.cpu(), missing.cpu(), *(filled.cpu() for step, filled in enumerate(way) if step in kept)))
     image, missing, *stages = (torch.cat(each) for each in zip(*parts, strict=True))
-    _check_missing(bool(missing.any()), mask)
-    _check_finite(bool(stages[-1].isfinite().all()))
+    _check_filled(mask, bool(missing.any()), bool(stages[-1].isfinite().all()))
     return Completed(image, missing, tuple(zip(kept, stages, strict=True)))
 
 
 @torch.no_grad()
 def imputation_error(model: Reconstructs, data: ImageData, mask: str, how: Refinement = Refinement(), *, work: Work | None = None) -> ImputationError:
-    """The error of ``model`` over the pixels of ``data`` that ``mask`` takes away, all images pooled, as they are and not binarised.
-
-    :data:`BATCH` images are refined at a time.
-    """
+    """The error over the missing pixels of ``data``, all images pooled, not binarised; :data:`BATCH` images are refined at a time."""
     work, found = work or Work(), list[Tensor]()
     for turn in work.rounds(f"imputation, {mask}", len(data), block(len(data), by_batch=how.by_batch)):
         image, missing, way = _asked(model, data, slice(turn.start, turn.start + turn.num), mask, how)
@@ -170,14 +169,13 @@ def imputation_error(model: Reconstructs, data: ImageData, mask: str, how: Refin
         errors = [((filled - image) * where).double().square().flatten(1).sum(1) for filled in way]
         found.append(work.processes.gather(torch.stack([*errors, where.flatten(1).sum(1).double()], 1), turn).cpu())
     *squares, count = torch.cat(found).sum(0).tolist()
-    _check_missing(bool(count), mask)
-    _check_finite(all(map(math.isfinite, squares)))
+    _check_filled(mask, bool(count), all(map(math.isfinite, squares)))
     told = bool(num_labels(model))
     return ImputationError(mask, tuple(square / count for square in squares), int(count), len(data), how, model.image_range, told)
 
 
 def block(num: int, *, by_batch: bool) -> int:
-    """How many of ``num`` images are refined together: :data:`BATCH`, or with ``by_batch`` so few less that none is left to be a batch by itself.
+    """How many of ``num`` images are refined together: :data:`BATCH`; with ``by_batch`` slightly fewer if the last batch would hold a single image.
 
     Raises InputError for a single image ``by_batch``.
     """
@@ -191,35 +189,25 @@ def block(num: int, *, by_batch: bool) -> int:
 def _asked(
     model: Reconstructs, data: ImageData, rows: slice, mask: str, how: Refinement
 ) -> tuple[Float[Tensor, "b c h w"], Bool[Tensor, "b 1 h w"], Iterator[Float[Tensor, "b c h w"]]]:
-    """Those images of the data on the model's device, what they miss, and the stages of their refinement."""
+    """Those images on the model's device, their missing pixels, and the stages of their refinement."""
     device = device_of(model)
-    if how.by_batch:  # a process that has no image left takes the last one, and here one more: none is a batch by itself
+    if how.by_batch:  # a process without images left takes the last one; here it takes the last two, as one image is no batch
         rows = slice(min(rows.start, len(data) - 2), rows.stop)
-    image = shown(model, torch.from_numpy(np.array(data.image[rows]))).to(device)
+    image = shown(model, images_at(data, rows)).to(device)
     missing = missing_pixels(mask, data.image_shape[1:], len(image), seed=how.seed, start=rows.start).to(device)
     return image, missing, refine(model, image, missing, how, start=rows.start, **labels_for(model, data, rows))
 
 
-def _check_missing(any_missing: bool, mask: str) -> None:
-    if not any_missing:
+def _check_filled(mask: str, missing: bool, finite: bool) -> None:
+    if not missing:
         raise InputError(f"mask {mask!r}: no pixel is missing: choose {_FORMS}")
-
-
-def _check_finite(finite: bool) -> None:
     if not finite:
         raise InputError("imputation: a reconstruction is nan or infinite: the model is broken, or has diverged in training")
 
 
 def shown(model: Reconstructs, image: Pixels) -> Float[Tensor, "b c h w"]:
-    """Images as the model reconstructs them: bytes in its range, real numbers as they are."""
+    """Bytes in the model's range; real numbers unchanged."""
     return to_range(image, model.image_range) if image.dtype == torch.uint8 else image
-
-
-def _rectangle(side: int, size: tuple[int, int]) -> Bool[Tensor, "h w"]:
-    if not 0 < side <= min(size):
-        raise InputError(f"mask rect-{side}: images are {size[0]} x {size[1]}: choose a side from 1 to {min(size)}")
-    inside = [(torch.arange(length) >= (length - side) // 2) & (torch.arange(length) < (length - side) // 2 + side) for length in size]
-    return inside[0][:, None] & inside[1]
 
 
 def _from_file(path: Path, size: tuple[int, int]) -> Bool[Tensor, "h w"]:
@@ -239,7 +227,6 @@ def _from_file(path: Path, size: tuple[int, int]) -> Bool[Tensor, "h w"]:
 
 
 def check(asked: Asked) -> None:
-    """Refuse a model that reconstructs nothing, unknown masks, and images without the labels that the model is told."""
     if not isinstance(asked.subject, Reconstructs):
         raise asked.unable("imputation", "reconstructs no images")
     for mask in asked.how.masks:
@@ -248,7 +235,7 @@ def check(asked: Asked) -> None:
 
 
 def results(asked: Asked) -> Iterator[Result]:
-    """Every mask twice: by the statistics of the training data and, as the authors' code does it, by those of the batch, which one image has not."""
+    """Each mask twice: with the statistics of the training data and, for two or more images, with those of the batch, as in the authors' code."""
     part = part_of(asked.data, asked.num_samples)
     for mask in asked.how.masks:
         for by_batch in (False, True)[: len(part)]:
@@ -258,9 +245,8 @@ def results(asked: Asked) -> Iterator[Result]:
 
 
 def _told_apart(protocol: Mapping[str, Any]) -> str:
-    """By the mask, and by whose statistics the model normalises."""
-    words = [str(protocol.get("mask", ""))] + (["by batch"] if protocol.get("statistics") == "batch" else [])
-    return " ".join(word for word in words if word)
+    """The mask, and whose statistics the model normalises by."""
+    return f"{protocol.get('mask', '')}{' by batch' if protocol.get('statistics') == 'batch' else ''}".strip()
 
 
 IMPUTATION = Metric(

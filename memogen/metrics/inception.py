@@ -1,7 +1,7 @@
 """The Inception-v3 of the published inception scores and Fréchet distances: the TensorFlow graph of 2015-12-05 (Szegedy et al. 2016).
 
-Names and shapes are those of the community's port of its weights, so that its file loads. In three places the graph is not the network that other
-libraries call Inception-v3: average pooling leaves the padding out of the mean, the last block pools by maximum, and there are 1,008 classes.
+Names and shapes are those of the community's port of its weights. The graph differs in three ways from what other libraries call Inception-v3:
+average pooling leaves the padding out of the mean, the last block pools by maximum, and there are 1,008 classes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SIDE = 299
 
 
 class Unit(nn.Module):
-    """Convolution without bias, batch norm, ReLU. ``same`` keeps the size, otherwise only whole windows count."""
+    """Convolution without bias, batch norm, ReLU. ``same`` pads to keep the size; otherwise there is no padding."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int | tuple[int, int] = 1, *, stride: int = 1, same: bool = True) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Unit(nn.Module):
 
 
 class BlockA(nn.Module):
-    """35x35: 1x1, 5x5, two 3x3, pooled."""
+    """35x35 pixels: branches of 1x1, 5x5, two 3x3, and pooling."""
 
     def __init__(self, inputs: int, pooled: int) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class BlockB(nn.Module):
 
 
 class BlockC(nn.Module):
-    """17x17: 7x7 taken apart into rows and columns, ``width`` channels inside."""
+    """17x17 pixels: 7x7 factorised into rows and columns, with ``width`` channels inside."""
 
     def __init__(self, inputs: int, width: int) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class BlockD(nn.Module):
 
 
 class BlockE(nn.Module):
-    """8x8: 3x3 taken apart into a row beside a column. ``by_maximum`` is the graph's last block."""
+    """8x8 pixels: 3x3 factorised into a row beside a column. The graph's last block pools ``by_maximum``."""
 
     def __init__(self, inputs: int, *, by_maximum: bool = False) -> None:
         super().__init__()
@@ -121,9 +121,9 @@ class BlockE(nn.Module):
 
 
 class InceptionV3(nn.Module):
-    """Images (b, 3, 299, 299), pixels scaled by (x - 128) / 128, to the 2,048 features of the last pooling ("pool_3").
+    """Images (b, 3, 299, 299), scaled by (x - 128) / 128, to the 2,048 features of the last pooling ("pool_3").
 
-    23,850,960 parameters, of which the layer of logits ``fc``, that the features do not pass, holds 2,065,392.
+    23,850,960 parameters, including the 2,065,392 of ``fc``, the layer of logits, which comes after the features.
     """
 
     def __init__(self) -> None:
@@ -159,13 +159,11 @@ def _halved(x: Tensor) -> Tensor:
 
 
 def _averaged(x: Tensor) -> Tensor:
-    """The mean over each pixel's 3x3 neighbours that exist."""
+    """The mean over each pixel's 3x3 neighbourhood, without padding."""
     return avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
 
 
 # --- weights ---
-# The published Inception weights: from a file of the user's, from where other libraries keep them, or downloaded and checked.
-
 
 INCEPTION = "inception-v3"
 PUBLISHED = Remote(
@@ -180,28 +178,23 @@ _ELSEWHERE = (PUBLISHED.name, "weights-inception-2015-12-05-6726825d.pth")  # as
 
 
 def published_file() -> Path:
-    """The published weights on this disk: where torch's other users keep them, or in our own cache, downloaded the first time."""
+    """The published weights: in torch's folder, where other libraries keep them, or in our cache, downloaded the first time."""
     ours = cache_root() / "downloads" / INCEPTION
     shared = [Path(torch.hub.get_dir()) / "checkpoints" / name for name in _ELSEWHERE]
     found = next((path for path in [ours / PUBLISHED.name, *shared] if path.is_file()), None)
     if found is None:
-        return _downloaded(ours)
+        try:
+            return fetch(PUBLISHED, ours, wanted_by=INCEPTION)
+        except InputError as error:
+            reason = str(error).removeprefix(f"{INCEPTION}: ").rpartition(": ")[0]  # without its advice about a data set's folder
+            mend = f"go online once, put the file at {ours / PUBLISHED.name}, or give its path in place of {INCEPTION}"
+            raise InputError(f"{INCEPTION}: {reason}: {mend}") from error
     if not matches(found, PUBLISHED.checksum):
         raise InputError(f"{INCEPTION}: {found}: not the published file (SHA-256 6726825d...): remove it, or give the path of weights of your own")
     return found
 
 
-def _downloaded(folder: Path) -> Path:
-    try:
-        return fetch(PUBLISHED, folder, wanted_by=INCEPTION)
-    except InputError as error:
-        reason = str(error).removeprefix(f"{INCEPTION}: ").rpartition(": ")[0]  # its advice, of a data set's folder, would not help here
-        raise InputError(
-            f"{INCEPTION}: {reason}: go online once, put the file at {folder / PUBLISHED.name}, or give its path in place of {INCEPTION}"
-        ) from error
-
-
 def load_weights(network: InceptionV3, path: Path) -> None:
-    """Give ``network`` the weights of a file, that of PyTorch's or a safetensors file. Raises InputError where they are those of another network."""
+    """Load a PyTorch or safetensors file into ``network``. Raises InputError for the weights of another network."""
     state = read_tensors(path, wanted_by=INCEPTION, remedy=f"give {PUBLISHED.name}, or a .safetensors file of its tensors")
     fill(network, state, path, wanted_by=INCEPTION, remedy=f"give {PUBLISHED.name}")

@@ -14,8 +14,7 @@ from memogen.types import InputError
 class InceptionScore:
     """exp of the mean Kullback-Leibler divergence of p(y|x) from its mean, for each of ``splits`` contiguous parts of ``num_samples`` images.
 
-    Image i belongs to split floor(i * splits / num_samples), so nothing is stored but one row per split, in float64, and the size of the
-    batches does not matter.
+    Image i belongs to split floor(i * splits / num_samples). Only one row per split is stored, in float64; the batch size has no effect.
     """
 
     def __init__(self, num_samples: int, *, splits: int = 10) -> None:
@@ -29,7 +28,7 @@ class InceptionScore:
         self._mass: Tensor | None = None  # sum over images of p(y|x): (splits, classes)
 
     def update(self, probabilities: Float[Tensor, "b classes"]) -> None:
-        """Take the next images' class probabilities, in the order of the images."""
+        """Add the class probabilities of the next images, in their order."""
         p = probabilities.detach().to("cpu", torch.float64)
         if self.seen + len(p) > self.num_samples:
             raise InputError(f"inception score: more than the {self.num_samples} samples announced: make num_samples larger")
@@ -42,22 +41,18 @@ class InceptionScore:
         self.seen += len(p)
 
     def compute(self) -> tuple[float, float]:
-        """(mean, standard deviation) over the splits, once all samples have been seen."""
+        """(mean, standard deviation) over the splits. Raises InputError before the last sample."""
         if self._mass is None or self.seen < self.num_samples:
             raise InputError(f"inception score: {self.seen} of {self.num_samples} samples seen: update it with the rest first")
         return self._over(self.splits)
 
     @property
     def finished(self) -> int:
-        """The number of splits all of whose images have been seen."""
+        """The number of complete splits."""
         return self.seen * self.splits // self.num_samples
 
-    def images_in(self, splits: int) -> int:
-        """The number of images in the first so many splits."""
-        return -(-splits * self.num_samples // self.splits)
-
     def compute_finished(self) -> tuple[float, float]:
-        """(mean, standard deviation) over the splits that are finished: as many images in each as after the last sample."""
+        """(mean, standard deviation) over the complete splits."""
         if not self.finished:
             raise InputError(f"inception score: {self.seen} of {self.num_samples} samples seen: not one of {self.splits} splits is finished")
         return self._over(self.finished)
@@ -74,12 +69,12 @@ class InceptionScore:
 
 
 def splits_for(num_samples: int) -> int:
-    """Ten splits as the papers use, fewer where a split would hold under 500 images: c classes lower its score by a factor near 1 - c / (2 n)."""
+    """Ten as in the papers, fewer if a split would have under 500 images: n images lower the score of c classes by a factor near 1 - c / 2n."""
     return max(1, min(10, num_samples // 500))
 
 
 class Inception:
-    """The inception score: no real data needed."""
+    """The inception score of the samples; it needs no real data."""
 
     def __init__(self, asked: Asked) -> None:
         self.needed = asked.num_samples
@@ -91,7 +86,7 @@ class Inception:
     def results(self) -> list[Result]:
         mean, spread = self.score.compute_finished()
         splits = self.score.finished
-        cut = {} if splits == self.score.splits else {"num_samples": self.score.images_in(splits)}
+        cut = {} if splits == self.score.splits else {"num_samples": -(-splits * self.score.num_samples // self.score.splits)}
         return [Result("inception_score", mean, spread if splits > 1 else None, {"splits": splits, **cut})]
 
 

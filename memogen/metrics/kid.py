@@ -9,19 +9,18 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from memogen.metrics.metric import Asked, Kept, Metric, Number, Result, needs
-from memogen.metrics.samples import Seen
+from memogen.metrics.metric import Asked, Collected, Metric, Number, Result, features, needs
 from memogen.types import InputError
 
 SUBSETS = 100
 SUBSET_SIZE = 1000
-_SMALL = 256  # rows below which halving saves nothing
-_PAIRS = 1 << 22  # kernel values in memory at a time
+_SMALL = 256  # rows; halving fewer saves nothing
+_PAIRS = 1 << 22  # kernel values in memory at once
 
 
 @dataclass(frozen=True)
 class KernelDistance:
-    """The mean over ``subsets`` random subsets of ``subset_size`` images of each set, and their standard deviation (0 for a single one)."""
+    """Mean and standard deviation over ``subsets`` random subsets of ``subset_size`` images of each set (spread 0 for a single one)."""
 
     mean: float
     spread: float
@@ -34,16 +33,18 @@ def kernel_distance(
 ) -> KernelDistance:
     """The unbiased squared maximum mean discrepancy under k(x, y) = (x . y / f + 1)^3, over random subsets drawn by ``seed``.
 
-    Subsets are as large as the smaller set where that has fewer than ``subset_size`` images; where both sets are no larger, there is one subset: all.
-    Sums are in float64. InputError for fewer than two images.
+    A set with fewer than ``subset_size`` images limits the size of the subsets; if both sets have just that size, there is one subset, all images.
+    Sums are in float64. Raises InputError for features of different size and for fewer than two images.
     """
-    check_features(real, fake)
+    if real.ndim != 2 or fake.ndim != 2 or real.shape[1] != fake.shape[1]:
+        raise InputError(f"kernel distance: features are {tuple(real.shape)} and {tuple(fake.shape)}: use one extractor for both")
+    check_pairs(min(len(real), len(fake)))
     size = min(subset_size, len(real), len(fake))
     num = 1 if size == max(len(real), len(fake)) else subsets
     random = np.random.default_rng(seed)
-    chosen = [(_chosen(real, size, random), _chosen(fake, size, random)) for _ in range(num)]
+    chosen = [[torch.from_numpy(random.choice(len(rows), size, replace=False, shuffle=False)) for rows in (real, fake)] for _ in range(num)]
     of_all = len(real) ** 2 + len(fake) ** 2 + len(real) * len(fake)
-    if of_all * (real.shape[1] + 2 * num) <= 2 * num * size**2 * real.shape[1]:  # products, and those that sum their kernels
+    if of_all * (real.shape[1] + 2 * num) <= 2 * num * size**2 * real.shape[1]:  # multiplications for the kernels and for their sums
         found = _of_all(real, fake, *map(torch.stack, zip(*chosen, strict=True)))
     else:
         found = [squared_discrepancy(real[x], fake[y]) for x, y in chosen]
@@ -51,7 +52,7 @@ def kernel_distance(
 
 
 def _of_all(x: Float[Tensor, "r f"], y: Float[Tensor, "s f"], of_x: Int[Tensor, "n m"], of_y: Int[Tensor, "n m"]) -> list[float]:
-    """:func:`squared_discrepancy` of n subsets of either set, from the kernel values of all pairs, each computed once."""
+    """:func:`squared_discrepancy` of n subsets of each set. The kernel of each pair is computed once for all subsets."""
     size = of_x.shape[1]
     member_x, member_y = (
         torch.zeros(len(chosen), len(rows), dtype=torch.float64, device=rows.device).scatter_(1, chosen.to(rows.device), 1.0)
@@ -62,7 +63,7 @@ def _of_all(x: Float[Tensor, "r f"], y: Float[Tensor, "s f"], of_x: Int[Tensor, 
 
 
 def _sums(x: Float[Tensor, "r f"], y: Float[Tensor, "s f"], of_x: Float[Tensor, "n r"], of_y: Float[Tensor, "n s"]) -> Float[Tensor, " n"]:
-    """For each subset the sum of k over its pairs; of x with itself, without each image's own."""
+    """The sum of k over the pairs of each subset; if ``x`` is ``y``, without the pairs of an image with itself."""
     one, block = x.new_ones(1), max(1, _PAIRS // len(y))
     total = torch.zeros_like(of_y)
     for start in range(0, len(x), block):
@@ -74,30 +75,22 @@ def _sums(x: Float[Tensor, "r f"], y: Float[Tensor, "s f"], of_x: Float[Tensor, 
 
 
 def squared_discrepancy(x: Float[Tensor, "r f"], y: Float[Tensor, "s f"]) -> float:
-    """Eq. 4 of the paper with all pairs: the mean kernel within x and within y, each image with itself left out, less twice that between them."""
-    within = [(_within(rows) - _with_itself(rows)) / (len(rows) * (len(rows) - 1)) for rows in (x, y)]
+    """Eq. 4 of the paper: the mean kernel within x and within y, over pairs of different images, less twice the mean between x and y."""
+    within = []
+    for rows in (x, y):
+        with_itself = float((rows.double().square().sum(1) / rows.shape[1] + 1).pow(3).sum())
+        within.append((_within(rows) - with_itself) / (len(rows) * (len(rows) - 1)))
     return within[0] + within[1] - 2 * _between(x, y) / (len(x) * len(y))
 
 
-def check_features(real: Tensor, fake: Tensor) -> None:
-    """Refuse features of two extractors, and sets too small for an unbiased estimate."""
-    if real.ndim != 2 or fake.ndim != 2 or real.shape[1] != fake.shape[1]:
-        raise InputError(f"kernel distance: features are {tuple(real.shape)} and {tuple(fake.shape)}: use one extractor for both")
-    check_pairs(min(len(real), len(fake)))
-
-
 def check_pairs(count: int, kind: str = "images") -> None:
-    """Refuse fewer images than there are pairs to be had from; ``kind`` says which they are."""
+    """Raises InputError for fewer than two images; ``kind`` names them."""
     if count < 2:
         raise InputError(f"kernel distance: {count} {kind} make no pair: use at least 2, and {SUBSET_SIZE} for subsets of full size")
 
 
-def _chosen(rows: Tensor, size: int, random: np.random.Generator) -> Int[Tensor, " m"]:
-    return torch.from_numpy(random.choice(len(rows), size, replace=False, shuffle=False))
-
-
 def _between(x: Tensor, y: Tensor) -> float:
-    """The sum of k over all pairs: products in the type of the features, their sums in float64."""
+    """The sum of k over all pairs. Products have the features' type, sums are in float64."""
     one, total = x.new_ones(1), 0.0
     for rows in x.split(max(1, _PAIRS // len(y))):
         base = torch.addmm(one, rows, y.T, alpha=1 / x.shape[1])
@@ -106,41 +99,31 @@ def _between(x: Tensor, y: Tensor) -> float:
 
 
 def _within(x: Tensor) -> float:
-    """The same of x with itself, each pair of different halves computed once."""
+    """The sum of k over all pairs of x with itself; pairs of different halves are computed once."""
     if len(x) <= _SMALL:
         return _between(x, x)
     first, second = x.tensor_split(2)
     return _within(first) + _within(second) + 2 * _between(first, second)
 
 
-def _with_itself(x: Tensor) -> float:
-    """The sum of k(x_i, x_i)."""
-    return float((x.double().square().sum(1) / x.shape[1] + 1).pow(3).sum())
-
-
 # --- the metric ---
 
 
-class Kernel:
+def check(asked: Asked) -> None:
+    check_pairs(asked.num_samples, "samples")
+    check_pairs(len(asked.reference.data), asked.reference.called)
+
+
+def kernel(asked: Asked) -> Collected:
     """The kernel distance to the reference, over random subsets of both."""
+    real, reference = asked.reference.features(), asked.reference.protocol
 
-    def __init__(self, asked: Asked) -> None:
-        self.needed, self.seed = asked.num_samples, asked.seed
-        self.real, self.fake = asked.reference.features(), Kept(self.needed)
-        self.reference = asked.reference.protocol
-
-    @staticmethod
-    def check(asked: Asked) -> None:
-        check_pairs(asked.num_samples, "samples")
-        check_pairs(len(asked.reference.data), asked.reference.called)
-
-    def update(self, seen: Seen) -> None:
-        self.fake.add(seen.features)
-
-    def results(self) -> list[Result]:
-        found = kernel_distance(self.real, self.fake.rows, seed=self.seed)
-        protocol = {"reference": self.reference, "subsets": found.subsets, "subset_size": found.subset_size, "subset_seed": self.seed}
+    def results(fake: Tensor) -> list[Result]:
+        found = kernel_distance(real, fake, seed=asked.seed)
+        protocol = {"reference": reference, "subsets": found.subsets, "subset_size": found.subset_size, "subset_seed": asked.seed}
         return [Result("kid", found.mean, found.spread if found.subsets > 1 else None, protocol)]
 
+    return Collected(asked.num_samples, results, features)
 
-KID = Metric("kid", "kernel distance", (Number("kid", "KID", "lower"),), needs("samples", "extractor"), Kernel, Kernel.check)
+
+KID = Metric("kid", "kernel distance", (Number("kid", "KID", "lower"),), needs("samples", "extractor"), kernel, check)

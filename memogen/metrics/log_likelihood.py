@@ -1,6 +1,6 @@
-"""The log-likelihood of images by importance sampling (Burda et al. 2016, Eq. 8; Li et al. 2016, section 5.1), with what it is worth.
+"""The log-likelihood of images by importance sampling (Burda et al. 2016, Eq. 8; Li et al. 2016, section 5.1), with its errors.
 
-log p(x) is estimated by log 1/k sum_j w_j with w_j = p(x, z_j) / q(z_j | x). The estimate is below log p(x) on average, and rises with k.
+log p(x) is estimated by log 1/k sum_j w_j with w_j = p(x, z_j) / q(z_j | x): below log p(x) on average, and rising with k.
 """
 
 from __future__ import annotations
@@ -21,24 +21,23 @@ from torch import Tensor, nn
 from memogen.data.arrays import digest
 from memogen.metrics.metric import Asked, Metric, Number, Result, needs
 from memogen.metrics.paired import PerImage
-from memogen.metrics.samples import device_of, part_of
-from memogen.metrics.work import Work
+from memogen.metrics.samples import Work, device_of, images_at, part_of
 from memogen.noise import Stream, bits, uniform
 from memogen.types import ImageData, InputError, LikelihoodModel, Pixels
 
-CHUNK = 1000  # importance samples at a time on a CPU: memory is bounded by this
+CHUNK = 1000  # importance samples at a time on a CPU, which bounds memory
 GPU_CHUNK = 20_000
 
 
 @runtime_checkable
 class AddressedWeights(Protocol):
-    """A likelihood model whose samples ``start``, ``start`` + 1, ... of an image are functions of (``seed``, the image's ``index``, their number)."""
+    """A likelihood model whose samples ``start``, ``start`` + 1, ... are functions of ``seed``, the image's ``index`` and the sample's number."""
 
     def log_weights(self, image: Pixels, *, num_samples: int, seed: int, start: int, index: Tensor) -> Float[Tensor, "s b"]: ...
 
 
 class WeightSums:
-    """The sums of weights over samples and of their squares, batched in logarithms; float64, one of each for every image."""
+    """For each image, the sums of the weights and of their squares over samples, in batches; logarithms in float64."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -46,7 +45,7 @@ class WeightSums:
         self._logs = torch.zeros((), dtype=torch.float64)
 
     def update(self, log_weights: Float[Tensor, "s ..."]) -> None:
-        """Add more weights."""
+        """Add weights. Raises InputError for nan and infinity."""
         log_w = log_weights.detach().to("cpu", torch.float64)
         if torch.isnan(log_w).any() or (log_w == torch.inf).any():
             raise InputError("log-likelihood: a log weight is nan or infinite: the model is broken, or has diverged in training")
@@ -67,12 +66,12 @@ class WeightSums:
 
     @property
     def effective(self) -> Float[Tensor, "*b"]:
-        """The effective sample size (sum w)^2 / sum w^2, between 1 and the count (Kong 1992); 0 where all weights are zero."""
+        """The effective sample size (sum w)^2 / sum w^2 (Kong 1992), between 1 and the count; 0 if all weights are zero."""
         return (2 * self._first - self._second).exp().nan_to_num(nan=0.0)
 
     @property
     def error(self) -> Float[Tensor, "*b"]:
-        """The standard error of ``log_mean`` by the delta method: that of the mean weight over the mean weight. nan for one sample."""
+        """The standard error of ``log_mean`` by the delta method: that of the mean weight, divided by the mean weight. nan for one sample."""
         if self.count < 2:
             return torch.full_like(self._first, math.nan)
         spread = (self.count / self.effective - 1).clamp_min(0) / (self.count - 1)
@@ -83,7 +82,7 @@ class WeightSums:
 class Likelihood:
     """Per image, and per number of samples in ``at``: the log-likelihood in nats, its standard error, the effective sample size, the ELBO.
 
-    ``chunk`` is None where the samples do not depend on how many are drawn at a time.
+    ``chunk`` is None if the samples do not depend on how many are drawn at a time.
     """
 
     at: tuple[int, ...]
@@ -101,7 +100,7 @@ class Likelihood:
 
     @property
     def spread(self) -> float:
-        """The standard error of that mean over the images as a draw from their distribution; nan for a single image."""
+        """The standard error of that mean if the images are a random draw; nan for a single image."""
         final = self.log_likelihood[:, -1]
         return float(final.std(ddof=1) / math.sqrt(len(final))) if len(final) > 1 else math.nan
 
@@ -118,14 +117,22 @@ class Likelihood:
     @property
     def protocol(self) -> dict[str, object]:
         """What a result row says."""
-        curve = {str(k): {"nats": float(self.log_likelihood[:, i].mean()), **_spread_of(self.effective[:, i])} for i, k in enumerate(self.at)}
+        curve = {
+            str(k): {
+                "nats": float(self.log_likelihood[:, i].mean()),
+                "effective_mean": float(self.effective[:, i].mean()),
+                "effective_least": float(self.effective[:, i].min()),
+            }
+            for i, k in enumerate(self.at)
+        }
         shared = {"importance_samples": self.at[-1], "num_samples": len(self.log_likelihood), "seed": self.seed}
         shared |= {} if self.chunk is None else {"chunk": self.chunk}
-        return {**shared, "sampling_error": _plain(self.sampling_error), "elbo": self.elbo, "by_importance_samples": curve, "unit": "nats"}
+        error = self.sampling_error if math.isfinite(self.sampling_error) else None  # JSON has no nan
+        return {**shared, "sampling_error": error, "elbo": self.elbo, "by_importance_samples": curve, "unit": "nats"}
 
 
 class LikelihoodInterrupted(KeyboardInterrupt):
-    """A wish to stop came before the last image; ``found`` holds the estimates of those before it, None where there are none."""
+    """A request to stop came before the last image. ``found`` holds the estimates of the images before it; None if there are none."""
 
     def __init__(self, found: Likelihood | None) -> None:
         super().__init__(f"log-likelihood, {0 if found is None else len(found.log_likelihood):,} images")
@@ -145,99 +152,69 @@ def log_likelihood(
 ) -> Likelihood:
     """Estimate log p(x) of every image of ``data`` from ``num_samples`` importance samples, in bounded memory.
 
-    Image i's samples are a function of (``seed``, i) alone. A model of :class:`AddressedWeights` draws them so by itself; for any other torch's
-    generator is set for each ``chunk`` of them, and put back at the end. ``at`` are the numbers of samples, besides the last, at which the
-    estimates are given; by default the powers of ten. ``chunk`` (by default :data:`CHUNK`, on a GPU :data:`GPU_CHUNK`) bounds the samples that are
-    drawn together.
-    The images are taken as they are: binarise them first where the model wants it. Raises :class:`LikelihoodInterrupted` where ``work`` is stopped.
+    Image i's samples are a function of (``seed``, i) alone. A model of :class:`AddressedWeights` draws them so by itself; for any other, torch's
+    generator is seeded for each ``chunk`` of them, and restored at the end. ``at``: smaller numbers of samples with estimates of their own, by
+    default the powers of ten. ``chunk`` (default :data:`CHUNK`, on a GPU :data:`GPU_CHUNK`) is how many samples are drawn together.
+    The images are used as they are: binarise them first if the model needs it. Raises :class:`LikelihoodInterrupted` if ``work`` is stopped.
     """
-    stops, device, work = _stops(num_samples, at), device_of(model), work or Work()
-    addressed, found = _is_addressed(model), list[Tensor]()
+    stops, device, work, found = _stops(num_samples, at), device_of(model), work or Work(), list[Tensor]()
+    addressed = {"seed", "start", "index"} <= set(inspect.signature(model.log_weights).parameters)  # a protocol does not see arguments
     chunk = chunk or (GPU_CHUNK if device.type == "cuda" and addressed else CHUNK)
-    estimate = _addressed if addressed else _seeded
-    shared = (tuple(stops), seed, None if addressed else chunk)
+
+    def gathered() -> Likelihood:
+        table = torch.cat(found).numpy()
+        return Likelihood(tuple(stops), table[:, 0], table[:, 1], table[:, 2], table[:, 3], seed, None if addressed else chunk)
+
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             for turn in work.rounds("log-likelihood", len(data), max(1, chunk // stops[-1]) if addressed else 1):
-                rows = np.arange(turn.start, turn.start + turn.num)
-                image = torch.from_numpy(np.array(data.image[rows])).to(device)
-                found.append(work.processes.gather(estimate(model, image, rows, stops, seed, chunk), turn))
+                rows = torch.arange(turn.start, turn.start + turn.num)
+                image = images_at(data, slice(turn.start, turn.start + turn.num)).to(device)
+                draw = _addressed(model, image, rows, seed) if addressed else _seeded(model, image, rows, seed)
+                found.append(work.processes.gather(_estimates(draw, stops, max(1, chunk // len(rows))), turn))
     except KeyboardInterrupt as stopped:
-        raise LikelihoodInterrupted(_gathered(found, *shared) if found else None) from stopped
-    return _gathered(found, *shared)
+        raise LikelihoodInterrupted(gathered() if found else None) from stopped
+    return gathered()
 
 
-def _gathered(found: list[Tensor], at: tuple[int, ...], seed: int, chunk: int | None) -> Likelihood:
-    table = torch.cat(found).numpy()
-    return Likelihood(at, table[:, 0], table[:, 1], table[:, 2], table[:, 3], seed, chunk)
+Draw = Callable[[int, int], Tensor]
+"""(start, num) to the log weights of samples start to start + num - 1 of some images."""
 
 
-def _is_addressed(model: LikelihoodModel) -> bool:
-    """By the arguments, which a protocol cannot be asked for."""
-    return {"seed", "start", "index"} <= set(inspect.signature(model.log_weights).parameters)
-
-
-def _addressed(model: LikelihoodModel, image: Tensor, rows: np.ndarray, stops: list[int], seed: int, chunk: int) -> Float[Tensor, "b 4 at"]:
-    """The images' estimates at each stop, from samples that the model addresses."""
+def _addressed(model: LikelihoodModel, image: Tensor, rows: Tensor, seed: int) -> Draw:
     assert isinstance(model, AddressedWeights)
-    index = torch.from_numpy(rows).to(image.device)
-
-    def draw(first: int, size: int) -> Tensor:
-        return model.log_weights(image, num_samples=size, seed=seed, start=first, index=index)
-
-    return _estimates_at(draw, stops, max(1, chunk // len(rows)))
+    index = rows.to(image.device)
+    return lambda start, num: model.log_weights(image, num_samples=num, seed=seed, start=start, index=index)
 
 
-def _seeded(model: LikelihoodModel, image: Tensor, rows: np.ndarray, stops: list[int], seed: int, chunk: int) -> Float[Tensor, "b 4 at"]:
-    """One image's estimates at each stop, from samples of torch's generator."""
+def _seeded(model: LikelihoodModel, image: Tensor, rows: Tensor, seed: int) -> Draw:
+    """Of one image, by torch's generator."""
     parts = count()
 
-    def draw(first: int, size: int) -> Tensor:
-        torch.manual_seed(int(bits(torch.from_numpy(rows), 1, seed=seed, stream=Stream.IMPORTANCE + next(parts))) % 2**63)
-        return model.log_weights(image, num_samples=size)
+    def draw(start: int, num: int) -> Tensor:
+        torch.manual_seed(int(bits(rows, 1, seed=seed, stream=Stream.IMPORTANCE + next(parts))) % 2**63)
+        return model.log_weights(image, num_samples=num)
 
-    return _estimates_at(draw, stops, chunk)
+    return draw
 
 
-def _estimates_at(draw: Callable[[int, int], Tensor], stops: list[int], chunk: int) -> Float[Tensor, "b 4 at"]:
-    """All weights through the sums, looked at on the way."""
-    sums, rows = WeightSums(), []
-    for size in _sizes(stops, chunk):
-        sums.update(draw(sums.count, size))
-        if sums.count in stops:
-            rows.append(torch.stack([sums.log_mean, sums.error, sums.effective, sums.mean_log], 1))
-    return torch.stack(rows, 2)
+def _estimates(draw: Draw, stops: list[int], chunk: int) -> Float[Tensor, "b 4 at"]:
+    """The estimates of some images after each number of samples in ``stops``."""
+    sums, found = WeightSums(), []
+    for stop in stops:
+        while sums.count < stop:
+            sums.update(draw(sums.count, min(chunk, stop - sums.count)))
+        found.append(torch.stack([sums.log_mean, sums.error, sums.effective, sums.mean_log], 1))
+    return torch.stack(found, 2)
 
 
 def _stops(num_samples: int, at: Sequence[int]) -> list[int]:
     if num_samples < 1 or any(not 1 <= k <= num_samples for k in at):
         raise InputError(f"log-likelihood: {num_samples} importance samples, looked at after {list(at)}: give at least 1, and looks within them")
-    powers = [10**power for power in range(len(str(num_samples)))]
-    return sorted({*(at or powers), num_samples})
-
-
-def _sizes(stops: list[int], chunk: int) -> Iterator[int]:
-    """Steps of at most ``chunk`` that touch every stop."""
-    done = 0
-    for stop in stops:
-        while done < stop:
-            step = min(chunk, stop - done)
-            done += step
-            yield step
-
-
-def _spread_of(effective: np.ndarray) -> dict[str, float]:
-    return {"effective_mean": float(effective.mean()), "effective_least": float(effective.min())}
-
-
-def _plain(value: float) -> float | None:
-    """A number as JSON can hold it."""
-    return value if math.isfinite(value) else None
+    return sorted({*(at or [10**power for power in range(len(str(num_samples)))]), num_samples})
 
 
 # --- black and white images ---
-# Grey images to black and white ones, drawn once and the same for every model: a likelihood of them depends on the draw, so it is named.
-
 
 _IMAGES_AT_ONCE = 1000
 
@@ -246,7 +223,8 @@ _IMAGES_AT_ONCE = 1000
 class Binarisation:
     """A pixel v is white with probability v / ``levels``, a real number p with probability p: by noise addressed by (``seed``, image, pixel).
 
-    ``levels`` 256 is the scale of the MNIST that most published likelihoods used; 255 makes them about a nat larger. They must not be mixed.
+    The likelihood of the result depends on the draw, so it is the same for all models. ``levels`` 256 is the scale of the MNIST that most published
+    likelihoods used; 255 makes them about a nat larger. They must not be mixed.
     """
 
     seed: int = 0
@@ -262,10 +240,10 @@ class Binarisation:
         return {"binarisation": f"one draw, p = v / {self.levels}", "binarisation_seed": self.seed}
 
     def apply(self, data: ImageData) -> ImageData:
-        """The same data in black and white, float32 0 and 1, so that no scale of pixels can touch them any more; the digest is another."""
+        """The data in black and white, with a digest of their own; float32 0 and 1, which no model rescales."""
         parts = []
         for start in range(0, len(data), _IMAGES_AT_ONCE):
-            image = torch.from_numpy(np.array(data.image[start : start + _IMAGES_AT_ONCE]))
+            image = images_at(data, slice(start, start + _IMAGES_AT_ONCE))
             index = torch.arange(start, start + len(image))
             noise = uniform(index, image[0].numel(), seed=self.seed, stream=Stream.BINARISE_TEST, dtype=torch.float64).view(image.shape)
             white = image.double() / (self.levels if image.dtype == torch.uint8 else 1)
@@ -274,20 +252,16 @@ class Binarisation:
         return replace(data, image=pixels, digest=hashlib.sha256(pixels.data).hexdigest())
 
 
-# --- held-out images ---
-# Held-out images as a model's likelihood takes them, and its bounds of them over training.
-
-
 @runtime_checkable
 class Binarises(Protocol):
-    """Grey images must be binarised, a byte v being white with probability v / ``binary_levels``, to have a likelihood; None: they need not."""
+    """A model whose likelihood needs binarised images, a byte v being white with probability v / ``binary_levels``; None: it takes grey ones."""
 
     @property
     def binary_levels(self) -> int | None: ...
 
 
 def observable(model: object, data: ImageData, *, seed: int) -> tuple[ImageData, dict[str, object]]:
-    """The images in black and white where the model wants them so, drawn once by ``seed`` for all models; and what a protocol says of it."""
+    """The images, binarised by ``seed`` if the model needs it, and what a protocol says of it."""
     levels = model.binary_levels if isinstance(model, Binarises) else None
     if not levels:
         return data, {"binarisation": "none"}
@@ -297,13 +271,13 @@ def observable(model: object, data: ImageData, *, seed: int) -> tuple[ImageData,
 
 @dataclass(frozen=True)
 class HeldOutBounds:
-    """An evaluator: the mean lower bound of ``images``, which are as the model observes them, in nats; and that of ``num_samples`` samples."""
+    """An evaluator during training: the mean lower bounds of ``images``, already binarised if needed, with one and with ``num_samples`` samples."""
 
     images: ImageData
     num_samples: int = 10
 
     def __call__(self, model: nn.Module, data: ImageData, *, seed: int) -> dict[str, float]:
-        """Neither the training ``data`` nor the ``seed`` matters. Raises InputError for a model without a likelihood."""
+        """In nats. The training ``data`` and the ``seed`` have no effect. Raises InputError for a model without a likelihood."""
         if not isinstance(model, LikelihoodModel):
             raise InputError(f"bound: a {type(model).__name__} has no likelihood: choose a MEM-VAE")
         found = log_likelihood(model, self.images, num_samples=self.num_samples, at=(self.num_samples,))
@@ -314,7 +288,6 @@ class HeldOutBounds:
 
 
 def check(asked: Asked) -> None:
-    """Refuse a model without a likelihood."""
     if not isinstance(asked.subject, LikelihoodModel):
         raise asked.unable("nll", "has no likelihood")
 

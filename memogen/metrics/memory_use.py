@@ -18,9 +18,8 @@ from torch import Tensor
 
 from memogen.metrics.log_likelihood import observable
 from memogen.metrics.metric import Asked, Metric, Number, Result, needs
-from memogen.metrics.samples import device_of, labels_for, part_of
+from memogen.metrics.samples import Work, device_of, labels_for, part_of
 from memogen.metrics.slot_contents import Preferences, slot_preferences
-from memogen.metrics.work import Work
 from memogen.types import ImageData, Pixels
 
 BATCH = 100  # images whose mean answer replaces the answer to each
@@ -76,7 +75,7 @@ def memory_use(model: ReplacesAnswers, data: ImageData, *, seed: int = 0, work: 
 
 
 def effective_slots(found: Preferences, layer: int) -> tuple[float, tuple[float, ...]]:
-    """(over all images, over the images of each class): how many slots of a memory share the weight, as exp of the entropy of the mean shares.
+    """(over all classes, within each class): how many slots of a memory share the weight, as exp of the entropy of the mean shares.
 
     A memory that tells classes apart has fewer within a class than over all.
     """
@@ -86,8 +85,7 @@ def effective_slots(found: Preferences, layer: int) -> tuple[float, tuple[float,
         return float(np.exp(-(share * np.log(share)).sum()))
 
     table = found.layer(layer)
-    weight = np.asarray(found.counts, dtype=np.float64)
-    return effective(weight @ table / weight.sum()), tuple(effective(row) for row in table)
+    return effective(table.mean(0)), tuple(effective(row) for row in table)
 
 
 def check(asked: Asked) -> None:

@@ -1,4 +1,4 @@
-"""What a metric is: its name, the numbers it yields, what it needs, and how it is computed from what it is asked."""
+"""What a metric is: its name, the numbers that it yields, what it needs, and the function that computes it."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
+import numpy as np
 import torch
-from jaxtyping import Shaped
+from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from memogen.metrics.paired import PerImage
-from memogen.metrics.samples import Reference, Seen, Source, Watch, device_of
-from memogen.metrics.work import Work
+from memogen.metrics.samples import Reference, Seen, Source, Watch, Work, device_of, images_at
 from memogen.types import ImageData, InputError
 
-PRDC_NEIGHBOURS = 5  # of precision and its kin, wherever balls around images are taken
-PAIR_IMAGES = 5000  # of each side at most where the cost grows with their product
+PRDC_NEIGHBOURS = 5  # k of every metric that takes balls around images
+PAIR_IMAGES = 5000  # of each set at most, where the cost grows with the product of their sizes
 
 Need = Literal["samples", "extractor", "probabilities", "labels", "train", "model", "likelihood", "checkpoints"]
-"""samples: takes what is drawn batch by batch, beside others; extractor: sees images through one; probabilities: its class probabilities;
-labels: of the data; train: the training images; model: asks the model itself; likelihood: a model that has one; checkpoints: those of its run."""
+"""samples: reads the common stream of samples, batch by batch; extractor: sees images through one; probabilities: reads its class probabilities;
+labels: of the data; train: the training images; model: asks the model itself; likelihood: a model that has one; checkpoints: of the model's run."""
 
 Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
 class Number:
-    """A number that a metric yields: ``name`` in its rows, ``title`` in tables. ``better`` says which way, None where neither is.
+    """A number that a metric yields: ``name`` in result rows, ``title`` in tables. ``better`` is None if neither direction is better.
 
-    A number that is taken under several conditions, such as masks, is told ``apart`` by words from its protocol. They stand in the title by ``form``,
-    and in tables in the ``order`` given; others follow. ``counted``: not measured, so no seed changes it. ``tabled`` False keeps it in the rows.
+    A number that is measured under several conditions, such as masks, is told ``apart`` by words from its protocol. They stand in the title by
+    ``form``, and in tables in the given ``order``; others follow. ``counted``: not measured, so no seed changes it. ``tabled`` False: in rows only.
     """
 
     name: str
@@ -44,21 +44,12 @@ class Number:
     counted: bool = False
     tabled: bool = True
 
-    def entitled(self, apart: str = "") -> str:
-        """The title of the number that these words tell apart."""
-        return self.form.format(title=self.title, apart=apart) if apart else self.title
-
-    def place(self, apart: str) -> tuple[int, int, str]:
-        """Where the number stands among those of its name."""
-        known = self.order.index(apart) if apart in self.order else len(self.order)
-        return known if apart else -1, int(apart) if apart.isdecimal() else 0, apart
-
 
 @dataclass(frozen=True)
 class Result:
-    """One number, its spread where it has one, and what it adds to the protocol.
+    """One number, its spread if it has one, and what it adds to the protocol.
 
-    ``variant`` is given where it speaks of something else than the samples, ``per_image`` where it is a mean of numbers that are kept.
+    ``variant`` names what was measured if it was not the samples. ``per_image`` holds the numbers that ``value`` is the mean of, to be kept.
     """
 
     metric: str
@@ -71,9 +62,9 @@ class Result:
 
 @dataclass(frozen=True)
 class ModelScoring:
-    """How a model is asked. ``masks`` are those of :func:`~memogen.metrics.imputation.missing_pixels`, of ``refinements`` steps each.
-
-    ``binarisation_seed`` draws the black and white test images, once for every model that is compared. ``svm_penalty`` is C of scikit-learn.
+    """Settings of the metrics that ask the model itself. ``masks`` are those of :func:`~memogen.metrics.imputation.missing_pixels`, each refined in
+    ``refinements`` steps. ``binarisation_seed`` draws the black and white test images, the same for all compared models. ``svm_penalty`` is C of
+    scikit-learn.
     """
 
     importance_samples: int = 5000
@@ -90,10 +81,11 @@ class ModelScoring:
 
 @dataclass(frozen=True)
 class Asked:
-    """What the metrics of one scoring are asked: so many samples of ``subject``, a model or images, against ``data``.
+    """What the metrics of one scoring work with: ``num_samples`` samples of ``subject``, a model or images, compared with ``data``.
 
-    ``train`` holds the training images where they are known, ``run`` the folder of the model's training. ``watch`` looks at the images of ``source``,
-    None where no metric needs an extractor. ``how`` says how the model itself is asked. ``cache`` None keeps real statistics in memory only.
+    ``train`` holds the training images if they are known, ``run`` the folder of the model's training. ``watch`` passes the images of ``source``
+    through the extractor; both are None if no metric needs one. ``how`` holds the settings of the metrics that ask the model itself. ``cache`` None
+    keeps statistics of real images in memory only.
     """
 
     subject: Any
@@ -111,7 +103,7 @@ class Asked:
 
     @property
     def judge(self) -> Watch:
-        """Who looks at images, for a metric that needs an extractor."""
+        """``watch``, for a metric that needs an extractor."""
         assert self.watch is not None, "the driver gives an extractor to metrics that need one"
         return self.watch
 
@@ -124,32 +116,47 @@ class Asked:
     @cached_property
     def reference(self) -> Reference:
         """The real images that samples are compared with."""
-        return Reference(self.data, self.judge.extractor, self.cache, device_of(self.judge.extractor), self.work)
+        return self._seen(self.data)
 
     @cached_property
     def training(self) -> Reference | None:
-        """The training images, where they are known."""
-        return None if self.train is None else Reference(self.train, self.judge.extractor, self.cache, device_of(self.judge.extractor), self.work)
+        """The training images, if they are known."""
+        return None if self.train is None else self._seen(self.train)
+
+    def _seen(self, data: ImageData) -> Reference:
+        return Reference(data, self.judge.extractor, self.cache, device_of(self.judge.extractor), self.work)
 
     def trained_on(self, metric: str) -> Reference:
-        """The training images, which ``metric`` cannot do without; the reference itself where it is the training split. Raises InputError."""
+        """The training images: ``train``, or the reference if it is a training split. Raises InputError, in the name of ``metric``, if neither is."""
         if self.training is None and self.data.split == "train":
             return self.reference
         if self.training is None:
             raise InputError(f"metric {metric}: it compares with the images the model was trained on: give them as train")
         return self.training
 
-    def labelled(self, metric: str, data: ImageData) -> None:
-        """Raises InputError where the images have no labels."""
+    def labels(self, metric: str, data: ImageData | None = None) -> Int[np.ndarray, " n"]:
+        """The labels of ``data``, or of the real images. Raises InputError if there are none."""
+        data = self.data if data is None else data
         if data.label is None:
             raise InputError(f"metric {metric}: {data.name}, {data.split}, has no labels: choose a labelled data set, or leave {metric} out")
+        return np.asarray(data.label)
+
+    def check_judge(self, metric: str) -> None:
+        """Raises InputError if the extractor knows fewer classes than the real images have, or than given images do."""
+        judge, labels = self.judge.extractor, [self.labels(metric)]
+        if isinstance(self.subject, ImageData) and self.subject.label is not None:
+            labels.append(self.subject.label)
+        largest = max(int(each.max()) for each in labels)
+        known = judge(images_at(self.data, slice(0, 1)).to(device_of(judge))).shape[1]
+        if known <= largest:
+            raise InputError(f"metric {metric}: the extractor knows {known} classes, the images {largest + 1}: use a classifier of the data")
 
     def unable(self, metric: str, why: str) -> InputError:
-        """What to say of a model that ``metric`` cannot be computed of."""
+        """The error for a model that ``metric`` cannot be computed of."""
         return InputError(f"metric {metric}: a {type(self.subject).__name__} {why}: choose other metrics, or another model")
 
     def once(self, make: Callable[[Asked], Made]) -> Made:
-        """What several metrics share, made for the first of them."""
+        """``make(self)``, computed for the first of the metrics that share it."""
         if make not in self._made:
             self._made[make] = make(self)
         found: Made = self._made[make]
@@ -158,7 +165,7 @@ class Asked:
 
 @runtime_checkable
 class Score(Protocol):
-    """A score under way. ``results`` speaks of the images seen so far, and is whole after the first ``needed`` samples."""
+    """A metric under computation. ``results`` holds for the images seen so far; after the first ``needed`` samples it is complete."""
 
     needed: int
 
@@ -167,16 +174,15 @@ class Score(Protocol):
 
 
 def nothing_to_check(asked: Asked) -> None:
-    """Of a metric that lacks nothing."""
+    """The check of a metric that can always be computed."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric by its ``name`` on the command line. ``about`` explains it in a few words, ``numbers`` are the numbers that it yields.
+    """A metric by its ``name`` on the command line. ``about`` explains it in a few words; ``numbers`` are what it yields.
 
-    ``compute`` gives a :class:`Score` where it ``needs`` the samples, to be fed and then asked, and the results themselves where not.
-    ``check`` raises InputError, before anything is computed, for what the metric lacks. ``scarce`` says in words what can be computed, but not
-    believed.
+    ``compute`` returns a :class:`Score` if it ``needs`` the samples, and otherwise the results. ``check`` raises InputError for what the metric
+    lacks, before anything is computed. ``scarce`` returns a warning, or "", for a number that can be computed but is not reliable.
     """
 
     name: str
@@ -189,22 +195,22 @@ class Metric:
 
     @property
     def judged(self) -> bool:
-        """Whether an extractor is needed; the others ask the model itself."""
+        """Whether it needs an extractor; the others ask the model itself."""
         return "extractor" in self.needs
 
     @property
     def batched(self) -> bool:
-        """Whether it shares the samples of others."""
+        """Whether it reads the common stream of samples."""
         return "samples" in self.needs
 
 
 def needs(*names: Need) -> frozenset[Need]:
-    """Of a metric."""
+    """The ``needs`` of a metric."""
     return frozenset(names)
 
 
 class Kept:
-    """The first ``room`` rows that pass by, in one block of memory."""
+    """The first ``room`` of the rows that are added, in one block of memory."""
 
     def __init__(self, room: int) -> None:
         self._room, self._rows, self._count = room, torch.empty(0), 0
@@ -221,7 +227,26 @@ class Kept:
         return self._rows[: self._count]
 
 
+class Collected:
+    """A :class:`Score` that keeps what ``read`` takes of the first ``needed`` samples, and computes its results by ``finish`` from these rows."""
+
+    def __init__(self, needed: int, finish: Callable[..., list[Result]], *read: Callable[[Seen], Tensor]) -> None:
+        self.needed, self._finish, self._parts = needed, finish, [(each, Kept(needed)) for each in read]
+
+    def update(self, seen: Seen) -> None:
+        for read, kept in self._parts:
+            kept.add(read(seen))
+
+    def results(self) -> list[Result]:
+        return self._finish(*(kept.rows for _, kept in self._parts))
+
+
+def features(seen: Seen) -> Tensor:
+    """The features of the samples."""
+    return seen.features
+
+
 def probabilities(seen: Seen) -> Tensor:
-    """The class probabilities, which are shown where a metric needs them."""
-    assert seen.probabilities is not None, "it was said that a metric needs them"
+    """The class probabilities, for a metric that needs them."""
+    assert seen.probabilities is not None, "the metric says that it needs them"
     return seen.probabilities

@@ -1,7 +1,7 @@
 """How many of the known modes a generator reaches, and how evenly.
 
 Metz et al. 2017 ("Unrolled generative adversarial networks", section 3.3.1) and Srivastava et al. 2017 ("VEEGAN", section 4.2) count the
-combinations of stacked digits that a classifier finds among the samples, and the divergence of their shares from the true ones.
+combinations of stacked digits that a classifier finds among the samples, and measure the divergence of their shares from the true ones.
 """
 
 from __future__ import annotations
@@ -16,16 +16,15 @@ from torch import Tensor
 
 from memogen.metrics.extractors import Extractor
 from memogen.metrics.metric import Asked, Metric, Number, Result, needs, probabilities
-from memogen.metrics.samples import Seen, Watch, model_source
-from memogen.metrics.work import Work
+from memogen.metrics.samples import Seen, Watch, Work, model_source
 from memogen.types import GenerativeModel, ImageData, InputError
 
 
 @dataclass(frozen=True)
 class Modes:
-    """``reached``: modes with a sample at least. ``divergence``: KL(q || p) in nats of the samples' shares q from the true shares p.
+    """``reached``: the number of modes with at least one sample. ``divergence``: KL(q || p) in nats of the samples' shares q from the true shares p.
 
-    n samples of p itself have a divergence of about (modes - 1) / (2 n) (Miller 1955), and leave out a mode of share p with probability (1 - p)^n.
+    For n samples of p itself, the divergence is about (modes - 1) / (2 n) (Miller 1955), and a mode of share p is missed with probability (1 - p)^n.
     """
 
     reached: int
@@ -33,14 +32,14 @@ class Modes:
 
 
 def count_modes(found: Int[np.ndarray, " n"], true: Int[np.ndarray, " n"]) -> Modes:
-    """From the number of samples, and of real images, of each mode; every mode has real images."""
+    """From the numbers of samples and of real images of each mode; every mode has real images."""
     q, p = found / found.sum(), true / true.sum()
     there = found > 0
     return Modes(int(there.sum()), float((q[there] * np.log(q[there] / p[there])).sum()))
 
 
 def mode_counts(data: ImageData, known: int) -> Int[np.ndarray, " n"]:
-    """The images of each of the ``known`` classes, the modes. Raises InputError where labels are missing, or a class has none."""
+    """The number of images of each of the ``known`` classes. Raises InputError without labels, and for a class without images."""
     if data.label is None:
         raise InputError(f"metric modes: {data.name} {data.split} has no labels: compare with a labelled data set")
     counts = np.bincount(data.label, minlength=known)
@@ -50,13 +49,12 @@ def mode_counts(data: ImageData, known: int) -> Int[np.ndarray, " n"]:
     return counts
 
 
-# --- samples of a model that was told no class ---
-# Of which classes are the samples of a model that was told none, as a classifier sees them, and how evenly do they spread over those it has seen?
+# --- the classes of samples of a model without labels, by a classifier ---
 
 
 @dataclass(frozen=True)
 class ClassShares:
-    """``counts``: how many samples are taken for each class, of which those in ``seen`` were in the data so far."""
+    """``counts``: the number of samples that the classifier assigns to each class; ``seen``: the classes in the data so far."""
 
     counts: Int[np.ndarray, " classes"]
     seen: tuple[int, ...]
@@ -68,14 +66,14 @@ class ClassShares:
 
     @property
     def elsewhere(self) -> float:
-        """The share of samples that are taken for a class that was not in the data yet."""
+        """The share of samples that are assigned to a class that was not in the data yet."""
         return float((self.counts.sum() - self.counts[list(self.seen)].sum()) / self.counts.sum())
 
     @property
     def divergence(self) -> float | None:
-        """Of p(y) over the k seen classes from the uniform distribution, log k - H(p), in nats: 0 where all come alike, log k where one alone does.
+        """KL divergence of p(y) over the k seen classes from the uniform one, log k - H(p), in nats: 0 for equal shares, log k for a single class.
 
-        None where no sample is of a seen class.
+        None if no sample is of a seen class.
         """
         counts = self.counts[list(self.seen)]
         if not counts.sum():
@@ -87,11 +85,11 @@ class ClassShares:
 def class_shares(
     model: GenerativeModel, extractor: Extractor, seen: Sequence[int], num: int, *, seed: int = 0, work: Work | None = None
 ) -> ClassShares:
-    """Of samples 0 to ``num`` - 1 of ``seed``."""
+    """The classes of samples 0 to ``num`` - 1 of ``seed``."""
     counts: Tensor | int = 0
     for part in Watch(extractor, 250, work or Work())(model_source(model, seed=seed), num):
-        assert part.probabilities is not None, "the watch was not told to leave them out"
-        counts = counts + torch.bincount(part.probabilities.argmax(1).cpu(), minlength=part.probabilities.shape[1])
+        found = probabilities(part)
+        counts = counts + torch.bincount(found.argmax(1).cpu(), minlength=found.shape[1])
     return ClassShares(np.asarray(counts), tuple(seen))
 
 
@@ -99,7 +97,7 @@ def class_shares(
 
 
 class ModeCount:
-    """The number of classes that the samples reach, and the divergence of their shares from those of the reference."""
+    """The number of classes that the samples reach, and the divergence of their shares from the reference's."""
 
     def __init__(self, asked: Asked) -> None:
         self.needed, self.found = asked.num_samples, np.zeros(0, np.int64)
@@ -133,4 +131,4 @@ CLASS_SHARES = (
     Number("unseen_share", "share of unseen classes", "lower", tabled=False),
     Number("class_divergence", "divergence of classes", "lower"),
 )
-"""Of a sequence of tasks without labels."""
+"""Numbers of a sequence of tasks without labels."""

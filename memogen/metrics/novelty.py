@@ -1,7 +1,7 @@
-"""Is an image of a kind that a model knows? Scores that are high for images like those it has learned, and how well each tells others apart.
+"""Novelty detection: scores that are high for images like the training data, and how well each separates these from others.
 
-A memoryGAN is asked for log p(q | real), the likelihood of an image's query under its memory; a MEM-VAE for a bound on log p(x). Beside them stands
-what needs no such model: the distance to the k-th nearest training image (Sun, Ming, Zhu and Li, ICML 2022, section 3), in queries and in pixels.
+For a memoryGAN the score is log p(q | real), the likelihood of an image's query under its memory; for a MEM-VAE a bound on log p(x). Baselines are
+the distances to the k-th nearest training image (Sun, Ming, Zhu and Li, ICML 2022, section 3), in queries and in pixels.
 """
 
 from __future__ import annotations
@@ -22,18 +22,17 @@ from memogen.memory.protocol import MixtureMemory
 from memogen.metrics.log_likelihood import log_likelihood, observable
 from memogen.metrics.metric import Number
 from memogen.metrics.prdc import distances
-from memogen.metrics.samples import finite
+from memogen.metrics.samples import Work, finite, images_at
 from memogen.metrics.slots import checked_memory, queries
-from memogen.metrics.work import Work
 from memogen.types import ImageData, InputError, LikelihoodModel, SlotModel
 
 MEMORY, BOUND, NEAR_QUERIES, NEAR_PIXELS = "memory", "bound", "neighbours in queries", "neighbours in pixels"
-_ROWS = 250  # whose distances to all training images are in memory at once
+_ROWS = 250  # images whose distances to all training images are in memory at once
 
 
 @dataclass(frozen=True)
 class NoveltyScore:
-    """One score of held-out ``known`` images and of ``others``: the higher, the more like what was learned; float64. ``protocol`` says how."""
+    """One score, in float64, of held-out ``known`` images and of ``others``; high values mean like the training data."""
 
     name: str
     known: Float[Tensor, " n"]
@@ -52,15 +51,15 @@ class NoveltyScore:
 
     @property
     def percentiles(self) -> Float[Tensor, " m"]:
-        """Where each of the others stands among the known images: 0 below all of them, 50 in their middle, 100 above all."""
+        """The percentile of each of the others among the known images: 0 below all of them, 100 above all."""
         below, equal = _placed(self.others, self.known)
         return 100 * (below + equal / 2).double() / len(self.known)
 
 
 def auroc(known: Float[Tensor, " n"], others: Float[Tensor, " m"]) -> float:
-    """The area under the receiver operating characteristic: how often a known image scores above another, ties by half.
+    """The area under the receiver operating characteristic: how often a known image scores above another one; ties count half.
 
-    1 where the score tells all apart, 1/2 where it guesses. Exact: pairs are counted in whole numbers. Raises InputError for no images or NaN.
+    1 for perfect separation, 1/2 for guessing. Exact, as pairs are counted in whole numbers. Raises InputError for no images and for nan.
     """
     _check(known, others)
     below, equal = _placed(known, others)
@@ -68,7 +67,7 @@ def auroc(known: Float[Tensor, " n"], others: Float[Tensor, " m"]) -> float:
 
 
 def auroc_error(known: Float[Tensor, " n"], others: Float[Tensor, " m"]) -> float:
-    """The standard error of :func:`auroc` over both draws of images (DeLong et al. 1988, section 2); nan for fewer than two of one."""
+    """The standard error of :func:`auroc` (DeLong et al. 1988, section 2); nan for fewer than two images of one kind."""
     _check(known, others)
     if min(len(known), len(others)) < 2:
         return math.nan
@@ -80,7 +79,7 @@ def auroc_error(known: Float[Tensor, " n"], others: Float[Tensor, " m"]) -> floa
 
 
 def _placed(score: Tensor, among: Tensor) -> tuple[Tensor, Tensor]:
-    """How many ``among`` lie below each score, and how many are equal to it."""
+    """The number of values ``among`` that are below each score, and the number equal to it."""
     order = among.sort().values.to(score.dtype)
     first, last = (torch.searchsorted(order, score.contiguous(), right=right) for right in (False, True))
     return first, last - first
@@ -94,7 +93,7 @@ def _check(known: Tensor, others: Tensor) -> None:
 
 
 def neighbour_score(rows: Float[Tensor, "n f"], training: Float[Tensor, "t f"], *, k: int = 5) -> Float[Tensor, " n"]:
-    """Minus the euclidean distance to the k-th nearest training row, in float64. Raises InputError for fewer than k of them."""
+    """Minus the euclidean distance to the k-th nearest training row, in float64. Raises InputError for fewer than k rows."""
     if not 1 <= k <= len(training):
         raise InputError(f"neighbours: {k} of {len(training)} training images: ask for 1 to {len(training)}")
     training = training.double()
@@ -112,10 +111,10 @@ def novelty(
     seed: int = 0,
     work: Work | None = None,
 ) -> list[NoveltyScore]:
-    """Every score that the model has, and those of its neighbours: held-out ``known`` images against ``others``, of one shape.
+    """Every score that the model has, and the baselines, of held-out ``known`` images against ``others``, all of one shape.
 
-    Neighbours are looked for among ``training``. ``importance_samples`` and ``seed`` are those of the bound; images are drawn in black and white
-    where the model wants them so. Raises InputError for a model that has neither a memory of slots nor a likelihood, and for images it cannot read.
+    Neighbours come from ``training``. ``importance_samples`` and ``seed`` are for the bound; images are binarised if the model needs it. Raises
+    InputError for a model with neither a memory of slots nor a likelihood, and for images that it cannot read.
     """
     check_model(model)
     for data in (known, others, training):
@@ -129,9 +128,9 @@ def novelty(
     if isinstance(model, SlotModel) and model.memory is not None:
         scores = list(_by_memory(model, sets, k, work))
     else:
-        assert isinstance(model, LikelihoodModel), "the check has looked"
+        assert isinstance(model, LikelihoodModel), "the check has passed"
         scores = [_by_bound(model, known, others, importance_samples, seed, work)]
-    pixels = [torch.from_numpy(np.array(data.image)).flatten(1).double() / _white(data) for data in sets]
+    pixels = [images_at(data, slice(None)).flatten(1).double() / (255 if data.image.dtype == np.uint8 else 1) for data in sets]
     return [*scores, _by_neighbours(NEAR_PIXELS, pixels, k)]
 
 
@@ -139,10 +138,6 @@ def check_model(model: object) -> None:
     """Raises InputError for a model that has neither a memory of slots nor a likelihood."""
     if not isinstance(model, LikelihoodModel) and not (isinstance(model, SlotModel) and model.memory is not None):
         raise InputError(f"novelty: a {type(model).__name__} has no memory of slots and no likelihood to ask: choose a memoryGAN or a MEM-VAE")
-
-
-def _white(data: ImageData) -> int:
-    return 255 if data.image.dtype == np.uint8 else 1
 
 
 @torch.no_grad()
@@ -157,7 +152,7 @@ def _by_memory(model: SlotModel, sets: tuple[ImageData, ImageData, ImageData], k
 
 
 def _directions(memory: MixtureMemory, query: Float[Tensor, "n d"]) -> dict[str, float]:
-    """Whether queries collapse onto keys: the mean cosine to the key of the best real slot, and exp(entropy) of the slots they fall into."""
+    """Do queries collapse onto keys? Their mean cosine to the key of their best real slot, and exp(entropy) of the shares of these slots."""
     slot = best_slots(memory, query.to(memory.keys.device))
     cosine = (memory.keys[slot].to(query) * query).sum(1).mean()
     share = torch.bincount(slot, minlength=memory.num_slots).double() / len(slot)
@@ -165,7 +160,7 @@ def _directions(memory: MixtureMemory, query: Float[Tensor, "n d"]) -> dict[str,
 
 
 def _by_bound(model: LikelihoodModel, known: ImageData, others: ImageData, samples: int, seed: int, work: Work) -> NoveltyScore:
-    """The importance-weighted bound of so many samples, in nats."""
+    """The importance-weighted bound, in nats."""
     found = []
     for data in (known, others):
         images, drawn = observable(model, data, seed=seed)
@@ -185,4 +180,4 @@ def _told_apart(protocol: Mapping[str, Any]) -> str:
 
 
 AUROC = Number("novelty_auroc", "AUROC", "higher", apart=_told_apart)
-"""What a row of ``memogen novelty`` holds."""
+"""The number of ``memogen novelty``."""

@@ -1,7 +1,7 @@
-"""Two models on the same images: a score that is kept for every image, and the difference of two of them with its standard error.
+"""Paired comparison: scores kept for every image, and the difference of two models on the same images with its standard error.
 
-Likelihoods of single images differ by dozens of nats, those of one image under two models by a few: paired over images, a difference has an error
-several times smaller than that of either mean.
+Likelihoods of different images differ by dozens of nats, those of one image under two models by a few. So the paired difference has an error several
+times smaller than that of either mean.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from memogen.parsing import parse_json
 from memogen.types import InputError
 
 KEY = "per_image"
-"""Where a row holds its :class:`PerImage`, and once that is kept, the file's name relative to the rows' own file."""
+"""A row's entry with its :class:`PerImage` or, after :func:`kept`, with the name of the file, relative to the rows' own."""
 
 
 @dataclass(frozen=True)
 class PerImage:
-    """``value`` of every image. Two of them can be compared where ``images`` (what names the images) and ``settings`` are the same."""
+    """``value`` of every image. Two can be compared if ``images``, which identifies the images, and ``settings`` are equal."""
 
     metric: str
     value: Float[np.ndarray, " n"]
@@ -35,7 +35,7 @@ class PerImage:
     settings: Mapping[str, object] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
-        """As an npz file of plain arrays; the numbers in single precision, finer than any difference that matters."""
+        """Write an npz file of plain arrays, with the numbers in single precision, which is precise enough for any comparison."""
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
             told = json.dumps([self.metric, self.images, dict(self.settings)], sort_keys=True)
@@ -43,7 +43,7 @@ class PerImage:
 
     @classmethod
     def load(cls, path: Path) -> PerImage:
-        """Raises InputError for what :meth:`save` did not write."""
+        """Read a file of :meth:`save`. Raises InputError for any other file."""
         try:
             with np.load(path, allow_pickle=False) as content:
                 metric, images, settings = parse_json(str(content["told"]))
@@ -54,7 +54,7 @@ class PerImage:
 
 @dataclass(frozen=True)
 class Paired:
-    """The mean of first - second over the images, and its standard error over them; ``by_seed`` are the means of each pair of runs."""
+    """The mean of first - second over the images, and its standard error over them; ``by_seed``: the mean of each pair of runs."""
 
     mean: float
     error: float
@@ -70,9 +70,9 @@ class Paired:
 
 
 def paired(first: Sequence[PerImage], second: Sequence[PerImage]) -> Paired:
-    """The difference of two models, each trained once or with several seeds: every image's scores are averaged over the seeds first.
+    """The difference of two models, each trained with one or several seeds; each image's scores are averaged over the seeds first.
 
-    Raises InputError unless all were measured on the same images in the same way.
+    Raises InputError unless all were measured on the same images with the same settings.
     """
     if not first or not second:
         raise InputError("compare: one side has no scores of single images: score it with this version of memogen")
@@ -100,7 +100,7 @@ def _check_alike(one: PerImage, other: PerImage) -> None:
 
 
 def kept(rows: Iterable[Mapping[str, object]], folder: Path) -> list[ResultRow]:
-    """The rows as a file in ``folder`` can hold them: each :class:`PerImage` in a file of its own, named by its content, and its name in the row."""
+    """The rows, ready for a file in ``folder``: each :class:`PerImage` is saved to a file of its own, whose name stands in the row."""
     return [_kept(ResultRow.read(row), folder) for row in rows]
 
 
@@ -116,7 +116,7 @@ def _kept(row: ResultRow, folder: Path) -> ResultRow:
 
 
 def moved(rows: Iterable[Mapping[str, object]], source: Path, target: Path) -> list[ResultRow]:
-    """Rows of a file in ``source`` for a file in ``target``: what they keep for every image is copied along."""
+    """Rows of a file in ``source``, ready for a file in ``target``: their per-image files are copied there."""
     found = []
     for row in rows:
         name = row.get(KEY)
@@ -128,7 +128,7 @@ def moved(rows: Iterable[Mapping[str, object]], source: Path, target: Path) -> l
 
 
 def per_image_of(rows: Iterable[Mapping[str, object]], folder: Path, *, metric: str, variant: str | None = None) -> dict[object, PerImage]:
-    """What the newest row of every seed kept, of one ``metric`` and, where given, one ``variant``; rows that kept nothing are left out."""
+    """By seed, the per-image scores of its newest row of ``metric`` and, if given, ``variant``, among the rows that have any."""
     asked = (row for row in rows if row.get("metric") == metric and variant in (None, row.get("variant")))
     names = {row.get("seed"): row[KEY] for row in asked if isinstance(row.get(KEY), str)}
     return {seed: PerImage.load(folder / str(name)) for seed, name in names.items()}

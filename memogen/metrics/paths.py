@@ -1,12 +1,12 @@
-"""Structural discontinuity: how many images on the way between two samples fall off the data (Kim, Kim and Kim 2018, Fig. 1)?
+"""Structural discontinuity: what share of the images on a path between two samples lies off the data (Kim, Kim and Kim 2018, Fig. 1)?
 
-Data of several classes lie on several islands, and a generator that is continuous in its noise must cross the sea between them. The paper's answer is
-a memory: what differs between islands is in the slot, what differs within one in the noise. An image is off the data where it lies in none of
-the balls around test images that precision is taken by (Kynkäänniemi et al. 2019, Eq. 1), so the share off the data is one less the precision.
+Data of several classes lie on separate manifolds, and a generator that is continuous in its noise must cross the space between them. The paper's
+answer is a memory: the slot holds what differs between manifolds, the noise what differs within one. An image is off the data if it lies in none of
+the balls around test images that define precision (Kynkäänniemi et al. 2019, Eq. 1), so the share off the data is one minus the precision.
 
 The middle of a straight line in the noise is nearer to the origin than samples are, and generators draw clearer images there; on lines that kept the
-noise's law every point would be distributed as samples are, and the share would be theirs. So the share of images is told beside the share of ways
-that leave the data between two ends on it, which a generator that is continuous from island to island cannot keep at zero.
+noise's distribution the share would be that of samples. So there are two numbers: the share of images off the data, and the share of paths that leave
+the data although both ends are on it, which cannot be zero for a generator that is continuous between manifolds.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from memogen.metrics.prdc import Manifold, check_counts
 from memogen.metrics.samples import Reference, Source, Watch, device_of, finite
 from memogen.types import GenerativeModel, ImageData, InputError, Latents, SlotModel, to_uint8
 
-PLACES = (0.0, 1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1.0)  # on a way, its ends among them
+PLACES = (0.0, 1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1.0)  # on a path, with its ends
 INNER = len(PLACES) - 2
 
 WAYS = {
@@ -35,21 +35,21 @@ WAYS = {
     "path_snapped": "the same, at each point the condition that the model draws of the most probable slot",
     "path_within": "two samples of one slot: a geodesic between their conditions and a straight line in the noise",
 }
-"""What each number walks along; the last three need a memory."""
+"""The path of each number, as its rows say it; the last three need a memory."""
 
 
 def line(a: Float[Tensor, "p d"], b: Float[Tensor, "p d"], at: Float[Tensor, " t"]) -> Float[Tensor, "pt d"]:
-    """Points of straight lines, way after way."""
+    """Points on straight lines, line after line."""
     return torch.lerp(a[:, None], b[:, None], at.to(a)[:, None]).flatten(0, 1)
 
 
 def geodesic(a: Float[Tensor, "p d"], b: Float[Tensor, "p d"], at: Float[Tensor, " t"]) -> Float[Tensor, "pt d"]:
-    """Points of the great circles between unit vectors, at equal speed, way after way."""
+    """Points on great circles between unit vectors, at constant speed, circle after circle."""
     return slerp(a.repeat_interleave(len(at), 0), b.repeat_interleave(len(at), 0), at.to(a).repeat(len(a)))
 
 
 def ways(model: GenerativeModel, num: int, *, seed: int = 0) -> dict[str, Latents]:
-    """What the generator reads at :data:`PLACES` of ``num`` ways of each kind that the model has; of "path_ends", ``num`` pairs of samples."""
+    """The generator's input at :data:`PLACES` of ``num`` paths of each kind that the model has; for "path_ends", of ``num`` pairs of samples."""
     drawn = model.latents(2 * num, seed=seed)
     a, b, at = drawn.take(slice(0, num)), drawn.take(slice(num, 2 * num)), torch.tensor(PLACES)
     each = torch.arange(num, device=a.noise.device).repeat_interleave(len(PLACES))
@@ -62,24 +62,24 @@ def ways(model: GenerativeModel, num: int, *, seed: int = 0) -> dict[str, Latent
     found["path_keys"] = replace(first, key=keys, slot=slots)
     found["path_snapped"] = replace(first, key=model.latents_at(index[each], seed=seed, slot=slots).key, slot=slots)
     other = model.latents_at(index + num, seed=seed, slot=a.slot)
-    assert other.key is not None, "the slots of a model that reads them"
+    assert other.key is not None, "the model reads slots"
     found["path_within"] = replace(first, noise=line(a.noise, other.noise, at), key=geodesic(a.key, other.key, at))
     return found
 
 
 def check_walks(subject: GenerativeModel | ImageData, data: ImageData) -> None:
-    """Raises InputError where there is nothing to walk between, or too little to compare with."""
+    """Raises InputError for images instead of a model, and for too few real images."""
     if isinstance(subject, ImageData):
         raise InputError("metric paths: it walks between the samples of a model, and these are images: name a model, or leave paths out")
     check_counts(len(data), len(data), PRDC_NEIGHBOURS)
 
 
 def off_data(subject: GenerativeModel | ImageData, data: ImageData, watch: Watch, *, num_samples: int, seed: int = 0) -> Iterator[Result]:
-    """The share off the data of each kind of :data:`WAYS` that the model has, of the inner points of the ways: of ``num_samples``, 5,000 at most.
+    """For each kind of :data:`WAYS` that the model has, the share of inner points off the data, of ``num_samples``, 5,000 at most.
 
-    Beside it, as "_left", the share of ways that leave the data among those with both ends on it, where there are any.
+    And, as "_left", the share of paths that leave the data among those with both ends on it, if there are any.
     """
-    assert not isinstance(subject, ImageData), "the check has looked"
+    assert not isinstance(subject, ImageData), "the check has passed"
     reference = Reference(data, watch.extractor, None, device_of(watch.extractor), watch.work)
     real = Manifold.of(reference.features(PAIR_IMAGES), k=PRDC_NEIGHBOURS)
     num = max(1, min(num_samples, PAIR_IMAGES) // INNER)
@@ -99,7 +99,7 @@ def off_data(subject: GenerativeModel | ImageData, data: ImageData, watch: Watch
 
 
 def _decoded(model: GenerativeModel, latents: Latents) -> Source:
-    """The images at the points, as a source."""
+    """The images of the points."""
 
     @torch.no_grad()
     def draw(start: int, num: int) -> Tensor:

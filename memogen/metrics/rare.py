@@ -1,6 +1,6 @@
-"""Does a generator keep what it has seldom seen? Of the rarest classes of its training data: how often they come, whether they are reached, how well.
+"""Does a generator keep rare classes? For the rarest of its training data: their share of the samples, recall, coverage and Fréchet distance.
 
-The claim is of Kim, Kim and Kim 2018, section 1: a memory keeps rare samples that a network of the same size forgets.
+Kim, Kim and Kim 2018, section 1, claim that a memory keeps rare samples that a network of the same size forgets.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from memogen.metrics.fid import check_count, gaussian_distance, moments
-from memogen.metrics.metric import PAIR_IMAGES, PRDC_NEIGHBOURS, Asked, Kept, Metric, Number, Result, needs, probabilities
+from memogen.metrics.metric import PAIR_IMAGES, PRDC_NEIGHBOURS, Asked, Collected, Metric, Number, Result, features, needs, probabilities
 from memogen.metrics.prdc import Manifold
-from memogen.metrics.samples import Seen, shuffled
+from memogen.metrics.samples import shuffled
 from memogen.types import ImageData, InputError
 
 RAREST = 3  # classes
@@ -23,7 +23,7 @@ RAREST = 3  # classes
 
 @dataclass(frozen=True)
 class RareClasses:
-    """The ``classes`` with the fewest training images, the rarest first, and their ``share`` of all of them. ``counts``: images by class."""
+    """The ``classes`` with the fewest training images, the rarest first, and their ``share`` of all images. ``counts``: images by class."""
 
     classes: tuple[int, ...]
     share: float
@@ -31,7 +31,7 @@ class RareClasses:
 
 
 def rarest(training: ImageData, num: int = RAREST) -> RareClasses:
-    """The rarest classes; of equally rare ones the one with the highest number. Raises InputError without labels, or with too few classes."""
+    """The rarest classes; among equally rare ones the highest number first. Raises InputError without labels, or for too few classes."""
     if training.label is None:
         raise InputError(f"metric rare: {training.name} {training.split} has no labels: use a labelled data set")
     names, counts = np.unique(training.label, return_counts=True)
@@ -44,10 +44,10 @@ def rarest(training: ImageData, num: int = RAREST) -> RareClasses:
 
 @dataclass(frozen=True)
 class Reach:
-    """Of the real images of each class: the share inside the samples' manifold (``recall``), and whose own ball holds a sample (``coverage``).
+    """For each class: the share of its real images inside the samples' manifold (``recall``), and of those whose ball holds a sample (``coverage``).
 
-    Means over blocks of ``block`` samples, as many as there are real images, ``num_samples`` in all. A few stray samples far from each other have
-    wide balls, so that recall alone flatters a model with outliers; coverage has no such weakness.
+    Means over blocks of ``block`` samples, as many as there are real images, ``num_samples`` in all. A few outliers among the samples have wide
+    balls, which raises the recall, but not the coverage.
     """
 
     recall: dict[int, float]
@@ -61,7 +61,7 @@ class Reach:
 
 
 def reach(real: Float[Tensor, "r f"], label: Int[np.ndarray, " r"], fake: Float[Tensor, "s f"], *, k: int = 5) -> Reach:
-    """By k-th nearest neighbours among all real images, and among the samples of a block, as :func:`~memogen.metrics.prdc.prdc` takes them."""
+    """The neighbours are all real images, and the samples of a block, as in :func:`~memogen.metrics.prdc.prdc`."""
     block = min(len(real), len(fake))
     blocks, of_real = fake[: len(fake) // block * block].split(block), Manifold.of(real, k=k)
     recalled = torch.stack([Manifold.of(part, k=k).holds(real) for part in blocks]).double().mean(0).cpu().numpy()
@@ -74,11 +74,11 @@ def reach(real: Float[Tensor, "r f"], label: Int[np.ndarray, " r"], fake: Float[
 def rare_distance(
     real: Float[Tensor, "r f"], label: Int[np.ndarray, " r"], fake: Float[Tensor, "s f"], belief: Float[Tensor, " s"], rare: RareClasses
 ) -> tuple[float, int]:
-    """(Fréchet distance of the rare classes' real images to the samples most like them, how many these are).
+    """(Fréchet distance of the rare classes' real images to the samples most like them, the number of these samples).
 
-    ``belief`` is the probability that a sample is of a rare class, by the judge. As many samples are taken as a faithful generator would draw of
-    these classes, and one more than there are features at least: a generator that draws none is judged by what comes nearest. Real images weigh
-    as much as their class does in the training data, which is what a faithful generator has learned.
+    ``belief`` is the judge's probability that a sample is of a rare class. The samples with the largest belief are taken: as many as a perfect
+    generator would draw of these classes, and at least one more than there are features. Real images are weighted by their class's share of the
+    training data, as in the samples of a perfect generator.
     """
     dim = fake.shape[1]
     num = max(round(rare.share * len(fake)), dim + 1)
@@ -93,54 +93,40 @@ def rare_distance(
 
 
 def share_of(probabilities: Float[Tensor, "s classes"], classes: tuple[int, ...]) -> float:
-    """The share of samples that the judge takes for one of the classes."""
+    """The share of samples that the judge assigns to one of the classes."""
     return float(torch.isin(probabilities.argmax(1), torch.tensor(classes, device=probabilities.device)).double().mean())
 
 
 # --- the metric ---
 
 
-class RareSamples:
-    """Of the rarest classes of the training data: their share among the samples, recall, coverage, and Fréchet distance."""
+def check(asked: Asked) -> None:
+    rare, label, dim = rarest(asked.trained_on("rare").data), asked.data.label, asked.first.features.shape[1]
+    if label is None or not set(rare.classes) <= set(label.tolist()) or max(rare.counts) >= probabilities(asked.first).shape[1]:
+        raise InputError(f"metric rare: {asked.reference.called} lack labels of the rarest classes, or the extractor does not know them all")
+    check_count(asked.num_samples, dim, "samples")
+    check_count(int(np.isin(label, rare.classes).sum()), dim, "images of the rarest classes")
 
-    def __init__(self, asked: Asked) -> None:
-        self.needed, self.rare = asked.num_samples, rarest(asked.trained_on("rare").data)
-        self.data, self.reference = asked.reference.data, asked.reference.protocol
-        self.real = asked.reference.features()
-        self.order = shuffled(len(self.data), 0)  # of the features
-        self.fake, self.belief = Kept(self.needed), Kept(self.needed)
 
-    @staticmethod
-    def check(asked: Asked) -> None:
-        rare, label = rarest(asked.trained_on("rare").data), asked.reference.data.label
-        if label is None or not set(rare.classes) <= set(label.tolist()) or max(rare.counts) >= probabilities(asked.first).shape[1]:
-            raise InputError(f"metric rare: {asked.reference.called} lack labels of the rarest classes, or the extractor does not know them all")
-        check_count(asked.num_samples, asked.first.features.shape[1], "samples")
-        check_count(int(np.isin(label, rare.classes).sum()), asked.first.features.shape[1], "images of the rarest classes")
+def rare_samples(asked: Asked) -> Collected:
+    """Of the rarest classes of the training data: their share of the samples relative to that of the training images, recall, coverage, distance."""
+    rare, real = rarest(asked.trained_on("rare").data), asked.reference.features()
+    label = asked.labels("rare")[shuffled(len(asked.data), 0)]  # in the order of the features
+    protocol: dict[str, object] = {"reference": asked.reference.protocol, "classes": rare.classes, "training_counts": rare.counts}
 
-    def update(self, seen: Seen) -> None:
-        self.fake.add(seen.features)
-        self.belief.add(probabilities(seen))
-
-    def results(self) -> list[Result]:
-        rare, label = self.rare, self._labels()
-        near = reach(self.real[:PAIR_IMAGES], label[:PAIR_IMAGES], self.fake.rows[:PAIR_IMAGES], k=PRDC_NEIGHBOURS)
+    def results(fake: Tensor, belief: Tensor) -> list[Result]:
+        near = reach(real[:PAIR_IMAGES], label[:PAIR_IMAGES], fake[:PAIR_IMAGES], k=PRDC_NEIGHBOURS)
         recall, coverage = near.over(rare.classes)
-        belief = self.belief.rows[:, list(rare.classes)].sum(1)
-        distance, chosen = rare_distance(self.real, label, self.fake.rows, belief, rare)
-        protocol: dict[str, object] = {"reference": self.reference, "classes": rare.classes, "training_counts": rare.counts}
+        distance, chosen = rare_distance(real, label, fake, belief[:, list(rare.classes)].sum(1), rare)
         neighbours = {**protocol, "neighbours": PRDC_NEIGHBOURS, "num_samples": near.num_samples, "block": near.block}
         return [
-            Result("rare_share", share_of(self.belief.rows, rare.classes) / rare.share, None, {**protocol, "training_share": rare.share}),
+            Result("rare_share", share_of(belief, rare.classes) / rare.share, None, {**protocol, "training_share": rare.share}),
             Result("rare_recall", recall, None, {**neighbours, "by_class": near.recall}),
             Result("rare_coverage", coverage, None, {**neighbours, "by_class": near.coverage}),
             Result("rare_fid", distance, None, {**protocol, "chosen": chosen}),
         ]
 
-    def _labels(self) -> Int[np.ndarray, " n"]:
-        """Of the features, in their order."""
-        assert self.data.label is not None, "the check has looked"
-        return np.asarray(self.data.label)[self.order]
+    return Collected(asked.num_samples, results, features, probabilities)
 
 
 RARE = Metric(
@@ -153,6 +139,6 @@ RARE = Metric(
         Number("rare_fid", "rare distance", "lower"),
     ),
     needs("samples", "extractor", "probabilities", "labels", "train"),
-    RareSamples,
-    RareSamples.check,
+    rare_samples,
+    check,
 )

@@ -1,6 +1,6 @@
-"""Every metric by its name on the command line, and every number by the name that rows give it. A new metric is one line here.
+"""Every metric by its name on the command line, and every number by its name in result rows. A new metric is one line here.
 
-Commands, messages, tables and pages take names, titles and help from these two; the order is that of tables.
+Commands, messages, tables and pages take names, titles, help and order from here.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from memogen.metrics.accuracy import ACCURACY, FITTING_CAPACITY, REVERSE_ACCURACY
-from memogen.metrics.continual import CARRIED, CONTINUAL
 from memogen.metrics.copies import COPIES, MIFID
+from memogen.metrics.exam import CARRIED, CONTINUAL
 from memogen.metrics.few import FEW
 from memogen.metrics.fid import FID
 from memogen.metrics.forgetting import CRITIC, KEPT_OF_TASKS
@@ -68,53 +68,56 @@ COSTS = (Number("generated_images", "images drawn in training", counted=True), N
 OF_TASKS = (*KEPT_OF_TASKS, *CLASS_SHARES, *RECALLED, *COSTS)
 """Numbers of a sequence of tasks, which no metric of the command line yields."""
 
-OF_TWO_SETS = (AUROC,)
-"""Of known images against others, by ``memogen novelty``."""
-
 
 def numbers() -> dict[str, Number]:
-    """Every number by its name, in the order of tables."""
-    return {number.name: number for number in (*(each for metric in METRICS.values() for each in metric.numbers), *OF_TASKS, *OF_TWO_SETS)}
+    """Every number by its name, in the order of tables; the AUROC of ``memogen novelty`` comes last."""
+    return {number.name: number for number in (*(each for metric in METRICS.values() for each in metric.numbers), *OF_TASKS, AUROC)}
 
 
 def judged_metrics() -> dict[str, Metric]:
-    """Those that see images through an extractor."""
+    """The metrics that see images through an extractor."""
     return {name: metric for name, metric in METRICS.items() if metric.judged}
 
 
 def model_metrics() -> dict[str, Metric]:
-    """Those that ask the model itself."""
+    """The metrics that ask the model itself."""
     return {name: metric for name, metric in METRICS.items() if not metric.judged}
 
 
 def number_of(name: str) -> Number:
-    """The number that :func:`measured` names so; an unknown one has its name in words as title, and stands in no table."""
+    """The number with this name by :func:`measured`. An unknown one has its name as title, and stands in no table."""
     return numbers().get(name.partition(" ")[0]) or Number(name, name.replace("_", " "), form="{title}", tabled=False)
 
 
 def measured(metric: str, protocol: object) -> str:
-    """What a number is compared under: its name and the words that tell it apart, such as a mask, a rank or the number of learned classes."""
+    """A number's name, followed by the words that tell it apart, such as a mask, a rank or the number of learned classes."""
     number = number_of(metric)
     apart = number.apart(protocol if isinstance(protocol, Mapping) else {}) if number.apart is not None else ""
     return f"{metric} {apart}" if apart else metric
 
 
-def title(name: str) -> str:
-    """The title of a number as :func:`measured` names it."""
-    return number_of(name).entitled(name.partition(" ")[2])
-
-
-def in_order(names: Iterable[str]) -> list[str]:
-    """Numbers as :func:`measured` names them, each once, in the order of the registry; unknown ones last, by name."""
-    known = list(all_numbers := numbers())
-
-    def place(name: str) -> tuple[int, tuple[int, int, str], str]:
-        metric, _, apart = name.partition(" ")
-        return (known.index(metric), all_numbers[metric].place(apart), "") if metric in known else (len(known), (0, 0, ""), name)
-
-    return sorted(set(names), key=place)
-
-
 def row_name(row: ResultRow) -> str:
     """:func:`measured` of a result row."""
     return measured(str(row.metric), row.protocol)
+
+
+def title(name: str) -> str:
+    """The title of a number, which ``name`` names as :func:`measured` does."""
+    number, apart = number_of(name), name.partition(" ")[2]
+    return number.form.format(title=number.title, apart=apart) if apart else number.title
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Names by :func:`measured`, each once, in the order of the registry; unknown ones last, sorted by name."""
+    known = numbers()
+    places = {name: place for place, name in enumerate(known)}
+
+    def place(name: str) -> tuple[int, int, int, str]:
+        metric, _, apart = name.partition(" ")
+        if metric not in known:
+            return len(known), 0, 0, name
+        order = known[metric].order
+        listed = -1 if not apart else order.index(apart) if apart in order else len(order)
+        return places[metric], listed, int(apart) if apart.isdecimal() else 0, apart
+
+    return sorted(set(names), key=place)

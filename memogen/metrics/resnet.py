@@ -1,7 +1,7 @@
-"""ResNet-50 trained on ImageNet (He et al. 2016, "Deep residual learning for image recognition"), of weights that the user brings.
+"""ResNet-50 trained on ImageNet (He et al. 2016, "Deep residual learning for image recognition"), with weights that the user brings.
 
-Two published networks go by that name. Torchvision's halves the image in the 3x3 convolution of a block ("v1.5"), Keras's in the 1x1 before it, as
-the paper's does. They also differ in the epsilon of batch norm and in how pixels are scaled. Names and shapes here are torchvision's.
+Two published networks have this name. Torchvision's has the stride in the 3x3 convolution of a block ("v1.5"), Keras's in the 1x1 before it, as in
+the paper. They also differ in the epsilon of batch norm and in how pixels are scaled. Names and shapes here are torchvision's.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
 
 from memogen.metrics.image_input import ImageInput
-from memogen.metrics.layers_model import LayersModel, described, read_layers_model
-from memogen.metrics.weight_files import check_shapes, fill, read_tensors, weights_digest
+from memogen.metrics.weight_files import LayersModel, check_shapes, described, fill, read_layers_model, read_tensors, weights_digest
 from memogen.types import InputError
 
 RESNET = "resnet50"
@@ -27,15 +26,15 @@ SIZE, FILTER = (224, 224), "antialiased-bilinear"
 BLOCKS = (3, 4, 6, 3)
 
 TORCHVISION = ImageInput(SIZE, FILTER, mean=(0.485 * 255, 0.456 * 255, 0.406 * 255), std=(0.229 * 255, 0.224 * 255, 0.225 * 255), channels=3)
-"""As its networks were trained: each channel to mean 0 and deviation 1 over ImageNet."""
+"""As torchvision's was trained: each channel has mean 0 and deviation 1 over ImageNet."""
 CAFFE = ImageInput(SIZE, FILTER, mean=(123.68, 116.779, 103.939), std=1.0, channels=3)
-"""As Keras's was trained: ImageNet's mean pixel is taken off, nothing is divided. Keras orders blue, green, red; here its weights turn instead."""
+"""As Keras's was trained: less ImageNet's mean pixel, not divided. Keras orders channels blue, green, red; here its weights are reordered instead."""
 
 REMEDY = "give torchvision's state dict of resnet50, .safetensors or .pth, or the folder of Keras's as TensorFlow.js's layers model"
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3, 1x1 convolutions to four times ``width`` channels, beside a shortcut. ``early`` says that the 1x1 takes the stride, not the 3x3."""
+    """1x1, 3x3, 1x1 convolutions to four times ``width`` channels, and a shortcut. ``early``: the first 1x1 has the stride, not the 3x3."""
 
     def __init__(self, inputs: int, width: int, *, stride: int, early: bool, eps: float) -> None:
         super().__init__()
@@ -53,9 +52,9 @@ class Bottleneck(nn.Module):
 
 
 class ResNet50(nn.Module):
-    """Images (b, 3, 224, 224) to the 2,048 means of the last block's maps.
+    """Images (b, 3, 224, 224) to 2,048 features, the means of the last block's maps.
 
-    25,557,032 parameters, of which the layer of logits ``fc``, that the features do not pass, holds 2,049,000.
+    25,557,032 parameters, including the 2,049,000 of ``fc``, the layer of logits, which comes after the features.
     """
 
     def __init__(self, *, early: bool = False, eps: float = 1e-5) -> None:
@@ -82,7 +81,7 @@ class ResNet50(nn.Module):
 
 @dataclass(frozen=True)
 class Trained:
-    """A network with its weights, how it was trained to read images, and the SHA-256 of the files that they come from."""
+    """A network with its weights, how it reads images, and the SHA-256 of the weights' files."""
 
     network: ResNet50
     reading: ImageInput
@@ -90,10 +89,10 @@ class Trained:
 
 
 def read_resnet50(path: Path) -> Trained:
-    """The network of torchvision's state dict (safetensors, or a .pth of tensors), or of Keras's weights as a TensorFlow.js layers model.
+    """The network with torchvision's state dict (safetensors, or a .pth of tensors), or with Keras's weights as a TensorFlow.js layers model.
 
-    Of the latter ``path`` is the folder, or one that holds it; the epsilon of batch norm and the convolution with the stride are those that
-    its ``model.json`` tells. Anything else is an InputError of one line.
+    For the latter ``path`` is the folder, or its parent; its ``model.json`` tells the epsilon of batch norm and which convolution has the stride.
+    Raises InputError for anything else.
     """
     if found := described(path):
         model = read_layers_model(found, wanted_by=RESNET)
@@ -106,7 +105,7 @@ def read_resnet50(path: Path) -> Trained:
 
 
 def _of_keras(model: LayersModel, path: Path) -> ResNet50:
-    """The network with Keras's weights in torchvision's order. The biases of its convolutions go into the means that batch norm takes off."""
+    """The network with Keras's weights in torchvision's order. The biases of its convolutions are subtracted from the means of batch norm."""
     try:
         eps, early = float(model.layers["bn_conv1"]["epsilon"]), tuple(model.layers["res3a_branch2a"]["strides"]) == (2, 2)
     except (KeyError, TypeError, ValueError) as error:
@@ -134,7 +133,7 @@ _NORM = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "movi
 
 
 def _keras_names() -> Iterator[tuple[str, str, str, str]]:
-    """Of every convolution: its name and that of its batch norm, first Keras's, then torchvision's."""
+    """For every convolution, its name and its batch norm's, first Keras's, then torchvision's."""
     yield "conv1", "bn_conv1", "conv1", "bn1"
     for number, blocks in enumerate(BLOCKS):
         for block in range(blocks):

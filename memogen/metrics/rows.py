@@ -1,4 +1,4 @@
-"""Result rows: how a score is written down."""
+"""Result rows: one number with what made it, as a line of results.jsonl."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class ResultRow(Mapping[str, Any]):
-    """One number as a line of results.jsonl holds it, with what made it. What a row does not tell is None; so is what it tells to be none.
+    """One number. Fields that the row does not have are None.
 
-    ``protocol`` says how it was measured, ``paper`` what a paper printed of it; ``seed`` is that of the training, ``config`` names its configuration.
-    ``data`` and ``weights`` are digests: of the training images, and of the model file that was scored. ``seconds`` are those since the scoring
-    began. ``extra`` holds what is none of the fields. As a mapping, the row has the names of its JSON, where ``class_`` is called "class", and just
-    those that it was given, in their order.
+    ``protocol`` says how it was measured, ``paper`` is the number that a paper printed; ``seed`` is that of the training, ``config`` names its
+    configuration. ``data`` and ``weights`` are digests, of the training images and of the scored model's file. ``seconds`` is the time since the
+    scoring began. ``extra`` holds other names. As a mapping, the row has the names of its JSON, with "class" for ``class_``, only those ``given``,
+    in their order.
     """
 
     recipe: str | None = None
@@ -64,17 +64,17 @@ class ResultRow(Mapping[str, Any]):
 
     @classmethod
     def read(cls, mapping: Mapping[str, Any]) -> ResultRow:
-        """A row from the names and values of its JSON. Rows of other versions tell less, or more; what its field cannot be is ``extra`` too."""
+        """A row from its JSON. Names that are no fields, and values of another type than the field's, as of other versions, go to ``extra``."""
         own = {name: value for name, value in mapping.items() if name in _FIELDS and (value is None or isinstance(value, _KINDS[name]))}
         extra = {name: value for name, value in mapping.items() if name not in own}
         return cls(**{_FIELDS[name]: value for name, value in own.items()}, extra=extra, given=tuple(mapping))
 
     def to_json(self) -> dict[str, Any]:
-        """The names and values of the row's JSON: what :meth:`read` was given."""
+        """The row's JSON, equal to what :meth:`read` was given."""
         return {name: self[name] for name in self.given}
 
     def but(self, **changes: Any) -> ResultRow:
-        """The row with other values, by the names of its JSON (``class_`` for "class"); new ones stand at the end."""
+        """The row with other values, by their names in JSON (``class_`` for "class"); new names come last."""
         return ResultRow.read({**self, **{"class" if name == "class_" else name: value for name, value in changes.items()}})
 
     def __getitem__(self, name: str) -> Any:
@@ -89,9 +89,7 @@ class ResultRow(Mapping[str, Any]):
         return len(self.given)
 
 
-_FIELDS = {part.name.rstrip("_"): part.name for part in fields(ResultRow) if part.name not in ("extra", "given")}
-"""Fields by their names in JSON."""
-
+_FIELDS = {part.name.rstrip("_"): part.name for part in fields(ResultRow) if part.name not in ("extra", "given")}  # by their names in JSON
 _NUMBERS = ("value", "spread", "paper", "seconds", "training_seconds", "processor_seconds")
 _KINDS: dict[str, Any] = (
     dict.fromkeys(_FIELDS, str)
@@ -99,41 +97,40 @@ _KINDS: dict[str, Any] = (
     | dict.fromkeys(("seed", "steps", "images", "task", "class"), int)
     | dict.fromkeys(("protocol", "parameters"), Mapping)
 )
-"""What the fields can be."""
 
 
 def made(device: torch.device) -> dict[str, Any]:
-    """What every row says of its making: the kind of device, the machine, the day (UTC), the version and the commit of the program."""
+    """What every row says about its making: the kind of device, the machine, the day (UTC), the program's version and commit."""
     day = datetime.now(UTC).date().isoformat()
     return {"device": device.type, "hardware": hardware(device), "date": day, "version": __version__, "commit": commit()}
 
 
 @cache
 def commit() -> str | None:
-    """The commit that the program was run from, with a "+" where its files were changed since; None where it is not run from a repository."""
+    """The commit of the running program, with a "+" if its files have changed since; None if it does not run from a repository."""
     folder = Path(__file__).parents[1]
 
     def git(*words: str) -> str:
         return subprocess.run(["git", "-C", folder, *words], capture_output=True, text=True, check=True, timeout=10).stdout.strip()
 
     try:
-        git("ls-files", "--error-unmatch", "__init__.py")  # an installed package may lie inside somebody else's repository
+        git("ls-files", "--error-unmatch", "__init__.py")  # an installed package may lie inside another repository
         return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain", "--", ".") else "")
     except (OSError, subprocess.SubprocessError):
         return None
 
 
 UNSEEN: dict[str, Any] = {"extractor": None, "extractor_accuracy": None, "resize": "none"}
-"""What the protocol of a number says that no extractor had part in."""
+"""The protocol's entries for a number without an extractor."""
 
 
 def judged(extractor: Extractor) -> dict[str, Any]:
-    """What the protocol of a number says of the extractor behind it."""
+    """The protocol's entries for a number with this extractor."""
     return {"extractor": extractor.version, "extractor_accuracy": extractor.accuracy, "resize": extractor.resize}
 
 
 def hardware(device: torch.device) -> str:
-    """The GPU by its name; of a CPU, which one and how many threads torch works with."""
+    """The name of the GPU; or that of the CPU, and the number of torch's threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     threads = torch.get_num_threads()
@@ -141,7 +138,7 @@ def hardware(device: torch.device) -> str:
 
 
 def _processor(listing: Path = Path("/proc/cpuinfo")) -> str:
-    """Its name by the kernel's list, or else what Python knows."""
+    """The CPU's name from the kernel's list, or else from Python."""
     try:
         lines = listing.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -151,9 +148,9 @@ def _processor(listing: Path = Path("/proc/cpuinfo")) -> str:
 
 
 class Interrupted(KeyboardInterrupt):
-    """A scoring was stopped by Ctrl-C or SIGTERM; ``rows`` holds what was computed: append them, then raise on.
+    """Ctrl-C or SIGTERM stopped a scoring. ``rows`` holds the numbers so far: append them, then raise again. ``where`` names the stage.
 
-    A row over fewer samples than were asked for says so: its protocol has their true number and ``interrupted``. ``where`` names the stage.
+    The protocol of a row over fewer samples than requested has their true number and ``interrupted``.
     """
 
     def __init__(self, rows: list[ResultRow], where: str = "") -> None:
@@ -163,7 +160,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class ScoringError(InputError):
-    """One of several metrics could not be computed; ``rows`` holds those before it."""
+    """One of several metrics could not be computed; ``rows`` holds the numbers before it."""
 
     def __init__(self, error: InputError, rows: list[ResultRow]) -> None:
         super().__init__(str(error))
@@ -171,20 +168,16 @@ class ScoringError(InputError):
 
 
 def append_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
-    """Append rows to a JSONL file in a single write, so that a reader or another writer sees all of them or none; flushed to the disk."""
+    """Append rows to a JSONL file in one write, so that other processes see all of them or none; flushed to disk."""
     text = "".join(json.dumps(dict(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
     if path.exists() and not path.is_file():
         raise InputError(f"{path}: is not a regular file: name a file to append rows to")
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and path.stat().st_size:
+        with open(path, "rb") as file:
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":  # an earlier write was cut off: lose only that row
+                text = "\n" + text
     with open(path, "ab", buffering=0) as file:
-        file.write((_mending(path) + text).encode())
+        file.write(text.encode())
         os.fsync(file.fileno())
-
-
-def _mending(path: Path) -> str:
-    """A newline where an earlier write was cut off, so that only its own row is lost."""
-    if not path.exists() or path.stat().st_size == 0:
-        return ""
-    with open(path, "rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return "" if file.read(1) == b"\n" else "\n"

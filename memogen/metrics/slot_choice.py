@@ -1,6 +1,6 @@
-"""Which slots of a mixture memory hold a class, or pictures; and a class taken out of it.
+"""Finds the slots of a mixture memory that hold a class, or the content of given pictures, and removes a class.
 
-A memory learns without labels, so nothing in it says what a slot holds. Labelled images do: each belongs to slots by its posterior.
+The memory is trained without labels. Labelled images show what its slots hold: each image belongs to slots by its posterior.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ from memogen.memory import MixtureMemory
 from memogen.memory.edit import weighted, without
 from memogen.memory.functional import EMPTY, unit
 from memogen.memory.inspect import prior, written
-from memogen.metrics.slots import BLOCK, Placed
+from memogen.metrics.samples import BLOCK
+from memogen.metrics.slots import Placed
 from memogen.types import InputError
 
-HELD = 0.2  # a slot holds a class where this part of its images has it
-MOST = 4.0  # by which the mass of a slot grows when another class is forgotten
-ENOUGH = 4000  # labelled images that tell, encoded in about half a second
+HELD = 0.2  # a slot holds a class if at least this share of its images has it
+MOST = 4.0  # the largest factor on a slot's mass when another class is removed
+ENOUGH = 4000  # labelled images that are looked at; they are encoded in about half a second
 
 
 @torch.no_grad()
 def real_posterior(memory: MixtureMemory, query: Float[Tensor, "b d"]) -> Float[Tensor, "b k"]:
-    """p(c | x, v = 1): over the written real slots alone, on the memory's device. Each row sums to one."""
+    """p(c | x, v = 1) over the written real slots, on the memory's device. Each row sums to one."""
     there = (memory.values > 0.5) & written(memory)
     scaled = memory.concentration * unit(query.to(memory.keys))
     score = torch.addmm(memory.log_prior().to(scaled), scaled, memory.keys.T)  # logarithms: beside a fake slot all real ones may round to 0
@@ -33,9 +34,9 @@ def real_posterior(memory: MixtureMemory, query: Float[Tensor, "b d"]) -> Float[
 
 
 def class_shares(memory: MixtureMemory, known: Placed) -> Float[Tensor, "k classes"]:
-    """Of each slot: the parts of its images that have each class, an image counting by its posterior; a row of zeros without images. On the CPU.
+    """s_ck = sum_i p(c | x_i) [y_i = k] / sum_i p(c | x_i): which share of slot c's images has class k; zeros without images. On the CPU.
 
-    s_ck = sum_i p(c | x_i) [y_i = k] / sum_i p(c | x_i). Raises InputError where the images have no labels.
+    Raises InputError if the images have no labels.
     """
     classes = max(int(known.label.max()) + 1, len(known.images.classes))
     found = torch.zeros(memory.num_slots, classes, dtype=torch.float64)
@@ -46,10 +47,13 @@ def class_shares(memory: MixtureMemory, known: Placed) -> Float[Tensor, "k class
 
 
 def slots_of_classes(memory: MixtureMemory, known: Placed, classes: Sequence[int], *, held: float = HELD) -> Int[Tensor, " n"]:
-    """The real slots of whose images a part of ``held`` at least has one of the classes, in order. Raises InputError for a class without images."""
+    """The real slots of whose images at least the share ``held`` has one of the classes, in order. Raises InputError for a class without images."""
+    return _holding(class_shares(memory, known), known, classes, held)
+
+
+def _holding(shares: Float[Tensor, "k classes"], known: Placed, classes: Sequence[int], held: float) -> Int[Tensor, " n"]:
     if not 0 < held <= 1:
         raise InputError(f"held: {held}: give a part above 0, 1 at most")
-    shares = class_shares(memory, known)
     for label in classes:
         if not bool((known.label == label).any()):
             raise InputError(f"classes: no image of {known.images.name} has class {label}: give images that show it")
@@ -60,17 +64,18 @@ def slots_of_classes(memory: MixtureMemory, known: Placed, classes: Sequence[int
 def without_classes(
     memory: MixtureMemory, known: Placed, classes: Sequence[int], *, held: float = HELD, even: bool = True
 ) -> tuple[MixtureMemory, Int[Tensor, " n"]]:
-    """A copy without the slots that hold one of the ``classes``, and these slots.
+    """A copy of the memory without the slots that hold one of the ``classes``, and these slots.
 
-    Slots on the border of two classes take some of the other one with them. With ``even`` the other classes keep their shares of each other all the
-    same: with p the prior, s the parts of :func:`class_shares` and L the real slots that stay, the mass of slot c is multiplied by
+    A slot on the border of two classes also holds images of the other one. With ``even`` the other classes still keep their proportions: with p the
+    prior, s the shares of :func:`class_shares` and L the real slots that stay, the mass of slot c is multiplied by
 
         f_c = sum_k s_ck r_k / sum_k s_ck,   r_k = sum_c p_c s_ck / sum_{c in L} p_c s_ck, at most 4,
 
-    sums over the other classes k: one round of iterative proportional fitting. Raises InputError for a class without images, and where nothing
+    with sums over the other classes k: one round of iterative proportional fitting. Raises InputError for a class without images, and if no slot
     would be left.
     """
-    gone, shares = slots_of_classes(memory, known, classes, held=held), class_shares(memory, known)
+    shares = class_shares(memory, known)
+    gone = _holding(shares, known, classes, held)
     try:
         edited = without(memory, gone)
     except ValueError as error:
@@ -88,7 +93,7 @@ def without_classes(
 
 
 def slots_of_pictures(memory: MixtureMemory, query: Float[Tensor, "b d"], *, held: float = HELD) -> Int[Tensor, " n"]:
-    """The real slots that one of the pictures belongs to: each picture's most probable slot, and those with a probability of ``held``; in order."""
+    """The real slots of the pictures, in order: the most probable slot of each, and every slot with a probability of at least ``held``."""
     share = real_posterior(memory, query)
     found = share >= held
     found[torch.arange(len(share)), share.argmax(1)] = True

@@ -1,4 +1,4 @@
-"""What lies in the slots of a memory: what its images have in common, whether it still holds what it was shown, and which classes ask for which."""
+"""What the slots of a memory hold: what images of one slot share, whether old classes are still recalled, and which slots each class uses."""
 
 from __future__ import annotations
 
@@ -13,58 +13,51 @@ from torch import Tensor
 
 from memogen.metrics.extractors import Extractor
 from memogen.metrics.metric import Asked, Metric, Number, Result, needs
-from memogen.metrics.samples import device_of, finite, labels_for
-from memogen.metrics.slots import BLOCK, Placed, variance_between
-from memogen.metrics.work import Work
+from memogen.metrics.samples import BLOCK, Work, device_of, finite, images_at, labels_for
+from memogen.metrics.slots import Placed, variance_between
 from memogen.types import ImageData, InputError, Latents, Pixels, SlotModel, to_uint8
 
-# --- contents ---
-# What images of one slot have in common: how much of colours, pixels and a classifier's features lies between slots, for images and for samples.
+# --- what images of one slot share ---
 
-
-SHOWN = 2000  # and as many samples, at most
+SHOWN = 2000  # images, and samples, at most
 
 Views = dict[str, Tensor]
-"""Rows, one for each image, by what they are of."""
+"""Rows of numbers that stand for images, a row for each image, by name: mean colours, pixels, features."""
 
 
 @dataclass(frozen=True)
 class Contents:
-    """The slots of some images, and rows of numbers for each image by what they are of."""
+    """The slot of each image, and the images as rows of numbers of several kinds."""
 
     slot: Int[Tensor, " n"]
     views: Mapping[str, Float[Tensor, "n _"]]
 
     @property
     def num_slots(self) -> int:
-        """How many different slots there are."""
+        """The number of different slots."""
         return len(self.slot.unique())
 
     def between(self) -> dict[str, float]:
-        """The share of the variance of each view that lies between slots."""
+        """The share of each view's variance that lies between slots."""
         return {name: variance_between(rows, self.slot) for name, rows in self.views.items()}
 
 
 def image_contents(asked: Placed, *, judge: Extractor | None = None, num: int = SHOWN, work: Work | None = None) -> Contents:
     """The first ``num`` of the images, each with its most probable real slot; ``judge`` adds its features to the views."""
     slot = asked.slot[:num]
-
-    def look(start: int, size: int) -> Views:
-        return _views(judge, torch.from_numpy(np.array(asked.images.image[start : start + size])))
-
-    return Contents(slot, _gathered(work or Work(), "images", len(slot), look))
+    return Contents(slot, _gathered(work or Work(), "images", len(slot), lambda rows: _views(judge, images_at(asked.images, rows))))
 
 
 @torch.no_grad()
 def sample_contents(
     model: SlotModel, *, judge: Extractor | None = None, num: int = SHOWN, seed: int = 0, work: Work | None = None
 ) -> Contents | None:
-    """``num`` samples, each with the slot that it was drawn from; None where the generator reads none."""
+    """``num`` samples, each with the slot that it was drawn from; None if the generator reads no slot."""
     if model.memory is None or model.latents(1).slot is None:
         return None
 
-    def look(start: int, size: int) -> Views:
-        latents = model.latents(size, seed=seed, start=start)
+    def look(rows: slice) -> Views:
+        latents = model.latents(rows.stop - rows.start, seed=seed, start=rows.start)
         assert latents.slot is not None, "the first one has a slot"
         return {"slot": latents.slot, **_views(judge, to_uint8(model.decode(latents), model.image_range))}
 
@@ -72,29 +65,28 @@ def sample_contents(
     return Contents(views.pop("slot"), views)
 
 
-def _gathered(work: Work, name: str, num: int, look: Callable[[int, int], Views]) -> Views:
-    """All rows of what ``look`` says of the images start to start + size - 1."""
+def _gathered(work: Work, name: str, num: int, look: Callable[[slice], Views]) -> Views:
+    """The views of images 0 to ``num`` - 1, block by block."""
     found = list[Views]()
     for turn in work.rounds(name, num, BLOCK):
-        found.append({each: work.processes.gather(rows, turn).cpu() for each, rows in look(turn.start, turn.num).items()})
+        views = look(slice(turn.start, turn.start + turn.num))
+        found.append({each: work.processes.gather(rows, turn).cpu() for each, rows in views.items()})
     return {each: torch.cat([part[each] for part in found]) for each in found[0]}
 
 
 @torch.no_grad()
 def _views(judge: Extractor | None, image: UInt8[Tensor, "b c h w"]) -> Views:
-    """The numbers that stand for an image."""
     plain = {"mean colours": image.double().mean((2, 3)), "pixels": image.flatten(1).double()}
     return plain if judge is None else {**plain, "the classifier's features": judge.features(image.to(device_of(judge))).double()}
 
 
-# --- recall ---
-# Does a memory still hold what it was shown long ago? Asked with held-out images, class by class, by a model that was never told the classes.
+# --- recall of classes, by a model that was never told them ---
 
 
 @dataclass(frozen=True)
 class SlotRecall:
-    """Of the images of one class: the share ``recalled`` whose most probable real slot draws an image of their class, and the share ``recognised``
-    whose most probable slot of all is a real one.
+    """For the held-out images of one class. ``recalled``: the share whose most probable real slot draws an image of the class, by the judge.
+    ``recognised``: the share whose most probable slot of all is a real one.
     """
 
     label: int
@@ -104,18 +96,19 @@ class SlotRecall:
 
 @torch.no_grad()
 def slot_recall(model: SlotModel, data: ImageData, extractor: Extractor, *, seed: int = 0) -> list[SlotRecall]:
-    """For every class in ``data``; image i is drawn with noise i of ``seed``. Raises InputError for a generator that reads no slot."""
+    """For every class in ``data``; image i is drawn with noise i of ``seed``. Raises InputError if the generator reads no slot."""
     if model.memory is None or model.latents(1).slot is None:
         raise InputError("slot recall: the generator of this model reads no memory slot: use a model with memory")
     assert data.label is not None, "held-out images come with labels"
     recalled, recognised = list[Tensor](), list[Tensor]()
     for start in range(0, len(data), BLOCK):
-        image = torch.from_numpy(np.array(data.image[start : start + BLOCK])).to(model.memory.keys.device)
+        image = images_at(data, slice(start, start + BLOCK)).to(model.memory.keys.device)
         posterior = model.memory.posterior(model.encode(image))
         real = model.memory.values > 0.5
         recognised.append(real[posterior.argmax(1)].cpu())
-        index = torch.arange(start, start + len(image), device=model.memory.keys.device)
-        drawn = _drawn(model, posterior.masked_fill(~real, -1).argmax(1), index, seed)
+        index = torch.arange(start, start + len(image), device=image.device)
+        latents = model.latents_at(index, seed=seed, slot=posterior.masked_fill(~real, -1).argmax(1))
+        drawn = to_uint8(model.decode(latents), model.image_range)
         recalled.append(extractor(drawn.to(device_of(extractor))).argmax(1).cpu())
     right, known = torch.cat(recalled).numpy() == data.label, torch.cat(recognised).numpy()
     return [
@@ -123,23 +116,16 @@ def slot_recall(model: SlotModel, data: ImageData, extractor: Extractor, *, seed
     ]
 
 
-def _drawn(model: SlotModel, slots: Int[Tensor, " b"], index: Int[Tensor, " b"], seed: int) -> Tensor:
-    """An image from each of the slots, as uint8."""
-    return to_uint8(model.decode(model.latents_at(index, seed=seed, slot=slots)), model.image_range)
-
-
-# --- preferences ---
-# Which slots of an attention memory the images of a class ask for, and how alike the classes are in this (Li et al. 2016, section 5.2, Fig. 3).
-
+# --- which slots of an attention memory each class uses (Li et al. 2016, section 5.2, Fig. 3) ---
 
 ADDRESSED = 1000  # images at once
 
 
 @runtime_checkable
 class AddressesSlots(Protocol):
-    """A model whose images address the slots of its memories: a weight for each slot, one tensor for each memory, from the data up.
+    """A model whose images address memory slots: ``addresses`` gives a weight for each slot, one tensor for each memory, from the data up.
 
-    Row i's latent is a function of (``seed``, ``start`` + i). ``label`` is given to a model that is conditional on it.
+    Row i's latent is a function of (``seed``, ``start`` + i). A conditional model is also given ``label``.
     """
 
     def addresses(self, image: Pixels, *, seed: int, start: int) -> tuple[Float[Tensor, "b _"], ...]: ...
@@ -147,7 +133,7 @@ class AddressesSlots(Protocol):
 
 @runtime_checkable
 class ShowsSlots(AddressesSlots, Protocol):
-    """A model whose slots can be seen, and whose memories can be taken away layer by layer; layers count from the data up."""
+    """A model whose slots can be drawn, and whose memories can be left out layer by layer; layers count from the data up."""
 
     image_range: tuple[float, float]
 
@@ -160,35 +146,34 @@ class ShowsSlots(AddressesSlots, Protocol):
 
 @dataclass(frozen=True)
 class Preferences:
-    """``by_layer[i][c, s]``: the mean share of slot s of memory i among the images of class c; a row sums to one. ``pixels``: the same of pixels."""
+    """``by_layer[i][c, s]``: the mean share of slot s of memory i over the images of class c; a row sums to one. ``pixels``: the same of pixels."""
 
     by_layer: tuple[Float[np.ndarray, "classes _"], ...]
     pixels: Float[np.ndarray, "classes chw"]
     classes: tuple[str, ...]
-    counts: tuple[int, ...]
 
     def layer(self, number: int) -> Float[np.ndarray, "classes slots"]:
-        """Those of memory ``number``, from the data up. Raises InputError."""
+        """The shares in memory ``number``, from the data up. Raises InputError."""
         if not 0 <= number < len(self.by_layer):
             raise InputError(f"layer: {number}: memories are in layers 0 (next to the data) to {len(self.by_layer) - 1}")
         return self.by_layer[number]
 
     def top(self, number: int, num: int = 3) -> list[list[tuple[int, float]]]:
-        """For each class its ``num`` most wanted slots of a memory with their shares, the first first (Table 4)."""
+        """For each class, the ``num`` slots of a memory with the largest shares, and these, in descending order (Table 4)."""
         table = self.layer(number)
         best = np.argsort(-table, axis=1, kind="stable")[:, :num]
         return [[(int(slot), float(row[slot])) for slot in slots] for row, slots in zip(table, best, strict=True)]
 
     def unused(self, number: int, below: float = 1e-3) -> int:
-        """How many slots of a memory have a mean share over all classes below ``below``."""
+        """The number of slots of a memory whose mean share over all classes is below ``below``."""
         return int((self.layer(number).mean(0) < below).sum())
 
 
 @torch.no_grad()
 def slot_preferences(model: AddressesSlots, data: ImageData, *, seed: int = 0, work: Work | None = None) -> Preferences:
-    """From the images as they are, not binarised, with one z ~ q(z | x) each: slot weights over their sum for each image, then means over classes.
+    """From the images, not binarised, with one z ~ q(z | x) each: each image's slot weights divided by their sum, then means over classes.
 
-    Raises InputError where labels are missing.
+    Raises InputError if the data have no labels.
     """
     if data.label is None:
         raise InputError(f"preferences: {data.name} has no labels, and they are means over classes: choose a labelled data set")
@@ -197,27 +182,25 @@ def slot_preferences(model: AddressesSlots, data: ImageData, *, seed: int = 0, w
     sums: list[Tensor] = []
     for turn in work.rounds("preferences", len(data), ADDRESSED):
         rows = slice(turn.start, turn.start + turn.num)
-        image = torch.from_numpy(np.array(data.image[rows]))
+        image = images_at(data, rows)
         label = work.processes.gather(torch.from_numpy(np.array(data.label[rows])), turn)
         addresses: Callable[..., tuple[Tensor, ...]] = model.addresses
         parts = (*addresses(image.to(device), seed=seed, start=turn.start, **labels_for(model, data, rows)), image.flatten(1))
         member = torch.nn.functional.one_hot(label.cpu(), len(classes)).double()
-        found = [member.T @ _shares(work.processes.gather(finite(part, "the slots' weights"), turn)) for part in parts]
+        found = []
+        for part in parts:
+            weight = work.processes.gather(finite(part, "the slots' weights"), turn).double().cpu()
+            share = weight / weight.sum(1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)  # a black image has no shares: zeros
+            found.append(member.T @ share)
         sums = [total + more for total, more in zip(sums, found, strict=True)] if sums else found
     counts = np.bincount(data.label, minlength=len(classes))
     present = np.flatnonzero(counts)
     *layers, pixels = ((total.numpy()[present] / counts[present, None]) for total in sums)
-    return Preferences(tuple(layers), pixels, tuple(classes[k] for k in present), tuple(int(counts[k]) for k in present))
-
-
-def _shares(weight: Tensor) -> Float[Tensor, "b slots"]:
-    """Each row over its sum; a black image, which has none, stays black."""
-    weight = weight.double().cpu()
-    return weight / weight.sum(1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
+    return Preferences(tuple(layers), pixels, tuple(classes[k] for k in present))
 
 
 def class_correlation(table: Float[np.ndarray, "classes slots"]) -> Float[np.ndarray, "classes classes"]:
-    """Pearson's correlation of each two classes over the columns (Fig. 3c-d). A row without variance correlates with nothing: 0.
+    """Pearson's correlation of each two classes over the columns (Fig. 3c-d). A constant row has correlation 0 with every other.
 
     departs: the authors' script divides by deviations that it has overwritten in part; this is the coefficient itself.
     """
@@ -230,7 +213,7 @@ def class_correlation(table: Float[np.ndarray, "classes slots"]) -> Float[np.nda
 
 
 def strongest(correlation: Float[np.ndarray, "classes classes"], num: int = 8) -> list[tuple[int, int, float]]:
-    """The ``num`` pairs of classes that correlate most, the strongest first."""
+    """The ``num`` pairs of classes with the largest correlation, in descending order."""
     first, second = np.triu_indices(len(correlation), 1)
     value = correlation[first, second]
     order = np.argsort(-value, kind="stable")[:num]
@@ -239,27 +222,25 @@ def strongest(correlation: Float[np.ndarray, "classes classes"], num: int = 8) -
 
 # --- the metric ---
 
-RANKS = 3  # most wanted slots of a class that a row tells (Li et al. 2016, Table 4)
+RANKS = 3  # slots of a class that have a row, as in Table 4
 
 
 def check(asked: Asked) -> None:
-    """Refuse a model whose images address no slots, and data without labels."""
     if not isinstance(asked.subject, AddressesSlots):
         raise asked.unable("slots", "has no slots that images address")
-    asked.labelled("slots", asked.data)
+    asked.labels("slots")
     addresses: Callable[..., object] = asked.subject.addresses
-    addresses(torch.from_numpy(np.array(asked.data.image[:1])), seed=0, start=0, **labels_for(asked.subject, asked.data, slice(0, 1)))
+    addresses(images_at(asked.data, slice(0, 1)), seed=0, start=0, **labels_for(asked.subject, asked.data, slice(0, 1)))
 
 
 def results(asked: Asked) -> Iterator[Result]:
-    """The mean over classes of the share of their most wanted slot, their second and their third, in the memory next to the data (Table 4)."""
+    """For ranks 1 to 3: the mean over classes of the share of their slot of that rank, in the memory next to the data (Table 4)."""
     found = slot_preferences(asked.subject, asked.data, seed=asked.seed, work=asked.work)
     top = found.top(0, RANKS)
     for rank in range(min(RANKS, found.by_layer[0].shape[1])):
-        shares = [row[rank][1] for row in top]
         by_class = {name: {"slot": row[rank][0], "share": row[rank][1]} for name, row in zip(found.classes, top, strict=True)}
         protocol = {"rank": rank + 1, "layer": 0, "by_class": by_class, "num_samples": len(asked.data)}
-        yield Result("slot_preference", float(np.mean(shares)), None, protocol)
+        yield Result("slot_preference", float(np.mean([row[rank][1] for row in top])), None, protocol)
 
 
 SLOTS = Metric(
@@ -272,4 +253,4 @@ SLOTS = Metric(
 )
 
 RECALLED = (Number("slot_recall", "slots recalled", "higher"), Number("slot_recognition", "slots recognised", "higher"))
-"""Of a sequence of tasks without labels."""
+"""Numbers of a sequence of tasks without labels."""

@@ -1,7 +1,7 @@
-"""What the slots of a memoryGAN know of classes that nobody told it, held against what is to be had without training.
+"""How well the slots of a memoryGAN, trained without labels, agree with the classes, beside baselines that need no training.
 
-Training images say which class a slot stands for, test images ask. A memory that learned something sorts images by class better than k-means on
-pixels with as many clusters, than random images as keys in the queries of an untrained critic, and than random images as keys in its own.
+Training images give each slot its class, test images are the question. The baselines, with as many clusters: k-means on pixels, and random images
+as keys, in the queries of an untrained critic and in the model's own.
 """
 
 from __future__ import annotations
@@ -21,27 +21,25 @@ from torch import Tensor
 from memogen.memory import MixtureMemory
 from memogen.memory.inspect import best_slots
 from memogen.metrics.prdc import distances
-from memogen.metrics.samples import device_of, part_of, shuffled
-from memogen.metrics.work import Work
+from memogen.metrics.samples import BLOCK, Work, device_of, images_at, part_of, shuffled
 from memogen.types import ImageData, InputError, SlotModel
 
-BLOCK = 250  # images encoded at once
-IMAGES = 10_000  # of a split that are looked at, at most
+IMAGES = 10_000  # of a split at most
 NEIGHBOURS = 5
-STARTS = 10  # of what starts at random, where that is cheap
-FEW_CLUSTERS = 32  # reading a number costs as much as so many products
-PRODUCTS = 1_000_000_000  # of numbers, that all starts but one may take in a round over the training images
+STARTS = 10  # of a random baseline, if that is cheap
+FEW_CLUSTERS = 32  # with fewer clusters, reading the rows is what costs
+PRODUCTS = 1_000_000_000  # multiplications that all starts but the first may take in one pass over the training images
 
 
 class BuiltSlots(SlotModel, Protocol):
-    """A model with a mixture memory whose ``config`` tells the shape of its images and builds it anew."""
+    """A model with a mixture memory whose ``config`` has the shape of its images and builds the model anew."""
 
     config: Any
 
 
 @dataclass(frozen=True)
 class Placed:
-    """Images with their queries and the most probable real slot of each; on the CPU. ``of`` is how many there are to choose from."""
+    """``images`` with their queries and the most probable real slot of each, on the CPU. ``of``: the number of images in the whole data set."""
 
     images: ImageData
     query: Float[Tensor, "n d"]
@@ -50,7 +48,7 @@ class Placed:
 
     @property
     def label(self) -> Int[Tensor, " n"]:
-        """The classes. Raises InputError where the data have none."""
+        """The classes. Raises InputError if the images have no labels."""
         if self.images.label is None:
             raise InputError(f"slots: {self.images.name} has no labels, so nothing says which class a slot holds: give a labelled data set")
         return torch.from_numpy(np.array(self.images.label, dtype=np.int64))
@@ -58,13 +56,13 @@ class Placed:
     @property
     def pixels(self) -> Float[Tensor, "n f"]:
         """The images as rows of numbers."""
-        return torch.from_numpy(np.array(self.images.image)).flatten(1).float()
+        return images_at(self.images, slice(None)).flatten(1).float()
 
 
 def placed(model: BuiltSlots, data: ImageData, *, num: int = IMAGES, work: Work | None = None) -> Placed:
-    """``num`` images of the data, the same ones always, or all where there are no more.
+    """``num`` images of the data, always the same ones, or all if there are no more.
 
-    Raises InputError for a model without memory, a memory without real slots and images of another shape.
+    Raises InputError for a model without memory, a memory without real slots, and images of another shape.
     """
     memory, part = checked_memory(model, data), part_of(data, num)
     query = queries(model, part, work=work)
@@ -73,16 +71,16 @@ def placed(model: BuiltSlots, data: ImageData, *, num: int = IMAGES, work: Work 
 
 @torch.no_grad()
 def queries(model: BuiltSlots, data: ImageData, *, work: Work | None = None) -> Float[Tensor, "n d"]:
-    """Those of all images, on the CPU."""
+    """The queries of all images, on the CPU."""
     work, found = work or Work(), list[Tensor]()
     for turn in work.rounds(f"queries of {data.name} {data.split}", len(data), BLOCK):
-        query = model.encode(torch.from_numpy(np.array(data.image[turn.start : turn.start + turn.num])).to(device_of(model)))
+        query = model.encode(images_at(data, slice(turn.start, turn.start + turn.num)).to(device_of(model)))
         found.append(work.processes.gather(query, turn).cpu())
     return torch.cat(found)
 
 
 def checked_memory(model: BuiltSlots, data: ImageData) -> MixtureMemory:
-    """The model's memory. Raises InputError where images of ``data`` belong to no slot of it."""
+    """The model's memory. Raises InputError if the images of ``data`` cannot be assigned to its slots."""
     if model.memory is None:
         raise InputError("slots: this model was built without a memory, so images belong to none: choose a model with memory")
     if not bool((model.memory.values > 0.5).any()):
@@ -97,9 +95,9 @@ def checked_memory(model: BuiltSlots, data: ImageData) -> MixtureMemory:
 
 @dataclass(frozen=True)
 class SlotNames:
-    """What slots are called. ``label`` is the majority class of each (-1: no image belongs to it), ``share`` the part of its images that have it.
+    """``label``: the majority class of each slot's images, -1 for a slot without images; ``share``: the share of its images that have this class.
 
-    ``names[17]`` is such as "Sneaker 0.93", and "" for a slot without images.
+    ``names[17]`` is a text such as "Sneaker 0.93", "" for a slot without images.
     """
 
     label: Int[Tensor, " k"]
@@ -114,28 +112,29 @@ class SlotNames:
         return len(self.label)
 
     def class_name(self, label: int) -> str:
-        """The class in words, or its number where the data have none for it."""
+        """The name of the class, or its number if the data do not name it."""
         return self.classes[label] if label < len(self.classes) else str(label)
 
 
 def slot_names(slot: Int[Tensor, " n"], label: Int[Tensor, " n"], classes: tuple[str, ...], num_slots: int) -> SlotNames:
-    """Names for ``num_slots`` slots from images that belong to ``slot``, -1 being none, and have the classes ``label``."""
+    """Names from images with these slots, -1 for none, and these classes."""
     belongs = slot >= 0
     return SlotNames(*majority(slot[belongs], label[belongs], num_slots), classes)
 
 
 def name_slots(known: Placed, num_slots: int) -> SlotNames:
-    """Names from labelled training images. Raises InputError where they have no labels."""
+    """Names from labelled training images. Raises InputError if they have no labels."""
     return slot_names(known.slot, known.label, known.images.classes, num_slots)
 
 
-# --- knowledge ---
+# --- slots beside baselines ---
 
 
 @dataclass(frozen=True)
 class Sorting:
-    """One way to sort images into clusters, started at random once or several times: the clusters of the training images, ``known``, and of the test
-    images, ``asked``, a row for each start; and their classes.
+    """One way to sort images into clusters: the clusters of the training images, ``known``, and of the test images, ``asked``, and their classes.
+
+    The clusters have a row for each random start.
     """
 
     name: str
@@ -146,18 +145,18 @@ class Sorting:
 
     @property
     def clusters(self) -> int:
-        """How many hold training images, at the first start."""
+        """The number of clusters that hold training images, at the first start."""
         return len(self.known[0].unique())
 
     @cached_property
     def right(self) -> Float[Tensor, " m"]:
-        """At which share of the starts the majority class of its cluster is a test image's own."""
+        """For each test image, the share of starts at which the majority class of its cluster is its own class."""
         starts = zip(self.known, self.asked, strict=True)
         return torch.stack([told_by_cluster(known, self.label, asked, self.asked_label) for known, asked in starts]).double().mean(0)
 
     @property
     def told(self) -> Estimate:
-        """How often the majority class of its cluster is a test image's own."""
+        """The mean of :attr:`right`."""
         return share(self.right)
 
     @property
@@ -169,7 +168,9 @@ class Sorting:
 
 @dataclass(frozen=True)
 class Knowledge:
-    """``sortings``: the memory's slots, then the marks they are held against. ``neighbours``: whether the five nearest are right, by what is near."""
+    """``sortings``: the memory's slots first, then the baselines. ``neighbours``: whether the majority class of the five nearest training images
+    is right, by the space in which they are nearest.
+    """
 
     sortings: tuple[Sorting, ...]
     neighbours: Mapping[str, Bool[Tensor, " m"]] = field(default_factory=dict)
@@ -182,9 +183,9 @@ def slots_beside_pixels(known: Placed, asked: Placed, *, seed: int = 0) -> tuple
 
 
 def knowledge(model: BuiltSlots, known: Placed, asked: Placed, *, seed: int = 0, fresh_seed: int = 0, work: Work | None = None) -> Knowledge:
-    """What the slots know, and queries, beside their marks, all with as many clusters as slots hold training images.
+    """The memory's slots and all baselines, each with as many clusters as slots hold training images.
 
-    ``seed`` chooses the random keys and starts k-means, ``fresh_seed`` is that of the untrained critic's weights. Raises InputError without labels.
+    ``seed`` chooses the random keys and starts k-means; ``fresh_seed`` draws the untrained critic's weights. Raises InputError without labels.
     """
     fresh = untrained(model, fresh_seed)
     first, last = (queries(fresh, part.images, work=work) for part in (known, asked))
@@ -203,12 +204,12 @@ def knowledge(model: BuiltSlots, known: Placed, asked: Placed, *, seed: int = 0,
 
 
 def lead(slots: Sorting, mark: Sorting) -> Estimate:
-    """How much more of the test images the slots tell than the mark does."""
+    """How much larger the share of test images is that the slots tell than the share that the baseline tells."""
     return share_difference(slots.right, mark.right)
 
 
 def untrained(model: BuiltSlots, seed: int) -> BuiltSlots:
-    """A model of the same configuration with the weights that a run of this seed starts from; torch's global generator stays as it was."""
+    """A model of the same configuration with the initial weights of a run with this seed. torch's global generator keeps its state."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return model.config.build().to(device_of(model))
@@ -220,7 +221,7 @@ def _by_kmeans(name: str, rows: Float[Tensor, "n f"], asked: Float[Tensor, "m f"
 
 
 def _by_random_keys(name: str, rows: Float[Tensor, "n d"], asked: Float[Tensor, "m d"], slots: Sorting, seed: int) -> Sorting:
-    """To the key with the largest cosine; keys are random ``rows``."""
+    """By the key with the largest cosine, where the keys are random ``rows``."""
 
     def sort(start: int) -> tuple[Tensor, Tensor]:
         keys = rows[torch.from_numpy(shuffled(len(rows), seed + start)[: slots.clusters])].double().T
@@ -230,21 +231,20 @@ def _by_random_keys(name: str, rows: Float[Tensor, "n d"], asked: Float[Tensor, 
 
 
 def _started(name: str, sort: Callable[[int], tuple[Tensor, Tensor]], slots: Sorting, rows: Tensor) -> Sorting:
-    """Several starts where images are few: there the luck of one start counts for as much as the choice of test images."""
+    """Few images get several starts: their result depends on the start as much as on the choice of test images."""
     starts = min(STARTS, 1 + PRODUCTS // (rows.numel() * max(FEW_CLUSTERS, slots.clusters)))
     known, asked = zip(*map(sort, range(starts)), strict=True)
     return Sorting(name, torch.stack(known), torch.stack(asked), slots.label, slots.asked_label)
 
 
-# --- clusters ---
-# How much the cluster that an image belongs to tells of it and of its class, and what else rows of numbers say of classes.
+# --- clusters and rows of numbers ---
 
 
 def variance_between(rows: Float[Tensor, "n f"], cluster: Int[Tensor, " n"]) -> float:
     """The share of the rows' variance, summed over columns, that lies between clusters: the adjusted R squared, 1 - (W / (n - g)) / (T / (n - 1)).
 
-    W and T are the sums of squares around the means of the g clusters and around the mean of all. 1: all rows of a cluster are alike. About 0,
-    on either side: clusters drawn at random. nan where every row is a cluster by itself, or all rows are one.
+    W and T are the sums of squares around the means of the g clusters and around the common mean. 1: all rows of a cluster are equal; about 0, on
+    either side: random clusters; nan: each row is its own cluster, or all rows are equal.
     """
     rows = rows.double()
     names, place, count = cluster.unique(return_inverse=True, return_counts=True)
@@ -258,10 +258,10 @@ def variance_between(rows: Float[Tensor, "n f"], cluster: Int[Tensor, " n"]) -> 
 
 
 def effective_rank(rows: Float[Tensor, "n f"]) -> float:
-    """exp of the entropy of the shares of variance along the principal components, of columns brought to mean 0 and deviation 1.
+    """exp of the entropy of the principal components' shares of variance, after every column is scaled to mean 0 and deviation 1.
 
-    Between 1 and the number of columns that vary; nan where none does. It knows nothing of scale: rows that have all but collapsed onto one point
-    may have a high rank around it, so read it beside their mean cosine. After Roy and Vetterli 2007, "The effective rank", Definition 1.
+    Between 1 and the number of columns that vary; nan if none does. It ignores scale: rows that have nearly collapsed to one point may have a high
+    rank around it, so read it together with their mean cosine. After Roy and Vetterli 2007, "The effective rank", Definition 1.
     """
     # departs: they take shares of singular values, which count directions that hold next to no variance.
     rows = rows.double() - rows.double().mean(0)
@@ -276,28 +276,25 @@ def effective_rank(rows: Float[Tensor, "n f"]) -> float:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number found on test images, and its standard error over them."""
+    """A number measured on test images, and its standard error over them."""
 
     value: float
     error: float
 
 
 def share(right: Shaped[Tensor, " n"]) -> Estimate:
-    """How many of the images are right, as a share; an image may be right in part, as a number in [0, 1]."""
-    return _mean(right.double())
+    """The mean over images, each of which is right, wrong, or a number in between; the error is nan for one image."""
+    right = right.double()
+    return Estimate(float(right.mean()), float(right.std()) / math.sqrt(len(right)) if len(right) > 1 else math.nan)
 
 
 def share_difference(right: Shaped[Tensor, " n"], beside: Shaped[Tensor, " n"]) -> Estimate:
-    """How much larger the share of the first is than that of the second on the same images, with the standard error of the paired difference."""
-    return _mean(right.double() - beside.double())
-
-
-def _mean(values: Float[Tensor, " n"]) -> Estimate:
-    return Estimate(float(values.mean()), float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else math.nan)
+    """The first share less the second on the same images, with the standard error of the paired difference."""
+    return share(right.double() - beside.double())
 
 
 def majority(cluster: Int[Tensor, " n"], label: Int[Tensor, " n"], num: int) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"]]:
-    """The class that most images of each of ``num`` clusters have, the first of several, and its share of them; -1 and nan without images."""
+    """For each of ``num`` clusters, the class that most of its images have (the lowest of several) and its share of them; -1 and nan if empty."""
     classes = int(label.max()) + 1
     count = torch.bincount(cluster * classes + label, minlength=num * classes).view(num, classes)
     most, found = count.max(1)
@@ -308,7 +305,7 @@ def majority(cluster: Int[Tensor, " n"], label: Int[Tensor, " n"], num: int) -> 
 def told_by_cluster(
     cluster: Int[Tensor, " n"], label: Int[Tensor, " n"], asked: Int[Tensor, " m"], asked_label: Int[Tensor, " m"]
 ) -> Bool[Tensor, " m"]:
-    """Whether the majority class of each asked image's cluster, taken from the first images, is its own; not so in a cluster without any of these."""
+    """Whether each asked image has the majority class of its cluster's first images; False in a cluster without any of these."""
     num = int(torch.cat([cluster, asked]).max()) + 1
     return majority(cluster, label, num)[0][asked] == asked_label
 
@@ -322,11 +319,11 @@ def told_by_neighbours(
     k: int = 5,
     chunk: int = 1024,
 ) -> Bool[Tensor, " m"]:
-    """Whether most of the ``k`` nearest ``rows`` of each asked row have its label; a draw goes to the label of the nearest one. Raises InputError."""
+    """Whether each asked row has the majority label of its ``k`` nearest ``rows``; in a tie the nearest decides. InputError for under k rows."""
     if len(rows) < k:
         raise InputError(f"neighbours: {len(rows)} images cannot be {k} neighbours: give at least {k}")
     rows, found = rows.double(), list[Tensor]()
-    weight = 1 + 0.5 ** torch.arange(1.0, k + 1, device=rows.device, dtype=rows.dtype)  # what is added stays below one vote
+    weight = 1 + 0.5 ** torch.arange(1.0, k + 1, device=rows.device, dtype=rows.dtype)  # the extra weights sum to less than one vote
     for part in asked.double().split(chunk):
         near = label[distances(part, rows).topk(k, largest=False).indices]
         votes = torch.zeros(len(near), int(label.max()) + 1, dtype=rows.dtype, device=rows.device)
@@ -335,7 +332,7 @@ def told_by_neighbours(
 
 
 def agreement(cluster: Int[Tensor, " n"], label: Int[Tensor, " n"]) -> float:
-    """Adjusted mutual information: 1 for the same partition, about 0 for clusters drawn at random, however many they are.
+    """Adjusted mutual information: 1 for the same partition, about 0 for random clusters, whatever their number.
 
     Vinh, Epps and Bailey 2010, "Information theoretic measures for clusterings comparison", Eq. 10, with the mean of the two entropies.
     """
@@ -345,7 +342,7 @@ def agreement(cluster: Int[Tensor, " n"], label: Int[Tensor, " n"]) -> float:
 
 
 def agreement_estimate(cluster: Int[Tensor, " n"], label: Int[Tensor, " n"], *, groups: int = 20) -> Estimate:
-    """:func:`agreement` with its standard error by the jackknife: one of ``groups`` random parts of the images is left out at a time.
+    """:func:`agreement` with its standard error by the jackknife, which leaves out one of ``groups`` random parts of the images at a time.
 
     A bootstrap would draw images twice, and an image agrees with its copy.
     """
@@ -355,10 +352,7 @@ def agreement_estimate(cluster: Int[Tensor, " n"], label: Int[Tensor, " n"], *, 
 
 
 def kmeans(rows: Float[Tensor, "n f"], asked: Float[Tensor, "m f"], num: int, *, seed: int = 0) -> tuple[Int[Tensor, " n"], Int[Tensor, " m"]]:
-    """The clusters of ``rows`` by k-means, started by k-means++, and those that the asked rows fall into.
-
-    Raises InputError for fewer rows than clusters.
-    """
+    """The k-means clusters of ``rows``, started by k-means++, and of the asked rows. Raises InputError for fewer rows than clusters."""
     from sklearn.cluster import KMeans
 
     if len(rows) < num:

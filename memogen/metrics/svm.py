@@ -1,4 +1,4 @@
-"""How well a linear support vector machine tells classes apart by a model's features (Li et al. 2016, appendix A)."""
+"""The accuracy of a linear support vector machine on a model's features (Li et al. 2016, appendix A)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from memogen.metrics.metric import Asked, Metric, ModelScoring, Number, Result, needs
-from memogen.metrics.samples import device_of, finite, num_labels
-from memogen.metrics.work import Work
+from memogen.metrics.samples import Work, device_of, finite, images_at, num_labels
 from memogen.types import ImageData, InputError, Pixels
 
 BLOCK = 1000  # images at once
@@ -30,7 +29,7 @@ class HasFeatures(Protocol):
 
 @dataclass(frozen=True)
 class SvmAccuracy:
-    """The share of test images that were told right, and what made it; ``training`` is that of the training images."""
+    """The accuracy on test images; ``training`` is that on the training images, ``penalty`` is C."""
 
     value: float
     training: float
@@ -40,7 +39,7 @@ class SvmAccuracy:
 
     @property
     def error(self) -> float:
-        """The standard error of the share over test images as a draw."""
+        """The standard error of the accuracy, for the test images as a random draw."""
         return float(np.sqrt(self.value * (1 - self.value) / self.num_test))
 
     @property
@@ -53,10 +52,10 @@ class SvmAccuracy:
 def svm_accuracy(
     model: HasFeatures, train: ImageData, test: ImageData, *, penalty: float = PENALTY, seed: int = 0, work: Work | None = None
 ) -> SvmAccuracy:
-    """Train on the features of the training images as they are, not binarised, and test on those of the test images; ``penalty`` is C.
+    """Train on the features of the training images, not binarised, and test on those of the test images; ``penalty`` is C.
 
-    Features are brought to mean 0 and deviation 1 by the training images. Raises InputError where labels are missing, and for a model that is told
-    them: its features hold what the machine is to find.
+    Features are scaled to mean 0 and deviation 1 over the training images. Raises InputError for missing labels, and for a model that is conditional
+    on labels, as its features contain the answer.
     """
     check_unconditional(model)
     for data in (train, test):
@@ -84,7 +83,7 @@ def svm_accuracy(
 
 
 def check_unconditional(model: HasFeatures) -> None:
-    """Refuses a model whose encoder is told the labels. Raises InputError."""
+    """Raises InputError for a model whose encoder is given the labels."""
     if num_labels(model):
         raise InputError("svm: this model is conditional on labels, which are what the machine is to find: choose a model without, or leave svm out")
 
@@ -94,7 +93,7 @@ def features_of(model: HasFeatures, data: ImageData, work: Work) -> Float[np.nda
     """The features of all images, float64."""
     device, found = device_of(model), []
     for turn in work.rounds(f"features, {data.split}", len(data), BLOCK):
-        image = torch.from_numpy(np.array(data.image[turn.start : turn.start + turn.num])).to(device)
+        image = images_at(data, slice(turn.start, turn.start + turn.num)).to(device)
         found.append(work.processes.gather(finite(model.features(image), "features"), turn).double().cpu().numpy())
     return np.concatenate(found)
 
@@ -103,7 +102,6 @@ def features_of(model: HasFeatures, data: ImageData, work: Work) -> Float[np.nda
 
 
 def check(asked: Asked) -> None:
-    """Refuse a model without features, or told the labels, and data without labels or training images."""
     if not isinstance(asked.subject, HasFeatures):
         raise asked.unable("svm", "has no features")
     check_unconditional(asked.subject)
@@ -112,12 +110,11 @@ def check(asked: Asked) -> None:
             "metric svm: a machine is trained on other images than it is tested on: choose data with a test part (in Python, give train)"
         )
     for data in (asked.train, asked.data):
-        asked.labelled("svm", data)
+        asked.labels("svm", data)
 
 
 def results(asked: Asked) -> Iterator[Result]:
-    """The share of test images that the machine tells right."""
-    assert asked.train is not None, "the check has looked"
+    assert asked.train is not None, "the check has passed"
     found = svm_accuracy(asked.subject, asked.train, asked.data, penalty=asked.how.svm_penalty, work=asked.work)
     yield Result("svm_accuracy", found.value, found.error, found.protocol)
 

@@ -27,8 +27,7 @@ from ..metrics.classifiers import Classifier, accuracy, train_classifier
 from ..metrics.extractors import NetworkExtractor, extractor
 from ..metrics.fid import FeatureStatistics, statistics_of
 from ..metrics.rows import UNSEEN, ResultRow, append_rows, judged, made
-from ..metrics.samples import Source, Watch, drawn_batches, image_source, model_source, shuffled
-from ..metrics.work import Work
+from ..metrics.samples import Source, Watch, Work, drawn_batches, image_source, model_source, shuffled
 from ..models import ReplayGAN, ReplayGANObjective
 from ..models.replay_gan import AlignmentConfig, JointConfig
 from ..models.replay_gan.model import with_class

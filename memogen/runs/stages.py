@@ -4,7 +4,7 @@ continual benchmark, for this library's models and anybody's method alike."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 from typing import Any
@@ -14,15 +14,14 @@ import torch
 
 from ..data.task_sequence import of_classes
 from ..metrics import METRICS, evaluate, score_images
-from ..metrics.accuracy import STUDENT, ClassJudge, ClassScore, class_references, mean_score, real_accuracy, reverse_accuracy, student_protocol
-from ..metrics.continual import Exam
+from ..metrics.accuracy import STUDENT, ClassJudge, ClassScore, class_references, mean_score, real_accuracy, reverse_accuracy
+from ..metrics.exam import Exam
 from ..metrics.extractors import NetworkExtractor
 from ..metrics.forgetting import AccuracyMatrix
 from ..metrics.modes import class_shares
 from ..metrics.rows import UNSEEN, ResultRow, judged, made
-from ..metrics.samples import device_of, drawn_batches, shuffled
+from ..metrics.samples import Work, device_of, drawn_batches, shuffled
 from ..metrics.slot_contents import slot_recall
-from ..metrics.work import Work
 from ..recipes import ScoringConfig
 from ..types import ClassModel, CostedObjective, GenerativeModel, ImageData, SlotModel
 
@@ -85,7 +84,7 @@ class ClassStage:
         test = of_classes(self.test, self.labels)
         image = torch.cat([part.cpu() for label in self.labels for part in drawn_batches(self.drawn, each, seed=seed, label=label)])
         generated = ImageData(image.numpy(), np.repeat(self.labels, each), test.classes, "generated", "samples")
-        about: dict[str, Any] = {"student": student_protocol(STUDENT), "student_seed": seed, **UNSEEN}
+        about: dict[str, Any] = {"student": asdict(STUDENT), "student_seed": seed, **UNSEEN}
         rows = [self.row("reverse_accuracy", reverse_accuracy(generated, test, seed=seed), **about)]
         if train is not None:
             real = of_classes(train, self.labels)

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 
 from ..data.task_sequence import TaskConfig, TaskSequence, num_classes, of_classes, task_sequence
-from ..metrics.continual import Exam
+from ..metrics.exam import Exam
 from ..metrics.extractors import extractor
 from ..metrics.registry import row_name
 from ..metrics.rows import ResultRow, append_rows
-from ..metrics.work import Work
+from ..metrics.samples import Work
 from ..models.replayed import state_bytes
 from ..pretrained import from_pretrained
 from ..progress import Bar

@@ -64,7 +64,7 @@ TRAINING, HELD_OUT, FRESH = _split(400, 0), _split(300, 1, "test"), _split(300, 
 def test_distances_are_those_of_the_plain_search(chunk: int, num: int) -> None:
     image = torch.from_numpy(FRESH.image[:num])
     found = copy_check(image, HELD_OUT, TRAINING, chunk=chunk)
-    by_feature = copy_check(image, HELD_OUT, TRAINING, chunk=chunk, embed=pixels)
+    by_feature = distance_check(pixels(image), pixels(torch.from_numpy(HELD_OUT.image)), pixels(torch.from_numpy(TRAINING.image)).split(chunk))
     rows = [torch.from_numpy(data).flatten(1).double() / 255 for data in (FRESH.image[:num], TRAINING.image)]
     torch.testing.assert_close(found.samples, torch.cdist(*rows, compute_mode="donot_use_mm_for_euclid_dist").amin(1), rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(by_feature.samples, found.samples, rtol=1e-5, atol=1e-5)

@@ -64,16 +64,6 @@ def test_streamed_statistics_are_those_of_the_whole(num: int, batch: int, offset
     torch.testing.assert_close(statistics.covariance, features.T.cov(), rtol=1e-9, atol=1e-9)
 
 
-def test_halves_merge_into_the_whole_and_stay_as_they_were() -> None:
-    features = _random(4, 101, 5).float()
-    first, second, whole = _statistics(features[:40]), _statistics(features[40:]), _statistics(features)
-    merged = first.merge(second)
-    assert merged.count == 101 and first.count == 40
-    torch.testing.assert_close(merged.mean, whole.mean, rtol=1e-13, atol=1e-13)
-    torch.testing.assert_close(merged.scatter, whole.scatter, rtol=1e-12, atol=1e-12)
-    assert merged.merge(FeatureStatistics(5)).count == 101
-
-
 def test_too_few_samples_say_how_many_are_needed() -> None:
     with pytest.raises(InputError, match=r"64 images cannot .* at least 65"):
         frechet_distance(_statistics(_random(0, 64, 64)), _statistics(_random(0, 65, 64)))
@@ -82,5 +72,3 @@ def test_too_few_samples_say_how_many_are_needed() -> None:
 def test_features_of_another_size_are_refused() -> None:
     with pytest.raises(InputError, match=r"give \(batch, 3\)"):
         FeatureStatistics(3).update(torch.zeros(2, 4))
-    with pytest.raises(InputError, match="one extractor"):
-        FeatureStatistics(3).merge(FeatureStatistics(4))

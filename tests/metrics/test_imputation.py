@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from memogen.metrics.imputation import BATCH, Refinement, block, complete, imputation_error, missing_pixels, refine
-from memogen.metrics.work import Work
+from memogen.metrics.samples import Work
 from memogen.processes import Processes, Share
 from memogen.types import ImageData, InputError
 

@@ -77,9 +77,9 @@ def test_it_is_the_difference_of_the_bounds_with_the_mean_answer_in_place_of_eac
 
 
 def test_effective_slots_count_equal_shares_as_whole_slots() -> None:
-    alike = Preferences((np.full((2, 4), 0.25),), np.zeros((2, 1)), ("a", "b"), (3, 1))
+    alike = Preferences((np.full((2, 4), 0.25),), np.zeros((2, 1)), ("a", "b"))
     assert effective_slots(alike, 0) == (pytest.approx(4), (pytest.approx(4), pytest.approx(4)))
-    apart = Preferences((np.eye(2),), np.zeros((2, 1)), ("a", "b"), (5, 5))
+    apart = Preferences((np.eye(2),), np.zeros((2, 1)), ("a", "b"))
     assert effective_slots(apart, 0) == (pytest.approx(2), (pytest.approx(1), pytest.approx(1)))
 
 

@@ -134,10 +134,3 @@ def test_the_old_name_still_imports() -> None:
     from memogen.evaluation.fid import frechet_distance
 
     assert copy_check is memogen.metrics.copy_check and frechet_distance is memogen.metrics.frechet_distance
-
-
-def test_nobody_inside_imports_the_old_name() -> None:
-    import memogen
-
-    files = Path(memogen.__file__).parent.rglob("*.py")
-    assert not [path for path in files if path.name != "evaluation.py" and "memogen.evaluation" in path.read_text(encoding="utf-8")]

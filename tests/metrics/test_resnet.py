@@ -207,7 +207,7 @@ def test_rows_name_network_weights_and_resize(
 
 def test_where_the_stride_is_and_epsilon_are_what_the_description_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flat = {name: torch.tensor(0.01).expand(shape) for name, shape in _shapes_of_keras().items()}
-    monkeypatch.setattr("memogen.metrics.layers_model._tensors", lambda entries, numbers: flat)
+    monkeypatch.setattr("memogen.metrics.weight_files._tensors", lambda entries, numbers: flat)
     for eps, strides in ((0.001, [2, 2]), (1.001e-5, [1, 1])):
         layers = [{"config": {"name": "bn_conv1", "epsilon": eps}}, {"config": {"name": "res3a_branch2a", "strides": strides}}]
         _describe(tmp_path, [], [], layers)

@@ -108,7 +108,7 @@ def test_each_image_counts_alike_and_each_class_is_a_mean() -> None:
     np.testing.assert_allclose(found.by_layer[1], expected(flat), rtol=1e-12)
     np.testing.assert_allclose(found.pixels, found.by_layer[1], rtol=1e-12)
     np.testing.assert_allclose(found.by_layer[0].sum(1), 1, rtol=1e-12)
-    assert found.classes == ("a", "b", "c", "d") and sum(found.counts) == 2300
+    assert found.classes == ("a", "b", "c", "d")
 
 
 def test_the_most_wanted_slots_come_first() -> None:

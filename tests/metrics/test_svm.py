@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from memogen.metrics.samples import Work
 from memogen.metrics.svm import features_of, svm_accuracy
-from memogen.metrics.work import Work
 from memogen.types import ImageData, InputError
 
 

@@ -17,7 +17,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memogen.metrics.work import Work
+from memogen.metrics.samples import Work
 from memogen.processes import Processes
 from memogen.progress import Bar
 from memogen.stopping import Stop, stopping

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from memogen.data import load
 from memogen.metrics import Processes, evaluate
 from memogen.metrics.log_likelihood import log_likelihood
-from memogen.metrics.work import Work
+from memogen.metrics.samples import Work
 from tests.metrics.linear_gaussian import LinearGaussian, pictures
 from tests.metrics.toys import EVERYTHING, Recalling, noise, small_gan
 
