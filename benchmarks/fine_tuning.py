@@ -32,7 +32,7 @@ from memogen.metrics.slot_contents import slot_recall
 from memogen.pretrained import from_pretrained
 from memogen.runs.recipe import load_config
 from memogen.training import TrainingConfig, fit
-from memogen.training.course import Course
+from memogen.training.fit import Course
 from memogen.types import ImageData
 
 NEW = 9

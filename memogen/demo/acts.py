@@ -26,7 +26,7 @@ from ..report import figures, grid, memory_gan
 from ..report.grid import Theme
 from ..report.history import read_rows, task_folders
 from ..runs.recipe import config_hash
-from ..training.course import Watch
+from ..training.fit import Watch
 from ..types import ImageData, InputError, to_uint8
 from .plan import ARMS, Arm, Plan
 from .sentences import CLUSTERED, FILLED, KEPT, NAMED, VARIED, Comparison, Question, apart

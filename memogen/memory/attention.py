@@ -15,12 +15,12 @@ Addressing = Literal["sigmoid", "softmax"]
 """How the scores of the slots become their weights: each by itself, or as a distribution over them (appendix D)."""
 Composition = Literal["ladder", "additive", "sum"]
 """How activation and memory meet: by the trainable element-wise function of section 3.3, or as their sum (appendix D), rectified or not."""
-Fill = Literal["ones", "zeros"]
-"""What stands in for the memory's answer where the memory is taken away; ones in appendix C."""
+Fill = Literal["ones", "zeros", "mean"]
+"""What replaces the memory's answer: ones (appendix C), zeros, or the mean answer to the batch, which is the same for every image."""
 
 
 class AttentionRead(NamedTuple):
-    """``weights`` of the slots, h_a, and what they make together, ``mix`` = h_m."""
+    """``weights`` = h_a of the slots, and the weighted sum of the slots, ``mix`` = h_m."""
 
     weights: Float[Tensor, "b k"]
     mix: Float[Tensor, "b d"]
@@ -62,31 +62,32 @@ class AttentionMemory(nn.Module):
             self.gain = nn.Parameter(torch.zeros(query_dim))
 
     def read(self, query: Float[Tensor, "b d"]) -> AttentionRead:
-        """How much each slot is asked for, and the slots mixed by these weights; differentiable in both."""
+        """The weight of each slot, and the sum of the slots with these weights; differentiable in query and slots."""
         score = self.address(query)
         weights = torch.sigmoid(score) if self.addressing == "sigmoid" else torch.softmax(score, dim=1)
         return AttentionRead(weights, weights @ self.slots)
 
     def forward(self, query: Float[Tensor, "b d"], *, without: Fill | None = None) -> Float[Tensor, "b d"]:
-        """The query composed with the memory's answer; ``without`` puts ones or zeros in the place of that answer."""
+        """The query composed with the memory's answer, or with what replaces it."""
         return self.compose(query, self.read(query).mix if without is None else self.absent(query, without))
 
     def compose(self, query: Float[Tensor, "b d"], mix: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
-        """What the next layer sees of a query and an answer to it, the memory's own or any other."""
+        """The input of the next layer from a query and an answer, the memory's own or any other."""
         if self.composition != "ladder":
             return torch.relu(query + mix) if self.composition == "additive" else query + mix
         # departs: the authors' Theano gives a ReLU the slope 1/2 at zero, torch 0: an activation of exactly zero teaches a1, a2 and b1 nothing yet
         gate = _affine(self.gate, query, mix).sigmoid_()  # in place: a layer is bound by memory, and nothing else reads these
         return torch.addcmul(_affine(self.linear, query, mix), self.gain, gate).relu_()
 
-    @staticmethod
-    def absent(query: Float[Tensor, "b d"], fill: Fill) -> Float[Tensor, "b d"]:
-        """The answer of a memory that is not there."""
+    def absent(self, query: Float[Tensor, "b d"], fill: Fill) -> Float[Tensor, "b d"]:
+        """What replaces the memory's answer."""
         match fill:
             case "ones":
                 return torch.ones_like(query)
             case "zeros":
                 return torch.zeros_like(query)
+            case "mean":
+                return self.read(query).mix.mean(0).expand_as(query)
             case _:
                 assert_never(fill)
 
@@ -95,7 +96,7 @@ class AttentionMemory(nn.Module):
 
 
 def check_attention(query_dim: int, num_slots: int, *, addressing: str, compose: str, slot_std: float) -> None:
-    """Raises ValueError for what no memory can be."""
+    """Raises ValueError for an option out of its range."""
     if min(query_dim, num_slots) < 1:
         raise ValueError(f"query_dim {query_dim} and num_slots {num_slots} must be positive")
     if addressing not in ("sigmoid", "softmax"):

@@ -75,12 +75,12 @@ def log_normaliser(kappa: Tensor | float, dim: int) -> Tensor:
 
 
 def unit(x: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows d"]:
-    """Rows scaled to norm one; a zero row stays zero."""
+    """Rows divided by their norm; a zero row stays zero."""
     return x / x.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny ** 0.5)
 
 
 def slerp(start: Float[Tensor, "b d"], end: Float[Tensor, "b d"], share: Float[Tensor, " b"]) -> Float[Tensor, "b d"]:
-    """The point at ``share`` of the shorter great circle between unit vectors, walked at even speed (Shoemake 1985, Eq. 1); opposite ones have none.
+    """The point at ``share`` of the shorter great circle between unit vectors (Shoemake 1985, Eq. 1); opposite vectors have none.
 
     sin((1 - t) a) / sin(a) start + sin(t a) / sin(a) end, with a the angle between the two.
     """
@@ -102,7 +102,7 @@ def log_prior(mass: Float[Tensor, " k"], values: Float[Tensor, " k"], *, smoothi
 
 
 def checked_weight(weight: Float[Tensor, " n"], values: Float[Tensor, " k"], value: int) -> Float[Tensor, " k"]:
-    """Weights of slots themselves; ValueError unless there is one for each slot, none below 0, and the class ``value`` has a finite sum above 0."""
+    """``weight``. Raises ValueError unless it has one number for each slot, none below 0, and a finite sum above 0 over the class ``value``."""
     if weight.shape != values.shape:
         raise ValueError(f"weight has shape {tuple(weight.shape)}; give one for each of {len(values)} slots")
     total = float((weight.double() * ((values > 0.5) == bool(value))).sum())
@@ -124,7 +124,7 @@ def masked_softmax(score: Float[Tensor, "b t"], keep: Bool[Tensor, "b t"]) -> Fl
 
 
 class EMState(NamedTuple):
-    """A mixture in the middle of the incremental EM of one batch: now, and with the batch's own statistics left out."""
+    """A mixture during the incremental EM of one batch: its present keys and mass, and those without the statistics of the batch."""
 
     keys: Float[Tensor, "k d"]
     mass: Float[Tensor, " k"]
@@ -133,14 +133,14 @@ class EMState(NamedTuple):
 
 
 class Statistics(NamedTuple):
-    """What a batch adds to slots: ``sums`` are gamma^T Q, ``total`` is gamma^T 1, for responsibilities gamma (b, k) and queries Q (b, d)."""
+    """What a batch adds to each slot: ``sums`` = gamma^T Q and ``total`` = gamma^T 1, with responsibilities gamma (b, k) and queries Q (b, d)."""
 
     sums: Float[Tensor, "k d"]
     total: Float[Tensor, " k"]
 
     @classmethod
     def of(cls, query: Float[Tensor, "b d"], responsibility: Float[Tensor, "b k"]) -> Self:
-        """Those of every slot, as one matrix product."""
+        """The statistics of every slot, as one matrix product."""
         return cls(responsibility.T @ query, responsibility.sum(0))
 
 
@@ -221,7 +221,7 @@ def fit_concentration(mean_cosine: Tensor | float, dim: int) -> Tensor:
 
 
 class DrawNumbers(NamedTuple):
-    """The random numbers that draws from a mixture are made of.
+    """The random numbers behind draws from a mixture.
 
     ``uniform`` on [0, 1), float64: one for the slot and three for each proposal of :func:`vmf_draw`; ``normal`` (n, d).
     """
@@ -267,7 +267,7 @@ def vmf_draw(
 
 
 def canonical_order(query: Float[Tensor, "b d"], value: Float[Tensor, " b"]) -> Int[Tensor, " b"]:
-    """An order of the queries that depends on their content only: fakes first, then by a fixed irrational projection."""
+    """An order of the queries that depends only on their content: fakes first, then by a fixed irrational projection."""
     weight = torch.frac(torch.arange(1, query.shape[1] + 1, device=query.device, dtype=torch.float64) * math.sqrt(2)) - 0.5
     return torch.argsort((query.double() * weight).sum(-1) + 4 * math.sqrt(query.shape[1]) * value.double(), stable=True)
 

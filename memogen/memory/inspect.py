@@ -21,7 +21,7 @@ LEVELS = (0.0, 0.25, 0.5, 0.75, 0.95, 1.0)  # of the quantiles in Usage
 
 @dataclass(frozen=True)
 class SavedSlots:
-    """The buffers of a memory read back from a file: a :class:`Slots` without the module around it."""
+    """The buffers of a memory from a file: a :class:`Slots` without its module."""
 
     keys: Tensor
     values: Tensor
@@ -65,13 +65,13 @@ def written(memory: Slots) -> Bool[Tensor, " k"]:
 
 
 def frozen(memory: Slots) -> Bool[Tensor, " k"]:
-    """Slots that no write changes; none of a memory that cannot freeze any."""
+    """Which slots are frozen (k,); none for a memory that cannot freeze slots."""
     found: Tensor | None = getattr(memory, "frozen", None)
     return torch.zeros_like(memory.values, dtype=torch.bool) if found is None else found
 
 
 def near(memory: Slots, centre: Float[Tensor, "n d"], cosine: float, *, value: int = 1) -> Int[Tensor, " m"]:
-    """The written slots of the value whose key has at least this cosine with one of the ``centre`` rows, a region of keys; in order."""
+    """The written slots of the value whose key has at least this cosine with one of the rows ``centre``, by number."""
     reached = (unit(centre.to(memory.keys)) @ memory.keys.T >= cosine).any(0)
     return (reached & written(memory) & ((memory.values > 0.5) == bool(value))).nonzero()[:, 0]
 
@@ -163,7 +163,7 @@ def mean_cosine(keys: Float[Tensor, "n d"]) -> float:
 
 
 def _quantiles(x: Tensor) -> tuple[float, ...]:
-    """At LEVELS, taking the nearest member below; all nan when there is none. Sorts, as torch.quantile stops at 16 million entries."""
+    """The quantiles at LEVELS (the nearest member below); all NaN for no members. It sorts, as torch.quantile stops at 16 million entries."""
     if not len(x):
         return (math.nan,) * len(LEVELS)
     ordered = x.double().sort().values
@@ -221,7 +221,7 @@ def best_slots(memory: MixtureMemory, query: Float[Tensor, "b d"], *, value: int
 
 @dataclass(frozen=True)
 class SlotPosterior:
-    """p(c | query) over the best real slots, what the ``other_real`` slots hold together, and what the ``fake`` ones do: the three sum to one."""
+    """p(c | query) of the best real slots, the sum over the ``other_real`` slots, and the sum over the ``fake`` slots; together they are one."""
 
     slots: tuple[int, ...]
     probability: tuple[float, ...]

@@ -15,7 +15,7 @@ SPARSE = 16  # a sum over rows one by one costs some 16 times as much for each n
 
 
 def is_sparse(places: int, num_slots: int) -> bool:
-    """Whether ``places`` slots of each query are so few of all that sums over them alone cost less than matrix products with all slots."""
+    """Whether sums over ``places`` slots for each query cost less than matrix products with all slots."""
     return SPARSE * places <= num_slots
 
 
@@ -54,7 +54,7 @@ def _pick(score: Tensor, at: Tensor) -> Tensor:
 
 
 def _per_class_masks(score: Tensor, real: Tensor, k: int) -> Tensor:
-    """The same without asking the device for a number: k of each class, then the shares by place."""
+    """The same without reading a number from the device: k of each class, then the shares by place."""
     num_real = real.sum()
     real_share = torch.minimum(num_real, (k - (score.shape[1] - num_real)).clamp_min((k + 1) // 2))
     by_class = [score.masked_fill(other, EMPTY).topk(k, dim=-1).indices for other in (~real, real)]
@@ -94,7 +94,7 @@ class Scores(NamedTuple):
 
 
 class Responsibilities(NamedTuple):
-    """The slots that each query updates, how much of it belongs to each, and which of the places count."""
+    """The slots that each query updates, its responsibility for each, and which of the places count."""
 
     slots: Int[Tensor, "b t"]
     weights: Float[Tensor, "b t"]
@@ -117,7 +117,7 @@ class Responsibilities(NamedTuple):
         return self.weights.new_zeros(len(self.slots), num_slots).scatter_(1, self.slots, self.weights)
 
     def without(self, frozen: Bool[Tensor, " k"] | None) -> Responsibilities:
-        """The same with no part for ``frozen`` slots, where there are any; that of the others stays as it was."""
+        """The same with responsibility 0 for ``frozen`` slots. The other responsibilities do not change."""
         if frozen is None:
             return self
         member = self.member & ~frozen[self.slots]

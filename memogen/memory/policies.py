@@ -1,4 +1,4 @@
-"""How a memory reads and writes: every point where the paper, the authors' code and good sense part ways, as one choice with three names."""
+"""How a memory reads and writes: every point where the paper, the authors' code and what trains well differ, with a preset for each of the three."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Policy:
 
     @classmethod
     def preset(cls, name: PolicyName) -> Self:
-        """What trains ("robust"), or the literal algorithm of the paper or of its authors' code. Raises ValueError."""
+        """The policy that trains well ("robust"), or the literal algorithm of the paper or of the authors' code. Raises ValueError."""
         match name:
             case "robust":
                 # departs: Eq. 3 looks up both classes together; with many slots every query soon finds one only, and the clip ends all learning.

@@ -1,4 +1,4 @@
-"""What a mixture memory must offer, what its reads and writes tell, and the sizes and queries that it refuses.
+"""The interface of a mixture memory: what it must offer, what reads and writes return, and which sizes and queries are refused.
 
 :class:`memogen.memory.VMFMemory` is one. Another one that has the members of :class:`MixtureMemory` gets the pages, metrics and commands as well.
 """
@@ -16,9 +16,9 @@ from .functional import DrawNumbers
 
 
 class MemoryRead(NamedTuple):
-    """What a query found. ``weights`` is the posterior over ``slots``.
+    """The answer to queries. ``weights`` is the posterior over the ``slots`` that were looked up.
 
-    Kept for a write, without gradient: the log joint density up to a constant, of ``slots`` in ``score`` and of all slots in ``dense``.
+    ``score`` and ``dense`` are kept for a write, without gradient: the log joint density up to a constant, of ``slots`` and of all slots.
     """
 
     logit: Float[Tensor, " b"]
@@ -30,11 +30,11 @@ class MemoryRead(NamedTuple):
 
 
 class MemoryWrite(NamedTuple):
-    """What a write did. ``touched`` and ``replaced`` mark slots, ``overwrites`` and ``dropped`` mark queries (of all processes, in rank order).
+    """What a write did. ``touched`` and ``replaced`` mark slots; ``overwrites`` and ``dropped`` mark queries (of all processes, in rank order).
 
-    A slot is touched when a query used it, in the sense of ``Policy.age_reset``; its age is 0 then. ``dropped`` queries asked for a slot
-    when every slot was in use. ``movement`` is the mean 1 - cos between a key that EM updated and itself before. ``ignored`` queries changed nothing:
-    they were not finite, or had a label that is neither 0 nor 1; on the CPU, where looking costs nothing, they are refused instead.
+    A slot is touched when a query used it, as ``Policy.age_reset`` defines it; its age is then 0. ``dropped`` queries asked for a slot when every
+    slot was in use. ``movement`` is the mean of 1 - cos between the old and the new key of a slot that EM updated. ``ignored`` queries changed
+    nothing: they were not finite, or their label was neither 0 nor 1. On the CPU, where looking costs nothing, such queries raise ValueError.
     """
 
     touched: Bool[Tensor, " k"]
@@ -62,7 +62,7 @@ class Slots(Protocol):
 
 @runtime_checkable
 class Mixes(Protocol):
-    """What can be done with a mixture over slots. Only ``write`` changes it; whatever draws is decided by ``generator``, or by given numbers."""
+    """The methods of a mixture over slots. Only ``write`` changes it; random draws use ``generator`` or given numbers."""
 
     def __call__(self, query: Float[Tensor, "b d"]) -> MemoryRead: ...
     def write(self, query: Float[Tensor, "b d"], value: Shaped[Tensor, " b"] | int, read: MemoryRead | None = None) -> MemoryWrite: ...
@@ -92,7 +92,7 @@ class Mixes(Protocol):
 
 
 class MixtureMemory(Slots, Mixes, Protocol):
-    """A memory that is a mixture over slots, as the models, pages, metrics and commands ask for it: an ``nn.Module`` with these members.
+    """A memory that is a mixture over slots, as models, pages, metrics and commands need it: an ``nn.Module`` with these members.
 
     ``concentration`` is kappa, so that a slot's log joint density of a unit query q is kappa K.q + :meth:`log_prior`, up to a constant.
     """
@@ -103,12 +103,12 @@ class MixtureMemory(Slots, Mixes, Protocol):
 
 
 def is_mixture(memory: object) -> TypeGuard[MixtureMemory]:
-    """Whether it is a mixture over slots. The methods tell: since Python 3.12 ``isinstance`` does not see the buffers of a module."""
+    """Whether it is a mixture over slots, judged by its methods: since Python 3.12 ``isinstance`` does not see the buffers of a module."""
     return isinstance(memory, Mixes)
 
 
 def check_sizes(num_slots: int, key_dim: int, *, concentration: float, top_k: int, decay: float, em_steps: int) -> None:
-    """ValueError naming the option that no memory can have."""
+    """Raises ValueError for an option out of its range."""
     for name, count, least in (("num_slots", num_slots, 2), ("key_dim", key_dim, 2), ("top_k", top_k, 1), ("em_steps", em_steps, 1)):
         if count < least:
             raise ValueError(f"{name} is {count}; it must be at least {least}")
@@ -119,6 +119,6 @@ def check_sizes(num_slots: int, key_dim: int, *, concentration: float, top_k: in
 
 
 def refuse_unknown(known: Bool[Tensor, " b"]) -> None:
-    """ValueError where a query is not one that a memory can learn."""
+    """Raises ValueError unless all queries can be learned."""
     if not bool(known.all()):
         raise ValueError(f"{int((~known).sum())} of {len(known)} queries are not finite, or have a label that is neither 0 nor 1: leave them out")

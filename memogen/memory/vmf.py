@@ -24,7 +24,7 @@ _COSINE_DECAY = 0.99  # of the running mean cosine, per write of its class
 class VMFMemory(nn.Module):
     """A memory of ``num_slots`` slots (key, value 1 real / 0 fake, mass, age). Reading never writes; :meth:`write` is the only mutation.
 
-    ``frozen`` marks slots that no write changes or replaces; they are read, and take their part of a query, as others do. None where none is.
+    ``frozen`` marks slots that no write changes or replaces; they are read like all others, and keep their part of a query. None: no slot is frozen.
 
     All arithmetic is done in float32 (or the buffers' wider type) whatever the autocast. Queries need not be normalised.
 
@@ -66,7 +66,7 @@ class VMFMemory(nn.Module):
         self.register_buffer("frozen", None)  # bool (k,); a state without frozen slots has no such entry
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """What ``.to()``, ``.half()`` and ``.cuda()`` do; but the buffers stay float32 or wider, as sums over many writes need it."""
+        """``.to()``, ``.half()`` and ``.cuda()``, except that the buffers stay float32 or wider: they are sums over many writes."""
 
         def wide(tensor: Tensor) -> Tensor:
             found = fn(tensor)
@@ -75,7 +75,7 @@ class VMFMemory(nn.Module):
         return super()._apply(wide, recurse)  # type: ignore[no-untyped-call]  # torch's own hook
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
-        """Which slots are frozen is in a state only where some are: torch's own hook, after room is made for it."""
+        """torch's hook. A state has the entry "frozen" only if some slots are frozen."""
         self.frozen = torch.zeros_like(self.values, dtype=torch.bool) if f"{prefix}frozen" in state_dict else None
         super()._load_from_state_dict(state_dict, prefix, *args)
 
@@ -160,15 +160,15 @@ class VMFMemory(nn.Module):
     def fitted_concentration(self, value: int = 1) -> Float[Tensor, ""]:
         """The concentration at which the slots of a class fit their members, whatever ``concentration`` the memory reads with.
 
-        It follows from the running mean cosine between a query and the most probable slot of its class before the write; without any, since the
-        class is not full yet, it is the memory's own ``concentration``.
+        It follows from the running mean cosine between a query and the most probable slot of its class before the write. Until the class is full
+        there is no such mean, and it is the memory's own ``concentration``.
         """
         total, number = self.cosine[int(value)].unbind()
         fitted = functional.fit_concentration(total / number.clamp_min(torch.finfo(number.dtype).tiny), self.key_dim)
         return torch.where(number > 0, fitted, self.concentration)
 
     def _unit(self, query: Tensor) -> Tensor:
-        """The query on the sphere, at least float32."""
+        """The query with norm one, in float32 or wider."""
         query = query.to(torch.promote_types(self.keys.dtype, torch.float32))
         if query.ndim != 2 or query.shape[1] != self.key_dim:
             raise ValueError(f"query has shape {tuple(query.shape)}; expected (batch, {self.key_dim})")
@@ -191,7 +191,7 @@ class VMFMemory(nn.Module):
 
     @property
     def _sparse(self) -> bool:
-        """Whether a query looks at few slots of many."""
+        """Whether a query looks up only few of the slots."""
         return lookup.is_sparse(self.top_k, self.num_slots)
 
     def _logit(self, found: Tensor, value: Tensor, real: Tensor) -> Tensor:
@@ -231,7 +231,7 @@ class VMFMemory(nn.Module):
         return done._replace(overwrites=done.overwrites[back], dropped=done.dropped[back], ignored=~known[back])
 
     def _gathered(self, query: Tensor, value: Tensor | int) -> tuple[Tensor, Tensor, bool]:
-        """Queries and labels of all processes, and whether there are several. Raises ValueError for what is no batch of queries."""
+        """Queries and labels of all processes, and whether there are several processes. Raises ValueError for wrong shapes."""
         query = query.detach().to(torch.promote_types(self.keys.dtype, torch.float32))
         if query.ndim != 2 or query.shape[1] != self.key_dim:
             raise ValueError(f"query has shape {tuple(query.shape)}; expected (batch, {self.key_dim})")
@@ -245,7 +245,7 @@ class VMFMemory(nn.Module):
         return joint[:, :-1], joint[:, -1], joint is not both
 
     def _scores(self, query: Tensor, read: MemoryRead | None, order: Tensor) -> Scores:
-        """What the lookup found, in canonical order; ``read`` spares it."""
+        """The lookup of the queries, in canonical order; taken from ``read`` if that is given."""
         if read is not None:
             dense, slots, found = read.dense, read.slots[order], read.score[order]
         else:
@@ -280,13 +280,13 @@ class VMFMemory(nn.Module):
         self.cosine.mul_(torch.where(number > 0, _COSINE_DECAY, 1)[:, None]).add_(torch.stack([(member * cosine).sum(1), number], 1))
 
     def _asks_for_slot(self, scores: Scores, value: Tensor) -> Tensor:
-        """Which queries found "no correct label", the best slot having the wrong one, and ask to overwrite a slot (b,)."""
+        """Which queries ask to overwrite a slot, because the best slot has the wrong label (b,)."""
         right = self.values[scores.slots] == value[:, None]
         best = scores.found.masked_fill(~right, EMPTY).amax(1)
         return best < scores.found.masked_fill(right, EMPTY).amax(1)
 
     def _filling(self, value: Tensor) -> Tensor:
-        """Which queries' class still has unwritten slots, which the first queries fill (b,)."""
+        """Which queries are of a class that still has unwritten slots (b,)."""
         if not self.policy.fill_empty:
             return torch.zeros_like(value, dtype=torch.bool)
         unwritten, real = self._unwritten(), self.values > 0.5
@@ -303,11 +303,11 @@ class VMFMemory(nn.Module):
 
     @property
     def _answers_from_lookup(self) -> bool:
-        """Whether S_y is the part of the lookup that has the query's class."""
+        """Whether S_y is simply the part of the lookup with the query's label."""
         return self.policy.lookup == "by_class" and self.policy.label_match == "hard" and self.policy.rule == "em"
 
     def _responsibilities(self, scores: Scores, value: Tensor, keep: Tensor) -> Responsibilities:
-        """S_y and the posterior on it, with nothing for the queries that do not ``keep`` the memory's answer."""
+        """S_y and the posterior on it; all zero for queries outside ``keep``."""
         soft = self.policy.label_match == "soft"
         slots, score = scores.slots, scores.found
         if scores.dense is not None:
@@ -353,11 +353,11 @@ class VMFMemory(nn.Module):
         return (1 - torch.linalg.vecdot(keys, state.keys)).sum() / max(len(rows), 1)
 
     def _base_mass(self, mass: Tensor) -> Tensor:
-        """What touched slots keep of their mass, before the batch is counted."""
+        """The mass that touched slots keep, before the batch is counted."""
         return self.decay * mass + (1 - self.decay) * self.policy.mass_floor + (self.policy.histogram == "unit")
 
     def _assign(self, wrong: Tensor, value: Tensor, touched: Tensor) -> tuple[Tensor, Tensor]:
-        """For every slot the query that overwrites it or -1, and the queries that found none: oldest unused slots first, ties by lowest index."""
+        """(for every slot the query that overwrites it, or -1; the queries that found no slot). The oldest unused slots go first, ties by index."""
         source = torch.full((self.num_slots + 1,), -1, device=wrong.device)
         dropped = torch.zeros_like(wrong)
         classes = (None,) if self.policy.oldest == "of_all" else (0, 1)
@@ -376,7 +376,7 @@ class VMFMemory(nn.Module):
         return source[:-1], dropped
 
     def _oldest(self, free: Tensor, num: int) -> Tensor:
-        """``num`` slots or more, as far as there are so many: the free ones from the oldest on, ties by lowest index, then others."""
+        """At least ``num`` slots, or all: first the free ones from the oldest on, ties by lowest index, then others."""
         age = self.age.masked_fill(~free, -1)
         if self.keys.is_cpu and num < self.num_slots:  # the few that may be asked for, without sorting all
             able = (age >= age.topk(num, sorted=False).values.amin()).nonzero()[:, 0]
@@ -384,7 +384,7 @@ class VMFMemory(nn.Module):
         return torch.argsort(age, descending=True, stable=True)
 
     def _overwrite(self, query: Tensor, value: Tensor, source: Tensor) -> None:
-        """Slot i becomes the query numbered source[i], where that is one."""
+        """Slot i becomes query source[i], unless that is -1."""
         replaced, mean = source >= 0, self.mass.mean()
         if self.keys.is_cpu:  # a few rows; elsewhere their number would have to be fetched from the device
             rows = replaced.nonzero()[:, 0]

@@ -18,6 +18,7 @@ from memogen.metrics.imputation import IMPUTATION
 from memogen.metrics.inception_score import INCEPTION_SCORE
 from memogen.metrics.kid import KID
 from memogen.metrics.log_likelihood import LOG_LIKELIHOOD
+from memogen.metrics.memory_use import MEMORY_USE
 from memogen.metrics.metric import Asked, Metric, Number, Result, needs
 from memogen.metrics.modes import CLASS_SHARES, MODES
 from memogen.metrics.novelty import AUROC
@@ -46,6 +47,7 @@ METRICS: dict[str, Metric] = {
         REVERSE_ACCURACY,
         FITTING_CAPACITY,
         LOG_LIKELIHOOD,
+        MEMORY_USE,
         IMPUTATION,
         SVM,
         SLOTS,

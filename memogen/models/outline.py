@@ -1,4 +1,4 @@
-"""What a model would be, before any memory is taken."""
+"""The outline of a model: its names and shapes without numbers."""
 
 from __future__ import annotations
 
@@ -13,10 +13,7 @@ from ..types import InputError
 
 
 def outline(config: Any) -> nn.Module:
-    """The model that ``config`` builds, on the "meta" device: names and shapes, and no numbers.
-
-    Raises InputError for sizes that no tensor can have, and for weights that this machine's memory cannot hold.
-    """
+    """The model that ``config`` builds, on the "meta" device. Raises InputError for sizes that do not fit this machine or any tensor."""
     try:
         with torch.device("meta"), _Unfilled():
             model: nn.Module = config.build()
@@ -29,7 +26,7 @@ def outline(config: Any) -> nn.Module:
 
 
 class _Unfilled(TorchFunctionMode):
-    """Skips the initialisers of ``torch.nn.init``: an outline has no numbers, and torch takes seconds to load what some do on the "meta" device."""
+    """Skips the initialisers of ``torch.nn.init``, some of which make torch load its compiler on the "meta" device."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if getattr(func, "__module__", "") == nn.init.__name__:
@@ -42,7 +39,7 @@ def _bytes(tensor: Tensor) -> int:
 
 
 def machine_memory() -> float:
-    """Bytes of this machine's memory; infinite where the system does not tell."""
+    """Bytes of this machine's memory; infinite if the system does not say."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):

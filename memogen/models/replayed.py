@@ -1,7 +1,7 @@
-"""What a learner of tasks without labels keeps of the earlier ones: a frozen copy of what draws its images, whose samples take their place.
+"""Replay on tasks without labels: samples of a frozen copy of the model take the place of the earlier tasks' images.
 
-After deep generative replay (Shin et al. 2017) and joint training with replay (Wu et al. 2018, section 3.2). Which image is of which class, and how
-many classes there are, is never told.
+After deep generative replay (Shin et al. 2017) and joint training with replay (Wu et al. 2018, section 3.2). Neither the number of classes nor the
+class of an image is known.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 
 class FrozenCopy(nn.Module):
-    """``model`` as it was after ``tasks`` tasks, without the part ``silent``, which draws nothing. It has learned nothing when it is made."""
+    """A copy of ``model`` as it was after ``tasks`` tasks (0 at first), without the part ``silent``, which sampling does not need."""
 
     tasks: Tensor
 
@@ -28,16 +28,16 @@ class FrozenCopy(nn.Module):
 
     @torch.no_grad()
     def follow(self, model: nn.Module) -> None:
-        """Become the model as it is after one task more."""
+        """Copy ``model`` after one more task."""
         drawing = {name: value for name, value in model.state_dict().items() if not name.startswith(f"{self.silent}.")}
         self.model.load_state_dict(drawing)
         self.tasks += 1
 
 
 def again(index: Int[Tensor, " b"], tasks: int, share: float = 1.0) -> Bool[Tensor, " b"]:
-    """Which images are replays after t ``tasks``: t in every t + 1, those with n mod (t + 1) < t, so that all tasks weigh alike on any process.
+    """Which images are replays after t ``tasks``: those with n mod (t + 1) < t, t in every t + 1, so that all tasks have the same weight.
 
-    Of these candidates m = 0, 1, 2, ... those are kept at which m ``share`` passes a whole number, which is all of them at 1.
+    Only a part ``share`` of them is kept, evenly spaced: the m-th where m ``share`` passes a whole number.
     """
     cycle = index % (tasks + 1)
     number = (index // (tasks + 1) * tasks + cycle).double()
@@ -48,15 +48,15 @@ def again(index: Int[Tensor, " b"], tasks: int, share: float = 1.0) -> Bool[Tens
 def mixed(
     real: Float[Tensor, "b c h w"], old: Float[Tensor, "b c h w"], index: Int[Tensor, " b"], tasks: int, share: float = 1.0
 ) -> Float[Tensor, "b c h w"]:
-    """The images of the task, some of which give way to ``old`` ones."""
+    """The images of the task, with ``old`` ones in the places that :func:`again` gives."""
     return torch.where(again(index, tasks, share)[:, None, None, None], old.to(real.dtype), real)
 
 
 def tasks_of(teacher: nn.Module | None) -> int:
-    """How many tasks a teacher can replay; 0 without one. Reads device memory."""
+    """How many tasks a teacher has learned; 0 without one. Reads device memory."""
     return int(teacher.tasks) if isinstance(teacher, FrozenCopy) else 0
 
 
 def state_bytes(module: nn.Module) -> int:
-    """What its weights and buffers take."""
+    """The bytes of its weights and buffers."""
     return sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())

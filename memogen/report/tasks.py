@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from memogen.metrics.rows import ResultRow
-from memogen.training.evolution import panels, read_panel
+from memogen.training.grid import panels, read_panel
 from memogen.types import InputError
 
 from . import charts, grid

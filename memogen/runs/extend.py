@@ -31,8 +31,8 @@ from ..metrics.samples import Source, Watch, drawn_batches, image_source, model_
 from ..metrics.work import Work
 from ..models import ReplayGAN, ReplayGANObjective
 from ..models.replay_gan import AlignmentConfig, JointConfig
-from ..models.replay_gan.cost import images_in_a_step
-from ..models.replay_gan.grow import with_class
+from ..models.replay_gan.model import with_class
+from ..models.replay_gan.objective import images_in_a_step
 from ..models.replay_gan.options import SHORT_ALIGNMENT, SHORT_RATE
 from ..models.replayed import state_bytes
 from ..pretrained import RUN_MODEL, from_pretrained
@@ -41,7 +41,7 @@ from ..report.history import read_rows
 from ..report.page import write_report
 from ..report.replay_gan import EXTENDED
 from ..training import TrainingConfig, fit
-from ..training.course import Course
+from ..training.fit import Course
 from ..training.runtime import choose_device
 from ..types import ImageData, InputError
 from .image_options import Fit, keep_options, reading

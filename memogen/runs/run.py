@@ -27,7 +27,7 @@ from ..report import page
 from ..report.history import read_rows
 from ..report.life_signs import HeldOutQueries, SortedPrior
 from ..training import TrainState, fit
-from ..training.course import Course, Watch
+from ..training.fit import Course, Watch
 from ..training.runtime import choose_device
 from ..types import Evaluator, ImageData, InputError, LikelihoodModel, SlotModel
 from . import tasks

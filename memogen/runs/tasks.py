@@ -25,8 +25,8 @@ from ..recipes import Recipe
 from ..report.history import read_rows
 from ..training import Onlooker, SuccessionConfig, TrainState, fit_tasks, runtime
 from ..training.continual import TaskObjective, check_resume
-from ..training.course import Watch
-from ..training.evolution import Evolution
+from ..training.fit import Watch
+from ..training.grid import Evolution
 from ..training.task_folders import finished_tasks, take_over
 from ..types import ClassModel, CostedObjective, GenerativeModel, ImageData, InputError, LabelledConfig, PanelModel, to_uint8
 from .examined import Examined, Kept

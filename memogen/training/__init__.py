@@ -6,9 +6,9 @@ from memogen.training.continual import Onlooker, SuccessionConfig, fit_tasks
 from memogen.training.ema import Averages, averaged_model
 from memogen.training.fit import Stopped, fit
 from memogen.training.grid import grid
+from memogen.training.log import NonFiniteLoss
 from memogen.training.runtime import Runtime, seed, start
 from memogen.training.state import TrainState
-from memogen.training.window import NonFiniteLoss
 
 __all__ = [
     "Averages",

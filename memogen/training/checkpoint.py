@@ -1,4 +1,4 @@
-"""A folder of tensors that is there whole or not at all: safetensors and JSON, a checksum for every file, never a pickle."""
+"""Checkpoints: a folder of safetensors and JSON files with a checksum for each, written whole or not at all. Nothing is pickled."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _PREFIX = "step-"
 
 
 def write_checkpoint(path: Path, files: Mapping[str, Tensors], state: Mapping[str, object]) -> None:
-    """Writes ``files`` (stem -> tensors) and ``state`` (plain values) beside ``path``, then renames the finished folder to it.
+    """Write ``files`` (stem -> tensors) and ``state`` (plain values) to a temporary folder, then rename it to ``path``.
 
-    Raises InputError where the disk does not take it; nothing half-written is left then.
+    Raises InputError if the disk refuses; the temporary folder is removed then.
     """
     building = path.parent / f".{path.name}.{os.getpid()}"
     shutil.rmtree(building, ignore_errors=True)
@@ -44,11 +44,14 @@ def write_checkpoint(path: Path, files: Mapping[str, Tensors], state: Mapping[st
     except OSError as error:
         shutil.rmtree(building, ignore_errors=True)
         raise InputError(f"{path}: cannot be written ({error.strerror or error}): free some space; the same command continues the run") from error
-    _swap(building, path)
+    if path.exists():
+        remove([path])
+    building.rename(path)
+    _flush(path.parent)
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-    """(stem -> tensors on the host, state). Raises ValueError saying what is wrong with a checkpoint that is not whole."""
+    """(stem -> tensors on the host, state). Raises ValueError for a checkpoint that is incomplete or damaged."""
     state = verify(path)
     try:
         return {Path(name).stem: load_file(path / name) for name in state["files"]}, state
@@ -57,7 +60,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str,
 
 
 def verify(path: Path) -> dict[str, Any]:
-    """The state of a checkpoint after all checksums have been compared. Raises ValueError as :func:`read_checkpoint` does."""
+    """The state of a checkpoint, after a comparison of all checksums. Raises ValueError as :func:`read_checkpoint` does."""
     try:
         state: dict[str, Any] = parse_json(read_regular(path / _STATE))
     except (OSError, ValueError) as error:
@@ -97,7 +100,7 @@ def latest(folder: Path) -> Path | None:
 
 
 def asked_steps(path: Path) -> int | None:
-    """The ``training.steps`` that the training of a checkpoint was to reach; None where it does not say, or cannot be read."""
+    """``training.steps`` of the training that wrote a checkpoint; None if it is missing or cannot be read."""
     try:
         steps = parse_json(read_regular(path / _STATE))["settings"]["training.steps"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -106,13 +109,13 @@ def asked_steps(path: Path) -> int | None:
 
 
 def step_of(path: Path) -> int:
-    """The step in a checkpoint's name; -1 where there is none."""
+    """The step in a checkpoint's name; -1 for any other name."""
     digits = path.name.removeprefix(_PREFIX)
     return int(digits) if path.name.startswith(_PREFIX) and digits.isdecimal() else -1
 
 
 def remove(paths: list[Path]) -> None:
-    """Removes checkpoints so that an interruption leaves none half there."""
+    """Remove checkpoints. Each is renamed first, so that an interruption leaves none half removed."""
     for path in paths:
         doomed = path.parent / f".{path.name}.removed"
         shutil.rmtree(doomed, ignore_errors=True)
@@ -121,20 +124,13 @@ def remove(paths: list[Path]) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Removes what an interrupted write or removal has left."""
+    """Remove what an interrupted write or removal left behind."""
     for leftover in (folder / "checkpoints").glob(f".{_PREFIX}*"):
         shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _swap(building: Path, path: Path) -> None:
-    if path.exists():
-        remove([path])
-    building.rename(path)
-    _flush(path.parent)
-
-
 def _flush(path: Path) -> None:
-    """Asks the file system to keep what was written, where it can (Windows cannot for folders)."""
+    """Ask the file system to write a file or folder to disk, where it can (Windows cannot for folders)."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except OSError:

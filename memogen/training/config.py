@@ -1,11 +1,14 @@
-"""How long, how wide and how exactly to train: the part of a run's configuration that knows no model."""
+"""Options of the training loop, and which of a run's settings may change when it continues."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from memogen.types import InputError
+from memogen.configs import to_dict
+from memogen.types import ImageData, InputError, Phase
 
 Precision = Literal["float32", "bf16", "fp16", "float64"]
 
@@ -49,3 +52,48 @@ class TrainingConfig:
 def _require(holds: bool, name: str, value: object, mend: str) -> None:
     if not holds:
         raise InputError(f"training.{name} is {value!r}: {mend}")
+
+
+Settings = dict[str, object]
+"""What a run was started with: flat names such as "training.steps", and plain values."""
+
+FREE = frozenset(
+    f"training.{name}" for name in ("steps", "log_every", "sample_every", "checkpoint_every", "keep", "device", "tensorboard", "cuda_graphs")
+)
+
+
+def flat_settings(config: TrainingConfig, data: ImageData, phases: tuple[Phase, ...], given: Mapping[str, object]) -> Settings:
+    """The caller's settings ``given``, and those of the loop: ``training.*``, ``data.*``, ``phases.NAME.*``."""
+    own: Settings = {f"training.{name}": value for name, value in to_dict(config).items()}
+    own["data.digest"] = data.digest
+    own["data.size"] = len(data)
+    for phase in phases:
+        own[f"phases.{phase.name}.repeats"] = phase.repeats
+        own |= {f"phases.{phase.name}.{name}": value for name, value in to_dict(phase.optimiser).items()}
+    return plain({**given, **own})
+
+
+def plain(settings: Mapping[str, object]) -> Settings:
+    """As JSON keeps them."""
+    kept: Settings = json.loads(json.dumps(settings, default=str))
+    return kept
+
+
+def check_unchanged(saved: Mapping[str, object], current: Mapping[str, object], where: object) -> None:
+    """Raises InputError naming every option in which ``current`` may not continue what ``saved`` began."""
+    changed = [name for name in sorted({*saved, *current} - FREE) if saved.get(name) != current.get(name)]
+    if _steps(current) < _steps(saved) or (_steps(current) != _steps(saved) and _scheduled(current)):
+        changed.append("training.steps")
+    if changed:
+        changes = ", ".join(f"{name} was {saved.get(name)!r} and is {current.get(name)!r}" for name in changed)
+        reason = " (its schedule depends on the steps)" if "training.steps" in changed and _scheduled(current) else ""
+        raise InputError(f"{where}: cannot be continued under other settings: {changes}{reason}: restore them, or use another folder")
+
+
+def _steps(settings: Mapping[str, object]) -> int:
+    steps = settings.get("training.steps")
+    return steps if isinstance(steps, int) else 0
+
+
+def _scheduled(settings: Mapping[str, object]) -> bool:
+    return any(name.startswith("phases.") and name.endswith(".schedule") and value != "constant" for name, value in settings.items())

@@ -1,6 +1,6 @@
-"""Tasks one after another: after each of them the objective's teacher becomes the model, and the optimisers begin anew.
+"""Training on a sequence of tasks: after each task the objective's teacher becomes a copy of the model, and the optimisers start again.
 
-Every task has a folder of its own under ``tasks/``, as :func:`memogen.training.fit.fit` leaves it; the run's ``model/`` is that of the newest.
+Every task has its own folder under ``tasks/``, written by :func:`memogen.training.fit.fit`; the run's ``model/`` is that of the newest task.
 """
 
 from __future__ import annotations
@@ -13,23 +13,21 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from torch import nn
 
-from memogen.data.task_sequence import Task, TaskConfig, TaskSequence
-from memogen.training.config import TrainingConfig
-from memogen.training.course import Course, Watch
-from memogen.training.fit import fit
+from memogen.data.task_sequence import TaskConfig, TaskSequence
+from memogen.training.config import Settings, TrainingConfig
+from memogen.training.fit import Course, Watch, fit
 from memogen.training.runtime import start
-from memogen.training.settings import Settings
 from memogen.training.state import TrainState
-from memogen.training.task_folders import check_steps, finished_tasks, is_taken, publish, take_up, task_folder
-from memogen.types import ImageData, InputError, Objective
+from memogen.training.task_folders import check_steps, finished_tasks, is_taken, load_taken, publish, task_folder
+from memogen.types import InputError, Objective
 
 
 @dataclass(frozen=True)
 class SuccessionConfig:
-    """Which tasks there are, and what happens between them.
+    """The tasks, and what happens between two of them.
 
-    ``keep_optimisers``: their moments go on; the authors reset them. ``fresh_critic``: it begins anew; theirs goes on. ``teacher``: the "live"
-    generator teaches, as theirs does, or its running average ("averaged").
+    ``keep_optimisers``: Adam's moments continue; the authors reset them. ``fresh_critic``: its weights are drawn anew; the authors' continue.
+    ``teacher``: the "live" generator becomes the teacher, as in the authors' code, or its running average ("averaged").
     """
 
     tasks: TaskConfig = field(default_factory=TaskConfig)
@@ -44,7 +42,7 @@ class SuccessionConfig:
 
 @runtime_checkable
 class TaskObjective(Objective, Protocol):
-    """An objective that keeps the past: ``teacher`` makes what will hold it (None: nothing does), ``teach`` fills it with the model after a task."""
+    """An objective for a sequence of tasks. ``teacher`` makes the module that keeps the past (or None); ``teach`` copies the model to it."""
 
     def teacher(self, model: Any) -> nn.Module | None: ...
     def teach(self, teacher: Any, model: Any) -> None: ...
@@ -52,14 +50,14 @@ class TaskObjective(Objective, Protocol):
 
 @runtime_checkable
 class SettlingObjective(TaskObjective, Protocol):
-    """One that also changes the live model before the next task: ``best`` has the weights that go on, the live or the averaged ones."""
+    """An objective that also changes the live model before the next task. ``best`` has the weights to continue from, live or averaged."""
 
     def settle(self, model: Any, best: Any) -> None: ...
 
 
 @runtime_checkable
 class ToldModel(Protocol):
-    """A model that is told which classes each task has, and whose critic can begin anew."""
+    """A model that is told the classes of each task, and whose critic can be reset."""
 
     def begin_task(self, number: int, classes: Sequence[int]) -> None: ...
     def renew_critic(self, *, seed: int) -> None: ...
@@ -67,8 +65,8 @@ class ToldModel(Protocol):
 
 @dataclass(frozen=True)
 class Onlooker:
-    """What happens beside the training, on the leading process: ``watch`` gives for a task's number and folder what is shown each of its steps;
-    ``finished`` is told when a task has been learned.
+    """Callbacks on the leading process. ``watch`` gets a task's number and folder and returns what is called after each of its steps; ``finished``
+    is called after a task, with its number, folder and state.
     """
 
     watch: Callable[[int, Path], Watch] | None = None
@@ -88,13 +86,14 @@ def fit_tasks(
     onlooker: Onlooker = Onlooker(),
     console: bool = True,
 ) -> TrainState:
-    """Trains ``model`` in place on every task of ``sequence``, for ``config.steps`` each, and continues a run to the bits it would have had.
+    """Train ``model`` in place on every task of ``sequence``, for ``config.steps`` steps each. A stopped run continues to the same bits.
 
-    A :class:`ToldModel` is told the classes; to another the images come without their labels.
-    Resuming reloads the last finished task without training it again; tasks that were taken over are reloaded one by one.
-    The counters go on from task to task, so no noise is drawn twice.
-    ``resume`` is "auto", or "never" to remove all tasks. Raises what :func:`memogen.training.fit.fit` raises.
+    A :class:`ToldModel` is told the classes; any other model gets images without labels. The counters continue from task to task, so that no noise is
+    drawn twice. Resuming reloads the last finished task without training it again; tasks copied from another run are reloaded one by one.
+    ``resume`` is "auto", or "never" to remove all tasks first. Raises what :func:`memogen.training.fit.fit` raises.
     """
+    from memogen.pretrained import from_pretrained
+
     check_resume(resume)
     if succession.fresh_critic and not isinstance(model, ToldModel):
         raise InputError(f"succession.fresh_critic: a {type(model).__name__} cannot reset its critic: leave it off")
@@ -109,12 +108,18 @@ def fit_tasks(
     finished = finished_tasks(folder, config.steps)
     if finished > len(sequence):
         raise InputError(f"{folder}: has learned {finished} tasks, more than this sequence has: name another folder; --start can copy the first task")
-    for number in range(_first_open(folder, finished), len(sequence)):
-        place, images = task_folder(folder, number), _begun(model, sequence.open(number))
+    last = max(finished - 1, 0)  # its checkpoint holds the teacher too; but tasks copied from another run are reloaded from the first on
+    for number in range(0 if is_taken(task_folder(folder, last)) else last, len(sequence)):
+        place, task = task_folder(folder, number), sequence.open(number)
+        if isinstance(model, ToldModel):
+            model.begin_task(task.number, task.classes)
+            images = task.data
+        else:
+            images = replace(task.data, label=None, classes=())
         if is_taken(place):
             if succession.keep_optimisers:
                 raise InputError(f"{place}: another run learned this task, whose optimisers are not here: leave keep_optimisers off")
-            state = take_up(place, model, config)
+            state = load_taken(place, model, config)
         else:
             if number and succession.fresh_critic:
                 model.renew_critic(seed=config.seed + number)
@@ -129,7 +134,7 @@ def fit_tasks(
                 onlooker.finished(number, place, state)
         runtime.processes.wait()
         if number + 1 < len(sequence):
-            best = model if succession.teacher == "live" else _averaged(place, runtime.device)
+            best = model if succession.teacher == "live" else from_pretrained(place / "model").to(runtime.device)
             if teacher is not None:
                 objective.teach(teacher, best)
             if isinstance(objective, SettlingObjective):
@@ -138,30 +143,9 @@ def fit_tasks(
     return state
 
 
-def _first_open(folder: Path, finished: int) -> int:
-    """The task to begin with: the last finished one, whose checkpoint holds the teacher too; but the first where others learned them."""
-    last = max(finished - 1, 0)
-    return 0 if is_taken(task_folder(folder, last)) else last
-
-
-def _begun(model: Any, task: Task) -> ImageData:
-    """The images of a task that begins, with their labels for a model that is told them."""
-    if not isinstance(model, ToldModel):
-        return replace(task.data, label=None, classes=())
-    model.begin_task(task.number, task.classes)
-    return task.data
-
-
 def check_resume(resume: str) -> None:
-    """Raises InputError for what :func:`fit_tasks` cannot resume by."""
+    """Raises InputError for a ``resume`` that :func:`fit_tasks` does not know."""
     if resume not in ("auto", "never"):
         raise InputError(
             f"resume: {resume!r}: a sequence of tasks begins with its own: use auto or never, or --start RUN for another run's first tasks"
         )
-
-
-def _averaged(place: Path, device: Any) -> nn.Module:
-    """The model that the task's folder holds, whose weights are averages."""
-    from memogen.pretrained import from_pretrained
-
-    return from_pretrained(place / "model").to(device)

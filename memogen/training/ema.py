@@ -1,7 +1,7 @@
-"""Averaged weights: an exponential moving average of the parts of a model that draw its images.
+"""Averaged weights: an exponential moving average over the parts of a model that draw its images.
 
-Weights are averaged and buffers are not: an averaged copy takes the live model's buffers (a memory among them) as they are, and then
-recomputes the statistics of its batch norms under the averaged weights.
+Buffers are not averaged. An averaged copy has the live model's buffers, its memory included, and then recomputes the statistics of its batch norms
+with the averaged weights.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from memogen.types import GenerativeModel, ImageData
 
 @runtime_checkable
 class AveragedModel(GenerativeModel, Protocol):
-    """A model that names its averaged sub-modules, and can recompute the statistics of its batch norms from the training data or its own samples."""
+    """A model that names its averaged sub-modules. ``calibrate`` recomputes the statistics of its batch norms from training images or own samples."""
 
     averaged_parts: tuple[str, ...]
 
@@ -28,7 +28,7 @@ class AveragedModel(GenerativeModel, Protocol):
 
 @dataclass(frozen=True)
 class Averages:
-    """``values`` holds the averages by parameter name; ``live`` the parameters they follow, in the same order."""
+    """``values`` are the averages by parameter name; ``live`` are the parameters they follow, in the same order."""
 
     decay: float
     values: Mapping[str, Tensor]
@@ -36,13 +36,13 @@ class Averages:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """average <- d average + (1 - d) live with d = min(decay, (1 + t) / (10 + t)) at the t-th update, so that early weights fade fast."""
+        """average <- d average + (1 - d) live, with d = min(decay, (1 + t) / (10 + t)) at update t, so that early weights fade fast."""
         decay = min(self.decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(list(self.values.values()), list(self.live), 1 - decay)
 
 
 def start_averages(model: nn.Module, decay: float) -> Averages | None:
-    """Averages that begin at the model's present weights, or None for decay 0."""
+    """Averages that start at the model's present weights; None for decay 0 or a model without averaged parts."""
     names = {f"{part}.{name}": p for part in trainable(model).averaged_parts for name, p in model.get_submodule(part).named_parameters()}
     if decay == 0 or not names:
         return None
@@ -51,7 +51,7 @@ def start_averages(model: nn.Module, decay: float) -> Averages | None:
 
 @torch.no_grad()
 def averaged_model(model: nn.Module, averages: Averages | None, data: ImageData) -> AveragedModel:
-    """An independent copy of ``model`` in eval mode, with averaged weights where they are kept, and with batch statistics calibrated to ``data``."""
+    """A copy of ``model`` in evaluation mode, with the averaged weights if there are any and batch statistics calibrated to ``data``."""
     copied = deepcopy(model).requires_grad_(False).eval()
     for name, value in (averages.values if averages else {}).items():
         copied.get_parameter(name).copy_(value)
@@ -62,7 +62,7 @@ def averaged_model(model: nn.Module, averages: Averages | None, data: ImageData)
 
 
 def trainable(model: nn.Module) -> AveragedModel:
-    """``model`` itself, checked to offer what the loop calls."""
+    """``model`` itself. Raises TypeError if it lacks a member that the loop calls."""
     if not isinstance(model, AveragedModel):
         raise TypeError(f"{type(model).__name__}: fit needs averaged_parts, calibrate, image_range, latents, decode and sample")
     return model

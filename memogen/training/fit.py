@@ -1,9 +1,9 @@
-"""The loop. It knows phases, not papers: neither a GAN nor a VAE is mentioned here."""
+"""The training loop of every family. It sees an objective's phases (a loss, an optimiser, what to do after the step) and nothing of the model."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,22 +15,52 @@ from memogen.data.batches import Batches
 from memogen.progress import Bar
 from memogen.stopping import Stop, stopping
 from memogen.training.checkpoint import checkpoint_path
-from memogen.training.config import TrainingConfig
-from memogen.training.course import Course
+from memogen.training.config import TrainingConfig, flat_settings
 from memogen.training.ema import start_averages, trainable
 from memogen.training.graphs import Graphs, Scalars
-from memogen.training.log import RunLog, open_log
+from memogen.training.log import NonFiniteLoss, RunLog, open_log, terms_of
 from memogen.training.optimise import PhaseOptimiser, keeping_gradient_flags, phase_optimisers
 from memogen.training.outputs import Outputs
 from memogen.training.runtime import Runtime, seed_step, start
-from memogen.training.settings import flat_settings
 from memogen.training.state import TrainState, resume_state
-from memogen.training.window import NonFiniteLoss, terms_of
 from memogen.types import Batch, Evaluator, ImageData, Objective
+
+Watch = Callable[[int, nn.Module], None]
+"""Called with the step within this training and the live model, which it must not change."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """How the training of one task continues that of the tasks before it. The default is a training on its own.
+
+    ``teacher`` is passed to the objective and saved in every checkpoint. ``begun`` is the step count at the start of this task. ``former`` is the
+    state after the previous task: its counters continue, so that no noise is drawn twice, and with ``keep_optimisers`` Adam's moments continue too.
+    The leading process calls ``watch`` before the first step and after every step. The progress bar shows ``title`` and counts to ``end``, the last
+    step of all tasks (0: the last step of this training).
+    """
+
+    teacher: nn.Module | None = None
+    begun: int = 0
+    former: TrainState | None = None
+    keep_optimisers: bool = False
+    watch: Watch | None = None
+    title: str = "training"
+    end: int = 0
+
+    def continue_counters(self, state: TrainState, turns: tuple[PhaseOptimiser, ...]) -> None:
+        """Set the counters (and Adam's moments) of a fresh ``state`` to those at the end of the previous task."""
+        state.step = self.begun
+        if self.former is None:
+            return
+        state.images_seen, state.seconds = self.former.images_seen, self.former.seconds
+        state.processor_seconds = self.former.processor_seconds
+        if self.keep_optimisers:
+            for turn in turns:
+                turn.optimiser.state.update(self.former.optimisers[turn.phase.name].state)
 
 
 class Stopped(Exception):  # noqa: N818  (the user's wish, not an error)
-    """The training was asked to stop, and has saved ``checkpoint`` after ``step``; the same call continues it."""
+    """The training was asked to stop. It has saved ``checkpoint`` after ``step``; the same call continues it."""
 
     def __init__(self, step: int, steps: int, checkpoint: Path) -> None:
         super().__init__(f"stopped after step {step} of {steps}; saved {checkpoint}; the same command continues")
@@ -49,15 +79,15 @@ def fit(
     evaluators: Mapping[str, Evaluator] | None = None,
     evaluate_every: int = 0,
     console: bool = True,
-    course: Course = Course(),  # noqa: B008  frozen
+    course: Course = Course(),
 ) -> TrainState:
-    """Trains ``model`` in place to ``config.steps`` in the run ``folder``, which afterwards holds checkpoints, metrics, samples and model/.
+    """Train ``model`` in place for ``config.steps`` steps. The run ``folder`` then holds checkpoints, metrics, samples and model/.
 
-    ``resume`` is "auto" (continue what ``folder`` holds), "never" (start again and remove its checkpoints) or the path of a run or checkpoint.
-    ``settings`` are the caller's flat options; a checkpoint made under others is refused. ``evaluators`` score the averaged model every
-    ``evaluate_every`` steps and at the end. Ctrl-C and SIGTERM finish the step, save, and raise :class:`Stopped`. ``course``: what came before,
-    where this is one of several tasks (:func:`memogen.training.continual.fit_tasks`).
-    Raises InputError for what cannot be run or resumed here, NonFiniteLoss when a loss is no number any more.
+    ``resume`` is "auto" (continue from the newest checkpoint in ``folder``), "never" (remove its checkpoints and start again) or the path of a run or
+    a checkpoint. ``settings`` are the caller's options as flat names; a checkpoint made with other settings is refused. ``evaluators`` score the
+    averaged model every ``evaluate_every`` steps and at the end. Ctrl-C and SIGTERM finish the step, save, and raise :class:`Stopped`. ``course``
+    says how this training continues earlier tasks (:func:`memogen.training.continual.fit_tasks`).
+    Raises InputError for options that cannot run or resume here, NonFiniteLoss when a loss becomes infinite or NaN.
     """
     trainable(model)
     runtime = start(config)
@@ -68,13 +98,13 @@ def fit(
         phases = objective.phases(model, teacher=course.teacher)
         turns = phase_optimisers(model, phases, recorded=runtime.cuda_graphs)
         state = TrainState(
-            modules={"model": model, **course.modules},
+            modules={"model": model} if course.teacher is None else {"model": model, "teacher": course.teacher},
             optimisers={turn.phase.name: turn.optimiser for turn in turns},
             averages=start_averages(model, config.ema_decay),
             scaler=runtime.scaler(),
             settings=flat_settings(config, data, phases, settings or {}),
         )
-        course.hand_over(state, turns)
+        course.continue_counters(state, turns)
         source = resume_state(state, Path(folder), resume, write=runtime.leads)
         runtime.processes.wait()
         with (
@@ -108,23 +138,27 @@ class _Loop:
     graphs: Graphs | None = None
 
     def run(self, bar: Bar, log: RunLog) -> None:
-        """Step after step until the last one, a request to stop, or a loss that is not finite."""
+        """Take steps until the last one, a request to stop, or a loss that is not finite."""
         state, before, begun = self.state, self.state.seconds, time.monotonic()
         worked, began_to_work = state.processor_seconds, time.process_time()
         images = self.config.batch_size * sum(turn.phase.repeats for turn in self.turns if turn.phase.reads_data)
         bar.stage(self.course.title, self.course.end or self.config.steps, done=state.step, unit="steps", rate=(images, " images"), lines=True)
         self.state.modules["model"].train()
-        if state.step == self.course.begun:
-            self._show()
+        watch = self.course.watch if self.runtime.leads else None
+        if watch is not None and state.step == self.course.begun:
+            with torch.no_grad():
+                watch(0, self.state.modules["model"])
         try:
             while state.step < self.config.steps:
                 self._step()
                 elapsed = time.monotonic() - begun
                 state.seconds, state.processor_seconds = before + elapsed, worked + time.process_time() - began_to_work
-                self._show()
+                if watch is not None:
+                    with torch.no_grad():
+                        watch(state.step - self.course.begun, self.state.modules["model"])
                 bar.advance(1)
                 self.outputs.after_step()
-                if self._asked_to_stop():
+                if state.step < self.config.steps and self._asked_to_stop():
                     saved = self.outputs.finish()
                     log.line(f"stopped by request after step {state.step}")
                     raise Stopped(state.step, self.config.steps, saved)
@@ -133,21 +167,22 @@ class _Loop:
         self.outputs.finish()
 
     def _step(self) -> None:
-        """Each phase's turn, then the averages."""
-        state, stream = self.state, 0
+        """One step: each phase updates its parameters ``phase.repeats`` times, each time on a fresh batch; then the averaged weights follow."""
+        state, course, stream = self.state, self.course, 0
+        first_update = 0 if course.keep_optimisers else course.begun  # the step at which Adam began to count its updates
         seed_step(self.config.seed, state.step, self.runtime)
         for turn in self.turns:
-            turn.begin(state.step - self.course.begun, self.config.steps - self.course.begun)
+            turn.begin(state.step - course.begun, self.config.steps - course.begun)
             for number in range(turn.phase.repeats):
-                turn.count((state.step - self.course.first_update) * turn.phase.repeats + number + 1)
+                turn.count((state.step - first_update) * turn.phase.repeats + number + 1)
                 self._update(turn, self._draw(turn, stream))
                 stream += 1
         if state.averages is not None:
-            state.averages.update(state.step - self.course.begun)
+            state.averages.update(state.step - course.begun)
         state.step += 1
 
     def _update(self, turn: PhaseOptimiser, batch: Batch) -> None:
-        """One batch of a phase. Its numbers go into the window, which ends the training where one is not finite."""
+        """One update of a phase. The terms of its loss go into the window, which raises NonFiniteLoss for one that is not finite."""
         name, window, step = turn.phase.name, self.state.window, self.state.step + 1
         if self.graphs is None:
             _, metrics = self._learn(turn, batch, watched=True)
@@ -159,10 +194,10 @@ class _Loop:
             window.look(self.runtime.mean)
 
     def _learn(self, turn: PhaseOptimiser, batch: Batch, *, watched: bool = False) -> tuple[Scalars, Scalars]:
-        """Loss, backward, merge, optimiser, commit. Gives the loss's terms, and what the commit reports.
+        """Loss, backward pass, optimiser step, commit. Returns the terms of the loss, and the numbers that the commit reports.
 
-        ``watched``: the terms go into the window before the weights move. A recording cannot do that, since it runs on the device alone. Where the
-        scaler skips the step, "skipped" says so, and nothing is committed.
+        With ``watched`` the terms go into the window before the weights move; a recorded CUDA graph cannot do that, as it runs on the device alone.
+        When the scaler skips a step, the number "skipped" is 1 and nothing is committed.
         """
         with self.runtime.autocast():
             loss = turn.phase.loss(batch)
@@ -179,12 +214,8 @@ class _Loop:
                 metrics |= turn.phase.commit(loss)
         return terms, metrics
 
-    def _show(self) -> None:
-        if self.runtime.leads:
-            self.course.show(self.state.step, self.state.modules["model"])
-
     def _draw(self, turn: PhaseOptimiser, stream: int) -> Batch:
-        """A fresh batch; only a phase that reads data uses up images."""
+        """The batch of the next update. A phase that reads no data gets indices alone, and moves no image counter."""
         state, reads = self.state, turn.phase.reads_data
         batch = self.batches.at(state.images_seen, step=state.step, stream=stream, pixels=reads)
         if reads:
@@ -194,7 +225,7 @@ class _Loop:
         return batch
 
     def _asked_to_stop(self) -> bool:
-        """Whether to stop here; several processes agree on it every tenth step, since the signal may reach them at different ones."""
+        """Whether to stop after this step. Several processes ask each other every tenth step, as the signal may reach them at different steps."""
         if self.runtime.processes.world_size > 1 and self.state.step % 10:
             return False
-        return self.runtime.processes.any(self.stop.made) and self.state.step < self.config.steps
+        return self.runtime.processes.any(self.stop.made)

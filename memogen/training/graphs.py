@@ -1,8 +1,8 @@
-"""Turns recorded as CUDA graphs. On a large GPU a small network waits for its host, which starts hundreds of kernels a step one by one; a
-recorded turn is started as a whole.
+"""Updates recorded as CUDA graphs. On a large GPU a small network waits for the host, which launches hundreds of kernels a step one by one; a
+recorded update is launched as a whole.
 
-A recording repeats kernels, not Python. What a turn reads anew at every step has to lie on the device: the batch and the learning rate do. A turn
-that fetches a number from the device cannot be recorded, and is refused.
+A recording repeats kernels, not Python: everything that changes from step to step (the batch, the learning rate) must lie in tensors on the
+device. An update that reads a number from the device cannot be recorded, and is refused.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from memogen.training.window import alike
+from memogen.training.log import alike
 from memogen.types import Batch, InputError
 
-WARM_UP = 3  # turns taken as usual first: Adam gets its moments, and the libraries choose their algorithms
+WARM_UP = 3  # updates before the recording, in which Adam makes its moments and the libraries choose their algorithms
 
 Scalars = dict[str, Tensor]
 Turning = Callable[[Batch], tuple[Scalars, Scalars]]
-"""One turn on a batch: loss, backward, optimiser, commit. Gives the terms of the loss and what the commit reports."""
+"""One update on a batch: loss, backward pass, optimiser, commit. Returns the terms of the loss, and the numbers that the commit reports."""
 
 
 @dataclass(frozen=True)
 class _Recording:
-    """``batch`` holds the tensors that the kernels read, ``row`` the scalars that they write; the first ``num_terms`` of ``names`` are the loss's."""
+    """The kernels read ``batch`` and write the scalars ``row``, called ``names``; the first ``num_terms`` are terms of the loss."""
 
     graph: torch.cuda.CUDAGraph
     batch: Batch
@@ -44,13 +44,13 @@ class _Recording:
 
 @dataclass
 class Graphs:
-    """The recordings of a training, one for every phase and repeat: the address of a batch's noise names its stream, which a recording keeps."""
+    """The recordings of a training. Each phase and repeat has its own, as the stream number that addresses its noise is a constant in the graph."""
 
     taken: Counter[tuple[str, int]] = field(default_factory=Counter)
     recordings: dict[tuple[str, int], _Recording] = field(default_factory=dict)
 
     def __call__(self, phase: str, batch: Batch, turn: Turning) -> tuple[Scalars, Scalars]:
-        """The turn on this batch. Raises InputError where it cannot be recorded."""
+        """Make the update on this batch. Raises InputError if it cannot be recorded."""
         key = phase, batch.stream
         if key not in self.recordings:
             self.taken[key] += 1
@@ -61,7 +61,7 @@ class Graphs:
 
 
 def _aside(batch: Batch, turn: Turning) -> tuple[Scalars, Scalars]:
-    """The turn on a stream beside the main one, as it has to be warmed up."""
+    """The update on a CUDA stream beside the main one, as the warm-up requires."""
     side, main = torch.cuda.Stream(), torch.cuda.current_stream()
     side.wait_stream(main)
     with torch.cuda.stream(side):
@@ -71,7 +71,7 @@ def _aside(batch: Batch, turn: Turning) -> tuple[Scalars, Scalars]:
 
 
 def _record(phase: str, batch: Batch, turn: Turning) -> _Recording:
-    """The turn's kernels, none of which has run yet."""
+    """Record the update's kernels. None of them runs yet."""
     own = replace(batch, index=batch.index.clone(), image=_clone(batch.image), label=_clone(batch.label))
     graph = torch.cuda.CUDAGraph()
     try:

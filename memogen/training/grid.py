@@ -1,13 +1,17 @@
-"""A contact sheet of images, and vectors as images."""
+"""Pictures of a training: a grid of samples, and the panels that show how images of fixed latents change while a task is learned."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
-from torch import Tensor
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 _GAP = 2
@@ -15,9 +19,9 @@ _VISIBLE = 48  # a cell is at least this many pixels high
 
 
 def grid(images: UInt8[Tensor, "b c h w"], columns: int = 0) -> Image.Image:
-    """``images`` (c 1 grey or 3 colour) row by row, in ``columns`` or about a square; small ones are magnified by a whole factor.
+    """Images of 1 or 3 channels side by side, in ``columns`` columns or about a square. Small images are magnified by a whole factor.
 
-    Vectors are :func:`folded`.
+    Vectors are folded into rows (:func:`folded`). Raises ValueError.
     """
     images = folded(images)
     count, channels, height, width = images.shape
@@ -35,13 +39,57 @@ def grid(images: UInt8[Tensor, "b c h w"], columns: int = 0) -> Image.Image:
 
 
 def folded(images: UInt8[Tensor, "b c h w"]) -> UInt8[Tensor, "b c _ _"]:
-    """Vectors, images of a single row, in rows of the root of their length, so that they can be seen; what the last row lacks is black.
-
-    Images of several rows stay as they are.
-    """
+    """Vectors (images of one row) folded into an image about as high as wide, black at the end of the last row. Other images stay as they are."""
     length = images.shape[3]
     if images.shape[2] > 1:
         return images
     width = math.ceil(math.sqrt(length))
     rows = -(-length // width)
     return F.pad(images, (0, rows * width - length)).unflatten(3, (rows, width))[:, :, 0]
+
+
+FOLDER = "evolution"
+_LABELS = "classes"
+Panel = Callable[[nn.Module], tuple[Sequence[int], UInt8[Tensor, "k n c h w"]]]
+"""Returns the classes of a model and ``n`` images of each, always from the same latents. The classes are empty for a model without classes."""
+
+
+@dataclass(frozen=True)
+class Evolution:
+    """Writes ``folder``/evolution/step-NNNNNN.png, a mosaic of the model's panel, at steps 0, 1, 2, 4, 8, ... of a task and at its last."""
+
+    folder: Path
+    steps: int
+    panel: Panel
+
+    def __call__(self, step: int, model: nn.Module) -> None:
+        if step & (step - 1) == 0 or step == self.steps:
+            place = self.folder / FOLDER
+            place.mkdir(parents=True, exist_ok=True)
+            labels, images = self.panel(model)
+            about = PngInfo()
+            about.add_text(_LABELS, ",".join(map(str, labels)))
+            mosaic(images).save(place / f"step-{step:06d}.png", pnginfo=about)
+
+
+def mosaic(images: UInt8[Tensor, "k n c h w"]) -> Image.Image:
+    """One image without gaps: a row for each class, a column for each latent."""
+    rows, columns, channels, height, width = images.shape
+    pixels = images.permute(0, 3, 1, 4, 2).reshape(rows * height, columns * width, channels).cpu().numpy()
+    return Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
+
+
+def read_panel(path: Path, height: int, width: int) -> tuple[tuple[int, ...], UInt8[np.ndarray, "k n c h w"]]:
+    """The classes and the images in a mosaic of images of ``height`` x ``width`` pixels."""
+    with Image.open(path) as picture:
+        pixels, words = np.asarray(picture), str(picture.info.get(_LABELS, ""))
+    pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
+    rows, columns = pixels.shape[0] // height, pixels.shape[1] // width
+    labels = tuple(int(word) for word in words.split(",") if word)
+    return labels, pixels.reshape(rows, height, columns, width, -1).transpose(0, 2, 4, 1, 3)
+
+
+def panels(folder: Path) -> list[tuple[int, Path]]:
+    """(step, file) of every panel in a task's folder, by step."""
+    files = sorted((folder / FOLDER).glob("step-*.png"))
+    return [(int(file.stem.removeprefix("step-")), file) for file in files]

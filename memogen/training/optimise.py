@@ -1,4 +1,4 @@
-"""One phase's optimiser at work: which parameters move, the schedule, and from a loss to a step."""
+"""The optimiser of one phase: the parameters it moves, the schedule of its rate, gradient clipping and the step."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from memogen.types import InputError, OptimiserConfig, Phase
 
 @dataclass(frozen=True)
 class PhaseOptimiser:
-    """A phase with its optimiser: ``moved`` are its parameters, ``still`` all the others of the model."""
+    """A phase with its optimiser. ``moved`` are the phase's parameters, ``still`` all other parameters of the model."""
 
     phase: Phase
     optimiser: torch.optim.Adam
@@ -26,32 +26,29 @@ class PhaseOptimiser:
     still: tuple[nn.Parameter, ...]
 
     def begin(self, step: int, steps: int) -> None:
-        """Gradients for the phase's parameters alone, and the learning rate of this step."""
+        """Turn gradients on for the phase's parameters alone, and set the learning rate of this step."""
         for parameter in self.still:
             parameter.requires_grad_(False)
         for parameter in self.moved:
             parameter.requires_grad_(True)
         if self.phase.optimiser.schedule != "constant":
-            self._set_rate(learning_rate(self.phase.optimiser, step, steps))
+            rate, group = learning_rate(self.phase.optimiser, step, steps), self.optimiser.param_groups[0]
+            if isinstance(group["lr"], Tensor):  # a recorded CUDA graph reads the rate from this tensor
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
 
     def count(self, update: int) -> None:
-        """What depends on the number of the coming update, from 1.
+        """Set eps for update number ``update``, counted from 1.
 
-        torch divides the root of the second moment by sqrt(1 - b2^t) before it adds eps; "uncorrected" wants eps beside the undivided root.
+        torch divides the root of the second moment by sqrt(1 - b2^t) and then adds eps; "uncorrected" adds eps to the root itself.
         """
         config = self.phase.optimiser
         if config.eps_form == "uncorrected":
             self.optimiser.param_groups[0]["eps"] = config.eps / math.sqrt(1 - config.betas[1] ** update)
 
-    def _set_rate(self, rate: float) -> None:
-        group = self.optimiser.param_groups[0]
-        if isinstance(group["lr"], Tensor):  # a recorded step reads it there
-            group["lr"].fill_(rate)
-        else:
-            group["lr"] = rate
-
     def descend(self, total: Tensor, runtime: Runtime, scaler: torch.amp.GradScaler | None) -> bool:
-        """Backward, merge across processes, clip, move. False where the scaler skipped the move, as half precision overflowed."""
+        """Backward pass, mean of the gradients over the processes, clipping, step. False if the scaler skipped the step after an overflow."""
         for parameter in self.moved:
             parameter.grad = None
         with runtime.processes.merging(self.moved):
@@ -80,7 +77,7 @@ def learning_rate(config: OptimiserConfig, step: int, steps: int) -> float:
 
 
 def clip_gradients(parameters: tuple[nn.Parameter, ...], config: OptimiserConfig) -> None:
-    """Bring the norm over all gradients down to ``clip_norm``, then every element into [-``clip_value``, ``clip_value``]."""
+    """Scale the gradients to a joint norm of ``clip_norm`` at most, then clip every element to [-``clip_value``, ``clip_value``]."""
     if config.clip_norm > 0:
         nn.utils.clip_grad_norm_(parameters, config.clip_norm)
     if config.clip_value > 0:
@@ -88,9 +85,9 @@ def clip_gradients(parameters: tuple[nn.Parameter, ...], config: OptimiserConfig
 
 
 def phase_optimisers(model: nn.Module, phases: tuple[Phase, ...], *, recorded: bool = False) -> tuple[PhaseOptimiser, ...]:
-    """An Adam for each phase; one that can be ``recorded`` keeps its rate on the device. Parameters the caller has frozen stay frozen.
+    """An Adam for each phase. With ``recorded`` (CUDA graphs) the learning rate is a tensor on the device. Frozen parameters stay frozen.
 
-    Raises ValueError for phases that fit cannot serve, InputError for an Adam that cannot be recorded.
+    Raises ValueError for phases that share a name, read no data or move parameters outside the model, InputError for an Adam that cannot be recorded.
     """
     if not any(phase.reads_data for phase in phases):
         raise ValueError("no phase of this objective reads data, so images_seen would never grow and every step would have the same noise")
@@ -102,7 +99,7 @@ def phase_optimisers(model: nn.Module, phases: tuple[Phase, ...], *, recorded: b
 
 @contextmanager
 def keeping_gradient_flags(model: nn.Module) -> Iterator[None]:
-    """Restores which parameters require gradients, and drops the gradients."""
+    """Restore afterwards which parameters require gradients, and drop the gradients."""
     flags = [(p, p.requires_grad) for p in model.parameters()]
     try:
         yield
@@ -123,7 +120,7 @@ def _phase_optimiser(phase: Phase, own: list[nn.Parameter], recorded: bool) -> P
 
 
 class _Adam(torch.optim.Adam):
-    """torch's own, without the decorators of its compiler: to import that takes longer than a hundred small steps."""
+    """torch's Adam without the decorators that import torch's compiler, which takes longer than a hundred small steps."""
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         inspect.unwrap(torch.optim.Adam.add_param_group)(self, param_group)

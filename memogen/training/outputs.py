@@ -1,4 +1,4 @@
-"""What a training leaves behind while it runs and when it ends: lines of metrics, sample grids, scores, checkpoints, the model."""
+"""What a training writes while it runs and when it ends: lines of metrics, sample grids, scores, checkpoints, the model."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from memogen.training.checkpoint import checkpoint_path, latest
 from memogen.training.config import TrainingConfig
 from memogen.training.ema import AveragedModel, averaged_model, trainable
 from memogen.training.grid import grid
-from memogen.training.log import RunLog
+from memogen.training.log import NonFiniteLoss, RunLog
 from memogen.training.runtime import Runtime
 from memogen.training.state import TrainState
-from memogen.training.window import NonFiniteLoss
 from memogen.types import Evaluator, ImageData, ReplayingTeacher, to_uint8
 
 _SHOWN = 64  # images in a sample grid
@@ -24,7 +23,10 @@ _SHOWN = 64  # images in a sample grid
 
 @dataclass
 class Outputs:
-    """Writes on the leading process; the others take part in what needs all of them. ``saved`` is the last checkpoint written or restored."""
+    """Writes on the leading process; the others join where all are needed.
+
+    ``saved`` and ``scored`` are the steps of the last checkpoint and of the last scores, -1 for none.
+    """
 
     state: TrainState
     config: TrainingConfig
@@ -38,7 +40,7 @@ class Outputs:
     scored: int = -1
 
     def after_step(self) -> None:
-        """Whatever is due after the step just made; the checkpoint last, so that what it does not know of is written again."""
+        """Write what is due after a step. The checkpoint comes last: a run that is killed before it writes the rest again."""
         config, step = self.config, self.state.step
         if _due(step, config.log_every) or step == config.steps:
             self._write_metrics()
@@ -53,7 +55,7 @@ class Outputs:
             self.save()
 
     def save(self) -> Path:
-        """The checkpoint of the present step. Raises NonFiniteLoss rather than save weights that are not numbers."""
+        """Write the checkpoint of this step, and return its path. Raises NonFiniteLoss for weights that are not finite; nothing is written then."""
         state, path = self.state, checkpoint_path(self.folder, self.state.step)
         if self.saved == state.step:
             return path
@@ -68,9 +70,9 @@ class Outputs:
         return path
 
     def finish(self) -> Path:
-        """The checkpoint, and model/ as from_pretrained reads it; after the last step the scores as well.
+        """Write the checkpoint, model/ for ``from_pretrained``, and after the last step the scores; return the checkpoint's path.
 
-        Without averages the model itself takes the calibrated statistics too, so that it draws what model/ draws.
+        Without averaged weights the model itself gets the calibrated statistics too, so that it draws what model/ draws.
         """
         from memogen.pretrained import save_pretrained
 
@@ -87,7 +89,7 @@ class Outputs:
         return path
 
     def explain(self, error: NonFiniteLoss) -> NonFiniteLoss:
-        """``error`` with the name of the last good checkpoint, also in train.log."""
+        """The error with the last good checkpoint in its message, which also goes to train.log."""
         good = latest(self.folder)
         kept = f"the last good checkpoint is {good}" if good else "there is no checkpoint yet"
         explained = NonFiniteLoss(error.step, error.term, f"; {kept}; try a lower learning rate, clip_norm, or another precision")
@@ -100,12 +102,12 @@ class Outputs:
 
     @property
     def _learned(self) -> ImageData:
-        """The images that the model learns from, a teacher's among them."""
+        """The images that the model learns from, a teacher's replays included."""
         teacher = self.state.modules.get("teacher")
         return teacher.among(self.data) if isinstance(teacher, ReplayingTeacher) else self.data
 
     def _averaged(self) -> AveragedModel:
-        """All processes make it, since calibrating a synchronised batch norm takes all of them."""
+        """The averaged model. All processes make it: to calibrate a synchronised batch norm takes all of them."""
         self.runtime.merge_statistics(self._model)
         self._model.zero_grad(set_to_none=True)
         return averaged_model(self._model, self.state.averages, self._learned)
@@ -123,7 +125,7 @@ class Outputs:
         grid(images).save(samples / f"step-{self.state.step:08d}.png")
 
     def _score(self, model: AveragedModel) -> None:
-        """Evaluators run on the leading process while the others wait."""
+        """Run the evaluators on the leading process while the others wait."""
         if self.runtime.leads:
             scores = {
                 f"eval/{name}/{metric}": value
@@ -135,7 +137,7 @@ class Outputs:
         self.runtime.processes.wait()
 
     def _check_weights(self) -> None:
-        """One look at all parameters together: their norms are finite unless one of them is not."""
+        """Raise NonFiniteLoss if a parameter is not finite. The norms of all parameters are read at once."""
         parameters = dict(self._model.named_parameters())
         norms = torch.stack([norm.cpu().double() for norm in torch._foreach_norm(list(parameters.values()), torch.inf)])
         for name, finite in zip(parameters, norms.isfinite().tolist(), strict=True):
@@ -143,7 +145,7 @@ class Outputs:
                 raise NonFiniteLoss(self.state.step, f"parameter {name}")
 
     def _live(self) -> dict[str, torch.Tensor] | None:
-        """The unaveraged tensors of the averaged parts, with batch statistics of their own. All processes make them, as they make the averages."""
+        """The tensors of the averaged parts before averaging, with batch statistics of their own; None without averages. All processes make them."""
         if self.state.averages is None:
             return None
         prefixes = tuple(f"{part}." for part in trainable(self._model).averaged_parts)

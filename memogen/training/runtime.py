@@ -1,6 +1,6 @@
-"""Where a training runs: device, precision, seeds and processes.
+"""Where a training runs: device, precision, seeds and processes. All processes must see the same run folder.
 
-All processes must see the same run folder. What batch norm does across processes is in docs/decisions/0003-batch-norm-across-processes.md.
+What batch norm does across processes is in docs/decisions/0003-batch-norm-across-processes.md.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ class Runtime:
 
     @property
     def watches_every_step(self) -> bool:
-        """Whether reading a number on the host is free: a single process on the CPU."""
+        """Whether it costs nothing to read a number on the host: one process on the CPU."""
         return self.device.type == "cpu" and self.processes.world_size == 1
 
     def autocast(self) -> AbstractContextManager[object]:
-        """Half precision around a loss, or nothing."""
+        """The context in which a loss is computed: half precision if asked for."""
         if self.precision not in _AUTOCAST:
             return nullcontext()
         return torch.autocast(self.device.type, dtype=_AUTOCAST[self.precision])
@@ -52,9 +52,9 @@ class Runtime:
 
     @contextmanager
     def numerics(self) -> Iterator[None]:
-        """Within: double precision is the default type if asked for, and convolutions on CUDA may choose their fastest algorithm.
+        """The context of a training: float64 as the default type if asked for, and the fastest convolution algorithms on CUDA.
 
-        Matrix products keep full float32: a vMF memory multiplies cosines by its concentration, which TF32's ten bits cannot bear.
+        Matrix products stay in full float32: a vMF memory multiplies cosines by its concentration, for which TF32's ten bits are too few.
         """
         default, benchmark = torch.get_default_dtype(), torch.backends.cudnn.benchmark
         torch.set_default_dtype(torch.float64 if self.precision == "float64" else default)
@@ -66,32 +66,32 @@ class Runtime:
             torch.backends.cudnn.benchmark = benchmark
 
     def place(self, model: nn.Module) -> None:
-        """Moves ``model`` in place to the device, type and memory format; all processes continue from the weights and buffers of rank 0."""
+        """Move ``model`` in place to the device, type and memory format, and give every process the weights and buffers of rank 0."""
         if self.sync_batch_norm and self.processes.world_size > 1:
             nn.SyncBatchNorm.convert_sync_batchnorm(model)
         model.to(self.device, torch.float64 if self.precision == "float64" else None)
         if self.channels_last:
             for parameter in model.parameters():
                 if parameter.dim() == 4:
-                    # `contiguous` leaves the strides of a single channel as they are, and the layers after it in mixed formats, many times slower
+                    # `contiguous` does not change the strides of a single channel; the next layers would then mix formats and be many times slower
                     parameter.data = torch.empty_like(parameter.data, memory_format=torch.channels_last).copy_(parameter.data)
         self.processes.follow(model.state_dict().values())
 
     def merge_statistics(self, model: nn.Module) -> None:
-        """The running means and variances of batch norm become their mean over the processes."""
+        """Average the running means and variances of batch norm over the processes."""
         norms = (m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm))
         self.processes.average(b for norm in norms for b in norm.buffers() if b.is_floating_point())
 
     def mean(self, values: Tensor) -> Tensor:
-        """The mean of a host tensor over the processes, in its place."""
+        """The mean of a host tensor over the processes, in place."""
         self.processes.average([values])
         return values
 
 
 def start(config: TrainingConfig) -> Runtime:
-    """Chooses the device, joins the processes the launcher started, and checks that ``config`` can run here; may be called again.
+    """The device of ``config``, and the processes that the launcher started. It may be called more than once.
 
-    Raises InputError for a device or an option this machine cannot serve.
+    Raises InputError for a device that is not here, and for options that do not work on it.
     """
     device = choose_device(config.device)
     _check(config, device, int(os.environ.get("WORLD_SIZE", "1")))
@@ -103,9 +103,9 @@ def start(config: TrainingConfig) -> Runtime:
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """For "auto" CUDA, else the CPU. Among several processes each takes its own CUDA device.
+    """The device of that name; "auto" is CUDA if there is one, else the CPU. Each of several processes takes its own CUDA device.
 
-    MPS is refused: it has no double precision, in which the counted noise and a memory's slots are drawn.
+    MPS is refused: it has no double precision, which noise and slots are drawn in. Raises InputError.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -124,12 +124,12 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def seed(number: int) -> None:
-    """Seeds torch's generators: call it before a model is built, so that its initial weights are a function of the seed."""
+    """Seed torch's generators. Call it before a model is built, so that its initial weights are a function of the seed."""
     torch.manual_seed(number)
 
 
 def seed_step(number: int, step: int, runtime: Runtime) -> None:
-    """Starts a step's generator (dropout and the like) as a function of (seed, step, rank): nothing of it needs saving."""
+    """Seed torch's generators (dropout and the like) by (seed, step, rank), so that a checkpoint need not save their state."""
     mixed = (number * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + runtime.processes.rank * 0x94D049BB133111EB) % 2**63
     torch.default_generator.manual_seed(mixed)  # a hundred times cheaper than torch.manual_seed
     if runtime.device.type == "cuda":

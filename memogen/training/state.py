@@ -1,6 +1,7 @@
-"""Everything a training is: modules, optimisers, averages, scaler and three counters. Its checkpoint resumes to the same bits.
+"""The state of a training: modules, optimisers, averaged weights, scaler and counters. Resumed from its checkpoint, it continues to the same bits.
 
-No generator state is kept: noise, data order and dropout are functions of the counters (docs/decisions/0004-counted-randomness-and-resume.md).
+No state of a random generator is saved: noise, data order and dropout are functions of the counters
+(docs/decisions/0004-counted-randomness-and-resume.md).
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from memogen.training.checkpoint import checkpoint_path, checkpoints, latest, read_checkpoint, remove, step_of, sweep, write_checkpoint
+from memogen.training.config import Settings, check_unchanged
 from memogen.training.ema import Averages
-from memogen.training.settings import Settings, check_unchanged
-from memogen.training.window import Window
+from memogen.training.log import Window
 from memogen.types import InputError
 
 _FORMAT = 1
@@ -26,9 +27,9 @@ _FORMAT = 1
 
 @dataclass
 class TrainState:
-    """``modules`` are saved whole, by name; ``optimisers`` by phase name; ``window`` holds the terms seen since the last line of metrics.
+    """``modules`` by name, ``optimisers`` by phase name; ``window`` holds the numbers since the last line of metrics.
 
-    ``seconds`` are by the clock, ``processor_seconds`` those of this process's processors, nan where an older checkpoint left them out.
+    ``seconds`` are wall-clock seconds; ``processor_seconds`` count this process's threads, NaN if an older checkpoint does not have them.
     """
 
     modules: dict[str, nn.Module]
@@ -44,18 +45,18 @@ class TrainState:
 
     @property
     def fingerprint(self) -> str:
-        """A hash of the settings: names a run's configuration in results."""
+        """A hash of the settings, by which result rows name a run's configuration."""
         return hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()[:16]
 
     def counts(self) -> dict[str, object]:
-        """What a result row says of the training behind it: how long, on which data, and the trainable parameters of each network of the model."""
+        """What a result row tells about the training: steps, images, seconds, the data's digest, and the trainable parameters of each network."""
         networks = {name: sum(p.numel() for p in part.parameters() if p.requires_grad) for name, part in self.modules["model"].named_children()}
         processor = None if math.isnan(self.processor_seconds) else round(self.processor_seconds, 1)
         counted = {"steps": self.step, "images": self.images_seen, "training_seconds": round(self.seconds, 1), "processor_seconds": processor}
         return {**counted, "data": self.settings.get("data.digest"), "parameters": {name: size for name, size in networks.items() if size}}
 
     def save(self, folder: Path, keep: int = 2) -> Path:
-        """Writes checkpoints/step-XXXXXXXX of the run ``folder``, then removes all but the newest ``keep``. Reads device memory."""
+        """Write checkpoints/step-XXXXXXXX in the run ``folder``, then remove all but the newest ``keep``. Reads device memory."""
         path = checkpoint_path(folder, self.step)
         files: dict[str, Mapping[str, Tensor]] = {name: module.state_dict() for name, module in self.modules.items()}
         files["optimisers"] = self._optimiser_tensors()
@@ -68,7 +69,7 @@ class TrainState:
         return path
 
     def load(self, path: Path) -> None:
-        """Becomes the checkpoint at ``path``, in place. Raises InputError if it is not whole or was made under other settings."""
+        """Load the checkpoint at ``path`` in place. Raises InputError if it is damaged or was made with other settings."""
         try:
             files, saved = read_checkpoint(path)
         except ValueError as error:
@@ -115,10 +116,11 @@ class TrainState:
 
 
 def resume_state(state: TrainState, folder: Path, resume: str | Path, *, write: bool = True) -> Path | None:
-    """Brings ``state`` to where the run ``folder``, or the run or checkpoint named by ``resume``, stands; None for a fresh start.
+    """Load a checkpoint into ``state`` and return its path; None for a fresh start.
 
-    "auto" takes the newest whole checkpoint of ``folder`` if it has any; "never" removes them. Checkpoints of ``folder`` beyond the restored
-    step belong to a course that is given up and are removed. With ``write`` False nothing is removed (the other processes).
+    ``resume`` "auto" takes the newest whole checkpoint of the run ``folder``, if there is one; "never" takes none; a path names a run or checkpoint.
+    Checkpoints of ``folder`` after the loaded step are removed, all of them for "never"; with ``write`` False (all processes but the leading one)
+    nothing is removed.
     """
     source = None if resume == "never" else _source(folder, resume)
     if source is not None:
@@ -140,7 +142,7 @@ def _source(folder: Path, resume: str | Path) -> Path | None:
 
 
 def _like(parameter: Tensor, value: Tensor, *, fused: bool) -> Tensor:
-    """``value`` where Adam keeps it: moments beside the parameter and in its memory format, the step count on the host unless fused."""
+    """``value`` as Adam stores it: moments on the parameter's device in its memory format, the step count on the host unless Adam is fused."""
     if value.shape != parameter.shape or value.dim() == 0:
         return value.to(parameter.device) if fused else value.clone()
     return torch.empty_like(parameter, requires_grad=False).copy_(value)

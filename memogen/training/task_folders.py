@@ -1,10 +1,10 @@
-"""The folders of a sequence's tasks: which are finished, and how the first ones are taken over from another run."""
+"""The folders of a run's tasks: which tasks are finished, and how the first ones are copied from another run."""
 
 from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,14 +12,13 @@ from torch import nn
 
 from memogen.shipped import RUN_MODEL
 from memogen.training.checkpoint import asked_steps, checkpoint_path, checkpoints, read_checkpoint, step_of, verify
-from memogen.training.config import TrainingConfig
+from memogen.training.config import FREE, Settings, TrainingConfig, plain
 from memogen.training.runtime import start
-from memogen.training.settings import FREE, Settings, plain
 from memogen.training.state import TrainState
 from memogen.types import InputError
 
 TAKEN = "taken"
-"""In a task's folder: the model that it ended with; and, where another run made it, a folder with that run's last checkpoint of it."""
+"""A folder in the folder of a task that was copied from another run; it holds that run's last checkpoint of the task."""
 
 
 def task_folder(folder: Path, number: int) -> Path:
@@ -28,12 +27,12 @@ def task_folder(folder: Path, number: int) -> Path:
 
 
 def task_folders(folder: Path) -> tuple[Path, ...]:
-    """Those of a run that hold a model, in the order of the tasks."""
+    """The task folders of a run that hold a model, by task number."""
     return tuple(sorted(path.parent.parent for path in (folder / "tasks").glob(f"task-*/{RUN_MODEL}/config.json")))
 
 
 def finished_tasks(folder: Path, steps: int) -> int:
-    """How many tasks, from the first, have been learned for ``steps`` each and left their model and a whole checkpoint."""
+    """How many tasks, from the first on, have learned for ``steps`` steps each and have their model and a whole checkpoint."""
     number = 0
     while _whole(task_folder(folder, number), (number + 1) * steps):
         number += 1
@@ -41,7 +40,7 @@ def finished_tasks(folder: Path, steps: int) -> int:
 
 
 def check_steps(folder: Path, steps: int) -> None:
-    """Raises InputError where a run of several tasks learned one of them for another number of steps than ``steps``: only a first task can go on."""
+    """Raises InputError if a run of several tasks used another number of steps a task than ``steps``: only the first task can be prolonged."""
     places = [task_folder(folder, number) for number in range(len(list((folder / "tasks").glob("task-*"))))]
     for number, place in enumerate(places if len(places) > 1 else ()):
         for path in checkpoints(place)[-1:]:
@@ -52,21 +51,18 @@ def check_steps(folder: Path, steps: int) -> None:
 
 
 def is_taken(place: Path) -> bool:
-    """Whether another run learned this task."""
+    """Whether this task was copied from another run."""
     return (place / TAKEN).is_dir()
 
 
 def take_over(source: Path, folder: Path, digests: Sequence[str], config: TrainingConfig, *, settings: Settings, free: tuple[str, ...] = ()) -> None:
-    """Begin the run ``folder`` with copies of the first tasks of the run ``source``, whose images ``digests`` name; tasks that it has already stay.
+    """Copy the first tasks of the run ``source``, one for each of the data's ``digests``, to the run ``folder``. Tasks that are there stay.
 
-    Refused is a source whose tasks are not finished, or that was trained on other images or under other ``settings``; those that begin with one of
-    ``free``, and say only how the past is kept, may differ. Raises InputError.
+    Raises InputError if these tasks are not finished, or used other images or other ``settings``. Settings whose names begin with one of ``free``
+    (how the past is kept) may differ.
     """
-    num_tasks, steps, current = (
-        len(digests),
-        config.steps,
-        plain({**settings, **{f"training.{name}": value for name, value in asdict(config).items()}}),
-    )
+    num_tasks, steps = len(digests), config.steps
+    current = plain({**settings, **{f"training.{name}": value for name, value in asdict(config).items()}})
     if not source.is_dir():
         raise InputError(f"start: {source}: there is no such run folder: name a run that learned the same sequence")
     if finished_tasks(source, steps) < num_tasks:
@@ -76,7 +72,10 @@ def take_over(source: Path, folder: Path, digests: Sequence[str], config: Traini
         origin, place = task_folder(source, number), task_folder(folder, number)
         checkpoint = _checkpoint(origin, (number + 1) * steps)
         saved = verify(checkpoint)["settings"]
-        _refuse_other(saved, current, free, source)
+        names = {name for name in {*saved, *current} - FREE if not name.startswith((*free, "data.", "phases."))}
+        if changed := sorted(name for name in names if saved.get(name) != current.get(name)):
+            changes = ", ".join(f"{name} was {saved.get(name)!r} and is {current.get(name)!r}" for name in changed)
+            raise InputError(f"{source}: its tasks cannot be taken over under other settings: {changes}: restore them, or learn every task again")
         if saved.get("data.digest") != digest:
             raise InputError(f"{source}: learned its task {number + 1} from other images: name a run on the same data, or learn every task again")
         if place.exists():
@@ -88,8 +87,8 @@ def take_over(source: Path, folder: Path, digests: Sequence[str], config: Traini
         part.rename(place)
 
 
-def take_up(place: Path, model: nn.Module, config: TrainingConfig) -> TrainState:
-    """Brings ``model`` to where the run that learned a taken-over task left it: a state with its weights and counters, without optimisers."""
+def load_taken(place: Path, model: nn.Module, config: TrainingConfig) -> TrainState:
+    """Load a copied task's last checkpoint into ``model``; returns a state with its counters and without optimisers."""
     checkpoint = next(path for path in (place / TAKEN).iterdir() if step_of(path) >= 0)
     files, saved = read_checkpoint(checkpoint)
     start(config).place(model)
@@ -99,7 +98,7 @@ def take_up(place: Path, model: nn.Module, config: TrainingConfig) -> TrainState
 
 
 def publish(place: Path, folder: Path) -> None:
-    """Make the task's model the run's, in one piece."""
+    """Copy the task's model to the run's model/, which is replaced by one rename."""
     part = folder / f".{RUN_MODEL}.part"
     shutil.rmtree(part, ignore_errors=True)
     shutil.copytree(place / RUN_MODEL, part)
@@ -118,14 +117,6 @@ def _whole(place: Path, step: int) -> bool:
 
 
 def _checkpoint(place: Path, step: int) -> Path:
-    """The last checkpoint of a task, its own or the one that was taken over."""
+    """The last checkpoint of a task, its own or the copied one."""
     own = checkpoint_path(place, step)
     return place / TAKEN / own.name if is_taken(place) else own
-
-
-def _refuse_other(saved: Mapping[str, object], current: Mapping[str, object], free: tuple[str, ...], source: Path) -> None:
-    names = {name for name in {*saved, *current} - FREE if not name.startswith((*free, "data.", "phases."))}
-    changed = sorted(name for name in names if saved.get(name) != current.get(name))
-    if changed:
-        changes = ", ".join(f"{name} was {saved.get(name)!r} and is {current.get(name)!r}" for name in changed)
-        raise InputError(f"{source}: its tasks cannot be taken over under other settings: {changes}: restore them, or learn every task again")

@@ -1,7 +1,7 @@
-"""Unlearning: a generator that can no longer draw what some slots held, even from their old keys. It needs no images.
+"""Unlearning: after it the generator cannot draw what some slots held, not even from their old keys. It needs no images.
 
 Emptying a slot (:func:`memogen.memory.edit.without`) only stops it from being drawn. Here the generator is trained for a few steps against a frozen
-copy of itself: a query of the forgotten slots' region is to draw what the nearest slot that stays draws, every other query what it drew before.
+copy of itself: queries near the forgotten slots learn to draw what the nearest other slot draws, all other queries to draw what they drew before.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class UnlearningModel(SlotModel, Protocol):
 
 
 class Unlearning:
-    """A copy of a model, ``model``, that is to forget ``slots`` in ``steps``; the one that was given never changes, and no memory does.
+    """Trains ``self.model``, a copy of the given model, to forget ``slots`` in ``steps`` steps. The given model and the memory do not change.
 
-    The learning rate falls linearly to zero, so that the other slots do not pay for the noise of the last steps. Raises InputError for a model whose
-    generator reads no slots, and where no real slot is named or none would stay.
+    The learning rate falls linearly to zero, which keeps the noise of the last steps out of the other slots. Raises InputError for a model whose
+    generator reads no slots, for slots of which none is real, and where no real slot would be left.
     """
 
     def __init__(
@@ -59,10 +59,10 @@ class Unlearning:
         self.optimiser = torch.optim.Adam(self.model.generator.parameters(), lr=learning_rate, fused=True)
 
     def step(self, number: int) -> Float[Tensor, ""]:
-        """The loss of step ``number``, by whose gradient the generator moves: half of the batch from forgotten slots, half from the others.
+        """Take step ``number`` and return its loss. Half of the batch is drawn from forgotten slots, half from the others.
 
-        E || G(z, q) - G_before(z, q') ||^2, summed over pixels; q' = q but in the region of the forgotten slots (:meth:`instead`). Batch norm stays
-        as it was.
+        The loss is E || G(z, q) - G_before(z, q') ||^2, summed over pixels, where q' = q outside the region of the forgotten slots
+        (:meth:`instead`). Batch norm uses its running statistics, which do not change.
         """
         asked = self.latents(number)
         with torch.no_grad(), evaluating(self.before.generator):
@@ -73,21 +73,21 @@ class Unlearning:
         return loss.detach()
 
     def descend(self, loss: Float[Tensor, ""], number: int) -> None:
-        """Step ``number`` down the gradient of the generator."""
+        """Move the generator down the gradient of ``loss``, at the learning rate of step ``number``."""
         self.optimiser.param_groups[0]["lr"] = self.rate * (1 - number / self.steps)
         self.optimiser.zero_grad()
         loss.backward()
         self.optimiser.step()
 
     def latents(self, number: int) -> Latents:
-        """What step ``number`` draws: the forgotten slots by their mass, then as many of the others by theirs."""
+        """The latents of step ``number``: half from the forgotten slots in proportion to their mass, half from the others."""
         index, half = self._index(number), self.batch_size // 2
         parts = ((index[:half], self.gone), (index[half:], self.stays))
         drawn = [self.before.latents_at(part, seed=self.seed, weight=self.memory.mass * chosen) for part, chosen in parts]
         return Latents(*(torch.cat([getattr(each, name) for each in drawn]) for name in ("noise", "key", "slot")))
 
     def instead(self, latents: Latents, number: int) -> Latents:
-        """The latents, but a query whose most probable real slot is forgotten is drawn anew, by the same numbers, around the best slot that stays."""
+        """The latents with new queries where the most probable real slot is forgotten: drawn by the same numbers around the best slot that stays."""
         assert latents.key is not None and latents.slot is not None, "the generator reads slots"
         scaled = self.memory.concentration * latents.key.to(self.memory.keys)
         score = torch.addmm(self.memory.log_prior(), scaled, self.memory.keys.T)
@@ -105,9 +105,9 @@ def _best(score: Float[Tensor, "b k"], among: Bool[Tensor, " k"]) -> Int[Tensor,
 
 
 def unlearned(model: Any, slots: Int[Tensor, " n"], *, steps: int = STEPS, seed: int = 0, told: Callable[[], object] | None = None) -> Any:
-    """A copy of the model whose generator no longer draws what ``slots`` held, after ``steps`` of :class:`Unlearning`; ``told`` is called after each.
+    """A copy of the model after ``steps`` steps of :class:`Unlearning`. ``told`` is called after each step.
 
-    Its memory still has the slots: :func:`memogen.memory.edit.without` takes them out. Raises InputError.
+    Its memory still has the slots; :func:`memogen.memory.edit.without` empties them. Raises InputError.
     """
     task = Unlearning(model, slots, steps=steps, seed=seed)
     for number in range(steps):

@@ -14,8 +14,8 @@ from memogen.models.replay_gan import (
     ReplayConfig,
     ReplayGANObjective,
 )
-from memogen.models.replay_gan.cost import cost, images_in_a_step
-from memogen.models.replay_gan.grow import grown, with_class
+from memogen.models.replay_gan.model import grown, with_class
+from memogen.models.replay_gan.objective import cost, images_in_a_step
 from memogen.types import Batch, InputError
 from tests.models.test_replay_gan import KINDS, TINY, built
 from tests.models.test_replay_losses import batch

@@ -18,7 +18,7 @@ from memogen.pretrained import save_pretrained
 from memogen.report.page import write_report, write_results
 from memogen.report.replay_gan import EXTENDED
 from memogen.report.results import gather
-from memogen.training.evolution import Evolution
+from memogen.training.grid import Evolution
 from tests.models.test_replay_gan import built
 from tests.report import toy
 from tests.report.pages import checked

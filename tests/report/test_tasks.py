@@ -19,7 +19,7 @@ from memogen.report.history import Run
 from memogen.report.parts import html_of
 from memogen.report.replay_gan import EXTENDED, categories
 from memogen.report.sections import PageContext
-from memogen.training.evolution import Evolution
+from memogen.training.grid import Evolution
 from memogen.types import InputError
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from memogen.training.evolution import Evolution, panels, read_panel
+from memogen.training.grid import Evolution, panels, read_panel
 
 
 @pytest.mark.parametrize("channels", [1, 3])

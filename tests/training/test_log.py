@@ -14,8 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memogen.training import NonFiniteLoss, grid
-from memogen.training.log import open_log, truncate_metrics
-from memogen.training.window import Window, terms_of
+from memogen.training.log import Window, open_log, terms_of, truncate_metrics
 from memogen.types import InputError, Loss
 from tests.training.toy import train
 

@@ -132,7 +132,7 @@ def test_impossible_schedules_are_refused(options: dict[str, float], complaint: 
 
 
 def test_a_checkpoint_is_compared_by_every_option_of_its_optimisers() -> None:
-    from memogen.training.settings import flat_settings
+    from memogen.training.config import flat_settings
     from tests.training.toy import DATA, config
 
     phase = Phase("p", (nn.Linear(1, 1),), lambda batch: Loss(torch.zeros(())), optimiser=OptimiserConfig(clip_value=1.0))

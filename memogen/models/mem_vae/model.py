@@ -1,8 +1,10 @@
-"""MEM-VAE as a model: it encodes, decodes, draws, scores and shows its memory. How it is trained is the objective's."""
+"""MEM-VAE as a model: it encodes, decodes, samples, scores images and shows its memory. :mod:`.objective` trains it."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,7 +18,6 @@ from ...losses import bernoulli_log_prob, normal_log_prob, widen
 from ...memory.attention import Fill
 from ...nets.norm import evaluating
 from ...types import ImageData, InputError, Latents, Pixels
-from .beside import Beside
 from .config import MemVAEConfig
 from .networks import Decoded, Decoder, Encoder
 
@@ -44,7 +45,7 @@ class MemVAE(nn.Module):
 
     @torch.no_grad()
     def encode(self, image: Pixels, label: Int[Tensor, " b"] | None = None) -> tuple[Float[Tensor, "b z"], Float[Tensor, "b z"]]:
-        """Mean and log variance of q(z | x). Raises InputError for what is no batch of this model's images."""
+        """Mean and log variance of q(z | x). Raises InputError for images of another shape or range."""
         with evaluating(self):
             encoded = self.encoder(self.given(image), self.condition(label))
         return encoded.mean, encoded.log_variance
@@ -60,7 +61,7 @@ class MemVAE(nn.Module):
     def decode(self, latents: Latents, *, without_memory: Collection[int] = (), fill: Fill = "ones") -> Float[Tensor, "b c h w"]:
         """The means of p(x | z): probabilities of white, or the means of the normal.
 
-        ``without_memory`` names layers whose memory's answer is replaced by ``fill`` (appendix C: ones; (0,), then (0, 1)).
+        In the layers ``without_memory`` the memory's answer is replaced by ``fill`` (appendix C: ones; (0,), then (0, 1)).
         """
         self._check_layers(without_memory)
         with evaluating(self):
@@ -135,21 +136,25 @@ class MemVAE(nn.Module):
         seed: int = 0,
         start: int = 0,
         index: Int[Tensor, " b"] | None = None,
+        without_memory: Collection[int] = (),
+        fill: Fill = "ones",
     ) -> Float[Tensor, "s b"]:
         """log p(x, z) - log q(z | x) for the samples ``start`` .. ``start + num_samples - 1`` of z ~ q(z | x), all constants kept.
 
         Sample j of image i is a function of (``seed``, ``index[i]``, j), so many samples may be drawn in parts; ``index`` numbers the images of the
         data set, by default from 0. A conditional model without ``label`` draws one, uniformly, for each sample: the weights are those of p(x).
-        Raises InputError for grey images where pixels are black or white.
+        ``without_memory`` and ``fill`` as in :meth:`decode`. Raises InputError for grey images where pixels are black or white.
         """
         self._check(image)
+        self._check_layers(without_memory)
         x = self.scored(image)
         index = torch.arange(len(x), device=self.device) if index is None else index.to(self.device)
         eps = self.draws(index, num_samples, seed=seed, stream=noise.Stream.POSTERIOR, first=start)
         with evaluating(self):
             mean, log_variance, condition = self._posterior(x, label, index, num_samples, seed, start)
             z = mean + torch.exp(0.5 * log_variance) * eps
-            return self.log_prob(x, self.decoder(z.flatten(0, 1), condition).raw, num_samples) - self.divergence(z, log_variance, eps)
+            raw = self.decoder(z.flatten(0, 1), condition, without=without_memory, fill=fill).raw
+            return self.log_prob(x, raw, num_samples) - self.divergence(z, log_variance, eps)
 
     def beside(self, image: Pixels, label: Int[Tensor, " b"] | None = None) -> Beside:
         """p(x, z) of the images as a function of z, for annealed importance sampling."""
@@ -204,7 +209,7 @@ class MemVAE(nn.Module):
             self.decoder.calibrate(list(zip(z, conditions, strict=True)))
 
     def observed(self, image: Pixels, index: Int[Tensor, " b"], *, seed: int, stream: int) -> Float[Tensor, "b c h w"]:
-        """What the networks are shown of a data set's images in training: a fresh black and white draw, or where pixels are real these themselves."""
+        """Training images as the networks see them: a new binarisation of each, or for real-valued pixels the images themselves."""
         if self.config.output == "gaussian":
             return self.pixels(image)
         check_shape(image, self.config.image_shape)
@@ -213,19 +218,19 @@ class MemVAE(nn.Module):
     # --- from and to images and labels ---
 
     def given(self, image: Pixels) -> Float[Tensor, "b c h w"]:
-        """The numbers of images that a caller gave. Raises InputError for what is no batch of this model's images."""
+        """Images from a caller, checked, as numbers. Raises InputError for images of another shape or range."""
         self._check(image)
         return self.pixels(image)
 
     def pixels(self, image: Pixels) -> Float[Tensor, "b c h w"]:
-        """The numbers that images stand for."""
+        """Images as numbers: bytes divided by ``config.pixel_levels``, floats as they are."""
         check_shape(image, self.config.image_shape)
         return pixel_values(image.to(self.device), self.config.pixel_levels, self.dtype)
 
     def scored(self, image: Pixels) -> Float[Tensor, "b c h w"]:
-        """The numbers that have a likelihood: for black and white pixels, 0 and 1 from bytes 0 and 255 or from floats 0 and 1.
+        """Images as the likelihood takes them: 0 and 1 for binary pixels (bytes 0 and 255), else as :meth:`pixels`.
 
-        Raises InputError for grey ones there.
+        Raises InputError for grey pixels where the model is binary.
         """
         if self.config.output == "gaussian":
             return self.pixels(image)
@@ -241,7 +246,7 @@ class MemVAE(nn.Module):
         return means.unflatten(1, self.config.image_shape)
 
     def condition(self, label: Int[Tensor, " b"] | None) -> Float[Tensor, "b classes"] | None:
-        """Labels as one-hot rows, checked; None of a model without labels."""
+        """Labels as one-hot rows; None for a model without labels. Raises InputError."""
         classes = self.config.num_classes
         if classes == 0:
             if label is not None:
@@ -261,12 +266,12 @@ class MemVAE(nn.Module):
 
     @property
     def num_labels(self) -> int:
-        """How many labels both networks are told one of; 0 for none."""
+        """The number of labels that a conditional model knows; 0 for none."""
         return self.config.num_classes
 
     @property
     def binary_levels(self) -> int | None:
-        """A byte v is white with probability v / ``binary_levels`` where pixels are black or white; None where they are real."""
+        """For binary pixels, the number L such that a byte v is white with probability v / L; None for real-valued pixels."""
         return self.config.pixel_levels if self.config.output == "bernoulli" else None
 
     @property
@@ -286,7 +291,7 @@ class MemVAE(nn.Module):
     def _posterior(
         self, x: Tensor, label: Tensor | None, index: Tensor, num: int, seed: int, start: int
     ) -> tuple[Float[Tensor, "s b z"], Float[Tensor, "s b z"], Float[Tensor, "sb classes"] | None]:
-        """Mean and log variance of every sample's proposal (one for all samples, or one for each), and what the decoder is conditioned on."""
+        """Mean and log variance of q(z | x) for all samples or for each, and the decoder's one-hot labels. Labels are drawn if none are given."""
         classes = self.config.num_classes
         if classes == 0 or label is not None:
             condition = self.condition(label)
@@ -303,7 +308,7 @@ class MemVAE(nn.Module):
         return (uniform * self.config.num_classes).long()
 
     def _drawn(self, data: ImageData, rows: np.ndarray, seed: int) -> Float[Tensor, "b c h w"]:
-        """Images of the data as the networks are shown them."""
+        """Some images of the data, as :meth:`observed` gives them."""
         image, index = torch.from_numpy(np.array(data.image[rows])), torch.from_numpy(rows).to(self.device)
         return self.observed(image, index, seed=seed, stream=noise.Stream.CALIBRATION + 1)
 
@@ -313,7 +318,7 @@ class MemVAE(nn.Module):
         return torch.from_numpy(np.array(data.label[rows]))
 
     def _check(self, image: Tensor) -> None:
-        """Raises InputError for what is no batch of this model's images; the mean of a normal, which ``sample`` gives, may lie outside the range."""
+        """Raises InputError for images of another shape or range. Samples of a normal model may lie a little outside the range."""
         slack = {"slack": _OUTSIDE} if self.config.output == "gaussian" else {}
         check_images(image, self.config.image_shape, (0.0, 1.0), **slack)  # what real numbers of the data may be
 
@@ -340,3 +345,29 @@ def binarised(image: Pixels, index: Int[Tensor, " b"], *, levels: int, seed: int
         drawn = noise.bits(index, -(-size // 8), seed=seed, stream=stream).view(torch.uint8)  # a byte is below v with probability v / 256
         return drawn[:, :size].view(image.shape) < image
     return noise.uniform(index, size, seed=seed, stream=stream, dtype=torch.float32).view(image.shape) < pixel_values(image, levels, torch.float32)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """p(x, z) of ``model`` for b fixed images ``x``, differentiable in z, as annealed importance sampling needs it
+    (:class:`memogen.metrics.ais.Latent`).
+    """
+
+    model: MemVAE
+    x: Float[Tensor, "b c h w"]
+    condition: Float[Tensor, "b classes"] | None = None
+
+    def draw_prior(self, num_chains: int, *, generator: torch.Generator) -> Float[Tensor, "s b z"]:
+        """z ~ N(0, I), for each image and chain."""
+        z = torch.randn(num_chains, len(self.x), self.model.config.latent_dim, generator=generator, dtype=self.x.dtype)
+        return z.to(self.x.device)
+
+    def log_prior(self, z: Float[Tensor, "s b z"]) -> Float[Tensor, "s b"]:
+        """log N(z; 0, I)."""
+        return -0.5 * (z.square() + math.log(2 * math.pi)).sum(-1)
+
+    def log_likelihood(self, z: Float[Tensor, "s b z"]) -> Float[Tensor, "s b"]:
+        """log p(x | z)."""
+        condition = None if self.condition is None else self.condition.repeat(len(z), 1)
+        with evaluating(self.model):
+            return self.model.log_prob(self.x, self.model.decoder(z.flatten(0, 1), condition).raw, len(z))

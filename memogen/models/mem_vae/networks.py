@@ -26,7 +26,7 @@ Condition = Float[Tensor, "_ classes"] | None
 
 
 class Layer(NamedTuple):
-    """What one hidden layer computed: the normalised linear output where it was asked for, the output, and the weights of the slots."""
+    """The values of one hidden layer: the normalised linear output (None unless asked for), the output, and the weights of the memory's slots."""
 
     normalised: Tensor | None
     output: Tensor
@@ -34,7 +34,7 @@ class Layer(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """The posterior q(z | x), a diagonal normal, and the hidden layers it came from."""
+    """The posterior q(z | x), a diagonal normal, and the values of the hidden layers."""
 
     mean: Float[Tensor, "b z"]
     log_variance: Float[Tensor, "b z"]
@@ -42,7 +42,7 @@ class Encoded(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """``raw``: logits, or means and log variances side by side, for every pixel; and the hidden layers they came from."""
+    """``raw``: logits, or means and log variances side by side, for every pixel; and the values of the hidden layers."""
 
     raw: Float[Tensor, "b p"]
     layers: tuple[Layer, ...]
@@ -87,7 +87,7 @@ class Encoder(nn.Module):
         return Encoded(mean, log_variance, tuple(layers))
 
     def seen(self, image: Tensor, condition: Condition) -> Tensor:
-        """What the first layer sees."""
+        """The input of the first layer."""
         return _beside(self.stem(image), condition)
 
 
@@ -134,7 +134,7 @@ class Decoder(nn.Module):
         without: Collection[int] = (),
         fill: Fill = "ones",
     ) -> Decoded:
-        """``without`` names the layers whose memories are taken away, with ``fill`` in their place."""
+        """In the layers ``without`` the memory's answer is replaced by ``fill``."""
         h, layers = _beside(z, condition), list[Layer]()
         for number, part in reversed(list(enumerate(self.stack))):
             layer: Layer = part(h, without=fill if number in without else None)
@@ -149,7 +149,7 @@ class Decoder(nn.Module):
         return self.raw(h)
 
     def raw(self, h: Float[Tensor, "b d"]) -> Float[Tensor, "b p"]:
-        """The raw output that follows from the lowest hidden layer. That of real pixels is worked in float32 at least, also under autocast."""
+        """The raw output from the lowest hidden layer; for real-valued pixels in float32 at least, also under autocast."""
         raw: Tensor
         if self.real:  # bfloat16 would round the means of bright pixels to 1/256, and no density could be sharper
             with torch.autocast(h.device.type, enabled=False):

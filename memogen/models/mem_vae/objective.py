@@ -1,4 +1,4 @@
-"""What a MEM-VAE is trained by: the importance bound and the local reconstruction term (Li, Zhu and Zhang, ICML 2016, section 4)."""
+"""The loss of a MEM-VAE: the importance bound and the local reconstruction term (Li, Zhu and Zhang, ICML 2016, section 4)."""
 
 from __future__ import annotations
 
@@ -57,23 +57,23 @@ class MemVAEObjective:
             raise ValueError(f"local_reconstruction is {self.local_reconstruction}; every number must be finite and not negative")
 
     def teacher(self, model: MemVAE) -> SampleTeacher | None:
-        """What will keep the past of earlier tasks, knowing nothing yet; None without replay. Raises InputError for a model with labels."""
+        """An empty copy of the model that will replay earlier tasks; None without replay. Raises InputError for a model with labels."""
         if self.replay and model.config.num_classes:
             raise InputError("objective.replay: tasks come without labels, and this model is conditional on them: set model.num_classes to 0")
         return SampleTeacher(model) if self.replay else None
 
     def teach(self, teacher: SampleTeacher, model: MemVAE) -> None:
-        """After a task: the teacher becomes the model."""
+        """Copy the model to the teacher, after a task."""
         teacher.follow(model)
 
     def cost(self, model: MemVAE, tasks: Sequence[int], *, steps: int, batch_size: int) -> dict[str, float]:
-        """Images that the frozen copy drew in training, and megabytes that are kept beside the model."""
+        """The number of images replayed in training, and the megabytes stored beside the model."""
         teacher = self.teacher(model)
         drawn, kept = (0, 0) if teacher is None else (steps * batch_size * (len(tasks) - 1), state_bytes(teacher))
         return {"generated_images": float(drawn), "kept_megabytes": kept / 1e6}
 
     def phases(self, model: MemVAE, *, teacher: nn.Module | None = None) -> tuple[Phase, ...]:
-        """One phase; a ``teacher`` that has learned something replays it. Raises InputError where lambda has not one number for each layer."""
+        """One phase. A ``teacher`` that has learned a task replays it. Raises InputError unless lambda has one number for each layer."""
         depth = len(model.config.hidden)
         if self.local_reconstruction and len(self.local_reconstruction) != depth:
             raise InputError(

@@ -1,4 +1,4 @@
-"""What a MEM-VAE keeps of a sequence of tasks without labels: a frozen copy of its decoder, which draws images from the prior.
+"""Replay for a MEM-VAE on a sequence of tasks without labels: a frozen copy of its decoder draws images from the prior.
 
 After deep generative replay (Shin et al. 2017). An experiment of ours: Li et al. 2016 learn all images at once.
 """
@@ -22,7 +22,7 @@ _AT_ONCE = 1000
 
 
 class SampleTeacher(FrozenCopy):
-    """What draws the images of a model: its decoder and the memories in it."""
+    """A frozen copy of the decoder and its memories."""
 
     model: MemVAE
 
@@ -30,12 +30,12 @@ class SampleTeacher(FrozenCopy):
         super().__init__(model, silent="encoder")
 
     def mixed(self, real: Float[Tensor, "b c h w"], batch: Batch) -> Float[Tensor, "b c h w"]:
-        """The images of the task, some of which give way to means of p(x | z) with z drawn from the prior. Reads device memory."""
+        """The images of the task, of which some are replaced by means of p(x | z) with z from the prior. Reads device memory."""
         old = self._drawn(batch.index, seed=batch.seed, stream=batch.stream + Stream.REPLAY)
         return mixed(real, old, batch.index, tasks_of(self))
 
     def among(self, data: ImageData) -> ImageData:
-        """``data`` with its own images in the places of some, as a training sees them; ``data`` itself where nothing was learned."""
+        """``data`` with replays in the place of some images, as in training; ``data`` itself if no task was learned."""
         tasks, index = tasks_of(self), torch.arange(len(data))
         if not tasks:
             return data

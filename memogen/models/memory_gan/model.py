@@ -63,7 +63,7 @@ class MemoryConfig:
 
 @dataclass(frozen=True)
 class NoiseConfig:
-    """z: ``dim`` independent numbers, "uniform" on (-1, 1) as in the authors' code or standard "normal" as in the paper."""
+    """The noise z: ``dim`` independent numbers, "uniform" on (-1, 1) as in the authors' code or standard "normal" as in the paper."""
 
     dim: int = 2
     law: Literal["uniform", "normal"] = "uniform"
@@ -122,7 +122,7 @@ class MemoryGANConfig:
 
     @property
     def conditional(self) -> bool:
-        """Whether the generator is told a slot."""
+        """Whether the generator gets a condition from a slot."""
         return self.memory is not None and self.condition != "none"
 
     @property
@@ -132,7 +132,7 @@ class MemoryGANConfig:
 
     @property
     def query_length(self) -> int:
-        """Numbers of a query; 0 where there is none."""
+        """Length of a query; 0 for a critic that gives none."""
         return self.memory.key_dim if self.memory else self.query_dim
 
     @property
@@ -145,7 +145,7 @@ class MemoryGANConfig:
         return MemoryGAN(self)
 
     def build_critic(self) -> nn.Module:
-        """Images to features (b, out): the query and phi, where there are any, then the head's number; or the query alone."""
+        """Images to features (b, out): the query, phi and the head's number side by side, those that there are; the query alone for "printed"."""
         if self.memory and self.head == "printed":
             pooled, out = 0, self.query_length
         else:
@@ -157,7 +157,7 @@ class MemoryGANConfig:
         return DCGANCritic(self.image_shape, out, pooled_dim=pooled, width=width, norm=self.norm, pointwise=self.network == "dcgan_pointwise")
 
     def build_generator(self) -> nn.Module:
-        """[condition, z] (b, code_dim) to images in ``image_range``; with ``slot_rows`` it is also given the slots."""
+        """[condition, z] (b, code_dim) to images in ``image_range``; with ``slot_rows`` the slots are a second input."""
         whole = self._build_whole()
         return SlotGenerator(whole, self.memory.num_slots, self.code_dim) if self.memory and self.slot_rows else whole
 
@@ -169,7 +169,7 @@ class MemoryGANConfig:
         return DCGANGenerator(self.code_dim, shape, width=self.width, norm=self.norm, pointwise=pointwise, image_range=image_range)
 
     def sized_like(self, other: MemoryGANConfig) -> MemoryGANConfig:
-        """This model with the widths at which generator and critic have as many trainable parameters as those of ``other``, or the nearest number."""
+        """This configuration with the widths that bring the parameters of generator and critic nearest to those of ``other``."""
         wanted = [_parameters(build) for build in (other.build_generator, other.build_critic)]
         width = _nearest_width(lambda width: _parameters(replace(self, width=width).build_generator), wanted[0])
         critic = _nearest_width(lambda width: _parameters(replace(self, critic_width=width).build_critic), wanted[1])
@@ -177,19 +177,19 @@ class MemoryGANConfig:
 
 
 def _parameters(build: Callable[[], nn.Module]) -> int:
-    """How many trainable numbers a network has; none is made."""
+    """The number of parameters of a network, which is not allocated."""
     with torch.device("meta"):
         return sum(parameter.numel() for parameter in build().parameters())
 
 
 def _nearest_width(parameters: Callable[[int], int], wanted: int) -> int:
-    """The width with the number of parameters nearest to ``wanted``, which grow with it."""
+    """The width whose number of parameters is nearest to ``wanted``; the number grows with the width."""
     above = bisect_left(range(1, 1 << 12), wanted, key=parameters) + 1
     return min((max(above - 1, 1), above), key=lambda width: abs(parameters(width) - wanted))
 
 
 class MemoryGAN(nn.Module):
-    """Inference network ``critic``, ``memory`` and ``generator``. Its methods evaluate: they use running statistics and change nothing."""
+    """Inference network ``critic``, ``memory`` and ``generator``. The methods use running statistics and change nothing."""
 
     averaged_parts = ("generator",)
 
@@ -203,9 +203,7 @@ class MemoryGAN(nn.Module):
 
     @torch.no_grad()
     def encode(self, image: UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]) -> Float[Tensor, "b d"]:
-        """Unit queries q = mu(x) of images, uint8 or floats in ``image_range``. Raises InputError for other
-        images, and for a model whose critic gives none.
-        """
+        """Unit queries q = mu(x) of images, uint8 or floats in ``image_range``. Raises InputError, also for a model without queries."""
         if not self.config.query_length:
             raise InputError("model: it has no memory, so images have no queries: use a model trained with one")
         with evaluating(self.critic):
@@ -213,7 +211,7 @@ class MemoryGAN(nn.Module):
 
     @torch.no_grad()
     def score(self, image: UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
-        """The logit of D(x), each image judged with the condition that it would have as a real one. Raises InputError for other images."""
+        """The logit of D(x), where each image is judged with its condition as a real image (:meth:`own_condition`). Raises InputError."""
         with evaluating(self.critic):
             feature = widen(self.critic(self.given(image)))
         read = self.memory(self.query(feature)) if self.memory is not None else None
@@ -221,7 +219,7 @@ class MemoryGAN(nn.Module):
         return self.logit(feature, read, condition)
 
     def logit(self, feature: Float[Tensor, "b out"], read: MemoryRead | None, condition: Float[Tensor, "b d"] | None = None) -> Float[Tensor, " b"]:
-        """The logit of D: the memory's answer to the features' query, the head's number and the projection on ``condition``, those there are."""
+        """The logit of D: the sum of the memory's answer, the head's number and the projection on ``condition``, those that there are."""
         if read is not None and self.config.head == "printed":
             return read.logit
         logit = feature[:, -1]
@@ -230,16 +228,16 @@ class MemoryGAN(nn.Module):
         return logit if condition is None else logit + self.match(feature, condition)
 
     def query(self, feature: Float[Tensor, "b out"]) -> Float[Tensor, "b d"]:
-        """The part of the critic's output that the memory is asked with, not normalised."""
+        """The query in the critic's output, not normalised."""
         return feature[:, : self.config.query_length]
 
     def match(self, feature: Float[Tensor, "b out"], condition: Float[Tensor, "b d"]) -> Float[Tensor, " b"]:
-        """phi(x) . condition: how an image fits what it is said to be made from."""
+        """phi(x) . condition: how well image and condition fit."""
         length = condition.shape[1]
         return torch.linalg.vecdot(feature[:, length : 2 * length], condition.to(feature))
 
     def own_condition(self, feature: Float[Tensor, "b out"], read: MemoryRead) -> Float[Tensor, "b d"]:
-        """What a real image is judged with, without gradient: its own query, or the key of its most probable real slot."""
+        """The condition of a real image, without gradient: its own query, or the key of its most probable real slot."""
         assert self.memory is not None
         if self.config.condition == "draw":
             return unit(self.query(feature).detach())
@@ -319,7 +317,7 @@ class MemoryGAN(nn.Module):
         return self.decode(self.latents(num, label=label, slot=slot, seed=seed, start=start, weight=weight))
 
     def generate(self, latents: Latents) -> Float[Tensor, "b c h w"]:
-        """The generator as it is, in training or evaluation, with gradients."""
+        """The generator's output with gradients, in whatever mode the generator is."""
         if not self.config.slot_rows:
             return self.generator(self.code(latents))
         return self.generator(self.code(latents), self._nearest_slot(latents) if latents.slot is None else latents.slot)

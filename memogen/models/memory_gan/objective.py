@@ -29,7 +29,7 @@ from .sparse import present_mass, settle
 
 @contextmanager
 def _frozen_statistics(module: nn.Module) -> Iterator[None]:
-    """Normalise by the batch, but keep it out of the running statistics."""
+    """Within, batch norm normalises by the batch and leaves its running statistics alone."""
     norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
@@ -42,7 +42,7 @@ def _frozen_statistics(module: nn.Module) -> Iterator[None]:
 
 
 class _Judged(NamedTuple):
-    """What a phase hands to its commit: the queries to learn, which of them are real, and what the memory answered."""
+    """What a loss passes on to the write: the queries, which of them are real, and the memory's read."""
 
     query: Tensor
     value: Tensor
@@ -106,26 +106,26 @@ class MemoryGANObjective:
             raise ValueError(f"information is {self.information}; it must not be negative")
 
     def teacher(self, model: MemoryGAN) -> SlotTeacher | None:
-        """What will keep the past of earlier tasks, knowing nothing yet; None without replay."""
+        """An empty copy of the model that will replay earlier tasks; None without replay."""
         return SlotTeacher(model) if self.replay else None
 
     def teach(self, teacher: SlotTeacher, model: MemoryGAN) -> None:
-        """After a task: the teacher becomes the model."""
+        """Copy the model to the teacher, after a task."""
         teacher.follow(model)
 
     def settle(self, model: MemoryGAN, best: MemoryGAN) -> None:
-        """Before the next task: freeze the heaviest slots of the last one, where slots own rows; ``best`` has the weights that go on."""
+        """With ``kept_slots``: freeze the heaviest slots of the last task. ``best`` has the generator to continue from."""
         if self.kept_slots:
             settle(model, best, self.kept_slots)
 
     def cost(self, model: MemoryGAN, tasks: Sequence[int], *, steps: int, batch_size: int) -> dict[str, float]:
-        """Images that generators drew in training, the model's own and its frozen copy's, and megabytes that are kept beside the model."""
+        """The number of images drawn in training by the generator and its frozen copy, and the megabytes stored beside the model."""
         teacher = self.teacher(model)
         drawn = steps * batch_size * (2 * len(tasks) + (len(tasks) - 1 if teacher is not None else 0))
         return {"generated_images": float(drawn), "kept_megabytes": 0.0 if teacher is None else state_bytes(teacher) / 1e6}
 
     def phases(self, model: MemoryGAN, *, teacher: nn.Module | None = None) -> tuple[Phase, ...]:
-        """The critic's turn, then the generator's; a ``teacher`` that has learned something replays it to the critic. Raises InputError."""
+        """The critic's phase, then the generator's. A ``teacher`` that has learned a task replays it to the critic. Raises InputError."""
         if bool(self.kept_slots) != model.config.slot_rows:
             raise InputError(f"objective.kept_slots is {self.kept_slots} and model.slot_rows {model.config.slot_rows}: give both, or neither")
         if self.contrast.weight and not model.config.query_length:
@@ -139,7 +139,7 @@ class MemoryGANObjective:
 
 @dataclass(frozen=True)
 class _Steps:
-    """The two losses and the write, bound to a model."""
+    """The two losses of a step, and the write."""
 
     objective: MemoryGANObjective
     model: MemoryGAN
@@ -186,7 +186,7 @@ class _Steps:
         return Loss(_watched(loss + self.objective.information * information), terms, carry)
 
     def write(self, loss: Loss) -> dict[str, Tensor]:
-        """Learn the queries of the step; without a memory there is nothing to do."""
+        """Write the queries of the step to the memory, if there is one."""
         judged = loss.carry
         memory = self.model.memory
         if memory is None or not isinstance(judged, _Judged):
@@ -197,19 +197,19 @@ class _Steps:
         return share | write_terms(memory, judged.read, done.overwrites, done.dropped, done.movement, judged.value)
 
     def _latents(self, batch: Batch) -> Latents:
-        """What the batch is drawn from; the slots of the present task alone, where these own rows."""
+        """The latents of the batch; with sparse writing from the slots of the present task alone."""
         weight = present_mass(self.model.memory) if self.sparse and isinstance(self.model.memory, VMFMemory) else None
         return self.model.latents_at(batch.index, seed=batch.seed, stream=batch.stream, weight=weight)
 
     def _drawn(self, latents: Latents) -> Tensor:
-        """The images in training."""
+        """The generated images, with gradients."""
         generator = self.model.generator
         if not isinstance(generator, SlotGenerator) or latents.slot is None:
             return self.model.generate(latents)
         return generator.drawn(self.model.code(latents), latents.slot, rows=self.sparse)
 
     def _judge(self, feature: Tensor, latents: Latents, *, num_real: int) -> tuple[Tensor, _Judged | None, dict[str, Tensor]]:
-        """The logits, what a write needs, and what is worth a line; the images after the ``num_real`` first are fakes made from ``latents``."""
+        """(logits, what a write needs, terms to log). The first ``num_real`` rows are real images, the others fakes made from ``latents``."""
         model, memory = self.model, self.model.memory
         if memory is None:
             return model.logit(feature, None), None, {}
@@ -228,7 +228,7 @@ class _Steps:
         return model.logit(feature, read, condition), judged, terms
 
     def _viewed(self, image: Tensor, batch: Batch, stream: int) -> Tensor:
-        """What the critic sees of images: themselves, or a view of each."""
+        """The images as the critic sees them: with ``augmentation`` a random view of each."""
         config = self.objective.augmentation
         if config is None:
             return image
@@ -236,7 +236,7 @@ class _Steps:
         return augment(image, batch.index, seed=batch.seed, stream=batch.stream + stream, config=config, image_range=self.model.image_range)
 
     def _contrast(self, real: Tensor, batch: Batch) -> Tensor:
-        """InfoNCE between two views of each real image, which leave the running statistics alone."""
+        """InfoNCE between the queries of two views of each real image."""
         # departs: nothing in the paper's losses keeps what tells images apart in the queries; real against fake removes it.
         contrast, model = self.objective.contrast, self.model
         streams = [batch.stream + stream for stream in Stream.VIEWS]
@@ -249,7 +249,7 @@ class _Steps:
         return loss + (len(joint) // len(first) - 1) * (loss - loss.detach())
 
     def _information(self, latents: Latents, feature: Tensor) -> Tensor:
-        """I of Eq. 6 up to kappa, which lambda absorbs."""
+        """The information term of Eq. 6, without the factor kappa, which lambda absorbs."""
         if latents.key is None:
             return feature.new_zeros(())
         key = latents.key.to(feature.dtype)
@@ -259,7 +259,7 @@ class _Steps:
 
 
 def _of_all_processes(rows: Float[Tensor, "b d"]) -> Float[Tensor, "joint d"]:
-    """The rows of all processes in rank order; a gradient reaches those of this one."""
+    """The rows of all processes in rank order. Gradients reach the rows of this process."""
     joint = gather_processes(rows.detach())
     if len(joint) == len(rows):
         return rows
@@ -268,14 +268,14 @@ def _of_all_processes(rows: Float[Tensor, "b d"]) -> Float[Tensor, "joint d"]:
 
 
 def _watched(total: Tensor) -> Tensor:
-    """A loss that keeps its own gradient: what half precision multiplied it by before the backward pass, so that no gradient vanishes."""
+    """A loss that keeps its own gradient, which is the factor of the scaler in half precision."""
     if total.requires_grad:
         total.retain_grad()
     return total
 
 
 def write_terms(memory: MixtureMemory, read: MemoryRead, overwrites: Tensor, dropped: Tensor, movement: Tensor, value: Tensor) -> dict[str, Tensor]:
-    """The numbers that tell a living memory from a dead one, as scalars on the device."""
+    """The numbers by which the life signs judge a memory, as scalars on the device."""
     real, mass = memory.values > 0.5, memory.mass
     asked = (overwrites | dropped).float()
     terms = {"replaced": overwrites.float().mean(), "asked": asked.mean(), "movement": movement, "real_slots": real.float().mean()}
@@ -287,6 +287,6 @@ def write_terms(memory: MixtureMemory, read: MemoryRead, overwrites: Tensor, dro
 
 
 def _effective(mass: Tensor) -> Tensor:
-    """exp of the entropy of mass as a distribution: how many slots share it."""
+    """exp of the entropy of the normalised mass: the effective number of slots."""
     share = mass / mass.sum().clamp_min(torch.finfo(mass.dtype).tiny)
     return torch.exp(-torch.xlogy(share, share).sum())

@@ -1,7 +1,7 @@
-"""What a memoryGAN keeps of a sequence of tasks without labels: a frozen copy of its generator and memory, whose slots are drawn again.
+"""Replay for a memoryGAN on a sequence of tasks without labels: a frozen copy of generator and memory draws its slots again.
 
-After joint training with replay (Wu et al. 2018, section 3.2), with a slot of the memory in the place of a class: how many classes there are, and
-which image is of which, is never told. An experiment of ours; neither paper has it.
+After joint training with replay (Wu et al. 2018, section 3.2), with slots of the memory in place of classes: neither the number of classes nor the
+class of an image is known. An experiment of ours; neither paper has it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .model import MemoryGAN
 
 
 class SlotTeacher(FrozenCopy):
-    """What draws the images of a model: generator and memory."""
+    """A frozen copy of the generator and the memory."""
 
     model: MemoryGAN
 
@@ -28,14 +28,14 @@ class SlotTeacher(FrozenCopy):
 
     @torch.no_grad()
     def follow(self, model: nn.Module) -> None:
-        """Become the model as it is after one task more, with batch statistics of its own samples."""
+        """Copy ``model`` after one more task, and set the batch statistics to those of its own samples."""
         super().follow(model)
         self.model.calibrate()
 
 
 @dataclass(frozen=True)
 class Past:
-    """A teacher in the task after ``tasks`` others; ``share`` of what it would draw is drawn."""
+    """A teacher that has learned ``tasks`` tasks; a part ``share`` of its replays is drawn."""
 
     teacher: SlotTeacher
     tasks: int
@@ -43,7 +43,7 @@ class Past:
 
     @torch.no_grad()
     def mixed(self, real: Float[Tensor, "b c h w"], batch: Batch) -> Float[Tensor, "b c h w"]:
-        """The images of the task, some of which give way to the teacher's; its slots are drawn by their mass."""
+        """The images of the task, of which some are replaced by the teacher's, drawn from its slots in proportion to their mass."""
         drawing = self.teacher.model
         old = drawing.decode(drawing.latents_at(batch.index, seed=batch.seed, stream=batch.stream + Stream.REPLAY))
         return mixed(real, old, batch.index, self.tasks, self.share)
@@ -54,6 +54,6 @@ class Past:
 
 
 def past_of(teacher: nn.Module | None, share: float = 1.0) -> Past | None:
-    """What is to be replayed; None where nothing was learned. Reads device memory."""
+    """The teacher with its number of tasks; None if it has learned none. Reads device memory."""
     tasks = tasks_of(teacher)
     return Past(teacher, tasks, share) if isinstance(teacher, SlotTeacher) and tasks else None

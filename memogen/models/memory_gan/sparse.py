@@ -28,7 +28,7 @@ def open_slots(memory: VMFMemory) -> Tensor:
 
 
 def present_mass(memory: VMFMemory) -> Tensor:
-    """What the present task draws its slots by: the mass of its own slots; of all real ones, as long as it has written none (k,)."""
+    """The weights by which the present task draws slots: the mass of its own slots, or of all real slots until it has written one (k,)."""
     own = open_slots(memory)
     real = (memory.values > 0.5) & written(memory)
     return memory.mass * torch.where(own.any(), own, real)
@@ -36,8 +36,8 @@ def present_mass(memory: VMFMemory) -> Tensor:
 
 @torch.no_grad()
 def settle(model: MemoryGAN, best: MemoryGAN, kept: int) -> None:
-    """After a task: ``model`` goes on from the generator of ``best``; its ``kept`` heaviest new slots are frozen with a mean mass of one, the other
-    new ones emptied. Raises InputError where the next task would find too few slots.
+    """End a task: ``model`` takes the generator of ``best``; the ``kept`` heaviest new slots are frozen with a mean mass of 1, the other new slots
+    are emptied. Raises InputError if too few slots are left for the next task.
     """
     memory, own = model.memory, None if model.memory is None else open_slots(model.memory)
     assert memory is not None and own is not None and isinstance(model.generator, SlotGenerator), "phases has looked"
@@ -58,7 +58,7 @@ def settle(model: MemoryGAN, best: MemoryGAN, kept: int) -> None:
 
 @torch.no_grad()
 def level(model: MemoryGAN) -> None:
-    """Of the present task's slots as many as a frozen task kept, the heaviest, get the mass of such a task; the others, seldom trained, none."""
+    """Give the heaviest slots of the present task, as many as a frozen task has, the mass of a frozen task; the others, hardly trained, get none."""
     memory = model.memory
     assert memory is not None and isinstance(model.generator, SlotGenerator), "the caller has looked"
     own, old, tasks = open_slots(memory), frozen_slots(memory), int(model.generator.tasks)

@@ -14,6 +14,14 @@ from ...types import Latents
 if TYPE_CHECKING:
     from .model import ReplayGAN
 
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from jaxtyping import Int
+
+from ...nets.class_norm import ClassBatchNorm, Turns
+
 _BLOCK = 64  # images of a class that are normalised together in the authors' evaluation
 _MIXED_BLOCK = 10  # of each class, where the authors' joint training is evaluated
 
@@ -32,7 +40,7 @@ class BatchStatistics(nn.Module):
         self.image_range = model.image_range
 
     def latents(self, num: int, *, label: int | None = None, slot: int | None = None, seed: int = 0, start: int = 0) -> Latents:
-        """Those of the model itself."""
+        """The latents of the model itself."""
         return self.model.latents(num, label=label, slot=slot, seed=seed, start=start)
 
     @torch.no_grad()
@@ -81,5 +89,32 @@ class BatchStatistics(nn.Module):
 
 
 def _blocks(numbers: range, size: int) -> range:
-    """The blocks that hold them."""
+    """The blocks that hold these numbers."""
     return range(numbers.start // size, -(-numbers.stop // size))
+
+
+def known_classes(learned: Int[Tensor, " classes"]) -> tuple[int, ...]:
+    """The classes that have been learned. Reads device memory."""
+    return tuple((learned >= 0).nonzero()[:, 0].tolist())
+
+
+def generate(generator: nn.Module, latents: Latents, turns: Turns) -> Float[Tensor, "b c h w"]:
+    """The generator's images of latents; latents without classes all get class 0."""
+    if latents.label is not None:
+        image: Tensor = generator(latents.noise, latents.label, turns)
+        return image
+    nothing = torch.zeros_like(latents.noise[:, 0], dtype=torch.long)  # len() would fix the size of the batch in an exported graph
+    return generator(latents.noise, nothing, None if turns is None else 1)
+
+
+@contextmanager
+def storing(generator: nn.Module, number: int) -> Iterator[None]:
+    """Within, the statistics of batch ``number`` (from 0) enter the mean that ``generator`` stores."""
+    norms = [part for part in generator.modules() if isinstance(part, ClassBatchNorm)]
+    for norm in norms:
+        norm.momentum = 1 / (number + 1)
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.momentum = 0.0

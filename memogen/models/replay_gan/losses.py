@@ -14,9 +14,9 @@ from torch.nn import functional as F
 from ... import noise
 from ...losses import slope_penalty, widen
 from ...types import Batch, Latents, Loss
+from .drawing import generate
 from .model import ReplayGAN
 from .options import AlignmentConfig, CriticConfig, JointConfig, ReplayConfig
-from .statistics import generate
 from .teacher import ConsolidationConfig, Teacher
 
 FEWEST = 4  # images of a class that batch norm is to see
@@ -25,7 +25,7 @@ STORED = 64  # images of a class that are drawn together for the bank
 
 @dataclass(frozen=True)
 class ReplayTerms:
-    """How the past is kept: any of the three ways, and how it is drawn."""
+    """How the past is kept (any of three ways), and how replays are drawn."""
 
     joint: JointConfig | None = None
     alignment: AlignmentConfig | None = None
@@ -34,7 +34,7 @@ class ReplayTerms:
 
 
 class Asked(NamedTuple):
-    """What is to be drawn: latents with their classes, ``classes`` (k,) of which come in turn; ``turns`` says whose statistics normalise."""
+    """Latents to draw images from. Their classes ``classes`` (k,) come in turn; ``turns``: see :mod:`memogen.nets.class_norm`."""
 
     latents: Latents
     classes: Tensor
@@ -42,7 +42,7 @@ class Asked(NamedTuple):
 
     @property
     def label(self) -> Int[Tensor, " n"]:
-        """The class of each."""
+        """The class of each latent."""
         assert self.latents.label is not None, "a conditional model has classes"
         return self.latents.label
 
@@ -87,19 +87,19 @@ class Losses:
 
     @property
     def replay_weight(self) -> float:
-        """What multiplies the mean over all replays, where the mean over the new task has weight 1."""
+        """The weight of the mean over all replays, relative to that of the mean over the new task."""
         return 1.0 if self.joint is not None and self.joint.weights == "mean" else len(self.past) / len(self.current)
 
     @property
     def base_weight(self) -> float:
-        """1, or what makes the weights of all classes sum to 1."""
+        """The weight of the new task: 1, or with "uniform" weights such that all weights sum to 1."""
         uniform = self.joint is not None and self.joint.weights == "uniform"
         return 1 / (1 + self.replay_weight) if uniform else 1.0
 
     # --- the critic ---
 
     def critic(self, batch: Batch) -> Loss:
-        """D(fake) - D(real) + lambda_GP GP + lambda_CLS CE(real) on the new task; on replays, in the place of real images, the same without GP."""
+        """D(fake) - D(real) + lambda_GP GP + lambda_CLS CE(real) on the new task, and the same without GP where replays are the real images."""
         assert batch.image is not None and batch.label is not None, "the critic phase reads labelled data"
         real, wanted = self.model.pixels(batch.image), self._past(batch) if self.joint is not None else None
         with torch.no_grad():
@@ -120,7 +120,7 @@ class Losses:
     # --- the generator ---
 
     def generator(self, batch: Batch) -> Loss:
-        """-D(fake) + lambda_CLS CE(fake) on the new task, the same on the model's replays, and what ties it to the teacher."""
+        """-D(fake) + lambda_CLS CE(fake) on the new task and on past classes, and the terms that tie the generator to the teacher."""
         asked = self.fakes(batch)
         fake, past = self.draw(asked), self._past(batch) if self.joint is not None or self.alignment is not None else None
         new = self.draw(past) if past is not None else fake[:0]
@@ -156,7 +156,7 @@ class Losses:
     # --- images ---
 
     def fakes(self, batch: Batch) -> Asked:
-        """Images of the task's classes by the batch's address: in turn; or, where batch norm is by the batch, of classes drawn uniformly."""
+        """The task's classes to draw: in turn, or uniformly at random where batch norm is by the whole batch."""
         if self.model.config.statistics == "batch":
             return Asked(self.model.of_any(batch.index, self.current, seed=batch.seed, stream=batch.stream), self.current, 0)
         return self._in_turns(batch, self.current, 0)
@@ -166,14 +166,14 @@ class Losses:
         return self.model.generate(asked.latents, asked.turns)
 
     def _past(self, batch: Batch) -> Asked:
-        """Of every past class as many images as the batch has place for, or a whole batch of each."""
+        """The past classes to draw: about a batch of all together ("split"), or a batch of each ("full")."""
         if self.terms.replay.images == "split":
             return self._in_turns(batch, self.past, noise.Stream.REPLAY)
         latents = self.model.in_turns(batch.index, self.past, seed=batch.seed, stream=batch.stream + noise.Stream.REPLAY)
         return Asked(latents, self.past, self._turns(self.past))
 
     def _in_turns(self, batch: Batch, classes: Tensor, stream: int) -> Asked:
-        """About a batch of the classes in turn; where they are too many for it, of some of them, drawn by its address."""
+        """About a batch of the classes in turn. If they are too many for a batch, some are chosen at random."""
         most = max(1, len(batch.index) // FEWEST)
         if len(classes) > most:
             address = batch.index[0] * len(classes) + torch.arange(len(classes), device=classes.device)
@@ -186,7 +186,7 @@ class Losses:
         return 0 if self.model.config.statistics == "batch" else len(classes)
 
     def _replays(self, batch: Batch, wanted: Asked) -> tuple[Tensor, Tensor]:
-        """The teacher's images of the past, fresh or stored, and the model's; fresh ones are from the same noise."""
+        """(the teacher's images, the model's images) of past classes; the same noise makes both unless the teacher's are stored."""
         assert self.joint is not None
         old = self._banked(batch, wanted) if self.joint.bank else self._replayed(wanted)
         return old, self.draw(wanted)
@@ -198,7 +198,7 @@ class Losses:
         return generate(self.teacher.generator, asked.latents, None if self.terms.replay.statistics == "stored" else asked.turns)
 
     def _banked(self, batch: Batch, wanted: Asked) -> Tensor:
-        """Stored replays of the wanted classes, drawn by address."""
+        """Random stored replays of the wanted classes."""
         assert self.joint is not None
         if batch.seed not in self.banks:  # a function of the teacher and the seed, so a resumed task makes the same
             whole = torch.arange(-(-self.joint.bank // STORED) * STORED, device=self.model.device)

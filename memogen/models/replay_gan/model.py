@@ -17,8 +17,7 @@ from ...nets import ClassDCGANCritic, ClassDCGANGenerator, ClassResNetCritic, Cl
 from ...nets.class_dcgan import Conditioning
 from ...nets.class_norm import Turns
 from ...types import ImageData, InputError, Latents, Pixels, to_range, to_uint8
-from .drawing import BatchStatistics
-from .statistics import generate, known_classes, storing
+from .drawing import BatchStatistics, generate, known_classes, storing
 
 Generator = ClassDCGANGenerator | ClassResNetGenerator
 Critic = ClassDCGANCritic | ClassResNetCritic
@@ -74,7 +73,7 @@ class ReplayGANConfig:
         return self.conditioning != "none"
 
     def name(self, label: int) -> str:
-        """What a slot is called."""
+        """The name of a class; its number if it has none."""
         return self.classes[label] if label < len(self.classes) else str(label)
 
     def with_classes(self, count: int, names: tuple[str, ...]) -> ReplayGANConfig:
@@ -131,7 +130,7 @@ class ReplayGAN(nn.Module):
     # --- which classes ---
 
     def begin_task(self, number: int, classes: Sequence[int]) -> None:
-        """From here on ``classes`` are learned, in task ``number``. Raises InputError for a slot that is not there or was learned in another task."""
+        """Begin task ``number``, which learns ``classes``. Raises InputError for a slot that is not there or was learned in another task."""
         for label in classes:
             if not 0 <= label < self.config.num_classes:
                 raise InputError(f"class {label}: the model has label slots 0 to {self.config.num_classes - 1}: give it more with model.num_classes")
@@ -142,7 +141,7 @@ class ReplayGAN(nn.Module):
         self.learned[list(classes)] = number
 
     def renew_critic(self, *, seed: int) -> None:
-        """The critic's initial weights, drawn anew as a function of the seed."""
+        """Draw new initial weights for the critic, as a function of the seed."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             fresh = self.config.build_critic()
@@ -164,7 +163,7 @@ class ReplayGAN(nn.Module):
         return (self.learned == self.learned.max()).nonzero()[:, 0]
 
     def slot(self, name: str) -> int | None:
-        """The slot of that name; None where no slot has it."""
+        """The slot of that class name; None if there is none."""
         return self.config.classes.index(name) if name in self.config.classes else None
 
     # --- drawing images ---
@@ -314,3 +313,34 @@ class ReplayGAN(nn.Module):
 def _margins(frame: Sequence[int], size: Sequence[int]) -> tuple[int, int]:
     """Rows above and columns to the left of a centred image."""
     return (frame[0] - size[0]) // 2, (frame[1] - size[1]) // 2
+
+
+def with_class(model: ReplayGAN, name: str, *, seed: int = 0) -> tuple[ReplayGAN, int]:
+    """(a model, a slot of it for a new class called ``name``): an unused slot where there is one of that name or without a name, else one more.
+
+    ``model`` itself is left alone. Raises InputError where the class is known already.
+    """
+    config, free = model.config, set(range(model.config.num_classes)) - set(model.known)
+    slot = model.slot(name)
+    if slot is not None and slot not in free:
+        raise InputError(f"label: {name!r} is known to this model, as class {slot}: give the new category another name")
+    if slot is None:
+        slot = min((place for place in free if place >= len(config.classes)), default=config.num_classes)
+    if slot < len(config.classes):
+        return grown(model, config.num_classes, config.classes, seed=seed), slot
+    names = (*(config.name(label) for label in range(slot)), name)
+    return grown(model, max(config.num_classes, slot + 1), names, seed=seed), slot
+
+
+def grown(model: ReplayGAN, num_classes: int, classes: tuple[str, ...], *, seed: int = 0) -> ReplayGAN:
+    """A copy with ``num_classes`` slots: gains of 1 and shifts of 0 for the new ones, and fresh weights in the class head, drawn by ``seed``."""
+    if num_classes < model.config.num_classes:
+        raise InputError(f"num_classes: {num_classes} where the model has {model.config.num_classes}: a model does not lose slots")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        fresh = replace(model.config, num_classes=num_classes, classes=classes).build()
+    state = fresh.state_dict()
+    for name, value in model.state_dict().items():
+        state[name][tuple(slice(0, side) for side in value.shape)] = value.cpu()  # new rows, and columns of a one-hot code, stand at the end
+    fresh.load_state_dict(state)
+    return fresh.to(model.device, model.dtype).train(model.training)

@@ -13,10 +13,10 @@ from torch.nn import functional as F
 from ...losses import widen
 from ...noise import Stream
 from ...types import Batch, Latents, Loss
+from .drawing import generate
 from .losses import gradient_penalty
 from .model import ReplayGAN
 from .options import CriticConfig
-from .statistics import generate
 from .teacher import Teacher
 
 
@@ -78,7 +78,7 @@ class SolverLosses:
 
     @torch.no_grad()
     def _replay(self, batch: Batch) -> Float[Tensor, "n c h w"]:
-        """A batch of the teacher's; nothing without one."""
+        """A batch of the teacher's images; no images without a teacher."""
         if self.teacher is None:
             return torch.zeros(0, *self.model.config.frame, device=self.model.device, dtype=self.model.dtype)
         return generate(self.teacher.generator, Latents(self.model.noise(batch.index, batch.seed, batch.stream + Stream.REPLAY)), 1)

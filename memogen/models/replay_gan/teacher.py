@@ -1,4 +1,4 @@
-"""What is kept of the past: a frozen copy of the generator, and for weight consolidation how much each of its weights matters."""
+"""The teacher: a frozen copy of the generator, and for weight consolidation the Fisher information of its weights."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from ...noise import Stream
 from ...types import Latents
+from .drawing import known_classes
 from .model import ReplayGAN
-from .statistics import known_classes
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,12 @@ class Teacher(nn.Module):
 
     @property
     def known(self) -> tuple[int, ...]:
-        """The classes it can replay. Reads device memory."""
+        """The classes that it can replay. Reads device memory."""
         return known_classes(self.learned)
 
     @torch.no_grad()
     def follow(self, model: ReplayGAN) -> None:
-        """Become the model as it is, with statistics of its own images."""
+        """Copy ``model``, and store the batch statistics of its own images."""
         self.generator.load_state_dict(model.generator.state_dict())
         if self.solver is not None and model.solver is not None:
             self.solver.load_state_dict(model.solver.state_dict())
@@ -112,7 +112,7 @@ def importance(
 
 
 def _scale(found: dict[str, Tensor], normalise: Literal["none", "max", "mean"]) -> Tensor | float:
-    """What F is divided by."""
+    """The divisor of F."""
     if normalise == "none":
         return 1.0
     every = torch.cat([value.flatten() for value in found.values()])
