@@ -34,7 +34,7 @@ def _():
     # A decoder that looks things up
 
     A variational autoencoder squeezes an image into a few latent numbers and loses detail. In a MEM-VAE (Li, Zhu and Zhang, ICML
-    2016) every layer of the decoder asks a memory of trainable *slots* by attention, and mixes the answer into what it passes on. The
+    2016) every layer of the decoder reads a memory of trainable *slots* by attention, and mixes the answer into its output. The
     slots hold detail, so that the latents need not.
     """)
     return
@@ -69,7 +69,7 @@ def _():
     mo.md("""
     ## What the memory adds
 
-    The same samples as trained, and with ones in the place of the memory's answer.
+    The same samples with the memory, and with its answer replaced by ones.
     """)
     return
 
@@ -83,7 +83,7 @@ def _(model):
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    Which slots the images of a digit ask for, in the layer next to the pixels: the darker, the larger the share. Training used no
+    Which slots the images of a digit use, in the layer next to the pixels: the darker, the larger the share. Training used no
     label.
     """)
     return
@@ -103,8 +103,8 @@ def _():
     mo.md(f"""
     ## Missing pixels
 
-    Noise goes into the missing pixels. The model encodes and decodes the image, and its answer goes into the missing pixels; a
-    hundred times.
+    The missing pixels start as noise. A hundred times the model encodes and decodes the image, and the missing pixels are replaced by
+    its output.
 
     {mask}
     """)
@@ -124,8 +124,8 @@ def _(steps):
     mo.md(f"""
     ## With memory and without
 
-    Train one for {steps:,} steps, and a VAE with wider layers in the place of the memory: half a minute together.
-    On digits as small as these expect no lead of the memory; on MNIST it gains about a nat (docs/results/mem_vae.md).
+    Train one for {steps:,} steps, and a VAE with wider layers instead of a memory: half a minute together.
+    On digits as small as these the memory gains nothing; on MNIST it gains about a nat (docs/results/mem_vae.md).
 
     {knob}
     """)

@@ -31,8 +31,8 @@ def _():
     # A GAN that sorts what it sees
 
     A memoryGAN (Kim, Kim and Kim, ICLR 2018) has a memory of slots, each a direction on a sphere. The critic maps an image to a point
-    on that sphere, its *query*. The slots near it say whether the image is real, and then move towards it. The generator makes an
-    image of a query drawn around a slot. No label is used, yet each slot comes to hold images of one kind.
+    on that sphere, its *query*. The slots near it say whether the image is real, and then move towards it. The generator draws an
+    image from a query near a slot. No label is used, yet each slot comes to hold images of one kind.
     """)
     return
 
@@ -66,8 +66,8 @@ def _():
     mo.md("""
     ## What a slot holds
 
-    A row shows images drawn from one slot, a column images of one noise. A slot is named after the class of most training images in
-    it, and their share.
+    A row shows images drawn from one slot, a column images with the same noise. A slot is named after the most frequent class of its
+    training images, with their share.
     """)
     return
 
@@ -85,7 +85,7 @@ def _(test):
     mo.md(f"""
     ## Where an image belongs
 
-    The posterior of the slots, given an image that training never saw. Under each bar, an image drawn from that slot.
+    The posterior of the slots, given an image that was not in the training set. Under each bar is an image drawn from that slot.
 
     {number}
     """)

@@ -66,8 +66,8 @@ def _(model_name, order):
     mo.md(f"""
     ## What `{model_name}` remembers
 
-    It learned {len(order)} digits in this order, each from images of that digit alone. The percentage is the share of 100 samples in
-    which a classifier sees the digit.
+    It learned {len(order)} digits in this order, each from images of that digit alone. The percentage is the share of 100 samples that
+    a classifier recognises as the digit.
     """)
     return
 
@@ -125,7 +125,7 @@ def _(knobs, out, steps):
 @app.cell(hide_code=True)
 def _():
     mo.md("""
-    A row of the chart is the state after a task, a column a digit; the number is the share of its samples that the classifier
+    A row of the chart is the state after a task, a column is a digit; the number is the share of its samples that the classifier
     recognises. Below it, samples of the first digit after each task, always from the same latents.
     """)
     return
