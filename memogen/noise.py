@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from memogen.types import InputError
+from memogen.types import check_seed
 
 _GOLDEN, _MIX_1, _MIX_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _ALL = 2**64 - 1
@@ -50,8 +50,7 @@ class Stream:
 
 def bits(index: Int[Tensor, " b"], dim: int, *, seed: int, stream: int = 0, first: int = 0) -> Int[Tensor, "b dim"]:
     """64 hashed bits for each (seed, stream, index, position), of the positions ``first`` .. ``first + dim - 1``. Raises InputError."""
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not -(2**63) <= seed < 2**63:
-        raise InputError(f"seed is {seed!r}: use a whole number below 2^63")
+    check_seed(seed)
     key = _mix_number(int(seed) * _GOLDEN + stream + 1)
     if index.device.type == "cpu":  # numpy has unsigned numbers and starts each operation five times as fast
         words = _mix_words(_mix_words(index.long().numpy().view(np.uint64) + np.uint64(key)) + np.uint64(key))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from memogen.types import InputError
+from memogen.types import InputError, check_seed
 
 MOST_PIXELS = 2048
 """The longest side that images are brought to: hundreds of them are in memory at once."""
@@ -34,6 +34,7 @@ class DataOptions:
     test_share: float = 0.0
 
     def __post_init__(self) -> None:
+        check_seed(self.split_seed, "split_seed")
         if self.target and (len(self.target) != 2 or min(self.target) < 2):
             raise InputError(f"size: {self.size}: give one number or (height, width), each at least 2")
         if self.target and max(self.target) > MOST_PIXELS:

@@ -16,7 +16,7 @@ from memogen.data.pictures import Pictures, by_split, find_pictures, label_entri
 from memogen.data.request import Request, array_source, picture_source
 from memogen.data.source import Chunk, Source
 from memogen.data.test_split import keeper, nothing_kept
-from memogen.names import printable
+from memogen.errors import printable
 from memogen.types import InputError
 
 _LISTED = ContextVar[dict[Path, Pictures] | None]("listed", default=None)

@@ -24,7 +24,7 @@ from memogen.data.options import DataOptions
 from memogen.data.source import CHUNK, Chunk, Contents
 from memogen.data.test_split import Keep
 from memogen.data.values import Kind, WrongRange, settled, white_of
-from memogen.names import printable
+from memogen.errors import printable
 from memogen.progress import Bar
 from memogen.types import InputError
 

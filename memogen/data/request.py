@@ -14,7 +14,7 @@ from memogen.data.options import DataOptions
 from memogen.data.pictures import Pictures, picture_contents
 from memogen.data.source import Chunk, Contents, Source, array_contents, stamps_of
 from memogen.data.test_split import keeper, nothing_kept
-from memogen.names import printable
+from memogen.errors import printable
 from memogen.types import InputError
 
 

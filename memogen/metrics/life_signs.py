@@ -96,8 +96,9 @@ class _Course:
         values, end = self.values(key), self._end
         found = [value for step, value in values if end / 3 < step <= 2 * end / 3]
         if not found:
-            where = f"is in no line between the steps {end / 3:,.0f} and {2 * end / 3:,.0f} of metrics.jsonl"
-            raise InputError(f"life signs: {key} {where}: log it more often ({_interval(key)}), or train longer")
+            where = f"between the steps {end / 3:,.0f} and {2 * end / 3:,.0f} of {end:,.0f}"
+            mend = f"train longer, or measure more often with a smaller {_interval(key)}"
+            raise InputError(f"too short a training for life signs, which compare its end with its middle: {where} nothing was measured: {mend}")
         return found
 
     def last(self, key: str) -> list[float]:

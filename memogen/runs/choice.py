@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import get_args, get_type_hints
 
 from .. import configs
-from ..overrides import nearest, override
+from ..configs import nearest, override
 from ..recipes import RECIPES, Recipe, read_recipe
 from ..types import InputError
 from .fitted import fitted

@@ -43,7 +43,7 @@ from ..report.replay_gan import EXTENDED
 from ..training import TrainingConfig, fit
 from ..training.course import Course
 from ..training.runtime import choose_device
-from ..types import ImageData, InputError
+from ..types import ImageData, InputError, check_seed
 from .image_options import Fit, keep_options, reading
 from .rows import command_line, leads
 
@@ -78,6 +78,7 @@ class ExtendConfig:
     fit: Fit | None = None
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         if self.method not in OBJECTIVES:
             raise InputError(f"method: {self.method!r} is unknown: choose {', '.join(OBJECTIVES)}")
         if self.weights not in ("averaged", "live"):
