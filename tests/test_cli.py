@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import inspect
 import re
 import shlex
 import subprocess
@@ -74,6 +76,14 @@ def test_wrong_values_are_usage_errors_of_one_line(words: str, told: str) -> Non
     with pytest.raises(InputError, match=re.escape(told)) as caught:
         parser.call("toy", toy, words.split())
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [name for name, function in COMMANDS.items() if "seed" in inspect.signature(function).parameters])
+def test_a_seed_is_not_negative(name: str) -> None:
+    (seed,) = (action for action in parser.build(name, COMMANDS[name])[0]._actions if "--seed" in action.option_strings)
+    assert callable(seed.type)
+    with pytest.raises(argparse.ArgumentTypeError, match="too small; give 0 or more"):
+        seed.type("-1")
 
 
 # --- names ---
@@ -211,6 +221,12 @@ def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str], monkeypat
         "train memory_gan/digits --model.memory.num_slot 4 --out new",
         "train memory_gan/digits --model.memory.num_slots many --out new",
         "train memory_gan/digits --training.steps -4 --out new",
+        "train memory_gan/digits --seed -1 --out new",
+        "train memory_gan/digits --scoring.seed -1 --out new",
+        "train memory_gan/digits --data.options.split_seed -1 --out new",
+        "train mem_vae/digits --scoring.model.binarisation_seed -1 --out new",
+        "train replay_gan/digits --succession.tasks.order_seed -1 --out new",
+        "sample digits --seed -1 --out new/x.png",
         "reproduce no/such_table --out new",
         "reproduce memory_gan/table2 --budget tiny --out new",
         "reproduce memory_gan/table2 --variants best --out new",
