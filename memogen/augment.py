@@ -1,7 +1,7 @@
-"""Random views of images: small turns, scalings, shifts, flips and crops, brightness and colour, and a square cut out.
+"""Random views of images: small rotations, scalings, shifts, flips and crops, brightness and colour, and a square cut out.
 
 Batched, on the images' device, and differentiable in the image, so that they serve contrastive learning (Chen et al. 2020, "SimCLR") and a
-discriminator's real and generated images alike (Zhao et al. 2020, "DiffAugment"). Each view is a function of its image and of counted numbers.
+discriminator's real and generated images (Zhao et al. 2020, "DiffAugment"). Each view is a function of its image and of counted random numbers.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from torch.nn import functional as F
 
 from . import noise
 
-_NUMBERS = 13  # uniform numbers of an image; one more for each channel of a coloured one
-_ASPECT = math.log(4 / 3)  # the sides of a crop stand between 3:4 and 4:3
+_NUMBERS = 13  # uniform numbers for each image; one more for each channel of a colour image
+_ASPECT = math.log(4 / 3)  # the aspect ratio of a crop lies between 3:4 and 4:3
 
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """How strong each part is; 0 (of ``crop``: 1) leaves it out, and all left out give the image back.
+    """How strong each part is; 0 (1 for ``crop``) turns it off.
 
-    ``rotation``: up to so many radians either way. ``scale``: shows 1 - scale .. 1 + scale of the side. ``shift``: up to this share of the side, in
-    whole pixels and at least one. ``flip``: left and right change places in every second view. ``crop``: the smallest share of the area that a
-    random resized crop keeps. ``brightness``: contrast against the lowest value times 1 - brightness .. 1 + brightness; ``gain``: the same for
-    each channel by itself, and ``saturation``: for the distance from grey, both of images with several channels only. ``cutout``: the side of
-    the square set to the lowest value, as a share of the image's.
+    ``rotation``: at most, in radians, either way. ``scale``: a view shows 1 - scale .. 1 + scale of the side. ``shift``: at most this share of the
+    side, in whole pixels and at least one. ``flip``: every second view is mirrored. ``crop``: the smallest share of the area that a random resized
+    crop keeps. ``brightness``: values above the lowest one are multiplied by 1 - brightness .. 1 + brightness; ``gain``: the same for each channel
+    by itself, ``saturation``: for the distance from grey, both only for images with several channels. ``cutout``: the side of the square that is set
+    to the lowest value, as a share of the image's side.
     """
 
     rotation: float = 0.2
@@ -60,18 +60,18 @@ class AugmentConfig:
 
     @property
     def moves(self) -> bool:
-        """Whether pixels change places."""
+        """Whether pixels change their places."""
         return bool(self.rotation or self.scale or self.shift or self.flip or self.crop < 1)
 
 
 DIGITS = AugmentConfig()
-"""For pictures that a mirror makes into others: digits and letters."""
+"""For pictures whose mirror images mean something else: digits and letters."""
 CLOTHES = AugmentConfig(flip=True)
-"""For grey pictures of things."""
+"""For grey pictures of objects."""
 COLOUR = AugmentConfig(flip=True, crop=0.3)
-"""For photographs, whose crops show parts of one thing."""
+"""For photographs, whose crops show parts of one object."""
 FEW = AugmentConfig(rotation=0.0, scale=0.0, shift=0.125, brightness=0.2, gain=0.0, saturation=0.5, cutout=0.25)
-"""For a critic of few pictures: shifts, brightness, colour and a square cut out, whose traces in a batch a generator cannot make its own."""
+"""For a critic of few pictures: shifts, brightness, colour and cutout, whose traces a generator does not learn to draw."""
 
 
 def augment(
@@ -83,9 +83,9 @@ def augment(
     config: AugmentConfig = DIGITS,
     image_range: tuple[float, float] = (0.0, 1.0),
 ) -> Float[Tensor, "b c h w"]:
-    """One view of each image, in ``image_range``; what is not seen has the lowest value.
+    """One view of each image, in ``image_range``; what lies outside the image has the lowest value.
 
-    The view of an image depends on (seed, stream, its index) alone, whatever the batch. It is bilinear in the pixels before it is clamped.
+    The view of an image depends only on (seed, stream, its index), whatever the batch. It is bilinear in the pixels before it is clamped.
     """
     return views(image, index, seed=seed, streams=(stream,), config=config, image_range=image_range)
 
@@ -99,7 +99,7 @@ def views(
     config: AugmentConfig = DIGITS,
     image_range: tuple[float, float] = (0.0, 1.0),
 ) -> Float[Tensor, "n c h w"]:
-    """The views :func:`augment` gives in each stream, one stream's after another's, in one pass."""
+    """The views that :func:`augment` gives in each stream, one stream after the other, in one pass."""
     low, high = image_range
     colours = image.shape[1] if image.shape[1] > 1 else 0
     drawn = [noise.uniform(index, _NUMBERS + colours, seed=seed, stream=stream, dtype=torch.float32) for stream in streams]
@@ -123,7 +123,7 @@ def views(
 
 
 def _affine(number: Float[Tensor, "b n"], config: AugmentConfig, size: torch.Size) -> Float[Tensor, "b 2 3"]:
-    """Where each view looks: from its own coordinates in [-1, 1] to those of the image, the crop first, then the turn and the shift."""
+    """The maps from a view's coordinates in [-1, 1] to those of the image: the crop first, then the rotation and the shift."""
     height, width = size
     angle, zoom = config.rotation * number[:, 0], 1 + config.scale * number[:, 1]
     cos, sin = zoom * angle.cos(), zoom * angle.sin()
@@ -143,7 +143,7 @@ def _affine(number: Float[Tensor, "b n"], config: AugmentConfig, size: torch.Siz
 
 
 def _window(number: Float[Tensor, " b"], length: int, share: float) -> Bool[Tensor, "b length"]:
-    """A run of int(share length) pixels, at each place inside with equal chance."""
+    """int(share length) consecutive pixels at a uniformly random place."""
     size = int(share * length)
     start = torch.floor((0.5 * number + 0.5) * (length - size + 1))
     middle = start + 0.5 * (size - 1)

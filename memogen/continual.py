@@ -20,7 +20,7 @@ from memogen.metrics.exam import Exam
 from memogen.metrics.extractors import extractor, own_extractor
 from memogen.metrics.rows import ResultRow, append_rows
 from memogen.runs.stages import Examined, Kept
-from memogen.types import ImageData, InputError, to_uint8
+from memogen.types import ImageData, InputError, check_seed, to_uint8
 
 Learn = Callable[[UInt8[Tensor, "n c h w"], Int[Tensor, " n"], Any], Any]
 """(images of a task, their classes, the state before it or None) to the state after it."""
@@ -51,6 +51,7 @@ def evaluate(
     ``data`` is the name of a data set, with its files in ``folder``, or a place with labelled images; ``judge`` a classifier (default: the data's
     own). With ``out`` the rows are appended to that file. Raises InputError, if possible before the first task.
     """
+    check_seed(seed)
     train, test = (load(str(data), folder=folder, split=split, progress=False) for split in ("train", "test"))
     known = judge or own_extractor(train.name)
     if known is None:

@@ -1,10 +1,8 @@
-"""What is raised for input that cannot be used. Imports nothing but names, so that the command line knows it without torch."""
+"""The error for input that cannot be used. Needs no torch, so that the command line can import it."""
 
 from __future__ import annotations
 
 import re
-
-from memogen.names import printable
 
 
 class InputError(ValueError):
@@ -12,3 +10,20 @@ class InputError(ValueError):
 
     def __str__(self) -> str:
         return printable(re.sub(r"\s*\n\s*", " ", super().__str__()))
+
+
+def printable(text: str) -> str:
+    r"""The text with everything but visible characters and spaces escaped: ``\n``, ``\x1b``, ``\u202e``, and ``\xff`` for a byte that is not UTF-8.
+
+    The result is one line of valid Unicode without control characters, so it can be printed, encoded and stored.
+    """
+    return text if text.isprintable() else "".join(map(_escaped, text))
+
+
+def _escaped(letter: str) -> str:
+    code = ord(letter)
+    if letter.isprintable():
+        return letter
+    if 0xDC80 <= code <= 0xDCFF:  # how Python represents a byte of a file name that it cannot decode
+        return f"\\x{code - 0xDC00:02x}"
+    return repr(letter)[1:-1] if code < 0xD800 or code > 0xDFFF else f"\\u{code:04x}"

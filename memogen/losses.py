@@ -1,7 +1,8 @@
-"""The adversarial terms, gradient penalties and variational bounds, as pure functions of what the networks give.
+"""The adversarial terms, gradient penalties and variational bounds, as pure functions of the networks' outputs.
 
-A logit l stands for D = sigmoid(l). Everything is worked in log-space, and half-precision logits are widened to float32 first, so that no
-term overflows under autocast. Losses and bounds are scalars, the mean over the batch; log probabilities keep samples ``s`` and images ``b``.
+A logit l stands for D = sigmoid(l). Everything is computed in log-space, and half-precision logits are widened to float32 first, so that no
+term overflows under autocast. Losses and bounds are scalars, the mean over the batch; log probabilities have a row for each sample ``s`` and a
+column for each image ``b``.
 """
 
 from __future__ import annotations
@@ -50,9 +51,9 @@ def fake_term(logit: Float[Tensor, " b"]) -> Float[Tensor, ""]:
 def critic_loss(
     real_logit: Float[Tensor, " b_real"], fake_logit: Float[Tensor, " b_fake"], kind: AdversarialKind = "saturating", *, clip: float = 0.0
 ) -> Float[Tensor, ""]:
-    """What the critic minimises: the binary cross-entropy of Eq. 7 (Kim et al. 2018), each class by its own mean.
+    """The critic's loss: the binary cross-entropy of Eq. 7 (Kim et al. 2018), the means over real and over fake images added.
 
-    With ``kind`` "updown" it is E D(fake) - E D(real), the total variation bound, on which ``clip`` does not act.
+    With ``kind`` "updown" it is E D(fake) - E D(real), the total variation bound, and ``clip`` has no effect.
     """
     match kind:
         case "saturating" | "non_saturating" | "reverse_kl":
@@ -64,10 +65,7 @@ def critic_loss(
 
 
 def generator_loss(fake_logit: Float[Tensor, " b"], kind: AdversarialKind = "non_saturating", *, clip: float = 0.0) -> Float[Tensor, ""]:
-    """What the generator minimises against the logits of its own images; see :data:`AdversarialKind`.
-
-    "saturating" is Eq. 8 (Kim et al. 2018). ``clip`` does not act on "updown".
-    """
+    """The generator's loss; see :data:`AdversarialKind`. "saturating" is Eq. 8 (Kim et al. 2018). ``clip`` has no effect on "updown"."""
     logit = clip_logit(fake_logit, 0.0 if kind == "updown" else clip)
     match kind:
         case "saturating":
@@ -83,7 +81,7 @@ def generator_loss(fake_logit: Float[Tensor, " b"], kind: AdversarialKind = "non
 
 
 def input_gradient(logit: Float[Tensor, " b"], image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-    """d logit_i / d image_i for every image, differentiable again. ``image`` must require a gradient."""
+    """d logit_i / d image_i for every image, itself differentiable. ``image`` must require a gradient."""
     (gradient,) = torch.autograd.grad(logit.sum(), image, create_graph=True)
     return widen(gradient)
 
@@ -108,9 +106,9 @@ def slope_penalty(gradient: Float[Tensor, "b c h w"]) -> Float[Tensor, ""]:
 
 
 def info_nce(first: Float[Tensor, "b d"], second: Float[Tensor, "b d"], temperature: float) -> Float[Tensor, ""]:
-    """How hard it is to tell which of ``second`` is the other view of each of ``first``, and the reverse, among all 2b unit vectors but itself.
+    """The contrastive loss of two views, rows of unit length: each vector is to find its other view among all 2b - 1 other vectors.
 
-    The mean of -log softmax over cos / ``temperature``; log(2b - 1) where all vectors are alike. Chen et al. 2020, "SimCLR", Eq. 1 (NT-Xent).
+    The mean of -log softmax over cos / ``temperature``; log(2b - 1) if all vectors are equal. Chen et al. 2020, "SimCLR", Eq. 1 (NT-Xent).
     """
     both = widen(torch.cat([first, second]))
     score = both @ both.T / temperature
@@ -132,16 +130,13 @@ def normal_log_prob(mean: Float[Tensor, "s b d"], log_variance: Float[Tensor, "s
 
 
 def importance_bound(log_weights: Float[Tensor, "s b"]) -> Float[Tensor, ""]:
-    """L_k, to be raised: the mean over images of log 1/k sum_j w_j; for k = 1 the evidence lower bound. Burda et al. 2016, Eq. 8."""
+    """L_k, to be maximised: the mean over images of log 1/k sum_j w_j; for k = 1 the evidence lower bound. Burda et al. 2016, Eq. 8."""
     log_weights = widen(log_weights)
     return (torch.logsumexp(log_weights, 0) - math.log(len(log_weights))).mean()
 
 
 def local_reconstruction(encoder_feature: Float[Tensor, "b d"], decoder_feature: Float[Tensor, "s b d"]) -> Float[Tensor, ""]:
-    """The squared distance between an encoder's normalised feature and the decoder's at the same height, the latter averaged over the samples.
-
-    Averaged over images and features.
-    """
+    """The mean squared distance between an encoder's normalised features and the decoder's at the same layer, these averaged over the samples."""
     found = decoder_feature[0] if len(decoder_feature) == 1 else widen(decoder_feature).mean(0)
     # departs: the paper prints a squared norm, the sum over features, which is hundreds of times as strong; the authors' code takes their mean.
     return F.mse_loss(widen(encoder_feature), widen(found))

@@ -11,15 +11,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from memogen.types import InputError
+from memogen.types import check_seed
 
 _GOLDEN, _MIX_1, _MIX_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _ALL = 2**64 - 1
 
 
 class Stream:
-    """The streams of all draws but the first. Batch n of a training step has stream n (0, 1, ... over its phases), from which the noise z is drawn;
-    what else is drawn for the same images adds one of these numbers, so that no two draws of a model share an address.
+    """Offsets of streams. Batch n of a training step has stream n (0, 1, ... over its phases), from which the noise z is drawn; every other draw for
+    the same images adds one of these numbers, so that no two draws of a model share an address.
     """
 
     # memoryGAN
@@ -49,9 +49,8 @@ class Stream:
 
 
 def bits(index: Int[Tensor, " b"], dim: int, *, seed: int, stream: int = 0, first: int = 0) -> Int[Tensor, "b dim"]:
-    """64 hashed bits for each (seed, stream, index, position), of the positions ``first`` .. ``first + dim - 1``. Raises InputError."""
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not -(2**63) <= seed < 2**63:
-        raise InputError(f"seed is {seed!r}: use a whole number below 2^63")
+    """64 random bits for each (seed, stream, index, position), at positions ``first`` .. ``first + dim - 1``. Raises InputError for a bad seed."""
+    check_seed(seed)
     key = _mix_number(int(seed) * _GOLDEN + stream + 1)
     if index.device.type == "cpu":  # numpy has unsigned numbers and starts each operation five times as fast
         words = _mix_words(_mix_words(index.long().numpy().view(np.uint64) + np.uint64(key)) + np.uint64(key))
@@ -61,7 +60,7 @@ def bits(index: Int[Tensor, " b"], dim: int, *, seed: int, stream: int = 0, firs
 
 
 def _bits_on_device(index: Int[Tensor, " b"], dim: int, key: int, first: int) -> Int[Tensor, "b dim"]:
-    """The same by signed numbers, which torch has everywhere."""
+    """The same with signed integers, which torch has on every device."""
     row = _mix(_mix(index.long() + _signed(key)) + _signed(key))
     position = torch.arange(first + 1, first + dim + 1, device=index.device) * _signed(_GOLDEN)
     return _mix(row[:, None] + position)

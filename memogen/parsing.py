@@ -1,7 +1,7 @@
 """JSON and YAML from outside: read into plain values, or refused with a ValueError, whatever the text holds.
 
-The libraries recurse without a limit, and YAML's aliases let some lines stand for billions of values. Here, depth, size and aliases are checked
-before anything is built.
+The libraries recurse without a limit, and with YAML's aliases a few lines can stand for billions of values. Here, size, depth and aliases are
+checked before anything is built.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MAX_DEPTH = 64
 
 
 def parse_json(text: str | bytes) -> Any:
-    """The value of a JSON document. Raises ValueError for text that is none, or too long or too deeply nested."""
+    """The value of a JSON document. Raises ValueError for text that is not JSON, too long or too deeply nested."""
     _check_length(text)
     try:
         return json.loads(text)
@@ -28,7 +28,7 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def parse_yaml(text: str | bytes) -> Any:
-    """The value of a YAML document. Raises ValueError, in one line, for text that is none, too long or too deeply nested, or that uses aliases."""
+    """The value of a YAML document. Raises ValueError, in one line, for text that is not YAML, too long or too deeply nested, or uses aliases."""
     _check_length(text)
     try:
         depth = 0
@@ -39,12 +39,12 @@ def parse_yaml(text: str | bytes) -> Any:
             if isinstance(event, yaml.AliasEvent):
                 raise ValueError(f"it uses the alias *{event.anchor}, where the value itself must stand")
         return yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, LookupError, ArithmeticError, AttributeError, TypeError) as error:  # constructors let these through
+    except (yaml.YAMLError, RecursionError, LookupError, ArithmeticError, AttributeError, TypeError) as error:  # YAML's constructors raise these too
         raise ValueError(" ".join(str(error).split())) from error
 
 
 def read_regular(path: Path) -> bytes:
-    """The bytes of a file, as many as are believed in. Raises OSError, also for a pipe, a socket or a device, which is not touched."""
+    """The bytes of a file, at most one more than :data:`MAX_BYTES`. Raises OSError, also for a pipe, a socket or a device, which is not opened."""
     if not stat.S_ISREG(path.stat().st_mode):
         raise OSError(errno.EINVAL, "a folder, not a file" if path.is_dir() else "no regular file, but a pipe, a socket or a device", str(path))
     with path.open("rb") as file:
@@ -52,22 +52,22 @@ def read_regular(path: Path) -> bytes:
 
 
 def read_lines(path: Path) -> tuple[dict[str, Any], ...]:
-    """The JSON objects of a JSONL file, one a line. A damaged or cut-off line is left out; where there is no file, there are none."""
+    """The JSON objects of a JSONL file, one a line. Damaged or cut-off lines are left out; without a file there are none."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             return ()
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return ()
-    return tuple(row for row in map(_object, lines) if row)
-
-
-def _object(line: str) -> dict[str, Any]:
-    try:
-        row = parse_json(line)
-    except ValueError:
-        return {}
-    return row if isinstance(row, dict) else {}
+    rows = []
+    for line in lines:
+        try:
+            row = parse_json(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict) and row:
+            rows.append(row)
+    return tuple(rows)
 
 
 def _check_length(text: str | bytes) -> None:

@@ -1,7 +1,7 @@
-"""Models as folders: ``config.json`` says what to build, ``model.safetensors`` holds its weights and memory, ``README.md`` is its card.
+"""Saved models: ``config.json`` says what to build, ``model.safetensors`` holds its weights and memory, ``README.md`` is its card.
 
 Both are read strictly: an unknown or missing option, tensor or shape is refused by name, and weights of another save by their digest. Nothing is
-ever unpickled, and every file is replaced in one piece, so a save that breaks off leaves the former file.
+ever unpickled. Every file is replaced in one piece, so an interrupted save leaves the former file.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from memogen import configs, shipped
+from memogen import __version__, configs, shipped
 from memogen.memory import VMFMemory
 from memogen.models import FAMILIES, outline
 from memogen.parsing import parse_json, read_regular
@@ -38,7 +38,7 @@ CONFIG, WEIGHTS, LIVE, CARD = "config.json", "model.safetensors", "live.safetens
 
 @dataclass(frozen=True)
 class Document:
-    """config.json. ``files`` are the SHA-256 of the weights' files that were saved with it."""
+    """The content of config.json. ``files`` are the SHA-256 digests of the weight files that were saved with it."""
 
     family: str
     format: int
@@ -48,27 +48,36 @@ class Document:
 
 
 def save_pretrained(model: nn.Module, path: str | Path, *, live: Mapping[str, Tensor] | None = None, half: bool = False) -> None:
-    """Write ``model`` into the folder ``path``, which is made where it does not exist; the model's card is written anew as well.
+    """Write ``model`` and its card into the folder ``path``, which is made if it does not exist.
 
-    ``live`` holds the unaveraged weights, by their names in the model's state, for whoever wants to train on; without it a former
-    live.safetensors is removed, since it would belong to other weights. ``half`` stores the parameters in half precision, for a model to give away;
-    buffers, such as a mixture memory, are stored as they are, and :func:`from_pretrained` computes in single precision all the same. Raises
-    InputError where a parameter is too large for half precision.
+    ``live`` holds the unaveraged weights by their names in the model's state, for training on; without it a former live.safetensors is removed, since
+    it belongs to other weights. ``half`` stores the parameters in half precision, which makes a smaller file to give away; buffers, such as a mixture
+    memory, are stored as they are, and :func:`from_pretrained` still computes in single precision. Raises InputError if a parameter is too large for
+    half precision.
     """
     folder = Path(path)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file: give a folder to save the model in")
-    family, config = _family(model)
-    _refuse(_differences(live or {}, model.state_dict(), whole=False), f"{folder / LIVE}")
+    own: object = model.config
+    family = next((name for name, family in FAMILIES.items() if type(own) is family.config), None)
+    if family is None:
+        raise TypeError(f"{type(own).__name__} is not the config of a family in memogen.models.FAMILIES ({', '.join(FAMILIES)})")
+    state = model.state_dict()
+    _check_fit(live or {}, state, folder / LIVE, whole=False)
+    if half:
+        for name, _ in model.named_parameters():
+            state[name] = state[name].half()
+            if not bool(torch.isfinite(state[name]).all()):
+                raise InputError(f"{name}: holds numbers that half precision does not: save the model in full")
     folder.mkdir(parents=True, exist_ok=True)
-    saved: dict[str, Mapping[str, Tensor]] = {WEIGHTS: _halved(model) if half else model.state_dict()}
+    saved: dict[str, Mapping[str, Tensor]] = {WEIGHTS: state}
     if live is not None:
         saved[LIVE] = live
     with ExitStack() as stack:  # the files take their places one right after another, once all of them are written
         parts = {name: stack.enter_context(replacing(folder / name)) for name in (CARD, CONFIG, *saved)}
-        for name, state in saved.items():
-            _write_tensors(parts[name], state)
-        document = Document(family, FORMAT, _version(), config, {name: sha256(parts[name]) for name in saved})
+        for name, tensors in saved.items():
+            _write_tensors(parts[name], tensors)
+        document = Document(family, FORMAT, __version__, configs.to_dict(own), {name: sha256(parts[name]) for name in saved})
         parts[CONFIG].write_text(json.dumps(configs.to_dict(document), indent=2, allow_nan=False) + "\n", encoding="utf-8")
         parts[CARD].write_text(model_card(document), encoding="utf-8")
     if live is None:
@@ -76,41 +85,44 @@ def save_pretrained(model: nn.Module, path: str | Path, *, live: Mapping[str, Te
 
 
 def from_pretrained(path_or_hub_id: str | Path, *, device: str | torch.device = "cpu", live: bool = False, revision: str | None = None) -> SavedModel:
-    """The model saved in a folder, in a run's folder, that ships by this name (such as "fashion"; ``memogen models`` lists them), or under
-    ``org/name`` on the Hugging Face hub, in evaluation mode on ``device``.
+    """Load a model in evaluation mode on ``device``: from its folder, a run's folder, a model that ships by its name (such as "fashion"; ``memogen
+    models`` lists them), or ``org/name`` on the Hugging Face hub.
 
-    A model that ships holds what drawing and reading need: its parameters were rounded to half precision, and nothing else is left of its training,
-    so it has no unaveraged weights. ``live`` True takes the unaveraged weights; ``revision`` names a branch, tag or commit on the hub, whose copy in
-    the local cache is used where there is no network. Raises InputError.
+    ``live`` True takes the unaveraged weights. A model that ships has none: it holds what drawing and reading need, with parameters rounded to half
+    precision. ``revision`` names a branch, tag or commit on the hub; without a network the copy in the local cache is used. Raises InputError.
     """
-    place, folder = _device(device), _folder(path_or_hub_id, revision)
+    try:
+        place = torch.empty(0, device=device).device
+        if place.type == "meta":
+            raise TypeError("a meta device holds no numbers")
+    except (RuntimeError, AssertionError, TypeError) as error:  # what torch raises depends on what is missing
+        raise InputError(f"device: {str(device)!r} is not there ({_line(error)}): give cpu, or a device of this machine such as cuda") from error
+    folder = _folder(path_or_hub_id, revision)
     document = read_document(folder)
-    config = _config(document, folder / CONFIG)
+    family = FAMILIES.get(document.family)
+    if family is None:
+        raise InputError(f"{folder / CONFIG}: family {document.family!r} is unknown: {configs.suggest(document.family, FAMILIES)}")
     state = _read_tensors(folder / WEIGHTS, document)
-    model = _outline(config, folder / CONFIG, state)
+    try:  # the model is built without numbers: this takes no memory for sizes that config.json makes up, and no time for initial weights
+        model = outline(configs.from_dict(family.config, document.config, where="config"))
+    except ValueError as error:
+        raise InputError(f"{folder / CONFIG}: {error}") from error
+    for name, part in model.named_modules():
+        if isinstance(part, VMFMemory) and f"{name}.frozen" in state:
+            part.frozen = torch.zeros_like(part.values, dtype=torch.bool)
     expected = model.state_dict()
-    _refuse(_differences(state, expected, whole=True), f"{folder / WEIGHTS}")
+    _check_fit(state, expected, folder / WEIGHTS, whole=True)
     state = {name: tensor.to(expected[name].dtype) if tensor.dtype == torch.half else tensor for name, tensor in state.items()}
     if live:
         newer = _read_tensors(folder / LIVE, document)
-        _refuse(_differences(newer, state, whole=False), f"{folder / LIVE}")
+        _check_fit(newer, state, folder / LIVE, whole=False)
         state |= newer
     model.load_state_dict(state, assign=True)
     return cast(SavedModel, model.eval().to(place))
 
 
-def _device(device: str | torch.device) -> torch.device:
-    try:
-        place = torch.empty(0, device=device).device
-        if place.type == "meta":
-            raise TypeError("a meta device holds no numbers")
-        return place
-    except (RuntimeError, AssertionError, TypeError) as error:  # what torch raises depends on what is missing
-        raise InputError(f"device: {str(device)!r} is not there ({_line(error)}): give cpu, or a device of this machine such as cuda") from error
-
-
 def push_to_hub(model: nn.Module, repo_id: str, *, live: Mapping[str, Tensor] | None = None, private: bool = False, card: str | None = None) -> str:
-    """Upload ``model`` to the Hugging Face hub as ``org/name``, which is made where it does not exist. Returns the address of the commit.
+    """Upload ``model`` to the Hugging Face hub as ``org/name``, which is made if it does not exist. Returns the URL of the commit.
 
     ``live`` is that of :func:`save_pretrained`; ``card`` is the text of README.md, in place of a new one. Raises InputError.
     """
@@ -124,12 +136,12 @@ def push_to_hub(model: nn.Module, repo_id: str, *, live: Mapping[str, Tensor] | 
             api = HfApi()
             api.create_repo(repo_id, private=private, exist_ok=True)
             return api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message="Upload of a memogen model").commit_url
-        except Exception as error:  # the client lets the errors of its transport through, and these change between its versions
+        except Exception as error:  # the client passes on the errors of its transport, and these change between its versions
             raise InputError(f"{repo_id}: cannot be uploaded ({_line(error)}): check the name, the network and `hf auth login`") from error
 
 
 def read_document(folder: Path) -> Document:
-    """config.json of a saved model, checked but for the family's own options."""
+    """config.json of a saved model; all but the family's own options are checked."""
     path = folder / CONFIG
     try:
         mapping = parse_json(read_regular(path))
@@ -150,7 +162,7 @@ def read_document(folder: Path) -> Document:
 
 
 def no_model(folder: Path) -> str:
-    """That no model was saved in a folder, whether pictures lie there instead or a training began, and what to give."""
+    """The message for a folder without a saved model; it says if the folder holds pictures, or a training that was cut off."""
     files = [file for file in folder.glob("*") if file.is_file()] or folder.glob("*/*")  # a run's own sample grids lie below its files
     pictures = any((mimetypes.guess_type(file.name)[0] or "").startswith("image/") for file in files)
     there = "is a folder of pictures and holds" if pictures else "holds"
@@ -159,59 +171,8 @@ def no_model(folder: Path) -> str:
     return f"{there} no saved model (no {CONFIG}, no {RUN_MODEL}/{CONFIG}): {mend}"
 
 
-def _family(model: nn.Module) -> tuple[str, dict[str, Any]]:
-    """The name of the model's family, and its configuration as a mapping."""
-    config: object = model.config
-    for name, family in FAMILIES.items():
-        if type(config) is family.config:
-            return name, configs.to_dict(config)
-    raise TypeError(f"{type(config).__name__} is not the config of a family in memogen.models.FAMILIES ({', '.join(FAMILIES)})")
-
-
-def _config(document: Document, path: Path) -> Any:
-    """The configuration of the document's family."""
-    family = FAMILIES.get(document.family)
-    if family is None:
-        raise InputError(f"{path}: family {document.family!r} is unknown: {configs.suggest(document.family, FAMILIES)}")
-    try:
-        return configs.from_dict(family.config, document.config, where="config")
-    except ValueError as error:
-        raise InputError(f"{path}: {error}") from error
-
-
-def _outline(config: Any, path: Path, state: Mapping[str, Tensor]) -> nn.Module:
-    """The model that ``config`` builds, without numbers: no memory is taken for sizes that config.json makes up, and no time for initial weights.
-
-    A mixture memory of it has room for which slots are frozen where ``state`` tells that some are.
-    """
-    try:
-        model = outline(config)
-    except ValueError as error:
-        raise InputError(f"{path}: {error}") from error
-    for name, part in model.named_modules():
-        if isinstance(part, VMFMemory) and f"{name}.frozen" in state:
-            part.frozen = torch.zeros_like(part.values, dtype=torch.bool)
-    return model
-
-
-def _halved(model: nn.Module) -> dict[str, Tensor]:
-    """The model's state with its parameters in half precision."""
-    parameters = {name for name, _ in model.named_parameters()}
-    state = {name: tensor.half() if name in parameters else tensor for name, tensor in model.state_dict().items()}
-    for name in parameters:
-        if not bool(torch.isfinite(state[name]).all()):
-            raise InputError(f"{name}: holds numbers that half precision does not: save the model in full")
-    return state
-
-
-def _version() -> str:
-    from memogen import __version__
-
-    return __version__
-
-
 def _folder(source: str | Path, revision: str | None) -> Path:
-    """The local folder (of a run, the one its model is in), the one of a model that ships, or the hub's in the local cache."""
+    """The local folder of a saved model; for one on the hub, that in the local cache."""
     if not isinstance(source, str | Path) or not str(source):
         raise InputError(f"{source!r}: names no model: give a run's folder, one that save_pretrained wrote, or org/name on the hub")
     path = shipped.place(source)
@@ -222,41 +183,30 @@ def _folder(source: str | Path, revision: str | None) -> Path:
     if isinstance(source, Path) or not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", source):
         known = ", ".join(shipped.shipped_models())
         raise InputError(f"{source}: no such folder: give a folder that save_pretrained wrote, a model that ships ({known}), or org/name on the hub")
-    return _download(source, revision)
-
-
-def _download(repo_id: str, revision: str | None) -> Path:
-    """A copy from the hub; where it cannot be reached, the one in the cache."""
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(repo_id, revision=revision, allow_patterns=[CONFIG, WEIGHTS, LIVE]))
-    except Exception as error:  # the client lets the errors of its transport through, and these change between its versions
-        what = f"{repo_id}: neither a folder nor a model that the hub gives ({_line(error)})"
+        return Path(snapshot_download(source, revision=revision, allow_patterns=[CONFIG, WEIGHTS, LIVE]))
+    except Exception as error:  # the client passes on the errors of its transport, and these change between its versions
+        what = f"{source}: neither a folder nor a model that the hub gives ({_line(error)})"
         raise InputError(f"{what}: check the name, the revision, the network and your access") from error
 
 
-def _differences(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, whole: bool) -> Iterator[str]:
-    """What ``state`` has that ``expected`` has not, in another shape, or (where ``whole``) lacks."""
+def _check_fit(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path, *, whole: bool) -> None:
+    """Raises InputError if ``state`` has a tensor that ``expected`` lacks, or one of another shape or kind, or if ``whole`` and one is missing."""
+    found = []
     for name, tensor in state.items():
-        if name not in expected:
-            yield f"tensor {name} is not the model's"
-        elif tensor.shape != expected[name].shape:
-            yield f"tensor {name} is {tuple(tensor.shape)} where the model has {tuple(expected[name].shape)}"
-        elif any(kind(tensor) != kind(expected[name]) for kind in (torch.is_floating_point, _is_bool)):
-            yield f"tensor {name} is {tensor.dtype} where the model has {expected[name].dtype}"
-    yield from (f"tensor {name} is missing" for name in expected if whole and name not in state)
-
-
-def _is_bool(tensor: Tensor) -> bool:
-    return tensor.dtype == torch.bool
-
-
-def _refuse(differences: Iterator[str], where: str) -> None:
-    found = list(differences)
+        wanted = expected.get(name)
+        if wanted is None:
+            found.append(f"tensor {name} is not the model's")
+        elif tensor.shape != wanted.shape:
+            found.append(f"tensor {name} is {tuple(tensor.shape)} where the model has {tuple(wanted.shape)}")
+        elif tensor.is_floating_point() != wanted.is_floating_point() or (tensor.dtype == torch.bool) != (wanted.dtype == torch.bool):
+            found.append(f"tensor {name} is {tensor.dtype} where the model has {wanted.dtype}")
+    found += [f"tensor {name} is missing" for name in expected if whole and name not in state]
     if found:
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        raise InputError(f"{where}: {found[0]}{more}: weights and {CONFIG} must come from one save")
+        raise InputError(f"{path}: {found[0]}{more}: weights and {CONFIG} must come from one save")
 
 
 def sha256(path: Path) -> str:
@@ -266,7 +216,7 @@ def sha256(path: Path) -> str:
 
 
 def _read_tensors(path: Path, document: Document) -> dict[str, Tensor]:
-    """The tensors of a file that was saved with ``document``. Raises InputError for any other, and for numbers that are not finite."""
+    """The tensors of a file that was saved with ``document``. Raises InputError for any other file, and for numbers that are not finite."""
     if not path.is_file():
         raise InputError(f"{path}: no such file: give a folder that save_pretrained wrote{' with live weights' if path.name == LIVE else ''}")
     if sha256(path) != document.files.get(path.name):
@@ -282,7 +232,7 @@ def _read_tensors(path: Path, document: Document) -> dict[str, Tensor]:
 
 
 def _write_tensors(path: Path, state: Mapping[str, Tensor]) -> None:
-    """Every tensor by itself on the CPU, since the format knows neither shared storage nor memory formats. Raises InputError."""
+    """Each tensor is copied to the CPU first, since the format knows neither shared storage nor memory formats. Raises InputError."""
     plain = {name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format) for name, tensor in state.items()}
     try:
         path.write_bytes(save(plain, metadata={"format": "pt"}))  # save_file would hide the file from other users
@@ -292,7 +242,7 @@ def _write_tensors(path: Path, state: Mapping[str, Tensor]) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path`` that takes its place, or goes where writing fails."""
+    """A temporary file beside ``path`` that replaces it at the end, or is removed if the block raises."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield temporary
@@ -304,12 +254,11 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _line(error: Exception) -> str:
-    """An error's text on one line."""
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def model_card(document: Document) -> str:
-    """README.md in the hub's form: what the model is and how to draw from it."""
+    """README.md in the hub's format: what the model is and how to draw from it."""
     rows = "\n".join(f"| `{name}` | {_cell(value, ' x ' if name == 'image_shape' else ', ')} |" for name, value in document.config.items())
     return f"""---
 library_name: memogen
@@ -335,7 +284,7 @@ images = model.sample(64, seed=0)  # (64, c, h, w) in model.image_range; image i
 
 
 def _cell(value: object, between: str = ", ") -> str:
-    """A value in words; the parts of a list stand ``between`` each other's names or numbers."""
+    """A value in words, with ``between`` between the parts of a list."""
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_cell(part)}" for name, part in value.items())
     if isinstance(value, list):

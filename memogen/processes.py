@@ -1,7 +1,6 @@
-"""Several processes that work as one: which images each takes, what they tell each other, and how they meet and part.
+"""Several processes that work as one: which images each takes, what they exchange, and how they start and end together.
 
-Processes are started by ``torchrun`` or ``accelerate launch``. This file reads the environment that they set, and otherwise calls
-``torch.distributed`` alone.
+Processes are started by ``torchrun`` or ``accelerate launch``, whose environment variables are read here.
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ from jaxtyping import Shaped
 from torch import Tensor, nn
 
 _PATIENCE = timedelta(hours=4)  # the other processes wait this long while the first one evaluates or writes
-_BUCKET = 4 << 20  # bytes of gradients sent together: enough to use the wires well, few enough that the first leave early
+_BUCKET = 4 << 20  # bytes of gradients sent together: enough to use the bandwidth, few enough that the first are sent early
 
 
 @dataclass(frozen=True)
 class Share:
-    """One process's part of one round: images ``start`` to ``start + num - 1``. ``counts`` says how many images of the round each process has."""
+    """One process's part of one round: images ``start`` to ``start + num - 1``. ``counts`` holds the number of images of each process."""
 
     start: int
     num: int
@@ -38,7 +37,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Processes:
-    """Which of how many processes this is; one alone by default. ``leads`` says which one prints and writes.
+    """Which of how many processes this is; by default the only one. The process that ``leads`` prints and writes.
 
     All methods but :meth:`shares` must be called on every process, in the same order.
     """
@@ -48,14 +47,14 @@ class Processes:
 
     @classmethod
     def joined(cls) -> Processes:
-        """Those of ``torch.distributed`` where it has been started, else one alone."""
+        """The processes of ``torch.distributed`` if it has been started, else one alone."""
         return cls(dist.get_rank(), dist.get_world_size()) if dist.is_available() and dist.is_initialized() else cls()
 
     @classmethod
     def launched(cls, *, cuda: bool = False) -> Processes:
-        """Those that a launcher has started, which meet here unless they have met; one alone where none was. They part when Python ends.
+        """The processes that a launcher has started, else one alone. Starts ``torch.distributed`` unless that was done; it ends when Python exits.
 
-        ``cuda``: they exchange tensors on GPUs too.
+        ``cuda``: the processes exchange tensors on GPUs too.
         """
         if os.environ.get("WORLD_SIZE", "1") != "1" and not dist.is_initialized():
             dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=_PATIENCE)
@@ -67,9 +66,9 @@ class Processes:
         return self.rank == 0
 
     def shares(self, num: int, size: int) -> Iterator[Share]:
-        """Rounds over images 0 to num - 1, up to ``size`` images for each process in a round.
+        """Rounds over images 0 to num - 1, with up to ``size`` images for each process.
 
-        A process that has none left in the last round takes the last image again; :meth:`gather` leaves it out.
+        A process that has no image in the last round takes the last image again; :meth:`gather` drops it.
         """
         for first in range(0, num, size * self.world_size):
             counts = tuple(min(size, max(0, num - first - rank * size)) for rank in range(self.world_size))
@@ -77,7 +76,7 @@ class Processes:
             yield Share(first + self.rank * size if own else num - 1, own or 1, counts)
 
     def gather(self, rows: Shaped[Tensor, "b ..."], share: Share) -> Shaped[Tensor, "n ..."]:
-        """The rows of all processes in this round, in the order of the images; among several processes they come back on the CPU."""
+        """The rows of all processes in this round, in the order of the images; with several processes they are on the CPU."""
         if self.world_size == 1:
             return rows
         size = max(share.counts)
@@ -88,7 +87,7 @@ class Processes:
         return torch.cat([part[:count] for part, count in zip(parts, share.counts, strict=True)]).cpu()
 
     def any(self, flag: bool) -> bool:
-        """True on every process as soon as it is true on one."""
+        """True on every process if it is true on one."""
         if self.world_size == 1:
             return flag
         shared = torch.tensor(float(flag), device=_meeting_place())
@@ -96,11 +95,11 @@ class Processes:
         return bool(shared)
 
     def wait(self) -> None:
-        """Until all processes are here."""
+        """Wait until all processes have come here."""
         self.any(False)
 
     def average(self, tensors: Iterable[Tensor]) -> None:
-        """Each tensor becomes its mean over the processes: one flat all-reduce for each dtype."""
+        """Replace each tensor by its mean over the processes: one flat all-reduce for each dtype."""
         kinds: dict[torch.dtype, list[Tensor]] = {}
         for tensor in tensors if self.world_size > 1 else ():
             kinds.setdefault(tensor.dtype, []).append(tensor)
@@ -111,9 +110,9 @@ class Processes:
 
     @contextmanager
     def merging(self, parameters: Sequence[nn.Parameter]) -> Iterator[None]:
-        """Within goes one backward pass; after it, every gradient is its mean over the processes.
+        """Around one backward pass: afterwards every gradient is its mean over the processes.
 
-        Gradients are sent in buckets, from the last parameter's on, as soon as all of a bucket are known: while the pass still computes the others.
+        Gradients are sent in buckets, those of the last parameters first, as soon as a bucket is complete and while the pass computes the others.
         """
         if self.world_size == 1:
             yield
@@ -128,7 +127,7 @@ class Processes:
         sender.finish(self.world_size)
 
     def follow(self, tensors: Iterable[Tensor]) -> None:
-        """Each tensor becomes that of rank 0."""
+        """Replace each tensor by that of rank 0."""
         for tensor in tensors if self.world_size > 1 else ():
             shared = tensor.contiguous()
             dist.broadcast(shared, src=0)
@@ -136,7 +135,7 @@ class Processes:
 
 
 def _buckets(parameters: Sequence[nn.Parameter]) -> list[list[nn.Parameter]]:
-    """The parameters from the last on, in lists of one dtype and of some :data:`_BUCKET` bytes."""
+    """The parameters from last to first, in lists of one dtype and of about :data:`_BUCKET` bytes."""
     buckets, size = list[list[nn.Parameter]](), 0
     for parameter in reversed(parameters):
         if not buckets or size >= _BUCKET or buckets[-1][0].dtype != parameter.dtype:
@@ -147,7 +146,7 @@ def _buckets(parameters: Sequence[nn.Parameter]) -> list[list[nn.Parameter]]:
 
 
 class _Sender:
-    """Sends the gradients of each bucket, the buckets in the same order on every process."""
+    """Sends the gradients bucket by bucket, in the same order on every process."""
 
     def __init__(self, buckets: list[list[nn.Parameter]]) -> None:
         self.waiting = [(bucket, {id(parameter) for parameter in bucket}) for bucket in buckets]
@@ -167,7 +166,7 @@ class _Sender:
             self.sent.append((gradients, flat, dist.all_reduce(flat, async_op=True)))
 
     def finish(self, world_size: int) -> None:
-        """Send what is left, of parameters without a gradient; and put the means in place."""
+        """Send the buckets that are left because of parameters without a gradient, and store all means."""
         while self.waiting:
             self._send()
         for gradients, flat, work in self.sent:
@@ -176,18 +175,18 @@ class _Sender:
 
 
 def _spread(flat: Tensor, tensors: Sequence[Tensor]) -> None:
-    """A flat tensor's numbers into others, one after another."""
+    """Copy a flat tensor into others, one after another."""
     for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
         tensor.copy_(part.view(tensor.shape))
 
 
 def _meeting_place() -> torch.device:
-    """Where rows are exchanged: the CPU, unless the processes were joined by NCCL alone, which knows only CUDA."""
+    """The device on which rows are exchanged: the CPU, unless the backend is NCCL alone, which works only on CUDA."""
     return torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
 
 
 def _part() -> None:
-    """Leave together: a process that tears its connections down while another still uses them can take that one with it."""
+    """End together: a process that closes its connections while another still uses them can make that one fail."""
     if not dist.is_initialized():
         return
     with suppress(RuntimeError, ValueError):  # a process that has died cannot be waited for; NCCL alone has no such barrier

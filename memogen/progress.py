@@ -1,4 +1,4 @@
-"""The progress of long work: a bar on a terminal, plain lines elsewhere, both on standard error with the rate and the time left."""
+"""The progress of long work: a bar on a terminal, else plain lines, both on standard error with the rate and the time left."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 LONG = 2000
-"""A stage of so many images, steps or bytes is worth lines in a log."""
+"""A stage of at least so many images, steps or bytes writes lines to a log."""
 
 _REFRESH = 0.25  # seconds between two states of the bar
-_LINE = 30.0  # seconds between lines, where a tenth of the work takes longer
-_PAUSE = 5.0  # seconds between lines at least
+_LINE = 30.0  # most seconds between lines
+_PAUSE = 5.0  # fewest seconds between lines; in between, a line for each tenth of the work
 
 
 class Bar:
-    """``with Bar() as bar``: name each stage and its length, then advance it. ``where`` tells how far the work is, also while nothing is shown."""
+    """``with Bar() as bar``: begin a stage with its length, then advance it. ``where`` says how far the work is, even if nothing is shown."""
 
     def __init__(self, *, shown: bool = True) -> None:
         terminal = sys.stderr.isatty()
@@ -31,10 +31,10 @@ class Bar:
     def stage(
         self, name: str, total: int | None, *, done: int = 0, unit: str = "", rate: tuple[int, str] = (1, ""), lines: bool | None = None
     ) -> None:
-        """Begin the next part of the work, of ``total`` things, ``done`` of which are done; None where nobody knows how many.
+        """Begin the next part of the work, ``done`` of ``total`` items; ``total`` None if it is not known.
 
-        ``unit`` says what is counted, "bytes" in megabytes. ``rate``: how many of what one of them stands for, such as a step for (64, " images").
-        ``lines``: whether a log tells of it; by default where it is :data:`LONG`.
+        ``unit`` is what is counted; "bytes" are shown as megabytes. ``rate`` is what one item counts for in the shown rate, such as (64, " images")
+        for a step. ``lines``: whether to write lines to a log; by default if there are :data:`LONG` items.
         """
         self._name, self._total, self._first, self._done, self._unit, self._each = name, total, done, done, unit, rate
         self._begun = self._shown_at = time.monotonic()
@@ -44,7 +44,7 @@ class Bar:
             self._line(self._counts())
 
     def advance(self, num: int) -> None:
-        """So many more are done."""
+        """``num`` more items are done."""
         before, self._done, now = self._done, self._done + num, time.monotonic()
         over = self._total is not None and self._done >= self._total
         if not self._progress.disable and (over or now - self._shown_at >= _REFRESH):

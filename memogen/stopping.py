@@ -1,4 +1,4 @@
-"""How Ctrl-C and SIGTERM stop work: at once, or where the work can be stopped cleanly. The only signal handler of the library."""
+"""How Ctrl-C and SIGTERM stop work: at once, or at a point where it can be stopped cleanly. The only signal handler of the library."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ _PYTHONS = (signal.SIG_DFL, signal.default_int_handler)
 
 
 class StopNow(KeyboardInterrupt):
-    """Raised where a request to stop arrives. A class of its own: Python ends by a signal, not by an exit code, once a plain KeyboardInterrupt has
-    passed through code that it compiled from text, as dataclasses are.
+    """Raised when a request to stop arrives. A class of its own, because Python exits by a signal and not by an exit code once a plain
+    KeyboardInterrupt has passed through code compiled from text, such as that of dataclasses.
     """
 
 
 @dataclass
 class Stop:
-    """A request to stop. It raises StopNow at once. Inside :meth:`held` it waits, and a second request kills the process."""
+    """A request to stop raises StopNow at once. Inside :meth:`held` it waits, and a second request kills the process."""
 
     made: bool = False
     waits: bool = False
 
     def ask(self, number: int, frame: FrameType | None) -> None:
-        """What a signal does."""
+        """The signal handler."""
         if self.waits and self.made:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
@@ -51,10 +51,10 @@ class Stop:
 
 @contextmanager
 def stopping() -> Iterator[Stop]:
-    """Inside the block, SIGINT and SIGTERM make this request. Afterwards the former handlers are restored; a request that nobody acted on goes to
+    """Inside the block, SIGINT and SIGTERM make this request. Afterwards the former handlers are restored; a request that was not acted on goes to
     the outer Stop.
 
-    A signal is left alone if other code handles it, or if an outer Stop is holding it. Only the main thread gets signals, so in any other thread no
+    A signal that other code handles, or that an outer Stop is holding, is left alone. Only the main thread gets signals, so in any other thread no
     request is ever made.
     """
     stop, main = Stop(), threading.current_thread() is threading.main_thread()

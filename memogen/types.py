@@ -1,4 +1,4 @@
-"""The values that travel between the parts of memogen, and the protocols the parts keep.
+"""The values that the parts of memogen hand to each other, the protocols they keep, and the checks of images that every model makes.
 
 Legend of shapes used in every signature:
 ``b`` batch, ``k`` memory slots, ``t`` top-k entries, ``d`` key dimension, ``c h w`` image, ``z`` noise dimension, ``n`` images of a data set.
@@ -27,7 +27,6 @@ Pixels = UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]
 """Images as the data hold them: bytes 0..255, or the numbers in [0, 1] of a user's real vectors."""
 
 OneImage = UInt8[Tensor, "c h w"] | Float[Tensor, "c h w"]
-"""One of them."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class ImageData:
     """A data set of equally sized images, usually memory-mapped.
 
     ``image`` is uint8 (n, c, h, w), or float32 (n, 1, 1, d) in [0, 1] for real vectors of d numbers, which bytes would round; ``label`` is
-    int64 (n,) or None, ``digest`` a hash of the pixels and labels that names the data in results. A torch DataLoader takes it as it is.
+    int64 (n,) or None, ``digest`` a hash of the pixels and labels that identifies the data in results. It can be given to a torch DataLoader.
     """
 
     image: np.ndarray
@@ -49,7 +48,7 @@ class ImageData:
         return len(self.image)
 
     def __getitem__(self, row: int) -> tuple[OneImage, int] | tuple[OneImage]:
-        """(image, label) of one row, as torch data sets give them; (image,) where there are no labels. The image is a copy of its own."""
+        """(image, label) of one row, or (image,) if there are no labels. The image is a copy."""
         place = operator.index(row)
         image = torch.from_numpy(np.array(self.image[place]))
         return (image,) if self.label is None else (image, int(self.label[place]))
@@ -80,7 +79,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Loss:
-    """``total`` is differentiated; ``terms`` are detached scalars for the log; ``carry`` is handed to the phase's ``commit`` untouched."""
+    """``total`` is differentiated; ``terms`` are detached scalars for the log; ``carry`` is for the phase's ``commit``."""
 
     total: Tensor
     terms: dict[str, Tensor] = field(default_factory=dict)
@@ -89,10 +88,10 @@ class Loss:
 
 @dataclass(frozen=True)
 class DecayConfig:
-    """A learning rate that falls in steps. The run is divided into ``stages`` equal parts. In the first ``hold`` of them the rate is full; in each
-    later one it is multiplied by ``factor`` once more.
+    """A learning rate that falls in steps: the run has ``stages`` equal parts; in the first ``hold`` of them the rate is full, in each later one it
+    is multiplied by ``factor`` once more.
 
-    The default is that of Li et al. 2016, section 5, where a stage is one of 3,000 epochs. A shorter run has as many stages, each of fewer steps.
+    The default is that of Li et al. 2016, section 5, where a stage is one of 3,000 epochs. A shorter run has the same stages, with fewer steps each.
     """
 
     stages: int = 3000
@@ -108,10 +107,10 @@ class DecayConfig:
 
 @dataclass(frozen=True)
 class OptimiserConfig:
-    """An optimiser as data: Adam with a schedule and optional bounds on the gradient.
+    """Adam with a schedule and optional gradient clipping.
 
     ``schedule`` "linear" falls from ``learning_rate`` at step 0 to zero at the last step; "decay" follows ``decay``. The gradient's norm over all
-    parameters is brought down to ``clip_norm``, then every element into [-``clip_value``, ``clip_value``]; 0 means no clipping. ``eps_form``:
+    parameters is clipped to ``clip_norm``, then every element to [-``clip_value``, ``clip_value``]; 0 means no clipping. ``eps_form``:
     eps is added to the root of the second moment with its bias "corrected" (Kingma and Ba's Algorithm 1, and torch) or "uncorrected" (the form just
     above their section 2.1, and Lasagne), which makes the first few thousand steps smaller.
     """
@@ -138,10 +137,10 @@ class OptimiserConfig:
 
 @dataclass(frozen=True)
 class Phase:
-    """One optimiser's turn in a training step: ``repeats`` times a fresh batch, loss, backward, merge, optimiser, commit.
+    """One optimiser's turn in a training step: ``repeats`` times a fresh batch, loss, backward pass, merge over processes, optimiser step, commit.
 
-    ``modules`` are the ones whose parameters the optimiser moves; gradients are computed for no other parameter.
-    ``reads_data`` False gives a batch with the address of the joint batch but without pixels.
+    ``modules`` are those whose parameters the optimiser changes; gradients are computed for no other parameter.
+    ``reads_data`` False gives a batch without pixels.
     """
 
     name: str
@@ -155,7 +154,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Latents:
-    """What a generator draws its images from: ``noise`` (b, z), and where the model has them ``key`` (b, d), ``slot`` (b,), ``label`` (b,)."""
+    """The input of a generator: ``noise`` (b, z), and if the model has them ``key`` (b, d), ``slot`` (b,), ``label`` (b,)."""
 
     noise: Float[Tensor, "b z"]
     key: Float[Tensor, "b d"] | None = None
@@ -170,7 +169,7 @@ class Latents:
 
 @runtime_checkable
 class GenerativeModel(Protocol):
-    """A model that draws images. ``image_range`` names the interval its images live in.
+    """A model that draws images. ``image_range`` is the interval of their values.
 
     Image i of ``latents(num, seed=s, start=a)`` depends on (s, a + i) alone, never on ``num``.
     """
@@ -184,17 +183,14 @@ class GenerativeModel(Protocol):
 
 @runtime_checkable
 class LikelihoodModel(Protocol):
-    """A model with importance weights: ``log_weights`` gives (s, b), all constants kept."""
+    """A model with importance weights: ``log_weights`` gives (s, b), with all constants."""
 
     def log_weights(self, image: Pixels, *, num_samples: int) -> Float[Tensor, "s b"]: ...
 
 
 @runtime_checkable
 class SlotModel(GenerativeModel, Protocol):
-    """A generative model with a mixture memory, which tells what its slots hold: ``encode`` gives the queries of images.
-
-    ``memory`` is None in a model of the family that has none.
-    """
+    """A generative model with a mixture memory. ``encode`` gives the queries of images. ``memory`` is None if the model was built without one."""
 
     config: Any
     if TYPE_CHECKING:  # Python 3.12 and newer do not find a module's parts and buffers where isinstance asks for them
@@ -218,9 +214,7 @@ class SlotModel(GenerativeModel, Protocol):
 if TYPE_CHECKING:
 
     class SavedModel(nn.Module, SlotModel):
-        """What :func:`memogen.from_pretrained` gives, as type checkers take it. Whether a model has a memory to ask, ``isinstance`` with
-        :class:`SlotModel` says.
-        """
+        """The type of what :func:`memogen.from_pretrained` returns. ``isinstance`` with :class:`SlotModel` says whether it has a memory."""
 
         config: Any
         memory: Any
@@ -232,8 +226,9 @@ else:
 
 @runtime_checkable
 class ClassModel(GenerativeModel, Protocol):
-    """A generative model that is told which class to draw and knows those that it has learned. ``drawing_by`` "batch" gives it back normalising by
-    the batch, where its paper's rows are drawn so, and "stored" as it is.
+    """A class-conditional generative model that knows which classes it has learned.
+
+    ``drawing_by`` "batch" gives the model normalising by the batch, as some papers draw, "stored" the model itself.
     """
 
     config: Any
@@ -248,34 +243,34 @@ class ClassModel(GenerativeModel, Protocol):
 
 @runtime_checkable
 class PanelModel(Protocol):
-    """A model that says by which images its training is watched: (the class of each row, or nothing; the same images at every call)."""
+    """A model that draws the panel its training is watched by: (the class of each row, or (); images, the same at every call)."""
 
     def panel(self, columns: int) -> tuple[tuple[int, ...], UInt8[Tensor, "rows columns c h w"]]: ...
 
 
 @runtime_checkable
 class LabelledConfig(Protocol):
-    """The configuration of a model that is told classes: ``with_classes`` makes room for ``count`` of them, the first ones called by ``names``."""
+    """The configuration of a class-conditional model: ``with_classes`` gives it ``count`` classes, of which the first have ``names``."""
 
     def with_classes(self, count: int, names: tuple[str, ...]) -> Any: ...
 
 
 class Objective(Protocol):
-    """What a paper adds to a model to train it: a list of phases."""
+    """How a paper trains a model: a list of phases."""
 
     def phases(self, model: Any, *, teacher: nn.Module | None = None) -> tuple[Phase, ...]: ...
 
 
 @runtime_checkable
 class CostedObjective(Protocol):
-    """An objective that counts what keeping the past takes, by the names of result rows; ``tasks`` are the numbers of classes of each."""
+    """An objective that counts what keeping the past costs, by the names of result rows; ``tasks`` holds each task's number of classes."""
 
     def cost(self, model: Any, tasks: Sequence[int], *, steps: int, batch_size: int) -> dict[str, float]: ...
 
 
 @runtime_checkable
 class ReplayingTeacher(Protocol):
-    """A teacher whose own images stand among those that a task is learned from: ``among`` gives the mixture, by which batch statistics are set."""
+    """A teacher whose images are mixed into a task's: ``among`` gives the mixture, from which batch statistics are computed."""
 
     def among(self, data: ImageData) -> ImageData: ...
 
@@ -294,7 +289,7 @@ def to_range(image: Pixels, image_range: tuple[float, float]) -> Float[Tensor, "
 
 
 def as_bytes(image: Pixels) -> UInt8[Tensor, "b c h w"]:
-    """What the data hold, to be shown: bytes as they are, real numbers in [0, 1] as shades of grey."""
+    """Bytes as they are, real numbers in [0, 1] as shades of grey."""
     return image if image.dtype == torch.uint8 else to_uint8(image, (0.0, 1.0))
 
 
@@ -302,3 +297,55 @@ def to_uint8(image: Float[Tensor, "b c h w"], image_range: tuple[float, float]) 
     """Floats in ``image_range`` to uint8, rounded and clamped: the inverse of :func:`to_range`."""
     low, high = image_range
     return ((image.detach().float() - low) * (255 / (high - low))).round().clamp(0, 255).to(torch.uint8)
+
+
+_TOLERANCE = 1e-3  # of the range: what rounding in half precision may leave outside
+
+
+def check_count(num: object) -> None:
+    """Raises InputError unless ``num`` is a whole number, 0 or more."""
+    if isinstance(num, bool) or not isinstance(num, (int, np.integer)) or num < 0:
+        raise InputError(f"num: {num!r} is not a number of images: give a whole number, 0 or more")
+
+
+def check_seed(seed: object, name: str = "seed") -> None:
+    """Raises InputError unless ``seed`` is a whole number from 0 to 2^63 - 1."""
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**63:
+        raise InputError(f"{name} is {seed!r}: use a whole number from 0, below 2^63")
+
+
+def check_images(image: object, image_shape: tuple[int, int, int], image_range: tuple[float, float], *, slack: float = _TOLERANCE) -> None:
+    """Raises InputError unless ``image`` is a batch (b, c, h, w) of ``image_shape``: uint8, or floats in ``image_range``.
+
+    ``slack`` is how far floats may lie outside, as a share of the range.
+    """
+    if not isinstance(image, Tensor):
+        raise InputError(f"image: it is a {type(image).__name__}: give a tensor (b, c, h, w), as torch.from_numpy makes one of an array")
+    check_shape(image, image_shape)
+    if image.dtype == torch.uint8 or torch.compiler.is_exporting():  # a graph that is exported has no values yet
+        return
+    low, high = image_range
+    if not image.is_floating_point():
+        raise InputError(f"image: its numbers are {image.dtype}: give uint8 from 0 to 255, or floats from {low:g} to {high:g}")
+    if not image.numel():
+        return
+    least, most = (float(value) for value in image.aminmax())
+    if not (math.isfinite(least) and math.isfinite(most)):
+        raise InputError("image: it holds numbers that are nan or infinite: give finite ones")
+    room = slack * (high - low)
+    if not (low - room <= least and most <= high + room):
+        of_bytes = least >= 0 and 1 + room < most <= 255
+        mend = "give them as uint8" if of_bytes else f"bring them to {low:g} to {high:g}, or give uint8 from 0 to 255"
+        raise InputError(f"image: its numbers lie from {least:g} to {most:g} where the model has {low:g} to {high:g}: {mend}")
+
+
+def check_shape(image: Tensor, image_shape: tuple[int, int, int]) -> None:
+    """Raises InputError unless the tensor is a batch of images of that shape."""
+    shape = tuple(image.shape)
+    if len(shape) != 4:
+        mend = "give a batch, as image[None]" if shape == image_shape else f"give (b, {', '.join(map(str, image_shape))})"
+        raise InputError(f"image: its shape {shape} is not that of a batch of images: {mend}")
+    if shape[1:] != image_shape:
+        turned = (shape[3], *shape[1:3]) == image_shape
+        mend = "move the channels forward, as image.permute(0, 3, 1, 2)" if turned else "bring the images to that shape"
+        raise InputError(f"image: it is {shape[1:]} where the model has {image_shape}: {mend}")

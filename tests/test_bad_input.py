@@ -38,6 +38,7 @@ model.sample(4, slot=1.5)
 model.sample(4, slot=True)
 model.sample(4, seed=1.5)
 model.sample(4, seed=True)
+model.sample(4, seed=-1)
 memogen.data.DataOptions(size=999_999, fit='crop')
 model.memory.draw(-1)
 model.memory.draw(2.5)
@@ -51,7 +52,7 @@ def test_a_call_that_cannot_be_served_is_an_error_of_one_line_and_leaves_nothing
     for call in CALLS.strip().splitlines():
         script += f"try:\n  {call}\n  print('accepted')\nexcept ValueError as error:\n  print(type(error).__name__, str(error).count(chr(10)))\n"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
-    assert done.stdout.split("\n")[:-1] == ["InputError 0"] * 13 + ["ValueError 0"] * 3, done.stdout
+    assert done.stdout.split("\n")[:-1] == ["InputError 0"] * 14 + ["ValueError 0"] * 3, done.stdout
     assert [path.name for path in here.iterdir()] == ["m"]
 
 

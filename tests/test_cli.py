@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import inspect
 import re
 import shlex
 import subprocess
@@ -14,8 +16,9 @@ import numpy as np
 import pytest
 import yaml
 
-from memogen import cli, overrides
-from memogen.cli import options, parser
+from memogen import cli, configs
+from memogen.cli import parser
+from memogen.cli.options import HIDDEN
 from memogen.cli.table import COMMANDS
 from memogen.errors import InputError
 from memogen.recipes import RECIPES
@@ -54,7 +57,7 @@ def test_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> Non
 def test_help_explains_every_option(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = run(f"{name} --help", capsys)
     built, names = parser.build(name, COMMANDS[name])
-    hidden = {option for action in built._actions if action.help == options.HIDDEN for option in action.option_strings}
+    hidden = {option for action in built._actions if action.help == HIDDEN for option in action.option_strings}
     assert all((option in out) is (option not in hidden) for option in names)
     assert all(action.help for action in built._actions), "every option has a help text"
     assert "(default: )" not in out and "(default: None)" not in out
@@ -70,9 +73,17 @@ def test_signature_is_the_command_line(capsys: pytest.CaptureFixture[str]) -> No
 
 @pytest.mark.parametrize(("words", "told"), [("m --num x", "--num"), ("m --in sideways", "--in"), ("", "MODEL"), ("m n", "n")])
 def test_wrong_values_are_usage_errors_of_one_line(words: str, told: str) -> None:
-    with pytest.raises(options.UsageError, match=re.escape(told)) as caught:
+    with pytest.raises(InputError, match=re.escape(told)) as caught:
         parser.call("toy", toy, words.split())
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [name for name, function in COMMANDS.items() if "seed" in inspect.signature(function).parameters])
+def test_a_seed_is_not_negative(name: str) -> None:
+    (seed,) = (action for action in parser.build(name, COMMANDS[name])[0]._actions if "--seed" in action.option_strings)
+    assert callable(seed.type)
+    with pytest.raises(argparse.ArgumentTypeError, match="too small; give 0 or more"):
+        seed.type("-1")
 
 
 # --- names ---
@@ -104,7 +115,7 @@ CONFIG = {"recipe": "r", "model": {"memory": {"num_slots": 64, "top_k": 8}, "nam
 
 
 def test_override_sets_the_named_leaf_only() -> None:
-    changed = overrides.override(CONFIG, {"model.memory.num_slots": "128", "training.rate": "0.5", "model.name": "12"})
+    changed = configs.override(CONFIG, {"model.memory.num_slots": "128", "training.rate": "0.5", "model.name": "12"})
     assert changed["model"]["memory"] == {"num_slots": 128, "top_k": 8}
     assert changed["training"] == {"steps": 10, "rate": 0.5}
     assert changed["model"]["name"] == "12", "a text stays a text"
@@ -124,7 +135,7 @@ def test_override_sets_the_named_leaf_only() -> None:
 )
 def test_override_refuses_unknown_names(name: str, told: str) -> None:
     with pytest.raises(InputError, match=re.escape(told)):
-        overrides.override(CONFIG, {name: "1"})
+        configs.override(CONFIG, {name: "1"})
 
 
 # --- exit codes ---
@@ -141,7 +152,7 @@ def raising(error: BaseException) -> Mapping[str, object]:
 @pytest.mark.parametrize(
     ("error", "code", "told"),
     [
-        (options.UsageError("x: wrong: mend it"), 2, "x: wrong: mend it"),
+        (InputError("x: wrong: mend it"), 2, "x: wrong: mend it"),
         (RuntimeError("a\nb"), 1, "RuntimeError: a b"),
         (KeyboardInterrupt(), 130, "stopped"),
     ],
@@ -210,6 +221,12 @@ def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str], monkeypat
         "train memory_gan/digits --model.memory.num_slot 4 --out new",
         "train memory_gan/digits --model.memory.num_slots many --out new",
         "train memory_gan/digits --training.steps -4 --out new",
+        "train memory_gan/digits --seed -1 --out new",
+        "train memory_gan/digits --scoring.seed -1 --out new",
+        "train memory_gan/digits --data.options.split_seed -1 --out new",
+        "train mem_vae/digits --scoring.model.binarisation_seed -1 --out new",
+        "train replay_gan/digits --succession.tasks.order_seed -1 --out new",
+        "sample digits --seed -1 --out new/x.png",
         "reproduce no/such_table --out new",
         "reproduce memory_gan/table2 --budget tiny --out new",
         "reproduce memory_gan/table2 --variants best --out new",
@@ -329,8 +346,7 @@ def test_every_command_in_the_documents_parses(page: str, line: str, monkeypatch
 
     def note(name: str, function: object, words: list[str]) -> int:
         built, names = parser.build(name, COMMANDS[name])
-        flags = {option for option, kind in names.items() if kind is bool} | {"--help"}
-        own, others = options.split(words, names, flags)
+        own, others = parser.split(words, names)
         assert not others or name == "train", others
         built.parse_args(own)
         called.append(name)
@@ -354,7 +370,9 @@ def test_readme_shows_commands() -> None:
         ("train memory_gan/digits --hlep", ("--help",)),
         ("train memory_gan/digits --resmue never", ("--resume",)),
         ("train mypics", ("mypics", "memory_gan/folder", "--data")),
-        ("train memory_gan/folder --data nowhere --dry-run", ("nowhere", "no such file or folder")),
+        ("train memory_gan/folder --data nowhere --dry-run", ("nowhere", "no such data set or path")),
+        ("neighbours digits --data nowhere --out x.png", ("nowhere", "no such data set or path")),
+        ("train memory_gan/digits --start_task 2", ("--start-tasks",)),
     ],
 )
 def test_what_others_call_it_is_answered_with_what_to_type(

@@ -69,7 +69,7 @@ def test_a_vae_and_another_size(here: Path, capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("novelty m --data digits --against pictures --importance-samples 9", "--importance-samples 9: is of a bound"),
+        ("novelty m --data digits --against pictures --importance-samples 9", "--importance-samples 9: is for a bound"),
         ("novelty m --data digits --against nowhere", "nowhere: no such data set or path"),
         ("novelty m --against digits", "--data: m is not a run folder"),
         ("novelty m --data pictures --against digits", "no held-out images"),

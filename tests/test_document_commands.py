@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from memogen.cli import options, parser
+from memogen.cli import parser
 from memogen.cli.table import COMMANDS
 from memogen.recipes.tables import find_table
 from memogen.runs import choose
@@ -28,7 +28,7 @@ def shown(path: Path) -> set[str]:
 
 
 def parsed(line: str) -> tuple[str, list[str], dict[str, str]]:
-    """The command, the words that are its own, and the options that it hands on. Raises UsageError for an option that it lacks."""
+    """The command, the words that are its own, and the options that it hands on. Options that it lacks are among the latter."""
     words = shlex.split(line, comments=True)[1:]
     name = " ".join(words[:2]) if " ".join(words[:2]) in COMMANDS else words[0]
     assert name in COMMANDS or any(known.startswith(f"{name} ") for known in COMMANDS) or name.startswith("--") or PLACEHOLDER.match(name), (
@@ -37,9 +37,8 @@ def parsed(line: str) -> tuple[str, list[str], dict[str, str]]:
     if name not in COMMANDS:
         return name, [], {}
     names = parser.build(name, COMMANDS[name])[1]
-    flags = {option for option, kind in names.items() if kind is bool} | {"--help"}
-    own, others = options.split(words[len(name.split()) :], names, flags)
-    return name, own, dict(others)
+    own, others = parser.split(words[len(name.split()) :], names)
+    return name, own, others
 
 
 @pytest.mark.parametrize(("page", "line"), [(page.name, line) for page in PAGES for line in sorted(shown(page))])

@@ -1,7 +1,7 @@
-"""The command line: finds the command, runs it, and turns whatever goes wrong into one line and an exit code.
+"""The command line: finds the command, runs it, and turns every error into one line and an exit code.
 
-0 all well; 1 our fault, or a training that diverged; 2 the user's input; 130 stopped on request (Ctrl-C, SIGTERM). A traceback appears only
-with ``--debug``. Nothing here imports torch: a command imports what it needs when it runs.
+Exit codes: 0 success; 1 a bug in memogen, or a training that diverged; 2 wrong input; 130 stopped on request (Ctrl-C, SIGTERM). ``--debug`` shows
+the traceback. Nothing here imports torch: a command imports what it needs when it runs.
 """
 
 from __future__ import annotations
@@ -17,10 +17,8 @@ from collections.abc import Sequence
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # longer spinning ruins a busy machine; a small step on an idle one takes 1.4 times as long
 
 from memogen import __version__
-from memogen.cli.options import UsageError
-from memogen.errors import InputError
-from memogen.names import printable
-from memogen.overrides import nearest
+from memogen.configs import nearest
+from memogen.errors import InputError, printable
 from memogen.stopping import stopping
 
 INPUT, OURS, STOPPED = 2, 1, 130
@@ -29,21 +27,19 @@ INPUT, OURS, STOPPED = 2, 1, 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks ends no command
+        sys.stdout.reconfigure(errors="backslashreplace")  # a character that the terminal cannot show must not end a command
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     try:
         with stopping():
             code = _run(words)
-        if argv is None:  # the work is done: a request to stop that arrives while Python ends changes nothing
+        if argv is None:  # the work is done: a request to stop while Python exits must not change the exit code
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         return code
     except KeyboardInterrupt as stopped:
-        if _leads():
-            print(f"\nmemogen: {stopped if str(stopped) else 'stopped'}", file=sys.stderr)
-        return STOPPED
-    except BrokenPipeError:  # the reader of our output has gone, as in `memogen data list | head -1`
+        return _told(f"\nmemogen: {stopped if str(stopped) else 'stopped'}", STOPPED)
+    except BrokenPipeError:  # the reader of our output has closed it, as in `memogen data list | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
@@ -55,7 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(words: list[str]) -> int:
     from memogen.cli.table import COMMANDS
 
-    words = ["tasks", *words[1:]] if words[:1] == ["stream"] else words  # its earlier name
+    if words[:1] == ["stream"]:  # the former name of tasks
+        words = ["tasks", *words[1:]]
     if words[:1] == ["help"] and len(words) > 1:
         words = [*words[1:], "--help"]
     if not words or words[0] in ("-h", "--help", "help"):
@@ -64,31 +61,23 @@ def _run(words: list[str]) -> int:
     if words[0] == "--version":
         print(f"memogen {__version__}")
         return 0
-    name, rest = _command(words, list(COMMANDS))
-    if not name:
-        print(overview(f"{words[0]} "))
-        return 0
-    from memogen.cli.parser import call
-
-    return call(name, COMMANDS[name], rest)
-
-
-def _command(words: list[str], names: list[str]) -> tuple[str, list[str]]:
-    """The command and the words after it; an empty name asks for the overview of a group such as ``memory``."""
     for length in (2, 1):
         name = " ".join(words[:length])
-        if name in names:
-            return name, words[length:]
-    if any(name.startswith(f"{words[0]} ") for name in names):
-        if len(words) == 1 or words[1] in ("-h", "--help"):
-            return "", []
-        group = [name.split()[1] for name in names if name.startswith(f"{words[0]} ")]
-        raise UsageError(f"{words[0]}: no command '{words[1]}'{nearest(words[1], group)}; there are {', '.join(group)}")
-    raise UsageError(f"no command '{words[0]}'{nearest(words[0], [name.split()[0] for name in names])}; memogen --help lists them")
+        if name in COMMANDS:
+            from memogen.cli.parser import call
+
+            return call(name, COMMANDS[name], words[length:])
+    group = [name.split()[1] for name in COMMANDS if name.startswith(f"{words[0]} ")]
+    if not group:
+        raise InputError(f"no command '{words[0]}'{nearest(words[0], [name.split()[0] for name in COMMANDS])}; memogen --help lists them")
+    if len(words) > 1 and words[1] not in ("-h", "--help"):
+        raise InputError(f"{words[0]}: no command '{words[1]}'{nearest(words[1], group)}; there are {', '.join(group)}")
+    print(overview(f"{words[0]} "))
+    return 0
 
 
 def overview(group: str = "") -> str:
-    """The commands with one line each, all or those of one group."""
+    """The commands with one line each: all, or those whose name starts with ``group``."""
     from memogen.cli.table import COMMANDS
 
     rows = [(name, (function.__doc__ or "").splitlines()[0]) for name, function in COMMANDS.items() if name.startswith(group)]
@@ -99,7 +88,7 @@ def overview(group: str = "") -> str:
 
 
 def _explain(error: Exception) -> int:
-    """One line on standard error, and the exit code."""
+    """Print one line on standard error and return the exit code."""
     message = printable(" ".join(str(error).split()))
     if isinstance(error, InputError):
         print(f"memogen: {message}", file=sys.stderr)
@@ -112,35 +101,29 @@ def _explain(error: Exception) -> int:
         print(f"memogen: out of memory ({message[:200]}); make batches, --num or the model smaller", file=sys.stderr)
         return INPUT
     if _is(error, "memogen.training.fit", "Stopped"):
-        if _leads():
-            print(f"memogen: {message}", file=sys.stderr)
-        return STOPPED
+        return _told(f"memogen: {message}", STOPPED)
     if _is(error, "memogen.training.window", "NonFiniteLoss"):
         print(f"memogen: {message}", file=sys.stderr)
         return OURS
-    if _alone(error, message):
-        rank = os.environ.get("RANK", "0")
+    lost = isinstance(error, RuntimeError) and any(
+        words in message for words in ("gloo", "Connection closed by peer", "Connection reset by peer", "Socket Timeout")
+    )
+    if os.environ.get("WORLD_SIZE", "1") != "1" and (lost or _is(error, "torch.distributed", "DistError")):
         what = "another process of this training has ended or cannot be reached; start all of them again to continue from the last checkpoint"
-        print(f"memogen: process {rank}: {what}", file=sys.stderr)
+        print(f"memogen: process {os.environ.get('RANK', '0')}: {what}", file=sys.stderr)
         return OURS
     print(f"memogen: {type(error).__name__}: {message} (a bug in memogen: run again with --debug for the traceback)", file=sys.stderr)
     return OURS
 
 
-def _alone(error: Exception, message: str) -> bool:
-    """Whether one of several processes has lost another."""
-    if os.environ.get("WORLD_SIZE", "1") == "1":
-        return False
-    lost = ("gloo", "Connection closed by peer", "Connection reset by peer", "Socket Timeout")
-    return _is(error, "torch.distributed", "DistError") or (isinstance(error, RuntimeError) and any(words in message for words in lost))
-
-
-def _leads() -> bool:
-    """Whether this process speaks for all."""
-    return os.environ.get("RANK", "0") == "0"
+def _told(line: str, code: int) -> int:
+    """``code``, after the first of several processes has printed the line."""
+    if os.environ.get("RANK", "0") == "0":
+        print(line, file=sys.stderr)
+    return code
 
 
 def _is(error: Exception, module: str, name: str) -> bool:
-    """Whether the error is of that class, without importing it: where its module was never imported, nobody can have raised it."""
+    """Whether the error is of that class. A module that was never imported cannot have raised it, and is not imported here."""
     home = sys.modules.get(module)
     return home is not None and isinstance(error, getattr(home, name))

@@ -1,33 +1,32 @@
-"""The commands that edit a memory without training, each into a new folder: forget, freeze, add. `memory disable` only draws; it edits nothing."""
+"""The commands that edit a memory, each into a new folder: forget, freeze, add. (`memory disable` only draws; it edits nothing.)"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from memogen.cli.data import KINDS, Folder
-from memogen.cli.files import choose_data, class_number, open_slots, read_picture
-from memogen.cli.options import UsageError
-from memogen.cli.pictures import Model
+from memogen.cli.files import check_new_folder, choose_data, class_number, open_slots, read_picture
+from memogen.cli.options import KINDS, Folder, Model, whole_numbers
+from memogen.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from memogen.memory import MixtureMemory
-
 Slots = Annotated[str, "slots by their numbers, as 0,17,250"]
 Classes = Annotated[str, "slots that hold one of these classes, by name or number, as sneaker,bag"]
-Pictures = Annotated[str, "slots that these picture files belong to, as a.png,b.png; with --cosine, those near their queries"]
+Pictures = Annotated[str, "slots that these picture files belong to, as a.png,b.png; with --cosine, all slots near their queries"]
 Near = Annotated[str, "real slots near these ones, as 17,250: --cosine says how near"]
-Cosine = Annotated[float | None, "the least cosine between keys that are near each other, 0.8 for --near"]
-Data = Annotated[str | None, f"labelled images that tell which slots hold a class: {KINDS}; without it the run's own"]
+Cosine = Annotated[float | None, "the smallest cosine that counts as near; default: 0.8 for --near"]
+Data = Annotated[str | None, f"with --classes, labelled images that tell which slots hold a class: {KINDS}; default: the run's own data"]
 Out = Annotated[Path, "the folder of the edited model, new or empty"]
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """The slots that options name, and those classes among them whose other classes are to keep their shares."""
+    """The slots that the options name; and if some were named by class, these ``classes`` and the labelled images that tell (``known``)."""
 
     slots: Tensor
     classes: tuple[int, ...] = ()
@@ -44,25 +43,33 @@ def forget(
     cosine: Cosine = None,
     data: Data = None,
     folder: Folder = None,
-    unlearn: Annotated[int, "steps of training, such as 300, after which the generator cannot draw what the slots held, even from their keys", 0] = 0,
+    unlearn: Annotated[
+        int, "steps of training, such as 300, after which the generator cannot draw what the slots held, even from their keys; 0: no training", 0
+    ] = 0,
     out: Out,
 ) -> None:
     """Empty slots of a memoryGAN's memory: nothing is drawn from them any more, and no image belongs to them.
 
-    Nothing is trained unless --unlearn asks for it. The classes beside a forgotten class keep their shares of each other.
+    Nothing is trained unless --unlearn asks for it. The classes that are kept keep their shares relative to each other.
     """
     opened = _opened(model, out)
     from memogen.memory.edit import without
     from memogen.memory.inspect import prior
     from memogen.metrics.slot_choice import without_classes
+    from memogen.progress import Bar
+    from memogen.training.unlearning import unlearned
 
-    memory: MixtureMemory = opened.memory
+    memory = opened.memory
     chosen = _choose(model, opened, slots=slots, classes=classes, pictures=pictures, near=near, cosine=cosine, data=data, folder=folder)
     held = float(prior(memory)[chosen.slots].sum())
     if unlearn:
-        opened = _unlearned(opened, chosen.slots, unlearn)
-    edited = without_classes(memory, chosen.known, chosen.classes)[0] if chosen.classes else memory
-    opened.memory = _edited(without, edited, chosen.slots)
+        with Bar() as bar:
+            bar.stage("unlearning", unlearn, unit="steps")
+            opened = unlearned(opened, chosen.slots, steps=unlearn, told=lambda: bar.advance(1))
+    if chosen.classes:
+        memory = without_classes(memory, chosen.known, chosen.classes)[0]
+    with _refusing():
+        opened.memory = without(memory, chosen.slots)
     _save(model, opened, out, gone=chosen.slots)
     learned = f", and unlearned in {unlearn:,} steps" if unlearn else ""
     print(f"{_slots(chosen.slots)} forgotten, {held:.1%} of the prior{learned}\n{out}: the edited model")
@@ -89,8 +96,9 @@ def freeze(
     chosen = _choose(model, opened, slots=slots, classes=classes, pictures=pictures, near=near, cosine=cosine, data=data, folder=folder).slots
     done = frozen_slots(opened.memory)[chosen] == thaw
     if not bool(done.any()):
-        raise UsageError(f"{_slots(chosen)}: {'none is frozen' if thaw else 'frozen already'}; name others")
-    opened.memory = _edited(thawed if thaw else frozen, opened.memory, chosen)
+        raise InputError(f"{_slots(chosen)}: {'none is frozen' if thaw else 'frozen already'}; name others")
+    with _refusing():
+        opened.memory = (thawed if thaw else frozen)(opened.memory, chosen)
     _save(model, opened, out)
     left = int(frozen_slots(opened.memory).sum())
     print(f"{_slots(chosen[done])} {'thawed' if thaw else 'frozen'}, {left} are frozen now\n{out}: the edited model")
@@ -104,22 +112,22 @@ def add(
 ) -> None:
     """Write pictures into a memoryGAN's memory, each as a slot in place of an empty or the lightest one. Nothing is trained."""
     if twice := [path for place, path in enumerate(pictures) if path in pictures[:place]]:
-        raise UsageError(f"{twice[0]}: is named twice; name it once, and --share says how much is drawn of it")
+        raise InputError(f"{twice[0]}: is named twice; name it once, and --share says how much is drawn of it")
     opened = _opened(model, out)
     import torch
 
     from memogen.memory.edit import added
 
     image = torch.stack([read_picture(path, opened.config.image_shape, model=model) for path in pictures])
-    opened.memory, found = _edited(added, opened.memory, opened.encode(image), share=share)
+    with _refusing():
+        opened.memory, found = added(opened.memory, opened.encode(image), share=share)
     _save(model, opened, out, gone=found)
     print(f"{_slots(found)} added, {share:.1%} of the prior\n{out}: the edited model")
 
 
 def _opened(model: str, out: Path) -> Any:
-    """The model, with a mixture memory whose slots can be edited; the place it goes to is looked at first."""
-    if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise UsageError(f"--out {out}: is a file or holds files; name a new or an empty folder")
+    """A model with a mixture memory."""
+    check_new_folder(out)
     opened = open_slots(model)
     from memogen.report.figures import memory_of
 
@@ -132,92 +140,73 @@ def _choose(
 ) -> Chosen:
     """All slots that the options name together."""
     if not (slots or classes or pictures or near):
-        raise UsageError("no slots are named: give --slots, --classes, --pictures or --near")
+        raise InputError("no slots are named: give --slots, --classes, --pictures or --near")
     if cosine is not None and not (pictures or near):
-        raise UsageError(f"--cosine {cosine}: says how near; give --near or --pictures with it")
+        raise InputError(f"--cosine {cosine}: says how near; give --near or --pictures with it")
     if cosine is not None and not -1 <= cosine <= 1:
-        raise UsageError(f"--cosine {cosine}: no cosine is so; give a number from -1 to 1")
+        raise InputError(f"--cosine {cosine}: not a cosine; give a number from -1 to 1")
     if data is not None and not classes:
-        raise UsageError(f"--data {data}: tells which slots hold a class; give --classes with it")
+        raise InputError(f"--data {data}: tells which slots hold a class; give --classes with it")
     import torch
 
     from memogen.memory.inspect import near as around
-    from memogen.metrics.slot_choice import slots_of_pictures
+    from memogen.metrics.slot_choice import ENOUGH, slots_of_classes, slots_of_pictures
+    from memogen.metrics.slots import placed
 
-    memory, found, chosen = opened.memory, [torch.tensor(_numbers("--slots", slots, opened), dtype=torch.long)], Chosen(torch.empty(0))
+    memory, chosen = opened.memory, Chosen(torch.empty(0))
+    found = [torch.tensor(_filled("--slots", slots, memory), dtype=torch.long)]
     if near:
-        found.append(around(memory, memory.keys[_numbers("--near", near, opened)], 0.8 if cosine is None else cosine))
+        found.append(around(memory, memory.keys[_filled("--near", near, memory)], 0.8 if cosine is None else cosine))
     if pictures:
         image = torch.stack([read_picture(Path(path), opened.config.image_shape, model=model) for path in pictures.split(",")])
         query = opened.encode(image)
         found.append(slots_of_pictures(memory, query) if cosine is None else around(memory, query, cosine))
     if classes:
-        chosen = _of_classes(model, opened, classes, data, folder)
+        choice = choose_data(data, model=model, folder=folder)
+        known = placed(opened, choice.load("train" if "train" in choice.known else None), num=ENOUGH)
+        names = known.images.classes
+        spelled = {name.casefold(): name for name in names}
+        words = [word.strip() for word in classes.split(",")]
+        asked = [class_number(spelled.get(word.casefold(), word), names, option="--classes") for word in words]
+        numbers = tuple(dict.fromkeys(number for number in asked if number is not None))
+        chosen = Chosen(slots_of_classes(memory, known, numbers), numbers, known)
         found.append(chosen.slots)
     joined = torch.cat(found).unique()
     if not len(joined):
-        raise UsageError("no slot is so; widen --cosine, or name others")
+        raise InputError("no slot is so; widen --cosine, or name others")
     return replace(chosen, slots=joined)
 
 
-def _of_classes(model: str, opened: Any, classes: str, data: str | None, folder: Path | None) -> Chosen:
-    """The slots that hold one of the classes, as labelled images tell."""
-    from memogen.metrics.slot_choice import ENOUGH, slots_of_classes
-    from memogen.metrics.slots import placed
-
-    choice = choose_data(data, model=model, folder=folder)
-    known = placed(opened, choice.load("train" if "train" in choice.known else None), num=ENOUGH)
-    names = known.images.classes
-    spelled = {name.casefold(): name for name in names}
-    found = [class_number(spelled.get(word.strip().casefold(), word.strip()), names, option="--classes") for word in classes.split(",")]
-    numbers = tuple(dict.fromkeys(number for number in found if number is not None))
-    return Chosen(slots_of_classes(opened.memory, known, numbers), numbers, known)
-
-
-def _numbers(option: str, text: str, opened: Any) -> list[int]:
-    """Slot numbers, of slots that are there."""
-    try:
-        found = [int(part) for part in text.split(",")] if text else []
-    except ValueError as error:
-        raise UsageError(f"{option} {text}: not a list of whole numbers; write it as 0,17,250") from error
+def _filled(option: str, text: str, memory: Any) -> list[int]:
+    """The numbers of slots that were written and not forgotten."""
     from memogen.memory.inspect import written
 
-    last = opened.memory.num_slots - 1
-    if wrong := [slot for slot in found if not 0 <= slot <= last]:
-        raise UsageError(f"{option} {text}: slot {wrong[0]} is not in the memory, which holds slots 0 to {last}")
-    filled = written(opened.memory)
-    if empty := [slot for slot in found if not filled[slot]]:
-        raise UsageError(f"{option} {text}: slot {empty[0]} is empty: forgotten, or never written; leave it out")
+    found, last, filled = whole_numbers(option, text), memory.num_slots - 1, written(memory)
+    for slot in found:
+        if not 0 <= slot <= last:
+            raise InputError(f"{option} {text}: slot {slot} is not in the memory, which holds slots 0 to {last}")
+    for slot in found:
+        if not filled[slot]:
+            raise InputError(f"{option} {text}: slot {slot} is empty: forgotten, or never written; leave it out")
     return found
 
 
-def _unlearned(opened: Any, slots: Tensor, steps: int) -> Any:
-    """The model whose generator no longer draws what the slots hold."""
-    from memogen.progress import Bar
-    from memogen.training.unlearning import unlearned
-
-    with Bar() as bar:
-        bar.stage("unlearning", steps, unit="steps")
-        return unlearned(opened, slots, steps=steps, told=lambda: bar.advance(1))
-
-
-def _edited(edit: Any, *given: Any, **options: Any) -> Any:
-    """What an edit gives; its refusal as a line."""
-    from memogen.types import InputError
-
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """An edit that the memory refuses is the user's error."""
     try:
-        return edit(*given, **options)
+        yield
     except ValueError as error:
         raise InputError(str(error)) from error
 
 
 def _save(model: str, opened: Any, out: Path, *, gone: Tensor | None = None) -> None:
-    """The model in its folder, and what is known of its slots beside it, but of those that are ``gone`` or new."""
+    """Save the model, and beside it what is known of its slots, without those that are ``gone`` or new."""
     from memogen import shipped
     from memogen.pretrained import save_pretrained
 
     place = shipped.place(model)
-    names = next((found for folder in (place, place.parent) if (found := shipped.stored_names(folder)) is not None), None)
+    names = shipped.stored_names(place) or shipped.stored_names(place.parent)
     save_pretrained(opened, out)
     if names is not None and len(names.label) == opened.memory.num_slots:
         shipped.store_names(out, names if gone is None else names.but(gone.tolist()))

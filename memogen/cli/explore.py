@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from memogen.cli.data import KINDS
-from memogen.cli.files import choose_data, find_model, recipe_of
-from memogen.cli.options import UsageError
-from memogen.cli.pictures import Model
+from memogen.cli.files import check_new_folder, choose_data, find_model, recipe_of
+from memogen.cli.options import KINDS, Model
+from memogen.errors import InputError
 
 if TYPE_CHECKING:
     from memogen.data import DataOptions
@@ -22,27 +20,35 @@ MOST_PORT = 65535
 def explore(
     model: Model,
     *,
-    data: Annotated[str | None, f"images to compare with: {KINDS}; without it the run's own, where they are at hand; none: no data"] = None,
-    host: Annotated[str, "the address to listen on; 0.0.0.0 shows the page to others"] = "127.0.0.1",
+    data: Annotated[str | None, f"images to compare with: {KINDS}; none: no data; default: the run's own data, if they are on this machine"] = None,
+    host: Annotated[str, "the address to listen on; 0.0.0.0 shows the page to other machines"] = "127.0.0.1",
     port: Annotated[int, "the port to listen on; 0 takes a free one", 0] = 0,
     out: Annotated[Path | None, "a folder where the page may save the edited model; it is made"] = None,
     open_: Annotated[bool, "open the page in a browser"] = False,
 ) -> None:
-    """Show a model and its memory on a page: slots, pictures that belong to them, ways between, edits.
+    """Show a model and its memory on a page: slots, pictures that belong to them, interpolations, edits.
 
-    The page is served on this machine alone, until Ctrl-C.
+    The page is served until Ctrl-C, to this machine only unless --host says otherwise.
     """
     if port > MOST_PORT:
-        raise UsageError(f"--port {port}: too large; give a port up to {MOST_PORT}, or 0 for a free one")
-    if out is not None and (out.is_file() or (out.is_dir() and any(out.iterdir()))):
-        raise UsageError(f"--out {out}: is a file or holds files; name a new or an empty folder")
+        raise InputError(f"--port {port}: too large; give a port up to {MOST_PORT}, or 0 for a free one")
+    if out is not None:
+        check_new_folder(out)
     folder = find_model(model)
-    images = _images(model, data)
+    if data not in (None, "none"):
+        choose_data(data, model=model).known  # noqa: B018  refuses what cannot be read, before the page opens
     from memogen.explorer.server import bind, serve
     from memogen.explorer.sheets import preview
     from memogen.shipped import run_of
 
     listening = bind(host, port)
+
+    def images() -> ImageData | None:
+        """The training images: those named, or the run's own if they are on this machine. Nothing is downloaded unasked."""
+        if data is None and not _at_hand(model):
+            return None
+        choice = choose_data(data, model=model)
+        return choice.load("train" if "train" in choice.known else None)
 
     def opening() -> Session:
         from memogen.explorer.loaded import open_model
@@ -50,7 +56,17 @@ def explore(
         from memogen.explorer.session import Session
 
         loaded = open_model(model, folder)
-        loaded.data, loaded.out = images if data is None or images is None else _loaded(images(), data, loaded.shape), out
+        loaded.out = out
+        if data is None:
+            loaded.data = images  # loaded when they are first asked for
+        elif data == "none":
+            loaded.data = None
+        else:
+            found = images()
+            if found is not None and found.image_shape != loaded.shape:
+                theirs, ours = (" x ".join(map(str, each)) for each in (found.image_shape, loaded.shape))
+                raise InputError(f"--data {data}: its images are {theirs} (channels x height x width), the model's {ours}: name images of that shape")
+            loaded.data = lambda: found
 
         def reading() -> DataOptions:
             from memogen.runs import reading
@@ -63,40 +79,10 @@ def explore(
     serve(Path(model).name or model, opening, listening, host=host, preview=None if run is None else preview(run), opened=open_)
 
 
-def _images(model: str, data: str | None) -> Callable[[], ImageData | None] | None:
-    """How to load the training images when they are asked for: those named, or the run's own, None where these are not at hand.
-
-    Nothing is downloaded unasked. Data that are named and cannot be there are refused at once.
-    """
-    if data == "none":
-        return None
-    if data is not None:
-        choice = choose_data(data, model=model)
-        choice.known  # noqa: B018  refuses what cannot be read
-        return lambda: choice.load("train" if "train" in choice.known else None)
-
-    def own() -> ImageData | None:
-        if not _at_hand(model):
-            return None
-        choice = choose_data(None, model=model)
-        return choice.load("train" if "train" in choice.known else None)
-
-    return own
-
-
-def _loaded(found: ImageData | None, data: str, shape: tuple[int, int, int]) -> Callable[[], ImageData | None]:
-    """Data that were named, read before the page opens. UsageError where the model draws images of another shape."""
-    if found is not None and found.image_shape != shape:
-        theirs, ours = (" x ".join(map(str, each)) for each in (found.image_shape, shape))
-        raise UsageError(f"--data {data}: its images are {theirs} (channels x height x width), the model's {ours}: name images of that shape")
-    return lambda: found
-
-
 def _at_hand(model: str) -> bool:
-    """Whether the images of the model's run lie on this machine: embedded, in a folder that is there, or downloaded before."""
+    """Whether the images of the model's run are on this machine: embedded, in a folder that is there, or downloaded before."""
     from memogen.data import DATASETS
     from memogen.data.cache import cache_root
-    from memogen.types import InputError
 
     try:
         recipe = recipe_of(model)

@@ -1,6 +1,7 @@
-"""The commands that look inside a memory: usage, slots, posterior, clusters, query, graph, disable, course (of its training) and signs (of life).
+"""The commands that look inside a memory: usage, slots, posterior, clusters, query, graph, disable, course and signs.
 
-A memory is either a mixture over slots (memoryGAN) or trainable slots that a decoder's layers ask (MEM-VAE): a model says itself which it has.
+A memory is either a mixture over slots (memoryGAN) or has trainable slots that the layers of a decoder address (MEM-VAE). Commands for both ask the
+model which one it has.
 """
 
 from __future__ import annotations
@@ -8,39 +9,38 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from memogen.cli.attention import draw_graph, draw_slots, need_attentive, open_attentive, print_addresses, print_preferences
-from memogen.cli.data import KINDS, Folder
-from memogen.cli.files import check_picture, choose_data, look_at_slots, open_slots, read_picture, recipe_of, write_picture
-from memogen.cli.options import UsageError
-from memogen.cli.pictures import Model
+from memogen.cli.files import DataChoice, check_picture, choose_data, look_at_slots, open_model, open_slots, read_picture, recipe_of, write_picture
+from memogen.cli.options import KINDS, Folder, LabelledData, Model, Picture, SampleSeed, whole_numbers
+from memogen.errors import InputError
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from memogen.metrics.life_signs import LifeSign
+    from memogen.metrics.slot_contents import Preferences, ShowsSlots
     from memogen.metrics.slots import SlotNames
     from memogen.types import SlotModel
 
-OF_DATA = f"images, best with labels: {KINDS}; without it the run's own"
-Picture = Annotated[Path, "a picture file, converted to the model's size and colours as in its run"]
+Asked = Annotated[Path, "a picture file, converted to the model's size and colours as in its run"]
 
 
 def usage(
     model: Model,
     *,
-    top: Annotated[int | None, "number of heaviest slots to list, 10; of a MEM-VAE, of slots for each class, 3", 1] = None,
-    data: Annotated[str | None, OF_DATA] = None,
+    top: Annotated[int | None, "number of heaviest slots to list; default: 10, or for a MEM-VAE 3 for each class", 1] = None,
+    data: LabelledData = None,
     folder: Folder = None,
-    out: Annotated[Path | None, "of a MEM-VAE: a picture of all shares, layer under layer (Fig. 3a-b)"] = None,
+    out: Annotated[Path | None, "for a MEM-VAE: a picture of all shares, one layer below the other (Fig. 3a-b)"] = None,
 ) -> None:
-    """Print how much of the memory is in use, and its heaviest slots, or those that each class wants most.
+    """Print how much of the memory is in use, and its heaviest slots; for a MEM-VAE, the slots that each class uses most.
 
-    What a MEM-VAE uses is told by images: each class's mean share of every slot, or that of all images where they have no labels.
+    The use of a MEM-VAE's slots is measured on images: each class's mean share of every slot, or that of all images if they have no labels.
     """
-    if (attentive := open_attentive(model)) is not None:
-        return print_preferences(attentive, choose_data(data, model=model, folder=folder), top=top or 3, out=out)
+    if (attentive := _open_attentive(model)) is not None:
+        return _print_preferences(attentive, choose_data(data, model=model, folder=folder), top=top or 3, out=out)
     opened = open_slots(model)
-    top = top or 10
     from memogen.memory import inspect
     from memogen.report.figures import memory_of
 
@@ -50,54 +50,103 @@ def usage(
     print(f"{found.effective_real:.0f} of {real} real and {found.effective_fake:.0f} of {found.num_slots - real} fake slots share the data")
     print("(exp of the entropy of their masses); quantiles at " + " ".join(f"{level:g}" for level in inspect.LEVELS) + "\n")
     for name, value in dataclasses.asdict(found).items():
-        print(f"{name:<18} {_numbers(value)}")
-    for value, title in ((1, "real"), (0, "fake")):
+        values = value if isinstance(value, tuple) else (value,)
+        print(f"{name:<18} " + "  ".join(f"{part:.4g}" if isinstance(part, float) else str(part) for part in values))
+    for kind, title in ((1, "real"), (0, "fake")):
         print(f"\nheaviest {title} slots, with their share of the {title} mass\n  slot       mass    age   prior")
-        for row in inspect.top_slots(memory, top, value=value):
+        for row in inspect.top_slots(memory, top or 10, value=kind):
             print(f"{row.slot:>6}  {row.mass:>9.4g}  {row.age:>5}  {row.prior:>6.2%}")
+
+
+def _print_preferences(model: ShowsSlots, choice: DataChoice, *, top: int, out: Path | None) -> None:
+    """For every layer, each class's most wanted slots with their mean shares (Table 4); in ``out`` a picture of all shares."""
+    if out is not None:
+        check_picture(out)
+    import numpy as np
+
+    from memogen.report.text import in_columns
+
+    found = _preferences(model, choice)
+    for layer, slots in enumerate(model.slot_counts):
+        share = found.layer(layer).mean(0)
+        share = share[share > 0] / share.sum()
+        effective = float(np.exp(-(share * np.log(share)).sum()))
+        in_use = f"{effective:.1f} share the weight (exp of the entropy), {found.unused(layer)} get less than 0.001 of it"
+        print(f"{_layer_title(layer)}: {slots} slots, {in_use}")
+        table = [["class", *(text for rank in range(1, min(top, slots) + 1) for text in (f"slot {rank}", "share"))]]
+        for name, best in zip(found.classes, found.top(layer, top), strict=True):
+            table.append([name, *(text for slot, value in best for text in (str(slot), f"{value:.3f}"))])
+        print(in_columns(table, right=1))
+    if out is not None:
+        write_picture(_maps(found), out)
+
+
+def _layer_title(layer: int) -> str:
+    return f"layer {layer} (next to the data)" if layer == 0 else f"\nlayer {layer}"
+
+
+def _maps(found: Preferences) -> Image:
+    """The maps of all layers below each other, the one next to the data last, as in the paper."""
+    from memogen.report import grid, mem_vae
+    from memogen.report.grid import LIGHT
+
+    layers = list(reversed(range(len(found.by_layer))))
+    maps = [mem_vae.preference_map(found.layer(layer), found.classes) for layer in layers]
+    heads = [f"layer {layer}, {found.layer(layer).shape[1]} slots" for layer in layers]
+    wide = max(*(each.width for each in maps), *(grid.text_width(words) for words in heads))
+    whole, top = grid.blank(wide, sum(each.height + 2 * grid.CAPTION for each in maps) - grid.CAPTION, LIGHT), 0
+    for words, each in zip(heads, maps, strict=True):
+        grid.text(whole, (0, top), words, LIGHT.ink)
+        whole.paste(each, (0, top + grid.CAPTION))
+        top += each.height + 2 * grid.CAPTION
+    return whole
 
 
 def slots(
     model: Model,
     *,
-    slots: Annotated[str, "the slots to draw, as 0,17,250; without it some from the heaviest to the lightest"] = "",
-    num: Annotated[int | None, "number of slots, where none are named: 10; of a MEM-VAE, for each class, 3", 1] = None,
-    seed: Annotated[int, "seed of the noise"] = 0,
-    layer: Annotated[int, "of a MEM-VAE: the layer, counted from the data"] = 0,
+    slots: Annotated[str, "the slots to draw, as 0,17,250; default: some from the heaviest to the lightest"] = "",
+    num: Annotated[int | None, "number of slots if none are named; default: 10, or for a MEM-VAE 3 for each class", 1] = None,
+    seed: Annotated[int, "seed of the noise", 0] = 0,
+    layer: Annotated[int, "for a MEM-VAE: the layer, 0 is next to the data", 0] = 0,
     data: Annotated[
         str | None,
-        f"{OF_DATA}; their classes name the slots, or, of a MEM-VAE, want the slots that are drawn (Fig. 7); none: no names, and all slots",
+        f"labelled images whose classes name the slots, or for a MEM-VAE choose the slots to draw (Fig. 7): {KINDS}; none: no names, or for a "
+        "MEM-VAE all slots; default: the run's own data",
     ] = None,
     folder: Folder = None,
-    stretched: Annotated[bool, "of a MEM-VAE: bring every picture from black to white"] = False,
-    out: Annotated[Path, "the picture"] = Path("slots.png"),
+    stretched: Annotated[bool, "for a MEM-VAE: stretch the contrast of every picture from black to white"] = False,
+    out: Picture = Path("slots.png"),
 ) -> None:
-    """Draw a row of images for each of some memory slots, named by what they hold; of a MEM-VAE, what slots look like by themselves."""
+    """Draw a row of images from each of some memory slots, named by what they hold; for a MEM-VAE, a picture of each slot alone."""
     check_picture(out)
-    chosen = _slot_numbers(slots)
-    if (attentive := open_attentive(model)) is not None:
-        choice = None if data == "none" or chosen else choose_data(data, model=model, folder=folder)
-        return draw_slots(attentive, chosen, choice, layer=layer, num=num or 3, stretched=stretched, out=out)
-    num = num or 10
+    chosen = whole_numbers("--slots", slots) or None
+    if (attentive := _open_attentive(model)) is not None:
+        from memogen.report import mem_vae
+
+        if chosen is not None or data == "none":
+            return write_picture(mem_vae.slot_grid(attentive, chosen, layer=layer, stretched=stretched), out)
+        found = _preferences(attentive, choose_data(data, model=model, folder=folder))
+        return write_picture(mem_vae.slot_sheet(attentive, found, layer=layer, num=num or 3, stretched=stretched), out)
     opened = open_slots(model)
     look_at_slots(opened, chosen or ())
     from memogen.report import memory_gan
 
     names = _names(opened, model, data, folder)
-    write_picture(memory_gan.slot_sheet(opened, chosen, names=names, num_slots=num, seed=seed), out)
+    write_picture(memory_gan.slot_sheet(opened, chosen, names=names, num_slots=num or 10, seed=seed), out)
 
 
 def posterior(
     model: Model,
-    image: Picture,
+    image: Asked,
     *,
     num: Annotated[int, "number of slots", 1] = 9,
-    seed: Annotated[int, "seed of the noise under the bars"] = 0,
-    data: Annotated[str | None, f"{OF_DATA}; their classes name the slots; none: no names"] = None,
+    seed: Annotated[int, "seed of the noise that the slots' images are drawn from", 0] = 0,
+    data: Annotated[str | None, f"labelled images whose classes name the slots: {KINDS}; none: no names; default: the run's own data"] = None,
     folder: Folder = None,
-    out: Annotated[Path, "the picture"] = Path("posterior.png"),
+    out: Picture = Path("posterior.png"),
 ) -> None:
-    """Draw which memory slots an image belongs to, each with an image of its own."""
+    """Draw the posterior over memory slots for an image, each slot with an image drawn from it."""
     check_picture(out)
     opened = open_slots(model)
     from memogen.report import memory_gan
@@ -109,13 +158,13 @@ def posterior(
 def clusters(
     model: Model,
     *,
-    data: Annotated[str | None, OF_DATA] = None,
+    data: LabelledData = None,
     folder: Folder = None,
-    extractor: Annotated[str | None, "the network whose features are used, as for evaluate; by default the classifier of the data, or none"] = None,
+    extractor: Annotated[str | None, "the network whose features are used, as for evaluate; default: the data's own classifier, if any"] = None,
     num: Annotated[int, "number of training images, and of test images, at most", 1] = 10_000,
-    seed: Annotated[int, "seed of the random keys, of k-means and of the samples"] = 0,
+    seed: Annotated[int, "seed of the random keys, of k-means and of the samples", 0] = 0,
 ) -> None:
-    """Print what a slot tells of an image: its class, beside k-means on pixels and an untrained critic, and its colours, pixels and features."""
+    """Print how well a slot predicts an image's class, beside k-means on pixels and an untrained critic; and its colours, pixels and features."""
     opened, choice = open_slots(model), choose_data(data, model=model, folder=folder)
     from memogen.metrics import extractors, slot_contents, slots
     from memogen.metrics.samples import Work
@@ -150,14 +199,24 @@ def clusters(
 
 def query(
     model: Model,
-    image: Picture,
+    image: Asked,
     *,
     num: Annotated[int, "number of slots to list", 1] = 10,
     label: Annotated[int | None, "the picture's class, for a conditional MEM-VAE", 0] = None,
 ) -> None:
-    """Print the memory slots that an image belongs to, and whether the memory takes it for real; of a MEM-VAE, the slots that it asks for."""
-    if (attentive := open_attentive(model)) is not None:
-        return print_addresses(attentive, model, image, num, label)
+    """Print the memory slots that an image belongs to, and the probability that it is real; for a MEM-VAE, the slots that it addresses."""
+    if (attentive := _open_attentive(model)) is not None:
+        import torch
+
+        told = {} if label is None else {"label": torch.tensor([label])}
+        attended: Any = attentive
+        weights = attended.addresses(read_picture(image, attended.config.image_shape, model=model)[None], seed=0, start=0, **told)
+        for layer, weight in enumerate(weights):
+            print(f"{_layer_title(layer)}\n  slot  weight   share")
+            best = weight[0].topk(min(num, weight.shape[1]))
+            for slot, value in zip(best.indices.tolist(), best.values.tolist(), strict=True):
+                print(f"{slot:>6}  {value:>6.4f}  {value / float(weight[0].sum()):>6.4f}")
+        return
     opened = open_slots(model)
     from memogen.memory import inspect
     from memogen.report.figures import memory_of
@@ -175,26 +234,37 @@ def query(
 def graph(
     model: Model,
     *,
-    of: Annotated[str, "a layer, counted from the data, or pixels"] = "0",
-    data: Annotated[str | None, OF_DATA] = None,
+    of: Annotated[str, "a layer, 0 is next to the data, or pixels"] = "0",
+    data: LabelledData = None,
     folder: Folder = None,
-    out: Annotated[Path, "the picture"] = Path("graph.png"),
+    out: Picture = Path("graph.png"),
 ) -> None:
-    """Draw how alike the classes are in the slots of a MEM-VAE that they ask for (Fig. 3c-d), and print the most alike."""
+    """Draw how similar the classes are in the MEM-VAE's slots that they use (Fig. 3c-d), and print the most similar pairs."""
     check_picture(out)
-    draw_graph(need_attentive(model), choose_data(data, model=model, folder=folder), of, out)
+    attentive, choice = _need_attentive(model), choose_data(data, model=model, folder=folder)
+    layers = [str(layer) for layer in range(len(attentive.slot_counts))]
+    if of not in (*layers, "pixels"):
+        raise InputError(f"--of {of}: neither a layer nor pixels; write one of {', '.join(layers)}, pixels")
+    from memogen.metrics.slot_contents import class_correlation, strongest
+    from memogen.report import mem_vae
+
+    found = _preferences(attentive, choice, by_class=True)
+    correlation = class_correlation(found.pixels if of == "pixels" else found.layer(int(of)))
+    write_picture(mem_vae.class_graph(correlation, found.classes), out)
+    for one, other, value in strongest(correlation):
+        print(f"{found.classes[one]} and {found.classes[other]}: {value:.3f}")
 
 
 def disable(
     model: Model,
     *,
     num: Annotated[int, "number of samples", 1] = 20,
-    seed: Annotated[int, "image i depends on the seed and i alone"] = 0,
-    out: Annotated[Path, "the picture"] = Path("disabled.png"),
+    seed: SampleSeed = 0,
+    out: Picture = Path("disabled.png"),
 ) -> None:
-    """Draw samples of a MEM-VAE with its memories taken away layer by layer (Fig. 6)."""
+    """Draw samples of a MEM-VAE with its memories switched off layer by layer (Fig. 6)."""
     check_picture(out)
-    attentive = need_attentive(model)
+    attentive = _need_attentive(model)
     from memogen.report import mem_vae
 
     write_picture(mem_vae.disabled_sheet(attentive, num, seed=seed), out)
@@ -205,9 +275,9 @@ def course(
     *,
     of: Annotated[
         Literal["likelihood", "prior", "gradient"],
-        "the likelihood of held-out images (Fig. 3a), the sorted prior of the slots (Fig. 3c), or the gradient that reaches a query",
+        "likelihood: of held-out images (Fig. 3a); prior: of the slots, sorted (Fig. 3c); gradient: that reaches a query",
     ] = "likelihood",
-    out: Annotated[Path, "the picture"] = Path("course.png"),
+    out: Picture = Path("course.png"),
 ) -> None:
     """Draw a curve of a run's memory over training."""
     check_picture(out)
@@ -218,25 +288,24 @@ def course(
 
 
 def signs(
-    *run: Annotated[Path, "run folders; several stand side by side"],
-    data: Annotated[str | None, OF_DATA] = None,
+    *run: Annotated[Path, "a run folder; several give a column each"],
+    data: LabelledData = None,
     markdown: Annotated[bool, "print the table as Markdown"] = False,
 ) -> None:
-    """Print the life signs of a run's memory: its last tenth against its middle, the limits that a living memory keeps, and what its slots know."""
+    """Print whether a run's memory works: signs of its last tenth against its middle third, their limits, and what its slots know of classes."""
     from memogen.report.history import read_run
     from memogen.report.life_signs import run_signs, signs_table
     from memogen.report.text import in_columns, in_markdown
 
     for path in run:
-        run_signs(read_run(path))  # a run without verdict is refused before the others' slots are looked at
+        run_signs(read_run(path))  # an unusable run is refused before the slots of the others are looked at
     print((in_markdown if markdown else in_columns)(signs_table(run, [_what_slots_know(path, data) for path in run])))
 
 
 def _what_slots_know(run: Path, data: str | None) -> LifeSign | None:
-    """Asked with labelled images, those of the run where none are named; None where there are none, or no saved model."""
+    """Whether slots tell classes apart, by labelled images; None if there are no such images, or no saved model."""
     from memogen.metrics.life_signs import knowing
     from memogen.metrics.slots import placed
-    from memogen.types import InputError
 
     if not (run / "model" / "config.json").is_file():
         return None
@@ -252,9 +321,8 @@ def _what_slots_know(run: Path, data: str | None) -> LifeSign | None:
 
 
 def _names(opened: SlotModel, model: str, data: str | None, folder: Path | None) -> SlotNames | None:
-    """What the slots hold, by labelled training images; None where there are none, and for ``data`` "none"."""
+    """What the slots hold, by labelled training images; None if there are none, or if ``data`` is "none"."""
     from memogen.metrics.slots import name_slots, placed
-    from memogen.types import InputError
 
     try:
         if opened.memory is None or data == "none" or (data is None and recipe_of(model) is None):
@@ -268,13 +336,35 @@ def _names(opened: SlotModel, model: str, data: str | None, folder: Path | None)
         return None
 
 
-def _numbers(value: object) -> str:
-    values = value if isinstance(value, tuple) else (value,)
-    return "  ".join(f"{part:.4g}" if isinstance(part, float) else str(part) for part in values)
+def _open_attentive(name: str) -> ShowsSlots | None:
+    """A model whose decoder addresses memory slots (MEM-VAE); None for a model of another kind."""
+    opened = open_model(name)
+    from memogen.metrics.slot_contents import ShowsSlots
+
+    if not isinstance(opened, ShowsSlots):
+        return None
+    if not opened.slot_counts:
+        raise InputError(f"{name}: this model was built without a memory; name one of a variant with memory, such as mem_vae")
+    return opened
 
 
-def _slot_numbers(text: str) -> list[int] | None:
-    try:
-        return [int(part) for part in text.split(",")] if text else None
-    except ValueError as error:
-        raise UsageError(f"--slots {text}: not a list of whole numbers; write it as 0,17,250") from error
+def _need_attentive(name: str) -> ShowsSlots:
+    opened = _open_attentive(name)
+    if opened is None:
+        raise InputError(f"{name}: this command needs a memory that a decoder addresses, as in a MEM-VAE; this model has no such memory")
+    return opened
+
+
+def _preferences(model: ShowsSlots, choice: DataChoice, *, by_class: bool = False) -> Preferences:
+    """Which slots the classes of the test images address. Images without labels count as one class, unless ``by_class``."""
+    import numpy as np
+
+    from memogen.metrics.samples import Work, num_labels
+    from memogen.metrics.slot_contents import slot_preferences
+    from memogen.progress import Bar
+
+    data = choice.load()
+    if data.label is None and not by_class and not num_labels(model):
+        data = dataclasses.replace(data, label=np.zeros(len(data), np.int64), classes=("all",))
+    with Bar() as bar:
+        return slot_preferences(model, data, work=Work(bar=bar))

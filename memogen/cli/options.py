@@ -1,37 +1,56 @@
-"""Options as words: telling a command's own options from those of a configuration."""
+"""Arguments and options that several commands share."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 from memogen.errors import InputError
 
-
-class UsageError(InputError):
-    """The command line cannot be used: one line that says what, where and how to mend it."""
-
-
 HIDDEN = argparse.SUPPRESS
-"""The help text of an option or argument that is understood, but not shown."""
+"""The help text of an option or argument that works but is not shown."""
+
+KINDS = "a data set's name, a folder or a file (zip, npz), or FOLDER/NAME where a folder holds several data sets"
+Model = Annotated[str, "a model that comes with memogen (memogen models lists them), a run folder, a saved model's folder, or a hub id"]
+Images = Annotated[str | None, f"which images: {KINDS}"]
+OwnData = Annotated[str | None, f"{KINDS}; default: the run's own data"]
+LabelledData = Annotated[str | None, f"images, best with labels: {KINDS}; default: the run's own data"]
+Folder = Annotated[Path | None, HIDDEN]
+"""The folder of a data set that is given by its name; ``--data FOLDER/NAME`` says the same."""
+Word = Annotated[str | None, HIDDEN]
+"""The data as an argument; ``--data`` says the same."""
+Size = Annotated[str, "one number, or HEIGHTxWIDTH; default: the size of the files"]
+Fit = Annotated[
+    Literal["error", "resize", "crop"], "what to do with an image of another size: refuse it (error), scale it (resize), or scale and crop it (crop)"
+]
+SampleSeed = Annotated[int, "seed of the samples; image i depends only on the seed and i", 0]
+Picture = Annotated[Path, "the picture to write"]
 
 
-def split(words: Sequence[str], valued: Iterable[str], flags: Iterable[str]) -> tuple[list[str], dict[str, str]]:
-    """A command's own words, and every option it does not know as name -> value (``true`` where no value follows)."""
-    valued, flags = set(valued), set(flags)
-    own: list[str] = []
-    others: dict[str, str] = {}
-    rest = list(words)
-    while rest:
-        word = rest.pop(0)
-        name, equals, value = word.partition("=")
-        if word == "--":
-            return [*own, word, *rest], others
-        if not word.startswith("--") or name in flags:
-            own.append(word)
-        elif name in valued:
-            own += [word] if equals or not rest else [word, rest.pop(0)]
-        else:
-            takes_next = not equals and bool(rest) and not rest[0].startswith("--")
-            others[name[2:]] = rest.pop(0) if takes_next else (value if equals else "true")
-    return own, others
+def one_of(data: str | None, word: str | None) -> str | None:
+    """The data, given as an option or as an argument. Raises InputError if both are given."""
+    if data is not None and word is not None:
+        raise InputError(f"--data {data}: {word} is named as well; name the data once")
+    return word if data is None else data
+
+
+def image_options(size: str, fit: str) -> Any:
+    """The :class:`~memogen.data.DataOptions` that ``--size`` and ``--fit`` ask for. Raises InputError."""
+    from memogen.data import DataOptions
+
+    try:
+        sides = [int(side) for side in size.lower().split("x")] if size else []
+    except ValueError as error:
+        raise InputError(f"--size {size}: not a size; write it as 32, or as HEIGHTxWIDTH such as 48x32") from error
+    if len(sides) > 2:
+        raise InputError(f"--size {size}: more than two sides; write it as 32, or as HEIGHTxWIDTH such as 48x32")
+    return DataOptions(size=None if not sides else sides[0] if len(sides) == 1 else (sides[0], sides[1]), fit=fit)  # type: ignore[arg-type]
+
+
+def whole_numbers(option: str, text: str) -> list[int]:
+    """A comma-separated list; an empty text gives an empty list. Raises InputError."""
+    try:
+        return [int(part) for part in text.split(",")] if text else []
+    except ValueError as error:
+        raise InputError(f"{option} {text}: not a list of whole numbers; write it as 0,17,250") from error

@@ -1,9 +1,8 @@
-"""A function's signature is its command line: positional parameters are arguments, keyword-only ones options, ``Annotated`` texts, or
-functions that make them, the help.
+"""Turns the signature of a function into a command line.
 
-A parameter such as ``*run`` takes one argument or more.
-
-A parameter annotated as ``Mapping[str, str]`` receives every option that the command itself does not know.
+Positional parameters are arguments (``*run`` takes one or more), keyword-only parameters are options. ``Annotated[type, help, least]`` holds the help
+text, or a function that makes it, and if wanted the smallest number allowed. A parameter of type ``Mapping[str, str]`` receives every option that the
+command does not know.
 """
 
 from __future__ import annotations
@@ -11,14 +10,14 @@ from __future__ import annotations
 import argparse
 import difflib
 import inspect
-import re
-from collections.abc import Callable, Collection, Mapping
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from types import NoneType
+from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
-from jsonargparse import ArgumentParser
-
-from memogen.cli.options import UsageError, split
-from memogen.overrides import SHORT, nearest
+from memogen.configs import SHORT, nearest
+from memogen.errors import InputError
 
 Others = Mapping[str, str]
 
@@ -26,113 +25,121 @@ Others = Mapping[str, str]
 def call(name: str, function: Callable[..., object], words: list[str]) -> int:
     """Parse the words for ``function`` and run it; a returned integer is the exit code."""
     parser, names = build(name, function)
-    flags = {option for option, kind in names.items() if kind is bool} | {"--help"}
-    own, others = split(words, names, flags)
-    extra = next((key for key, hint in get_type_hints(function).items() if hint == Others), "")
+    own, others = split(words, names)
     if "-h" in own or "--help" in own:
         print(build(name, function, explained=True)[0].format_help())
         return 0
-    for unknown in others if extra else ():  # a misspelt option of the command itself is none of the configuration's
+    extra = next((key for key, hint in get_type_hints(function).items() if hint == Others), "")
+    for unknown in others:
+        if not extra:
+            raise InputError(f"{name}: no option --{unknown}{nearest(unknown, names)}; memogen {name} --help lists them")
         meant = difflib.get_close_matches(f"--{unknown}", [*names, "--help"], n=1, cutoff=0.75)
-        if meant and "." not in unknown and unknown.replace("-", "_") not in SHORT:
-            raise UsageError(f"{name}: no option --{unknown} (did you mean '{meant[0]}'?); memogen {name} --help lists them")
-    if others and not extra:
-        unknown = next(iter(others))
-        raise UsageError(f"{name}: no option --{unknown}{nearest(unknown, names)}; memogen {name} --help lists them")
-    _refuse_empty(name, own)
-    try:
-        values = dict(parser.parse_args(own))
-    except argparse.ArgumentError as error:
-        raise UsageError(f"{name}: {_plain(str(error), names)}; see memogen {name} --help") from error
-    _refuse_small(name, function, values)
-    arguments = [argument for key, several in _positional(function).items() for argument in (values.pop(key) if several else [values.pop(key)])]
+        if meant and "." not in unknown and unknown.replace("-", "_") not in SHORT:  # a misspelt option of the command, not of the configuration
+            raise InputError(f"{name}: no option --{unknown} (did you mean '{meant[0]}'?); memogen {name} --help lists them")
+    for before, word in zip(["", *own], own, strict=False):
+        if not word or (word.startswith("--") and word.endswith("=")):  # an empty path would mean the current folder
+            what = word.rstrip("=") or (before if before.startswith("--") else "an argument")
+            raise InputError(f"{name}: {what}: is empty; give a value, or leave it out")
+    values = vars(parser.parse_args(own))
+    arguments: list[object] = []
+    for key, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
+            arguments.append(values.pop(key))
+        elif parameter.kind is parameter.VAR_POSITIONAL:
+            arguments += values.pop(key)
     result = function(*arguments, **values, **({extra: others} if extra else {}))
     return result if isinstance(result, int) else 0
 
 
-def build(name: str, function: Callable[..., object], *, explained: bool = False) -> tuple[ArgumentParser, dict[str, Any]]:
-    """The parser of a function, and its options with their types; ``explained`` with the help texts that take a function to make."""
-    parser = ArgumentParser(prog=f"memogen {name}", description=inspect.getdoc(function), allow_abbrev=False, exit_on_error=False)
+def build(name: str, function: Callable[..., object], *, explained: bool = False) -> tuple[argparse.ArgumentParser, dict[str, Any]]:
+    """The parser of a function, and its options with their types. ``explained`` also makes the help texts that are functions."""
+    parser = _Parser(prog=f"memogen {name}", description=inspect.getdoc(function), allow_abbrev=False)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     hints = get_type_hints(function, include_extras=True)
     names: dict[str, Any] = {}
     for key, parameter in inspect.signature(function).parameters.items():
-        kind, text = _unwrap(hints[key], explained)
+        kind, text, *least = get_args(hints[key]) if get_origin(hints[key]) is Annotated else (hints[key], "")
         if kind == Others:
             continue
-        if parameter.kind is parameter.VAR_POSITIONAL:
-            parser.add_argument(key, type=kind, metavar=key.upper(), help=text, nargs="+")
+        if callable(text):
+            text = text() if explained else "told by --help"
+        inner = next((part for part in get_args(kind) if part is not NoneType), kind) if NoneType in get_args(kind) else kind
+        about: dict[str, Any] = {"type": partial(_value, inner, least[0] if least else None), "help": text}
+        if parameter.kind is not parameter.KEYWORD_ONLY:
+            if parameter.kind is parameter.VAR_POSITIONAL:
+                about["nargs"] = "+"
+            elif parameter.default is not parameter.empty:
+                about |= {"nargs": "?", "default": parameter.default}
+            parser.add_argument(key, metavar=key.upper(), **about)
             continue
-        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
-            _add_argument(parser, key, kind, parameter.default, text)
+        option = f"--{key.rstrip('_').replace('_', '-')}"
+        names[option] = kind
+        if kind is bool:
+            parser.add_argument(option, dest=key, action="store_true", help=text)
             continue
-        options = sorted({f"--{key.rstrip('_')}", f"--{key.rstrip('_').replace('_', '-')}"})
-        names.update(dict.fromkeys(options, kind))
-        _add_option(parser, key, options, kind, parameter.default, text)
+        if parameter.default is parameter.empty:
+            about["required"] = True
+        else:
+            about["default"] = parameter.default
+            if parameter.default not in (None, "") and text != argparse.SUPPRESS:
+                about["help"] = f"{text} (default: {parameter.default})"
+        if get_origin(inner) is Literal:
+            about["metavar"] = f"{{{','.join(get_args(inner))}}}"
+        parser.add_argument(option, dest=key, **about)
     return parser, names
 
 
-def _add_argument(parser: ArgumentParser, key: str, kind: Any, default: object, text: str) -> None:
-    if default is inspect.Parameter.empty:
-        parser.add_argument(key, type=kind, metavar=key.upper(), help=text)
-    else:
-        parser.add_argument(key, type=kind, metavar=key.upper(), help=text, nargs="?", default=default)
+def split(words: Sequence[str], names: Mapping[str, Any]) -> tuple[list[str], dict[str, str]]:
+    """A command's own words, and every option that is not in ``names`` as name -> value ("true" if no value follows).
+
+    ``names`` are the command's options with their types. ``--start_tasks`` is read as ``--start-tasks``.
+    """
+    own: list[str] = []
+    others: dict[str, str] = {}
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if word == "--":
+            return [*own, word, *rest], others
+        name, equals, value = word.partition("=")
+        dashed = name.replace("_", "-")
+        if not word.startswith("--"):
+            own.append(word)
+        elif dashed == "--help" or names.get(dashed) is bool:
+            own.append(f"{dashed}{equals}{value}")
+        elif dashed in names:
+            own += [f"{dashed}{equals}{value}"] if equals or not rest else [dashed, rest.pop(0)]
+        else:
+            takes_next = not equals and bool(rest) and not rest[0].startswith("--")
+            others[name[2:]] = rest.pop(0) if takes_next else (value if equals else "true")
+    return own, others
 
 
-def _add_option(parser: ArgumentParser, key: str, options: list[str], kind: Any, default: object, text: str) -> None:
-    if kind is bool:
-        parser.add_argument(*options, dest=key, action="store_true", help=text)
-    elif default is inspect.Parameter.empty:
-        parser.add_argument(*options, dest=key, type=kind, required=True, help=text)
-    else:
-        parser.add_argument(*options, dest=key, type=kind, default=default, help=text if default in (None, "") else f"{text} (default: {default})")
+def _value(kind: Any, least: float | None, word: str) -> Any:
+    """What a word means as a value of the type ``kind``. Raises ArgumentTypeError."""
+    if get_origin(kind) is Literal:
+        choices = get_args(kind)
+        if word not in choices:
+            raise argparse.ArgumentTypeError(f"no '{word}'{nearest(word, choices)}; choose {', '.join(choices[:-1])} or {choices[-1]}")
+        return word
+    if kind not in (int, float):
+        return kind(word)
+    try:
+        number = kind(word)
+        finite = math.isfinite(number)
+    except (ValueError, OverflowError):
+        finite = False
+    if not finite:
+        raise argparse.ArgumentTypeError(f"not a {'whole' if kind is int else 'finite'} number: got {word}")
+    if least is not None and number < least:
+        raise argparse.ArgumentTypeError(f"{word}: too small; give {least} or more")
+    return number
 
 
-def _unwrap(hint: Any, explained: bool) -> tuple[Any, str]:
-    """The type, and the help; one that a function makes is made where somebody reads it."""
-    if get_origin(hint) is Annotated:
-        kind, text = get_args(hint)[:2]
-        return kind, str(text) if not callable(text) else str(text()) if explained else "told by --help"
-    return hint, ""
-
-
-def _refuse_empty(name: str, words: list[str]) -> None:
-    """An empty word, which as a path would mean the current folder."""
-    for before, word in zip(["", *words], words, strict=False):
-        if not word or (word.startswith("--") and word.endswith("=")):
-            what = word.rstrip("=") or (before if before.startswith("--") else "an argument")
-            raise UsageError(f"{name}: {what}: is empty; give a value, or leave it out")
-
-
-def _refuse_small(name: str, function: Callable[..., object], values: Mapping[str, Any]) -> None:
-    """A number below the smallest that its annotation allows, as in ``Annotated[int, "number of images", 1]``."""
-    for key, hint in get_type_hints(function, include_extras=True).items():
-        least = get_args(hint)[2] if get_origin(hint) is Annotated and len(get_args(hint)) == 3 else None
-        if least is not None and values[key] is not None and values[key] < least:
-            raise UsageError(f"{name}: --{key.replace('_', '-')} {values[key]}: too small; give {least} or more")
-
-
-def _positional(function: Callable[..., object]) -> dict[str, bool]:
-    """The arguments, and whether one takes several words."""
-    kinds = {key: value.kind for key, value in inspect.signature(function).parameters.items()}
-    return {key: kind is kind.VAR_POSITIONAL for key, kind in kinds.items() if kind in (kind.POSITIONAL_OR_KEYWORD, kind.VAR_POSITIONAL)}
-
-
-def _choices(found: re.Match[str]) -> str:
-    """A value that is none of the choices."""
-    choices = re.findall(r"'([^']*)'", found[1])
-    return f"no '{found[2]}'{nearest(found[2], choices)}; choose {', '.join(choices[:-1])} or {choices[-1]}"
-
-
-def _plain(message: str, names: Collection[str] = ()) -> str:
-    """A parser's message in one plain line; ``names`` are the options of the command."""
-    _, missing, keys = message.partition("arguments are required: ")
-    if missing:
-        return f"{', '.join(f'--{key}' if f'--{key}' in names else key.upper() for key in keys.split(', '))}: missing"
-    message = re.sub(r'Parser key "(\w+?)_?":', r"--\1:", " ".join(message.split()))
-    message = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", message)
-    message = re.sub(r"Expected a typing\.Literal\[(.*?)\]\. Got value: (.*)", _choices, message)
-    union = r"Does not validate against any of the Union subtypes Subtypes: \[(\w+), NoneType\].*Given value: (\S+)"
-    message = re.sub(union, lambda found: f"{'not a whole' if found[1] == 'int' else 'not a finite'} number: got {found[2]}", message)
-    message = message.replace("Expected a float.", "not a finite number:")
-    return message.replace("Expected a int.", "not a whole number:").replace("Expected a ", "expected ").replace(" Got value:", " got").rstrip(".")
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse complains of as an InputError of one line."""
+        _, missing, keys = message.partition("arguments are required: ")
+        told = f"{keys}: missing" if missing else message.removeprefix("argument ")
+        name = self.prog.removeprefix("memogen ")
+        raise InputError(f"{name}: {' '.join(told.split())}; see memogen {name} --help")

@@ -1,10 +1,10 @@
-"""The table of commands: the words on the command line and the function that answers them."""
+"""The table of commands: the words on the command line and the function that runs them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from memogen.cli import compare, data, edit, explore, export, impute, memory, novelty, pictures, reproduce, scoring, tasks, training
+from memogen.cli import data, edit, explore, export, memory, novelty, pictures, results, scoring, tasks, training
 
 COMMANDS: dict[str, Callable[..., object]] = {
     "demo": training.demo,
@@ -12,13 +12,17 @@ COMMANDS: dict[str, Callable[..., object]] = {
     "recipes": training.recipes,
     "models": training.models,
     "sample": pictures.sample,
-    "evaluate": scoring.evaluate,
-    "compare": compare.compare,
-    "impute": impute.impute,
-    "novelty": novelty.novelty,
     "interpolate": pictures.interpolate,
-    "export": export.export,
     "neighbours": pictures.neighbours,
+    "impute": pictures.impute,
+    "evaluate": scoring.evaluate,
+    "compare": results.compare,
+    "novelty": novelty.novelty,
+    "report": results.report,
+    "reproduce": results.reproduce,
+    "explore": explore.explore,
+    "export": export.export,
+    "extend": tasks.extend,
     "memory usage": memory.usage,
     "memory slots": memory.slots,
     "memory posterior": memory.posterior,
@@ -26,20 +30,16 @@ COMMANDS: dict[str, Callable[..., object]] = {
     "memory query": memory.query,
     "memory graph": memory.graph,
     "memory disable": memory.disable,
+    "memory course": memory.course,
+    "memory signs": memory.signs,
     "memory forget": edit.forget,
     "memory freeze": edit.freeze,
     "memory add": edit.add,
-    "memory course": memory.course,
-    "memory signs": memory.signs,
     "tasks matrix": tasks.matrix,
     "tasks evolution": tasks.evolution,
     "tasks embedding": tasks.embedding,
     "tasks samples": tasks.samples,
     "tasks cost": tasks.cost,
-    "explore": explore.explore,
-    "extend": tasks.extend,
-    "reproduce": reproduce.reproduce,
-    "report": scoring.report,
     "data list": data.show,
     "data check": data.check,
     "data prepare": data.prepare,

@@ -29,7 +29,7 @@ from filelock import FileLock
 from memogen.data.arrays import digest as data_digest
 from memogen.data.findings import Tally
 from memogen.data.source import Contents, Source, counted
-from memogen.names import printable
+from memogen.errors import printable
 from memogen.parsing import parse_json, read_regular
 from memogen.progress import Bar
 from memogen.types import ImageData, InputError

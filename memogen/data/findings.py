@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
-from memogen.names import printable
+from memogen.errors import printable
 
 NAMED = 5  # file names shown per reason
 _DARK = 128  # below it, a report says how bright the brightest pixel is

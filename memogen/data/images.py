@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from memogen.data.values import Kind, Values, WrongRange, to_bytes, white_of
-from memogen.types import InputError
+from memogen.types import InputError, check_seed
 
 MAX_PIXELS = 89_478_485  # Pillow's own limit against decompression bombs: a quarter of a gigabyte at three bytes a pixel
 _ORIENTATION = 274  # the EXIF tag
@@ -65,6 +65,7 @@ class DataOptions:
             raise InputError(f"channels: {self.channels!r}: choose auto, 1 or 3")
         if self.filter not in ("nearest", "box", "bilinear", "bicubic", "lanczos"):
             raise InputError(f"filter: {self.filter!r}: choose nearest, box, bilinear, bicubic or lanczos")
+        check_seed(self.split_seed, "split_seed")
         if self.centre < 0:
             raise InputError(f"centre: {self.centre}: give a number of pixels, or 0 for none")
         if not 0 < self.long_tail <= 1:

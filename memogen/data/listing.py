@@ -15,7 +15,7 @@ from typing import NamedTuple, cast
 import numpy as np
 
 from memogen.data.files import open_regular, open_zip
-from memogen.names import printable
+from memogen.errors import printable
 from memogen.types import InputError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".avif", ".jp2")

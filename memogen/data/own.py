@@ -12,7 +12,7 @@ from memogen.data.files import readable
 from memogen.data.listing import Pictures, by_split, label_entries, pictures_of
 from memogen.data.pictures import picture_source, sizes_of
 from memogen.data.source import Chunk, Request, Source, array_source, keeper, nothing_kept
-from memogen.names import printable
+from memogen.errors import printable
 from memogen.types import InputError
 
 

@@ -18,7 +18,7 @@ from memogen.data.images import DataOptions, Header, UnusableImage, decode, read
 from memogen.data.listing import Entry, Pictures
 from memogen.data.source import CHUNK, Chunk, Contents, Request, Source, keeper, nothing_kept
 from memogen.data.values import Kind, WrongRange, settled, white_of
-from memogen.names import printable
+from memogen.errors import printable
 from memogen.progress import Bar
 from memogen.types import InputError
 

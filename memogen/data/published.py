@@ -9,7 +9,7 @@ import numpy as np
 
 from memogen.data.arrays import digest
 from memogen.data.download import Remote, matches
-from memogen.names import printable
+from memogen.errors import printable
 from memogen.types import InputError
 
 _MNIST_MIRRORS = (

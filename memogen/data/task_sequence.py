@@ -11,7 +11,7 @@ import numpy as np
 
 from memogen.data.arrays import digest
 from memogen.data.batches import epoch_order
-from memogen.types import ImageData, InputError
+from memogen.types import ImageData, InputError, check_seed
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class TaskConfig:
     left_out: int = 0
 
     def __post_init__(self) -> None:
+        if self.order_seed is not None:
+            check_seed(self.order_seed, "order_seed")
         if self.classes_per_task < 1 or self.left_out < 0 or (self.num_tasks is not None and self.num_tasks < 1):
             raise ValueError(
                 f"classes_per_task {self.classes_per_task} and num_tasks {self.num_tasks} must be 1 or more, left_out {self.left_out} 0 or more"

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from memogen.names import printable
+from memogen.errors import printable
 
 
 class Refused(Exception):  # noqa: N818  the question is at fault

@@ -24,7 +24,7 @@ from memogen.metrics.samples import Source, Watch, Work, default_cache, device_o
 from memogen.processes import Processes
 from memogen.progress import Bar
 from memogen.stopping import stopping
-from memogen.types import GenerativeModel, ImageData, InputError
+from memogen.types import GenerativeModel, ImageData, InputError, check_seed
 
 Order = Literal["drawn", "given"]
 
@@ -45,6 +45,7 @@ class ScoreConfig:
     processes: Processes = field(default_factory=Processes)
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         if self.num_samples < 1 or self.batch_size < 1:
             raise InputError(f"num_samples is {self.num_samples} and batch_size {self.batch_size}: both must be at least 1")
         if not self.metrics:
@@ -151,6 +152,7 @@ def score_model(
     which call this, share the images and get the same rows. ``run`` is the folder of the model's training, for "critic".
     Raises InputError, and on Ctrl-C or SIGTERM :class:`~memogen.metrics.rows.Interrupted` with the rows so far.
     """
+    check_seed(seed)
     check_model(model, data, metrics=metrics, how=how, train=train)
     check_run(metrics, run)
     about = {"extractor": None, "data": {"data": data.name, "split": data.split, "digest": data.digest}, "seed": seed}

@@ -98,9 +98,10 @@ class _Course:
         """The values between one and two thirds of the run. Raises InputError if there are none."""
         found = [value for step, value in self.values(key) if self.end / 3 < step <= 2 * self.end / 3]
         if not found:
-            where = f"is in no line between the steps {self.end / 3:,.0f} and {2 * self.end / 3:,.0f} of metrics.jsonl"
+            where = f"between the steps {self.end / 3:,.0f} and {2 * self.end / 3:,.0f} of {self.end:,.0f}"
             option = "--scoring.likelihood_every" if key.startswith(HELD_OUT) else "--training.log_every"
-            raise InputError(f"life signs: {key} {where}: log it more often ({option}), or train longer")
+            mend = f"train longer, or measure more often with a smaller {option}"
+            raise InputError(f"too short a training for life signs, which compare its end with its middle: {where} nothing was measured: {mend}")
         return found
 
     def last(self, key: str) -> list[float]:

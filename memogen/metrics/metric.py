@@ -15,7 +15,7 @@ from torch import Tensor
 
 from memogen.metrics.paired import PerImage
 from memogen.metrics.samples import Reference, Seen, Source, Watch, Work, device_of, images_at
-from memogen.types import ImageData, InputError
+from memogen.types import ImageData, InputError, check_seed
 
 PRDC_NEIGHBOURS = 5  # k of every metric that takes balls around images
 PAIR_IMAGES = 5000  # of each set at most, where the cost grows with the product of their sizes
@@ -75,6 +75,7 @@ class ModelScoring:
     svm_penalty: float = 1e-3
 
     def __post_init__(self) -> None:
+        check_seed(self.binarisation_seed, "scoring.model.binarisation_seed")
         if min(self.importance_samples, self.refinements) < 1 or not self.svm_penalty > 0:
             raise InputError(f"scoring: {self}: counts must be at least 1, the penalty above 0")
 

@@ -14,7 +14,7 @@ from ..metrics.metric import ModelScoring
 from ..metrics.registry import model_metrics
 from ..models import FAMILIES
 from ..training import SuccessionConfig, TrainingConfig
-from ..types import InputError, Objective
+from ..types import InputError, Objective, check_seed
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,9 @@ class ScoringConfig:
     model: ModelScoring | None = None
     statistics: Literal["stored", "batch"] = "stored"
     curve_samples: int = 0
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed, "scoring.seed")
 
     @property
     def judged(self) -> tuple[str, ...]:

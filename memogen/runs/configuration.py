@@ -9,13 +9,13 @@ from pathlib import Path
 
 from .. import configs, data
 from ..augment import FEW
+from ..configs import nearest, override
 from ..data.access import may_hold
 from ..data.own import holds_images, picture_sizes
 from ..data.published import recognised
 from ..data.task_sequence import check_tasks, num_classes
 from ..metrics.extractors import PIXELS, own_extractor
 from ..models import MemoryGANConfig, MemoryGANObjective
-from ..overrides import nearest, override
 from ..recipes import IN_PIXELS, RECIPES, DataConfig, Recipe, ScoringConfig, read_recipe, shaped, variants_of
 from ..training.continual import TaskObjective
 from ..training.runtime import choose_device
@@ -143,11 +143,8 @@ def meant(own: DataConfig, given: str | Path) -> tuple[str, Path | None]:
     there is recognised. Otherwise :func:`memogen.data.named` decides by the files there.
     """
     place = Path(given).expanduser()
-    if str(given) in data.DATASETS:
-        return str(given), None
-    if not place.exists():
-        apart = place.name in data.DATASETS and place.parent.is_dir()
-        return data.named(given) if apart else (own.name, place)
+    if str(given) in data.DATASETS or not place.exists():
+        return data.named(given)
     if own.name != "folder" and (may_hold(place, own.name) or not (recognised(place) or holds_images(place))):
         return own.name, place
     return data.named(given)

@@ -42,7 +42,7 @@ from ..report.replay_gan import EXTENDED
 from ..training import TrainingConfig, fit
 from ..training.fit import Course
 from ..training.runtime import choose_device
-from ..types import ImageData, InputError
+from ..types import ImageData, InputError, check_seed
 from .folder import Fit, command_line, keep_options, leads, reading
 
 Method = Literal["joint_replay", "replay_alignment", "joint_replay_alignment"]
@@ -76,6 +76,7 @@ class ExtendConfig:
     fit: Fit | None = None
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         if self.method not in OBJECTIVES:
             raise InputError(f"method: {self.method!r} is unknown: choose {', '.join(OBJECTIVES)}")
         if self.weights not in ("averaged", "live"):

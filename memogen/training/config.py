@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from memogen.configs import to_dict
-from memogen.types import ImageData, InputError, Phase
+from memogen.types import ImageData, InputError, Phase, check_seed
 
 Precision = Literal["float32", "bf16", "fp16", "float64"]
 
@@ -41,10 +41,10 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "log_every", "keep"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "use 1 or more")
-        for name in ("seed", "checkpoint_every", "sample_every"):
+        for name in ("checkpoint_every", "sample_every"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "use 0 or more")
         _require(self.steps < 2**40, "steps", self.steps, "use fewer")
-        _require(self.seed < 2**63, "seed", self.seed, "use a number below 2^63")
+        check_seed(self.seed, "training.seed")
         _require(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "use a number in [0, 1)")
         _require(self.precision in Precision.__args__, "precision", self.precision, f"use one of {', '.join(Precision.__args__)}")  # type: ignore[attr-defined]
 

@@ -89,8 +89,9 @@ def test_a_missing_metric_is_named_in_one_line(key: str) -> None:
 
 
 def test_a_middle_without_an_evaluation_is_named() -> None:
-    with pytest.raises(InputError, match=r"between the steps 333 and 667 .*likelihood_every"):
+    with pytest.raises(InputError, match=r"between the steps 333 and 667 .*likelihood_every") as told:
         life_signs(course(every=1000), real_slots=8)
+    assert "eval/" not in str(told.value), "a user does not know the names of metrics"
     with pytest.raises(InputError, match="no line"):
         life_signs([], real_slots=8)
 

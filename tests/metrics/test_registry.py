@@ -122,15 +122,3 @@ def test_numbers_stand_in_the_order_of_the_registry() -> None:
         "step_seconds",
     ]
     assert in_order(mixed) == ordered
-
-
-def test_the_old_name_still_imports() -> None:
-    import memogen.evaluation
-    import memogen.metrics
-
-    for name in memogen.evaluation.__all__:
-        assert getattr(memogen.evaluation, name) is getattr(memogen.metrics, name)
-    from memogen.evaluation.copy_check import copy_check
-    from memogen.evaluation.fid import frechet_distance
-
-    assert copy_check is memogen.metrics.copy_check and frechet_distance is memogen.metrics.frechet_distance

@@ -13,11 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ... import noise
-from ...checks import check_count, check_images, check_shape
 from ...losses import bernoulli_log_prob, normal_log_prob, widen
 from ...memory.attention import Fill
 from ...nets.norm import evaluating
-from ...types import ImageData, InputError, Latents, Pixels
+from ...types import ImageData, InputError, Latents, Pixels, check_count, check_images, check_shape
 from .config import MemVAEConfig
 from .networks import Decoded, Decoder, Encoder
 

@@ -12,7 +12,6 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from ... import noise
-from ...checks import check_count, check_images
 from ...configs import LATER
 from ...losses import widen
 from ...memory import MemoryRead, Policy, VMFMemory
@@ -23,7 +22,7 @@ from ...memory.protocol import check_sizes
 from ...nets import DCGANCritic, DCGANGenerator, ResNetCritic, ResNetGenerator
 from ...nets.norm import NormKind, evaluating
 from ...nets.slot_rows import SlotGenerator
-from ...types import ImageData, InputError, Latents, to_range
+from ...types import ImageData, InputError, Latents, check_count, check_images, to_range
 from . import sparse
 
 Condition = Literal["draw", "key", "none"]

@@ -8,8 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ...checks import check_count
-from ...types import Latents
+from ...types import Latents, check_count
 
 if TYPE_CHECKING:
     from .model import ReplayGAN

@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ... import noise
-from ...checks import check_count, check_images
 from ...nets import ClassDCGANCritic, ClassDCGANGenerator, ClassResNetCritic, ClassResNetGenerator
 from ...nets.class_dcgan import Conditioning
 from ...nets.class_norm import Turns
-from ...types import ImageData, InputError, Latents, Pixels, to_range, to_uint8
+from ...types import ImageData, InputError, Latents, Pixels, check_count, check_images, to_range, to_uint8
 from .drawing import BatchStatistics, generate, known_classes, storing
 
 Generator = ClassDCGANGenerator | ClassResNetGenerator
