@@ -61,7 +61,7 @@ def novelty(
     if out is None:
         return None
     if kind == "picture":
-        from memogen.report.novelty import novelty_sheet
+        from memogen.report.figures import novelty_sheet
 
         return write_picture(novelty_sheet(found[0], known, others.images), out)
     return _write_scores(found, others.names, out) if kind == "scores" else _append_rows(found, known, others.images, training, model, opened, out)

@@ -19,8 +19,8 @@ from memogen.memory.inspect import SavedSlots, spread_slots
 from memogen.metrics.slots import slot_names
 from memogen.models import MemoryGAN
 from memogen.report import charts, figures, grid, memory_gan
+from memogen.report.figures import by_meaning
 from memogen.report.grid import CLEAR, LIGHT, RED
-from memogen.report.order import by_meaning
 from memogen.types import InputError, to_uint8
 from tests.report import toy
 
@@ -168,7 +168,7 @@ def test_a_legend_stands_beside_what_it_explains() -> None:
 
 def test_charts_of_an_unwritten_memory_and_of_one_class() -> None:
     empty = SavedSlots(torch.zeros(4, 3), torch.zeros(4), torch.zeros(4), torch.zeros(4))
-    for draw in (charts.masses, charts.ages, charts.usage):
+    for draw in (charts.masses, charts.ages):
         assert draw(empty).width > 100
     assert charts.priors([("now", charts.by_rank(empty))]).width > 100
 

@@ -18,11 +18,11 @@ from memogen.models import MemoryConfig, MemoryGAN, MemoryGANConfig, MemoryGANOb
 from memogen.report import life_signs as shown
 from memogen.report.history import read_run
 from memogen.report.life_signs import HeldOutQueries, run_signs, signs_table
-from memogen.report.parts import html_of
 from memogen.report.text import in_columns, in_markdown
 from memogen.types import Batch, InputError
 from tests.metrics.courses import NAMES, course
 from tests.report import toy
+from tests.report.pages import html_of
 
 STEPS, BATCH = 60, 16
 

@@ -17,13 +17,13 @@ from memogen.report import charts, memory_gan, sections
 from memogen.report import page as report_page
 from memogen.report.history import Run, read_run, saved_memories, speed
 from memogen.report.page import SECTIONS, duration, write_report
-from memogen.report.parts import Figure, Section, Sign, Table, Text, html_of
+from memogen.report.parts import Figure, Section, Sign, Table, Text
 from memogen.report.scores import column, number, score_lines, score_table
 from memogen.report.sections import FamilyPart, PageContext
 from memogen.types import GenerativeModel, ImageData, InputError
 from tests.metrics.courses import course
 from tests.report import toy
-from tests.report.pages import Page, checked
+from tests.report.pages import Page, checked, html_of
 
 
 @pytest.fixture(scope="module")

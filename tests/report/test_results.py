@@ -189,15 +189,16 @@ def test_a_table_says_how_its_numbers_were_scored() -> None:
         row("b", "log_likelihood", -80.0, recipe="x/y", protocol={"extractor": None, "num_samples": 100, "importance_samples": 5000}, split="test"),
     ]
     table = gather("t", rows)
-    assert table.scored == (
+    scored = (
         "memory_gan/digits: Fréchet distance of 10,000 samples, recall of 5,000 samples, by judge:1 (93.2 % right), compared with the test split.",
         "x/y: log-likelihood of 100 images by 5,000 samples each, the test split.",
         "memory_gan/digits, real images of the train split: Fréchet distance of 10,000 samples, by judge:1 (93.2 % right), compared with "
         "the test split.",
         "Rows that tell it were made 2026-11-24 to 2026-11-26 on a CPU, 2 threads.",
     )
+    assert table.notes == ("Scored: " + " ".join(scored),)
     for text in (results_text([table]), page.results_page([table]), " ".join(terminal_table(table).split())):
-        assert all(html.escape(line) in text or line in text for line in table.scored)
+        assert all(html.escape(line) in text or line in text for line in scored)
 
 
 def test_a_fixed_set_of_images_has_no_seeds() -> None:
@@ -271,7 +272,7 @@ def test_markdown_and_page_show_the_same_cells() -> None:
     assert [[html.unescape(cell) for cell in cells] for cells in told] == [cells[:-1] for cells in shown], "the page has its commands below"
     commands = html.unescape(re.findall(r"<pre>(.*?)</pre>", text, re.DOTALL)[0]).splitlines()
     assert commands == list(dict.fromkeys(cells[-1] for cells in shown[1:])) and commands[0] == "memogen 'a < b'"
-    assert html.escape(table.title) in text and all(word in html.unescape(text) for word in (table.title, table.note))
+    assert html.escape(table.title) in text and all(word in html.unescape(text) for word in (table.title, table.notes[0]))
 
 
 def test_the_page_shows_every_number_and_escapes_the_rest(tmp_path: Path) -> None:
@@ -307,6 +308,6 @@ def test_a_table_too_wide_to_read_is_one_for_each_recipe() -> None:
     wide = gather("some/table", [*first, *second])
     parts = wide.parts
     assert {part.name for part in parts} == {"some/table/digits", "some/table/cifar10"} and [len(part.metrics) for part in parts] == [12, 12]
-    assert [part.notes for part in parts] == [[], wide.notes] and sum(len(part.lines) for part in parts) == 2
+    assert [part.notes for part in parts] == [(), wide.notes] and sum(len(part.lines) for part in parts) == 2
     assert results_text([wide]).count("### some/table/") == 2
     assert gather("some/table", first).parts == (gather("some/table", first),)

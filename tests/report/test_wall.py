@@ -12,8 +12,8 @@ from memogen.memory.functional import unit
 from memogen.memory.inspect import prior
 from memogen.metrics.slots import slot_names
 from memogen.report import grid
+from memogen.report.figures import by_likeness, by_meaning
 from memogen.report.memory_gan import slot_wall
-from memogen.report.order import by_likeness, by_meaning
 from memogen.types import InputError, Latents, to_uint8
 from tests.report import toy
 
