@@ -57,12 +57,12 @@ def slot_pictures(session: Session, layer: int, numbers: list[int], *, apart: bo
         return to_uint8((difference / difference.abs().max().clamp_min(1e-12))[numbers], (-1.0, 1.0))
 
 
-def askers(session: Session, layer: int, slot: int, num: int = 8) -> dict[str, Any]:
-    """The pictures with the largest weights on a slot, and these weights."""
+def askers(session: Session, layer: int, slot: int) -> dict[str, Any]:
+    """The eight pictures with the largest weights on a slot, and these weights."""
     if not 0 <= slot < _count(session, layer):
         raise Refused(f"slot {slot}: layer {layer} holds slots 0 to {_count(session, layer) - 1}", 404)
     asking = _asking(session)
-    best = asking.weights[layer][:, slot].topk(min(num, len(asking.image)))
+    best = asking.weights[layer][:, slot].topk(min(8, len(asking.image)))
     return {"images": as_json(asking.image[best.indices.numpy()]), "weight": [float(value) for value in best.values]}
 
 

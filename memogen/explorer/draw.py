@@ -59,11 +59,11 @@ def varied(noise: Float[Tensor, "b z"], directions: Directions, amounts: Sequenc
 class Directions:
     """Directions of noise as unit ``rows``; ``scale``: the standard deviation of the noise; ``bound``: its largest drawn number."""
 
-    def __init__(self, model: GenerativeModel, num: int = DIRECTIONS) -> None:
-        """The ``num`` orthogonal directions in which the images change most: the leading eigenvectors of the mean of J^T J over some latents.
+    def __init__(self, model: GenerativeModel) -> None:
+        """The :data:`DIRECTIONS` orthogonal directions in which the images change most: the leading eigenvectors of the mean of J^T J.
 
-        J is the derivative of the pixels by the noise, from central differences. Of noise with more than 128 dimensions, a fixed random subspace of
-        128 dimensions is tried.
+        J is the derivative of the pixels by the noise at some latents, from central differences. Of more than 128 dimensions of noise, a fixed random
+        subspace of 128 dimensions is tried.
         """
         law = model.latents(512, seed=11).noise
         self.scale, self.bound = float(law.std()), float(law.abs().max())
@@ -78,6 +78,6 @@ class Directions:
             ends = [model.decode(replace(several, noise=several.noise + sign * step)).flatten(1).float().cpu() for sign in (1, -1)]
             changed = (ends[0] - ends[1]) / (2 * _STEP)
             gram += (changed @ changed.T).double()
-        vectors = torch.linalg.eigh(gram).eigenvectors.flip(1)[:, :num].T.float()
+        vectors = torch.linalg.eigh(gram).eigenvectors.flip(1)[:, :DIRECTIONS].T.float()
         rows = vectors @ basis
         self.rows = rows * torch.where(rows.gather(1, rows.abs().argmax(1, keepdim=True)) < 0, -1, 1)

@@ -77,34 +77,9 @@ PANELS = (
 )
 
 
-def _chart(theme: Theme, scale: float = 1.0) -> tuple[Figure, Axes]:
-    """An empty chart in the theme's colours."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(scale * SIZE[0], scale * SIZE[1]), dpi=DPI)
-    figure.patch.set_facecolor(web(theme.ground) if theme.ground else "none")
-    axes = figure.add_axes(PLACE)
-    axes.set_facecolor("none")
-    axes.grid(True, color=web(theme.faint), linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.tick_params(which="both", colors=web(theme.ink), labelsize=8, length=0)
-    for name, spine in axes.spines.items():
-        spine.set_visible(name in ("left", "bottom"))
-        spine.set_color(web(theme.faint))
-    return figure, axes
-
-
 def words_of(name: object) -> str:
     """A name as matplotlib draws it literally: no dollar sign opens a formula, and control characters are escaped."""
     return visible(name).replace("$", r"\$")
-
-
-def _words(axes: Axes, theme: Theme, *, title: str, x: str, y: str = "", legend: bool = False) -> None:
-    axes.set_title(words_of(title), color=web(theme.ink), fontsize=9.5, loc="left", fontweight="bold")
-    axes.set_xlabel(words_of(x), color=web(theme.ink), fontsize=8)
-    axes.set_ylabel(y, color=web(theme.ink), fontsize=8)
-    if legend:
-        axes.legend(frameon=False, fontsize=8, labelcolor=web(theme.ink))
 
 
 def _logarithmic(axes: Axes, which: Literal["x", "y"]) -> None:
@@ -122,51 +97,71 @@ def _logarithmic(axes: Axes, which: Literal["x", "y"]) -> None:
     axis.set_major_formatter(lambda value, _: f"{value:g}")
 
 
-def _picture(figure: Figure, theme: Theme) -> Image.Image:
+def drawn(
+    draw: Callable[[Axes], None],
+    *,
+    title: str,
+    x: str,
+    y: str = "",
+    legend: Literal["inside", "beside"] | None = None,
+    scale: float = 1.0,
+    theme: Theme = LIGHT,
+) -> Image.Image:
+    """A chart that ``draw`` fills, ``scale`` times as large as usual; a legend "beside" the axes makes the picture wider."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(scale * SIZE[0], scale * SIZE[1]), dpi=DPI)
+    figure.patch.set_facecolor(web(theme.ground) if theme.ground else "none")
+    axes = figure.add_axes(PLACE)
+    axes.set_facecolor("none")
+    axes.grid(True, color=web(theme.faint), linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(which="both", colors=web(theme.ink), labelsize=8, length=0)
+    for name, spine in axes.spines.items():
+        spine.set_visible(name in ("left", "bottom"))
+        spine.set_color(web(theme.faint))
+    draw(axes)
+    axes.set_title(words_of(title), color=web(theme.ink), fontsize=9.5, loc="left", fontweight="bold")
+    axes.set_xlabel(words_of(x), color=web(theme.ink), fontsize=8)
+    axes.set_ylabel(y, color=web(theme.ink), fontsize=8)
+    if legend == "inside":
+        axes.legend(frameon=False, fontsize=8, labelcolor=web(theme.ink))
+    if legend == "beside":
+        beside = axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, fontsize=8, labelcolor=web(theme.ink))
+        _render(figure)
+        before, (left, bottom, width, height) = figure.get_figwidth(), PLACE
+        after = before + beside.get_window_extent().width / DPI
+        figure.set_figwidth(after)
+        axes.set_position((left * before / after, bottom, width * before / after, height))
+    picture = _render(figure)
+    return picture if theme.ground is None else picture.convert("RGB")
+
+
+def _render(figure: Figure) -> Image.Image:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    drawn = Image.fromarray(np.asarray(canvas.buffer_rgba()))
-    return drawn if theme.ground is None else drawn.convert("RGB")
+    return Image.fromarray(np.asarray(canvas.buffer_rgba()))
 
 
 def line_chart(
     title: str,
     lines: Sequence[Line],
     *,
-    x: str = "step",
     y: str = "",
     low: float | None = None,
     high: float | None = None,
     theme: Theme = LIGHT,
 ) -> Image.Image:
     """Lines over training; single points are marked."""
-    figure, axes = _chart(theme)
-    for colour, (label, across, up) in zip(SERIES * len(lines), lines, strict=False):
-        axes.plot(across, up, color=colour, label=label, linewidth=1.4, marker="o" if len(across) == 1 else "", markersize=4, clip_on=False)
-    axes.set_ylim(low, high)
-    _words(axes, theme, title=title, x=x, y=y, legend=len(lines) > 1)
-    return _picture(figure, theme)
 
+    def draw(axes: Axes) -> None:
+        for colour, (label, across, up) in zip(SERIES * len(lines), lines, strict=False):
+            axes.plot(across, up, color=colour, label=label, linewidth=1.4, marker="o" if len(across) == 1 else "", markersize=4, clip_on=False)
+        axes.set_ylim(low, high)
 
-def drawn(
-    draw: Callable[[Axes], None], *, title: str, x: str, y: str = "", legend: bool = False, scale: float = 1.0, theme: Theme = LIGHT
-) -> Image.Image:
-    """A chart that ``draw`` fills, ``scale`` times as large as the others; a ``legend`` stands right of the axes, in a wider picture."""
-    figure, axes = _chart(theme, scale)
-    draw(axes)
-    _words(axes, theme, title=title, x=x, y=y)
-    if legend:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-        beside = axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, fontsize=8, labelcolor=web(theme.ink))
-        FigureCanvasAgg(figure).draw()
-        before, (left, bottom, width, height) = figure.get_figwidth(), PLACE
-        after = before + beside.get_window_extent().width / DPI
-        figure.set_figwidth(after)
-        axes.set_position((left * before / after, bottom, width * before / after, height))
-    return _picture(figure, theme)
+    return drawn(draw, title=title, x="step", y=y, legend="inside" if len(lines) > 1 else None, theme=theme)
 
 
 def panel(metrics: tuple[Entry, ...], what: Panel, *, points: int = 1, theme: Theme = LIGHT) -> Image.Image | None:
@@ -193,17 +188,19 @@ def priors(states: Sequence[tuple[str, Mapping[int, float]]], *, theme: Theme = 
 
     A state with every rank is a line; one with some of the ranks is points, as nothing is known between them.
     """
-    figure, axes = _chart(theme)
     complete = [list(by_rank) == list(range(1, len(by_rank) + 1)) for _, by_rank in states]
-    for place, (label, by_rank) in enumerate(states):
-        strength = 0.3 + 0.7 * (place + 1) / len(states)
-        shape = {"linewidth": 1.4} if complete[place] else {"linestyle": "none", "marker": "o", "markersize": 3.5, "markeredgewidth": 0}
-        axes.plot(list(by_rank), list(by_rank.values()), color=REAL, alpha=strength, label=label, clip_on=all(complete), **shape)
-    _logarithmic(axes, "y")
-    if not all(complete):
-        _logarithmic(axes, "x")
-    _words(axes, theme, title="Prior of the real slots, sorted", x="slot, by rank", y="p(c | v = 1)", legend=len(states) > 1)
-    return _picture(figure, theme)
+
+    def draw(axes: Axes) -> None:
+        for place, (label, by_rank) in enumerate(states):
+            strength = 0.3 + 0.7 * (place + 1) / len(states)
+            shape = {"linewidth": 1.4} if complete[place] else {"linestyle": "none", "marker": "o", "markersize": 3.5, "markeredgewidth": 0}
+            axes.plot(list(by_rank), list(by_rank.values()), color=REAL, alpha=strength, label=label, clip_on=all(complete), **shape)
+        _logarithmic(axes, "y")
+        if not all(complete):
+            _logarithmic(axes, "x")
+
+    legend: Literal["inside"] | None = "inside" if len(states) > 1 else None
+    return drawn(draw, title="Prior of the real slots, sorted", x="slot, by rank", y="p(c | v = 1)", legend=legend, theme=theme)
 
 
 def by_rank(memory: Slots) -> dict[int, float]:
@@ -213,20 +210,21 @@ def by_rank(memory: Slots) -> dict[int, float]:
 
 def masses(memory: Slots, *, theme: Theme = LIGHT) -> Image.Image:
     """Histogram of the mass of the written slots, real and fake apart, on a logarithmic axis."""
-    figure, axes = _chart(theme)
-    values = memory.mass.double().clamp_min(1e-12)
-    _histogram(axes, memory, values, lambda every: [10**power for power in bin_edges([math.log10(value) for value in every])])
-    _logarithmic(axes, "x")
-    _words(axes, theme, title="Mass of the slots", x="mass h", y="slots", legend=True)
-    return _picture(figure, theme)
+
+    def draw(axes: Axes) -> None:
+        _histogram(axes, memory, memory.mass.double().clamp_min(1e-12), lambda every: [10**edge for edge in bin_edges(list(map(math.log10, every)))])
+        _logarithmic(axes, "x")
+
+    return drawn(draw, title="Mass of the slots", x="mass h", y="slots", legend="inside", theme=theme)
 
 
 def ages(memory: Slots, *, theme: Theme = LIGHT) -> Image.Image:
     """Histogram of the age of the written slots, real and fake apart."""
-    figure, axes = _chart(theme)
-    _histogram(axes, memory, memory.age.double(), whole_edges)
-    _words(axes, theme, title="Age of the slots", x="writes since last touched", y="slots", legend=True)
-    return _picture(figure, theme)
+
+    def draw(axes: Axes) -> None:
+        _histogram(axes, memory, memory.age.double(), whole_edges)
+
+    return drawn(draw, title="Age of the slots", x="writes since last touched", y="slots", legend="inside", theme=theme)
 
 
 def _histogram(axes: Axes, memory: Slots, values: Tensor, edges: Callable[[list[float]], list[float]]) -> None:
@@ -241,13 +239,15 @@ def _histogram(axes: Axes, memory: Slots, values: Tensor, edges: Callable[[list[
 
 def copies(found: CopyCheck, *, theme: Theme = LIGHT) -> Image.Image:
     """Histogram of the distances of samples and of held-out images to the nearest training image; copies are at the left end."""
-    figure, axes = _chart(theme)
     told = found.histogram(32)
-    for name, colour, shares in (("held-out images", REAL, told.held_out), ("samples", FAKE, told.samples)):
-        axes.stairs(shares.tolist(), told.edges.tolist(), fill=True, color=colour, alpha=0.6, label=name)
-    axes.set_xlim(0)
-    _words(axes, theme, title="To the nearest training image", x="euclidean distance, pixels in [0, 1]", y="share", legend=True)
-    return _picture(figure, theme)
+
+    def draw(axes: Axes) -> None:
+        for name, colour, shares in (("held-out images", REAL, told.held_out), ("samples", FAKE, told.samples)):
+            axes.stairs(shares.tolist(), told.edges.tolist(), fill=True, color=colour, alpha=0.6, label=name)
+        axes.set_xlim(0)
+
+    x = "euclidean distance, pixels in [0, 1]"
+    return drawn(draw, title="To the nearest training image", x=x, y="share", legend="inside", theme=theme)
 
 
 def bin_edges(values: Sequence[float], bins: int = 32) -> list[float]:

@@ -77,13 +77,13 @@ def text_width(words: str, size: int = 12) -> int:
     return round(max(ImageFont.load_default(size).getlength(line) for line in words.split("\n"))) + 1
 
 
-def frame(picture: Image.Image, box: tuple[int, int, int, int], colour: Colour, width: int = 3) -> None:
+def frame(picture: Image.Image, box: tuple[int, int, int, int], colour: Colour) -> None:
     """Draw a frame on the inner edge of ``box`` (left, top, right, bottom)."""
     left, top, right, bottom = box
-    ImageDraw.Draw(picture).rectangle((left, top, right - 1, bottom - 1), outline=colour, width=width)
+    ImageDraw.Draw(picture).rectangle((left, top, right - 1, bottom - 1), outline=colour, width=3)
 
 
-def grid(images: UInt8[Tensor, "b c h w"], columns: int, *, framed: Sequence[int] = (), colour: Colour = BLUE, theme: Theme = LIGHT) -> Image.Image:
+def grid(images: UInt8[Tensor, "b c h w"], columns: int, *, framed: Sequence[int] = (), theme: Theme = LIGHT) -> Image.Image:
     """Images row by row, ``columns`` in a row, framed at the places ``framed``. Vectors are folded."""
     images = folded(images)
     scale = scale_for(*images.shape[-2:])
@@ -93,7 +93,7 @@ def grid(images: UInt8[Tensor, "b c h w"], columns: int, *, framed: Sequence[int
         left, top = place % columns * width, place // columns * height
         picture.paste(tile(image, scale), (left, top))
         if place in framed:
-            frame(picture, (left, top, left + width - GAP, top + height - GAP), colour)
+            frame(picture, (left, top, left + width - GAP, top + height - GAP), BLUE)
     return picture
 
 
@@ -160,9 +160,9 @@ def bars(
     return picture
 
 
-def save_gif(pictures: Sequence[Image.Image], path: Path, *, milliseconds: int = 80) -> None:
-    """Write an endless animation."""
-    pictures[0].save(path, save_all=True, append_images=list(pictures[1:]), duration=milliseconds, loop=0)
+def save_gif(pictures: Sequence[Image.Image], path: Path) -> None:
+    """Write an endless animation of 80 ms a frame."""
+    pictures[0].save(path, save_all=True, append_images=list(pictures[1:]), duration=80, loop=0)
 
 
 def stacked(pictures: Sequence[Image.Image], *, theme: Theme = LIGHT) -> Image.Image:

@@ -98,10 +98,10 @@ def course(run: Run, curve: Curve) -> Image.Image:
     return picture
 
 
-def prior_states(run: Run, *, most: int = 6) -> list[tuple[str, dict[int, float]]]:
-    """(step in words, sorted prior) of about ``most`` of the logged priors, evenly over training."""
+def prior_states(run: Run) -> list[tuple[str, dict[int, float]]]:
+    """(step in words, sorted prior) of up to six of the logged priors, evenly over training."""
     logged = priors_logged(run.metrics)
-    return [(f"step {step:,}", ranks) for step, ranks in logged[:: -(-len(logged) // most) or 1]]
+    return [(f"step {step:,}", ranks) for step, ranks in logged[:: -(-len(logged) // 6) or 1]]
 
 
 def run_signs(run: Run, of_slots: LifeSign | None = None) -> tuple[LifeSign, ...]:

@@ -142,8 +142,8 @@ def class_graph(correlation: Float[np.ndarray, "classes classes"], classes: Sequ
     return picture
 
 
-def layout(correlation: Float[np.ndarray, "classes classes"], *, apart: float = 0.08) -> Float[np.ndarray, "classes 2"]:
-    """Points in the unit square, the nearer the more two classes correlate, at least ``apart``: classical scaling of sqrt(2 (1 - correlation)).
+def layout(correlation: Float[np.ndarray, "classes classes"]) -> Float[np.ndarray, "classes 2"]:
+    """Points in the unit square, the nearer the more two classes correlate, but 0.08 apart: classical scaling of sqrt(2 (1 - correlation)).
 
     departs: the authors use a spring layout, which depends on a random start; this one is unique up to its orientation, which is fixed here.
     """
@@ -157,7 +157,7 @@ def layout(correlation: Float[np.ndarray, "classes classes"], *, apart: float = 
     for _ in range(100):
         gap = point[:, None] - point[None]
         far = np.linalg.norm(gap, axis=2) + np.eye(count)
-        push = (apart * 1.1 - far).clip(0) / 2
+        push = (0.08 * 1.1 - far).clip(0) / 2
         if not push.any():
             break
         point = point + (gap / far[..., None] * push[..., None]).sum(1)

@@ -191,4 +191,4 @@ def embedding(groups: Groups, *, of: str = "features", seed: int = 0, theme: The
 
     measured = any(apart[name] is not None for name in others)
     below = f"in brackets the Fréchet distance to {first}" if measured else f"no distances: too few images for {points.shape[1]} features"
-    return charts.drawn(draw, title=f"t-SNE of {of}", x=below, y="", legend=True, theme=theme, scale=1.6)
+    return charts.drawn(draw, title=f"t-SNE of {of}", x=below, y="", legend="beside", theme=theme, scale=1.6)

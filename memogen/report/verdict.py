@@ -30,6 +30,7 @@ NEAR = 0.5  # of the usual distance between a training image and the nearest oth
 GAIN = 0.03  # of the improvement since the first evaluation, over the last half of the training: less is not visible in samples
 LOSS = 0.25  # of that improvement is lost again
 EVALUATIONS = 6  # fewer show no trend
+SIDE = 16  # slots, and noises for each, whose images are compared
 ASKED, COMPARED = 256, 5000  # samples, and training images that they are compared with
 QUALITY = (("kid", False), ("fid", False), ("inception_score", True), ("held_out/lower_bound", True), ("bound/bound", True))
 """The scores whose course may be judged, the most telling first, and whether more is better."""
@@ -162,13 +163,13 @@ def _rise(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
 
 
 @torch.no_grad()
-def slot_share(model: SlotModel, *, side: int = 16) -> float | None:
-    """The share of the variance of pixels between slots, 0 to 1, of ``side`` real slots drawn with the same ``side`` noises each.
+def slot_share(model: SlotModel) -> float | None:
+    """The share of the variance of pixels between slots, 0 to 1, of 16 real slots drawn with the same 16 noises each.
 
     None for a model without memory, a generator that reads no slot, or a memory that holds nothing yet.
     """
     try:
-        drawn = model.latents(side)
+        drawn = model.latents(SIDE)
     except InputError:
         return None
     if model.memory is None or drawn.key is None or drawn.slot is None:
@@ -177,21 +178,21 @@ def slot_share(model: SlotModel, *, side: int = 16) -> float | None:
     if len(slots) < 2:
         return 0.0
     keys = torch.stack([drawn.key[drawn.slot == slot][0] for slot in slots])
-    every = torch.arange(len(slots)).repeat_interleave(side)
+    every = torch.arange(len(slots)).repeat_interleave(SIDE)
     image = draw(model, Latents(drawn.noise.repeat(len(slots), 1), keys[every], slots[every]))
     share = variance_between(image.flatten(1).float(), every.to(image.device))
     return 0.0 if math.isnan(share) else max(0.0, share)
 
 
-def nearness(model: GenerativeModel, data: ImageData, *, num: int = ASKED) -> float | None:
+def nearness(model: GenerativeModel, data: ImageData) -> float | None:
     """The median distance in pixels of a sample to the nearest training image, divided by that of a training image to the nearest other one.
 
     None if the images are too few, do not fit the model, or are all equal.
     """
     part = ImageData(data.image[:COMPARED], None, data.classes, data.name, data.split)
-    asked = torch.from_numpy(np.linspace(0, len(part) - 1, min(num, len(part))).round().astype(np.int64)).unique()
+    asked = torch.from_numpy(np.linspace(0, len(part) - 1, min(ASKED, len(part))).round().astype(np.int64)).unique()
     try:
-        samples = draw_samples(model, num).cpu()
+        samples = draw_samples(model, ASKED).cpu()
         if len(part) < 3 or tuple(samples.shape[1:]) != part.image_shape or part.image.dtype != np.uint8:
             return None
         found = pixel_check(samples, torch.from_numpy(np.array(part.image[asked.numpy()])), part, own=asked)

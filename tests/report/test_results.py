@@ -16,7 +16,7 @@ from memogen.metrics.registry import numbers
 from memogen.recipes.tables import TABLES
 from memogen.report import page
 from memogen.report.results import LEGEND, Line, Results, gather, read_results, shortened
-from memogen.report.text import BEGIN, END, results_table, results_text, terminal_table, terminal_text, write_results
+from memogen.report.text import BEGIN, END, in_columns, in_markdown, results_table, results_text, terminal_table, terminal_text, write_results
 from memogen.types import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -311,3 +311,22 @@ def test_a_table_too_wide_to_read_is_one_for_each_recipe() -> None:
     assert [part.notes for part in parts] == [(), wide.notes] and sum(len(part.lines) for part in parts) == 2
     assert results_text([wide]).count("### some/table/") == 2
     assert gather("some/table", first).parts == (gather("some/table", first),)
+
+
+CELLS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1)
+ROWS = st.integers(1, 4).flatmap(lambda width: st.lists(st.lists(CELLS, min_size=width, max_size=width), min_size=1, max_size=4))
+
+
+def test_tables_line_up_and_read_as_markdown() -> None:
+    rows = [["sign", "x"], ["a longer one", "1"]]
+    assert in_columns(rows) == "sign          x\na longer one  1"
+    assert in_columns([["value", "x"], ["a", "1000"]], right=1) == "value     x\na      1000"
+    assert in_markdown(rows) == "| sign | x |\n| --- | --- |\n| a longer one | 1 |"
+
+
+@given(ROWS)
+def test_every_cell_is_found_again(rows: list[list[str]]) -> None:
+    assert [line.split() for line in in_columns(rows).splitlines()] == rows
+    lines = in_markdown(rows).splitlines()
+    cells = [[cell.replace("\\|", "|") for cell in line[2:-2].split(" | ")] for line in [lines[0], *lines[2:]]]
+    assert cells == rows
