@@ -27,7 +27,7 @@ from memogen.models.replayed import state_bytes
 from memogen.recipes import RECIPES
 from memogen.recipes.table import Criterion
 from memogen.recipes.tables import TABLES, find_table, table_of
-from memogen.report.criterion import sentences
+from memogen.report.notes import judged
 from memogen.report.results import Cell, Line, gather
 from memogen.runs import reproduce
 from memogen.types import ImageData, InputError
@@ -246,7 +246,7 @@ def test_a_smoke_run_of_the_table(smoke: Path) -> None:
     train = load("digits", split="train", progress=False)
     kept = lines["replay_gan", "joint_training"].cells["kept_megabytes"].value
     assert kept == int((train.label < 8).sum()) * 64 / 1e6, "the images of all tasks but the last"
-    assert "fine_tuning has not been run" in results.note and "replay_gan/digits_stream, smoke" in results.note
+    assert "fine_tuning has not been run" in results.notes[0] and "replay_gan/digits_stream, smoke" in results.notes[0]
 
 
 def test_rows_of_every_task_and_class(smoke: Path) -> None:
@@ -281,14 +281,14 @@ def line(variant: str, value: float, metric: str = "accuracy") -> Line:
     ],
 )
 def test_a_comparison_counts_where_joint_training_works_and_fine_tuning_forgets(upper: float, floor: float, told: str) -> None:
-    (found,) = sentences(Criterion(), [line("joint_training", upper), line("fine_tuning", floor), line("real", 1.0)])
+    (found,) = judged(Criterion(), [line("joint_training", upper), line("fine_tuning", floor), line("real", 1.0)])
     assert told in found and found.startswith("a/b, short: ") and f"joint training {upper:.3f}" in found
 
 
 def test_methods_without_labels_are_compared_by_what_a_student_learns() -> None:
     rows = [line(variant, value, "reverse_accuracy") for variant, value in (("joint_training", 0.9), ("fine_tuning", 0.1), ("real", 0.95))]
-    assert "count (reverse accuracy: joint training 0.900, fine tuning 0.100, real images 0.950)" in next(sentences(Criterion(), rows))
-    assert "joint_training and real have not been run" in next(sentences(Criterion(), rows[1:2]))
+    assert "count (reverse accuracy: joint training 0.900, fine tuning 0.100, real images 0.950)" in next(judged(Criterion(), rows))
+    assert "joint_training and real have not been run" in next(judged(Criterion(), rows[1:2]))
 
 
 # --- the exam ---

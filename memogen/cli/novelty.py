@@ -79,7 +79,7 @@ def novelty(
     elif suffix == ".jsonl":
         _append_rows(found, {"data": known, "against": others, "training": training}, model, opened, out)
     else:
-        from memogen.report.novelty import novelty_sheet
+        from memogen.report.figures import novelty_sheet
 
         write_picture(novelty_sheet(found[0], known, others), out)
 

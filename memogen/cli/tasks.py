@@ -98,7 +98,7 @@ def samples(
     """Draw samples of each run after its last task, one run below the other, to compare methods."""
     check_picture(out)
     from memogen.report.history import read_run
-    from memogen.report.task_samples import samples_sheet
+    from memogen.report.tasks import samples_sheet
 
     write_picture(samples_sheet([read_run(path) for path in run], num=num, seed=seed), out)
 

@@ -1,17 +1,17 @@
-"""The three acts of the demo. Each trains or opens a model, draws it and measures it; what is told is of this run alone."""
+"""The three acts of the demo. Each trains or opens a model, draws samples and measures it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
 from .. import runs, shipped
 from ..data import load as load_data
@@ -19,25 +19,65 @@ from ..metrics.imputation import Completed, Refinement, complete
 from ..metrics.rows import ResultRow
 from ..metrics.samples import Work
 from ..metrics.slots import Estimate, name_slots, placed, share, share_difference, slots_beside_pixels
+from ..models import MemoryGANObjective
 from ..pretrained import from_pretrained
 from ..progress import Bar
-from ..recipes import Recipe
+from ..recipes import RECIPES, Recipe, ScoringConfig
 from ..report import figures, grid, memory_gan
 from ..report.grid import Theme
 from ..report.history import read_rows, task_folders
 from ..runs import config_hash
 from ..training.fit import Watch
 from ..types import ImageData, InputError, to_uint8
-from .plan import ARMS, Arm, Plan
 from .sentences import CLUSTERED, FILLED, KEPT, NAMED, VARIED, Comparison, Question, apart
 
 ACROSS = 16  # pictures in a row
 HIDDEN: grid.Colour = (108, 158, 235)  # of hidden pixels
 
+Arm = Literal["slot_replay", "fine_tuning"]
+ARMS: dict[Arm, str] = {"slot_replay": "with replay", "fine_tuning": "without replay"}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long the demo trains: ``task_steps`` for each of five pairs of digits, ``steps`` for all ten at once.
+
+    ``samples`` are scored after each pair. ``learning_rate`` is twice that of the recipes, as these trainings are short. The shipped model ``filler``
+    fills in what ``mask`` hides of the pictures that ship with it.
+    """
+
+    seed: int = 0
+    task_steps: int = 200
+    steps: int = 1500
+    samples: int = 2000
+    learning_rate: float = 1e-3
+    filler: str = "mnist-vae"
+    mask: str = "rect-12"
+
+    def stream(self, arm: Arm) -> Recipe:
+        """The recipe for ten digits, two at a time."""
+        recipe = RECIPES["memory_gan/digits_stream"](variant=arm)
+        return self._short(recipe, self.task_steps, replace(recipe.scoring, num_samples=self.samples))
+
+    def digits(self) -> Recipe:
+        """The recipe for ten digits at once."""
+        return self._short(RECIPES["memory_gan/digits"](), self.steps, ScoringConfig("digits", ("is", "fid"), self.samples, likelihood_every=0))
+
+    def named(self) -> dict[str, Any]:
+        """The plan, and the hashes of the complete configurations that it leads to."""
+        recipes = {arm: self.stream(arm) for arm in ARMS} | {"digits": self.digits()}
+        return asdict(self) | {name: config_hash(recipe) for name, recipe in recipes.items()}
+
+    def _short(self, recipe: Recipe, steps: int, scoring: ScoringConfig) -> Recipe:
+        assert isinstance(recipe.objective, MemoryGANObjective)
+        critic, generator = (replace(one, learning_rate=self.learning_rate) for one in (recipe.objective.critic, recipe.objective.generator))
+        training = replace(recipe.training, steps=steps, seed=self.seed, checkpoint_every=500, sample_every=0, device="cpu")
+        return replace(recipe, objective=replace(recipe.objective, critic=critic, generator=generator), training=training, scoring=scoring)
+
 
 @dataclass(frozen=True)
 class Answer:
-    """A question, what this run found, and the sentence that says it."""
+    """A question, the numbers of this run, and the sentence that answers it."""
 
     question: Question
     found: Comparison
@@ -45,14 +85,14 @@ class Answer:
 
     @property
     def numbers(self) -> tuple[str, str, str]:
-        """Of this run, what it is held against, and the difference, as texts."""
+        """The number of this run, the one it is compared with, and their difference, as texts."""
         here, beside, difference = self.found.here, self.found.beside, self.found.difference
         return self.question.number(here), self.question.number(beside), self.question.number(difference, signed=True)
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture's file under the demo's folder, what is to be seen in it, and how it is drawn."""
+    """A picture: its file under the demo's folder, its caption, and the function that draws it."""
 
     file: str
     caption: str
@@ -61,7 +101,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an act leaves."""
+    """The answers and pictures of an act."""
 
     answers: tuple[Answer, ...]
     pictures: tuple[Picture, ...]
@@ -69,28 +109,34 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Act:
-    """``title`` and ``told`` announce it; ``play`` is given the plan, the demo's folder and a bar. ``files`` are those of its pictures."""
+    """``title`` and ``told`` announce the act; ``play`` plays it in the demo's folder."""
 
     title: str
     told: str
     play: Callable[[Plan, Path, Bar], Outcome]
 
 
-# --- one: learn on without forgetting ---
-
-
 def learn_on(plan: Plan, folder: Path, bar: Bar) -> Outcome:
-    """Ten digits, two at a time, with replay and without; what is left of the first eight."""
-    rows: dict[Arm, list[ResultRow]] = {}
-    for arm in ARMS:
-        recipe, place = plan.stream(arm), arm_folder(folder, arm)
-        trained(recipe, place, bar, ARMS[arm], len(_tasks(recipe)) * plan.task_steps)
+    """Ten digits, two at a time, with and without replay; what is left of the first eight."""
+    recipes = {arm: plan.stream(arm) for arm in ARMS}
+    succession = recipes["slot_replay"].succession
+    assert succession is not None
+    tasks = succession.tasks.tasks(10)
+    earlier, last = tuple(chain.from_iterable(tasks[:-1])), len(tasks) - 1
+    shares, scores = list[Estimate](), list[Estimate]()
+    for arm, recipe in recipes.items():
+        place = arm_folder(folder, arm)
+        trained(recipe, place, bar, ARMS[arm], len(tasks) * plan.task_steps)
         own = config_hash(recipe)
-        rows[arm] = [row for row in read_rows(place / "results.jsonl") if row.config == own]
-    tasks = _tasks(plan.stream("slot_replay"))
-    earlier = tuple(chain.from_iterable(tasks[:-1]))
-    kept = apart(*(_share_of(found, earlier, len(tasks) - 1, plan.samples) for found in rows.values()))
-    varied = apart(*(_inception_score(found, len(tasks) - 1) for found in rows.values()))
+        rows = [row for row in read_rows(place / "results.jsonl") if row.config == own]
+        value = sum(_last(rows, "class_share", last, label).value or 0.0 for label in earlier)
+        shares.append(Estimate(value, math.sqrt(max(value * (1 - value), 0.0) / plan.samples)))
+        row = _last(rows, "inception_score", last, None)
+        assert row.value is not None and row.protocol is not None
+        parts = int(row.protocol["splits"])
+        error = math.nan if row.spread is None or parts < 2 else row.spread / math.sqrt(parts - 1)  # the spread divides by parts
+        scores.append(Estimate(row.value, error))
+    kept, varied = apart(*shares), apart(*scores)
     answers = (
         Answer(KEPT, kept, KEPT.answer(kept, earlier=len(earlier))),
         Answer(VARIED, varied, VARIED.answer(varied, most=len(earlier) + len(tasks[-1]))),
@@ -100,27 +146,8 @@ def learn_on(plan: Plan, folder: Path, bar: Bar) -> Outcome:
 
 
 def arm_folder(folder: Path, arm: Arm) -> Path:
-    """The run of an arm."""
+    """The folder of an arm's run."""
     return folder / ARMS[arm].replace(" ", "_")
-
-
-def _tasks(recipe: Recipe) -> tuple[tuple[int, ...], ...]:
-    assert recipe.succession is not None, "it learns tasks"
-    return recipe.succession.tasks.tasks(10)
-
-
-def _share_of(rows: Sequence[ResultRow], classes: Sequence[int], task: int, num: int) -> Estimate:
-    """Of the samples after ``task``, how many are taken for one of these classes."""
-    value = sum(_last(rows, "class_share", task, label).value or 0.0 for label in classes)
-    return Estimate(value, math.sqrt(max(value * (1 - value), 0.0) / num))
-
-
-def _inception_score(rows: Sequence[ResultRow], task: int) -> Estimate:
-    """The mean over parts of the samples, and its standard error; nan where there is one part alone."""
-    row = _last(rows, "inception_score", task, None)
-    assert row.value is not None and row.protocol is not None
-    parts = int(row.protocol["splits"])
-    return Estimate(row.value, math.nan if row.spread is None or parts < 2 else row.spread / math.sqrt(parts - 1))  # the spread divides by parts
 
 
 def _last(rows: Sequence[ResultRow], metric: str, task: int, label: int | None) -> ResultRow:
@@ -137,11 +164,8 @@ def _after_each(folder: Path, tasks: Sequence[Sequence[int]], theme: Theme) -> I
     return grid.stacked([sheets[0], grid.blank(1, grid.CAPTION, theme), sheets[1]], theme=theme)
 
 
-# --- two: know without being told ---
-
-
 def know(plan: Plan, folder: Path, bar: Bar) -> Outcome:
-    """A memoryGAN of ten digits without labels; which digits its slots hold."""
+    """A memoryGAN of ten digits, trained without labels; which digits its slots hold."""
     place = folder / "digits"
     trained(plan.digits(), place, bar, "without labels", plan.steps)
     model: Any = from_pretrained(place / "model")
@@ -168,11 +192,8 @@ def know(plan: Plan, folder: Path, bar: Bar) -> Outcome:
     )
 
 
-# --- three: fill in what is missing ---
-
-
 def fill_in(plan: Plan, folder: Path, bar: Bar) -> Outcome:
-    """A shipped MEM-VAE completes held-out pictures that came with it."""
+    """A shipped MEM-VAE fills in held-out pictures that ship with it."""
     model: Any = from_pretrained(plan.filler)
     pictures = shipped.examples(shipped.place(plan.filler), model.config.image_shape)
     if pictures is None:
@@ -185,35 +206,27 @@ def fill_in(plan: Plan, folder: Path, bar: Bar) -> Outcome:
 
 
 def filling(found: Completed) -> Comparison:
-    """The mean squared error of hidden pixels, picture by picture, of the model's filling and of the mean of the other pictures."""
-    num = len(found.image)
-    others = (found.image.sum(0, keepdim=True) - found.image) / max(num - 1, 1)
-    ours, theirs = (_errors(each, found) for each in (found.images, others))
+    """The mean squared error of hidden pixels as the model fills them in, beside that of the mean of the other pictures."""
+    others = (found.image.sum(0, keepdim=True) - found.image) / max(len(found.image) - 1, 1)
+    where = found.missing.expand(found.image.shape).flatten(1).double()
+    ours, theirs = (((each - found.image).flatten(1).double().square() * where).sum(1) / where.sum(1) for each in (found.images, others))
     return Comparison(share(ours), share(theirs), share_difference(ours, theirs))
 
 
-def _errors(filled: Tensor, found: Completed) -> Tensor:
-    where = found.missing.expand(found.image.shape).flatten(1).double()
-    return ((filled - found.image).flatten(1).double().square() * where).sum(1) / where.sum(1)
-
-
 def _filled_sheet(found: Completed, image_range: tuple[float, float], theme: Theme) -> Image.Image:
-    """The first pictures as they are, with what is hidden in blue, and filled in."""
+    """The first pictures as they are, with hidden pixels in blue, and filled in."""
     real, filled = (to_uint8(each[:ACROSS], image_range).expand(-1, 3, -1, -1) for each in (found.image, found.images))
     hidden = torch.where(found.missing[:ACROSS], torch.tensor(HIDDEN, dtype=torch.uint8).view(3, 1, 1), real)
     return grid.sheet([real, hidden, filled], ["held-out pictures", "with a part hidden", "filled in"], theme=theme)
 
 
-# --- training, and the acts in their order ---
-
-
 def trained(recipe: Recipe, place: Path, bar: Bar, name: str, steps: int) -> None:
-    """The run folder ``place``, trained to its end under a bar over all its ``steps``; one that is finished stays as it is."""
+    """Train the run folder ``place`` to its end, under a bar over all its ``steps``; a finished run stays as it is."""
     runs.train(recipe, out=place, console=False, watch=_shown(bar, name, steps, recipe.training.batch_size))
 
 
 def _shown(bar: Bar, name: str, steps: int, batch_size: int) -> Watch:
-    """Moves the bar on with every step, from where the training begins."""
+    """Advances the bar with every step, from the step at which the training begins."""
     seen: int | None = None
 
     def watch(step: int, model: nn.Module) -> None:

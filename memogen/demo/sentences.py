@@ -1,4 +1,4 @@
-"""What a run of the demo showed, in plain sentences: the numbers and their spread choose how each one ends."""
+"""The results of the demo in sentences; the numbers and their standard errors choose the ending of each."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ..metrics.slots import Estimate
 
 Verdict = Literal["larger", "alike", "smaller"]
 TIGHT = "\u00a0"  # a space at which no line breaks
-CERTAIN = 2.0  # standard errors of a difference, from which on it counts
+CERTAIN = 2.0  # standard errors of a difference that counts
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A number of this run, another that it is held against, and how much larger the first is; each with its standard error."""
+    """A number of this run, the one it is compared with, and how much larger the first is; each with its standard error."""
 
     here: Estimate
     beside: Estimate
@@ -23,22 +23,22 @@ class Comparison:
 
     @property
     def verdict(self) -> Verdict:
-        """Larger or smaller by more than :data:`CERTAIN` standard errors of the difference, else alike; alike where one is not known."""
+        """Larger or smaller by more than :data:`CERTAIN` standard errors of the difference, else alike; also alike if an error is unknown."""
         if not abs(self.difference.value) > CERTAIN * self.difference.error:
             return "alike"
         return "larger" if self.difference.value > 0 else "smaller"
 
 
 def apart(here: Estimate, beside: Estimate) -> Comparison:
-    """Two numbers that come from different samples: their errors add in squares."""
+    """Two numbers from different samples: the squares of their errors add."""
     return Comparison(here, beside, Estimate(here.value - beside.value, math.hypot(here.error, beside.error)))
 
 
 @dataclass(frozen=True)
 class Question:
-    """``measured`` is the number's name, ``here`` and ``beside`` whose two numbers they are. A sentence is ``begins`` and one of the three endings.
+    """``measured`` names the number, ``here`` and ``beside`` name its two sources. The answer is ``begins`` and one of the three endings.
 
-    ``begins`` may name {here}, {beside} and what else :meth:`answer` is given. ``form`` says how numbers are written.
+    ``begins`` may use {here}, {beside} and the keywords of :meth:`answer`. ``form`` is the format of the numbers.
     """
 
     measured: str
@@ -51,13 +51,13 @@ class Question:
     form: Literal["percent", "score", "error"] = "percent"
 
     def answer(self, found: Comparison, **about: object) -> str:
-        """The whole sentence."""
+        """The sentence."""
         begins = self.begins.format(here=self.number(found.here), beside=self.number(found.beside), **about)
         endings: dict[Verdict, str] = {"larger": self.larger, "alike": self.alike, "smaller": self.smaller}
         return f"{begins}: {endings[found.verdict]}"
 
     def number(self, found: Estimate, *, signed: bool = False) -> str:
-        """A number with its standard error, where that is known."""
+        """A number with its standard error, if that is known."""
         scale, digits = {"percent": (100, 1), "score": (1, 2), "error": (1, 4)}[self.form]
         value, unit = f"{scale * found.value:{'+' if signed else ''}.{digits}f}", f"{TIGHT}%" if self.form == "percent" else ""
         return f"{value}{unit}" if math.isnan(found.error) else f"{value}{TIGHT}±{TIGHT}{scale * found.error:.{digits}f}{unit}"

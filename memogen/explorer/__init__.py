@@ -1,5 +1,5 @@
-"""A page where a model and its memory can be seen and touched: ``memogen explore``.
+"""``memogen explore``: a page that shows a model and lets its memory be edited.
 
-:mod:`.loaded` is what is looked at and what it can do, :mod:`.session` the state that all tabs share, :mod:`.draw`, :mod:`.mixture`,
-:mod:`.attention` and :mod:`.editing` what is answered, :mod:`.app` the addresses, :mod:`.guard` who may ask, :mod:`.server` the server.
+:mod:`.loaded` is the model and what it can do, :mod:`.session` the shared state, :mod:`.answers` the questions of the page, with :mod:`.draw`,
+:mod:`.mixture` and :mod:`.attention`; :mod:`.app` is the web application and :mod:`.server` the server.
 """

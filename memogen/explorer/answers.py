@@ -1,4 +1,4 @@
-"""The questions that a page asks, one function each: checked fields in, plain values out."""
+"""The questions that the page asks, one function each: checked fields in, plain values out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from memogen.types import Latents
 
-from . import attention, draw, editing, mixture
+from . import attention, draw, mixture
 from .asked import Asked, Refused
 from .pictures import as_json
 from .session import Session
@@ -17,13 +17,13 @@ from .session import Session
 SEED = 2**31 - 1
 MOST_SLOTS = 1 << 24
 AT_ONCE = 256  # images of one answer
+MOST_ADDED = 16  # pictures
 
 
 def about(session: Session, asked: Asked) -> dict[str, Any]:
     """What the model is and can do, and what is at hand beside it."""
     loaded = session.loaded
-    memory = loaded.mixture if not session.edits else session.original
-    sheets = [{"task": sheet.task, "step": sheet.step} for sheet in loaded.sheets]
+    memory = session.original if session.edits else None
     return {
         "name": loaded.name,
         "kind": loaded.kind,
@@ -34,32 +34,25 @@ def about(session: Session, asked: Asked) -> dict[str, Any]:
         "fills": loaded.fills,
         "pictures": loaded.shape[1] > 1,
         "classes": [{"label": label, "name": name} for label, name in loaded.classes],
-        "sheets": sheets,
+        "sheets": [{"task": sheet.task, "step": sheet.step} for sheet in loaded.sheets],
         "tasks": len(loaded.tasks),
         "save": str(loaded.out) if loaded.out is not None else None,
-        "directions": min(draw.DIRECTIONS, _noise(session)),
+        "directions": _num_directions(session),
         **state(session, asked),
     }
 
 
-def _noise(session: Session) -> int:
-    """How many numbers of noise the model draws from."""
-    with session.held() as model:
-        label = next((label for label, _ in session.loaded.classes), None)
-        return model.latents(1, label=label).noise.shape[1]
-
-
 def state(session: Session, asked: Asked) -> dict[str, Any]:
-    """What changes while one looks: a number that grows with every change, and whether data are being read."""
+    """What may change: a number that grows with every change, and whether data are being read."""
     looked = session.looked
     answer = None if looked is None else {"name": looked.name, "num": len(looked.image)}
     return {"version": session.version, "looking": session.looking, "looked": answer, "trouble": session.trouble}
 
 
 def samples(session: Session, asked: Asked) -> dict[str, Any]:
-    """Samples of a seed, of a class where one is named, of a task's model, without layers of memory."""
+    """Samples of a seed, if asked of a class, of a task's model, or without layers of memory."""
     num, label = asked.whole("num", 1, AT_ONCE, 36), _label(session, asked)
-    without, task = asked.wholes("without", 0, 63, longest=64, default=()), asked.whole("task", 0, 10_000) if asked.has("task") else None
+    without, task = asked.wholes("without", 0, 63, longest=64, default=()), asked.optional("task", 0, 10_000)
     with session.held():
         model = session.model_of(task)
         images = draw.samples(model, num, seed=_seed(asked), start=asked.whole("start", 0, SEED, 0), label=label, without=without)
@@ -67,8 +60,8 @@ def samples(session: Session, asked: Asked) -> dict[str, Any]:
 
 
 def classes(session: Session, asked: Asked) -> dict[str, Any]:
-    """A row of samples of each class that a model, or a task's, knows."""
-    num, task = asked.whole("num", 1, 32, 10), asked.whole("task", 0, 10_000) if asked.has("task") else None
+    """A row of samples of each class that the model, or a task's model, knows."""
+    num, task = asked.whole("num", 1, 32, 10), asked.optional("task", 0, 10_000)
     with session.held():
         model: Any = session.model_of(task)
         named = dict(session.loaded.classes)
@@ -81,11 +74,11 @@ def classes(session: Session, asked: Asked) -> dict[str, Any]:
 
 def slots(session: Session, asked: Asked) -> dict[str, Any]:
     """The table of slots, of a mixture or of a layer."""
-    if session.edits:
-        if session.names is None:
-            session.look()
-        return mixture.table(session)
-    return attention.slots(session, asked.whole("layer", 0, 63, 0))
+    if not session.edits:
+        return attention.slots(session, asked.whole("layer", 0, 63, 0))
+    if session.names is None:
+        session.look()
+    return mixture.table(session)
 
 
 def likeness(session: Session, asked: Asked) -> dict[str, Any]:
@@ -108,21 +101,11 @@ def wall(session: Session, asked: Asked) -> dict[str, Any]:
 
 
 def slot(session: Session, asked: Asked) -> dict[str, Any]:
-    """One slot: what it draws, its neighbours, and the images of the data that are nearest to it, or that ask for it most."""
+    """One slot: of a mixture its images, neighbours and nearest data, of a layer the pictures that ask for it most."""
     number, seed = asked.whole("slot", 0, MOST_SLOTS), _seed(asked)
     if not session.edits:
-        found = attention.askers(session, asked.whole("layer", 0, 63, 0), number)
-        return {"askers": {"images": as_json(found["image"]), "weight": found["weight"]}, "looking": session.looking}
-    images = mixture.slot_images(session, number, asked.whole("num", 1, 64, 12), seed=seed)
-    near = mixture.neighbours(session, number)
-    pictures = mixture.wall(session, [each for each, _ in near], seed=asked.whole("wall", 0, SEED, 0))
-    beside = mixture.nearest(session, session.written.keys[number][None])
-    return {
-        "images": as_json(images),
-        "neighbours": {"slot": [each for each, _ in near], "cosine": [value for _, value in near], "images": as_json(pictures)},
-        "nearest": beside,
-        "looking": session.looking,
-    }
+        return {"askers": attention.askers(session, asked.whole("layer", 0, 63, 0), number), "looking": session.looking}
+    return mixture.slot(session, number, asked.whole("num", 1, 64, 12), seed=seed, wall_seed=asked.whole("wall", 0, SEED, 0))
 
 
 def examples(session: Session, asked: Asked) -> dict[str, Any]:
@@ -142,19 +125,13 @@ def sample_picture(session: Session, asked: Asked) -> dict[str, Any]:
 
 
 def picture(session: Session, asked: Asked) -> dict[str, Any]:
-    """A picture: the slots it belongs to or asks for, what the model makes of it, and more like it."""
+    """A picture: the slots it belongs to or asks for, the model's own version of it, and more like it."""
     image = session.pictures.take([asked.whole("picture", 0, SEED)])
     num, seed = asked.whole("num", 1, 32, 9), _seed(asked)
-    answer: dict[str, Any] = {"picture": as_json(image), "version": session.version}
+    answer = {"picture": as_json(image), "version": session.version}
     if session.edits:
-        found, query = mixture.belongs(session, image, num)
-        like, drawn = mixture.like(session, query, 24, seed=seed)
-        own = mixture.own_picture(session, query, 8, seed=seed)
-        near = mixture.nearest(session, query, 8)
-        return {**answer, "belongs": found, "like": as_json(like), "drawn": drawn, "own": as_json(own), "nearest": near, "looking": session.looking}
-    label = _label(session, asked)
-    asks = attention.addresses(session, image, label, num) if session.loaded.layers else []
-    return {**answer, "asks": asks, "own": as_json(attention.reconstructed(session, image, label, 8, seed=seed))}
+        return answer | mixture.picture(session, image, num, seed=seed)
+    return answer | attention.picture(session, image, _label(session, asked), num, seed=seed)
 
 
 def fill(session: Session, asked: Asked) -> dict[str, Any]:
@@ -162,87 +139,78 @@ def fill(session: Session, asked: Asked) -> dict[str, Any]:
     image = session.pictures.take([asked.whole("picture", 0, SEED)])
     height, width = image.shape[2:]
     missing = torch.tensor(asked.bits("mask", height * width)).view(1, 1, height, width)
-    steps, stages = attention.filled(session, image, missing, _label(session, asked), steps=asked.whole("steps", 1, 200, 60), seed=_seed(asked))
-    return {"step": steps, "images": as_json(stages)}
+    return attention.filled(session, image, missing, _label(session, asked), steps=asked.whole("steps", 1, 200, 60), seed=_seed(asked))
 
 
 def square(session: Session, asked: Asked) -> dict[str, Any]:
     """Pictures at points between four corners, slots or seeds of noise, moved along directions of noise."""
     points = asked.points("points", longest=AT_ONCE)
-    amounts = asked.reals("amounts", -4, 4, longest=min(draw.DIRECTIONS, _noise(session)), default=())
+    amounts = asked.reals("amounts", -4, 4, longest=_num_directions(session), default=())
     if not points:
         raise Refused("points: give one at least")
+    name, most = ("slots", MOST_SLOTS) if session.edits else ("seeds", SEED)
+    chosen = asked.wholes(name, 0, most, longest=4)
+    if len(chosen) != 4:
+        raise Refused(f"{name}: a square has four corners")
     with session.held() as model:
-        drawn = _corners(session, asked, model)
+        if session.edits:
+            corners = mixture.latents(session, chosen, seed=_seed(asked))
+        else:
+            label = _label(session, asked)
+            parts = [model.latents(1, label=label, seed=seed) for seed in chosen]
+            labels = [part.label for part in parts if part.label is not None]
+            corners = Latents(torch.cat([part.noise for part in parts]), label=torch.cat(labels) if labels else None)
         if any(amounts):
-            drawn = Latents(draw.varied(drawn.noise, _directions(session, model), amounts), drawn.key, drawn.slot, drawn.label)
-        return {"images": as_json(draw.draw(model, draw.between(model, drawn, points)))}
-
-
-def _corners(session: Session, asked: Asked, model: Any) -> Latents:
-    if session.edits:
-        chosen = asked.wholes("slots", 0, MOST_SLOTS, longest=4)
-        if len(chosen) != 4:
-            raise Refused("slots: a square has four corners")
-        return mixture.square(session, chosen, seed=_seed(asked))
-    seeds = asked.wholes("seeds", 0, SEED, longest=4)
-    if len(seeds) != 4:
-        raise Refused("seeds: a square has four corners")
-    return draw.corners(model, seeds, label=_label(session, asked))
-
-
-def _directions(session: Session, model: Any) -> draw.Directions:
-    """Found once; to be asked for within ``held``."""
-    if "directions" not in session.cache:
-        session.cache["directions"] = draw.Directions(model)
-    found: draw.Directions = session.cache["directions"]
-    return found
-
-
-# --- edits ---
+            if "directions" not in session.cache:
+                session.cache["directions"] = draw.Directions(model)
+            moved = draw.varied(corners.noise, session.cache["directions"], amounts)
+            corners = Latents(moved, corners.key, corners.slot, corners.label)
+        return {"images": as_json(draw.draw(model, draw.between(model, corners, points)))}
 
 
 def edit(session: Session, asked: Asked) -> dict[str, Any]:
-    """Turn slots off or on, forget, freeze or thaw them, add pictures, take the last step back, or begin anew."""
-    session.original  # noqa: B018  refuses a model that has none
+    """Turn slots off or on, forget, freeze or thaw them, add pictures, undo the last step, or reset the memory."""
+    session.original  # noqa: B018  refuses a model without mixture memory
     what = asked.choice("what", ("off", "on", "forget", "freeze", "thaw", "add", "undo", "reset"))
     answer: dict[str, Any] = {}
-    if what in ("off", "on", "forget", "freeze", "thaw"):
-        chosen = asked.wholes("slots", 0, MOST_SLOTS, longest=100_000)
-        if what == "forget":
-            editing.forget(session, chosen)
-        elif what in ("freeze", "thaw"):
-            editing.freeze(session, chosen, thaw=what == "thaw")
-        else:
-            editing.turn(session, chosen, off=what == "off")
-    elif what == "add":
-        images = session.pictures.take(asked.wholes("pictures", 0, SEED, longest=editing.MOST_ADDED))
-        answer["slots"] = editing.add(session, images, share=asked.real("share", 0.001, 0.99, 0.1))
+    if what == "add":
+        images = session.pictures.take(asked.wholes("pictures", 0, SEED, longest=MOST_ADDED))
+        answer["slots"] = session.add(images, share=asked.real("share", 0.001, 0.99, 0.1))
+    elif what == "undo":
+        answer["undone"] = session.undo()
+    elif what == "reset":
+        session.reset()
     else:
-        with session.held():
-            if what == "undo":
-                answer["undone"] = session.undo()
-            else:
-                session.reset()
+        session.change(what, asked.wholes("slots", 0, MOST_SLOTS, longest=100_000))
     return {**mixture.table(session), **answer}
 
 
 def compare(session: Session, asked: Asked) -> dict[str, Any]:
-    """Samples before and after the edits."""
-    session.original  # noqa: B018  refuses a model that has none
-    before, after = editing.compared(session, asked.whole("num", 1, 64, 24), seed=_seed(asked))
+    """The same samples before and after the edits."""
+    num, seed = asked.whole("num", 1, 64, 24), _seed(asked)
+    with session.held() as model:
+        with session.remembering(session.original):
+            before = draw.samples(model, num, seed=seed)
+        after = draw.samples(model, num, seed=seed)
     return {"before": as_json(before), "after": as_json(after), "version": session.version}
 
 
 def save(session: Session, asked: Asked) -> dict[str, Any]:
     """Save the edited model."""
-    return {"saved": editing.save(session)}
+    return {"saved": session.save()}
 
 
 def upload(session: Session, body: bytes) -> dict[str, Any]:
-    """Remember a picture's file."""
+    """Keep a picture's file."""
     number = session.pictures.upload(body)
     return {"picture": number, "images": as_json(session.pictures.take([number]))}
+
+
+def _num_directions(session: Session) -> int:
+    """How many directions of noise there are."""
+    with session.held() as model:
+        label = next((label for label, _ in session.loaded.classes), None)
+        return min(draw.DIRECTIONS, model.latents(1, label=label).noise.shape[1])
 
 
 def _seed(asked: Asked) -> int:
@@ -251,10 +219,8 @@ def _seed(asked: Asked) -> int:
 
 def _label(session: Session, asked: Asked) -> int | None:
     """The class that is asked for. Raises Refused for one that the model does not know."""
-    if not asked.has("label"):
-        return None
-    label, known = asked.whole("label", 0, 1 << 20), [each for each, _ in session.loaded.classes]
-    if label not in known and not asked.has("task"):
+    label = asked.optional("label", 0, 1 << 20)
+    if label is not None and label not in dict(session.loaded.classes) and asked.fields.get("task") is None:
         raise Refused(f"label {label}: this model does not know this class", 404)
     return label
 

@@ -1,4 +1,4 @@
-"""What a page asks, checked number by number: whatever is not as it should be is refused with one line."""
+"""The fields of a question, each checked; a bad value is refused in one line."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Refused(Exception):  # noqa: N818  the question is at fault
 
 @dataclass(frozen=True)
 class Asked:
-    """The fields of a question. Every reader raises :class:`Refused` for a value outside of its range."""
+    """The fields of a question. Every method raises :class:`Refused` for a missing value, and for one out of range."""
 
     fields: Mapping[str, Any]
 
     @classmethod
     def read(cls, body: bytes) -> Asked:
-        """From JSON: an object."""
+        """From a JSON object."""
         try:
             found = json.loads(body or b"{}")
         except (ValueError, RecursionError) as error:
@@ -40,20 +40,24 @@ class Asked:
         """A whole number from ``least`` to ``most``."""
         return _whole(self._value(name, default), name, least, most)
 
+    def optional(self, name: str, least: int, most: int) -> int | None:
+        """The same, or None if it is missing or null."""
+        return None if self.fields.get(name) is None else self.whole(name, least, most)
+
     def real(self, name: str, least: float, most: float, default: float | None = None) -> float:
         """A number from ``least`` to ``most``."""
         return _real(self._value(name, default), name, least, most)
 
     def wholes(self, name: str, least: int, most: int, *, longest: int, default: Sequence[int] | None = None) -> list[int]:
-        """A list of whole numbers."""
+        """A list of at most ``longest`` whole numbers."""
         return [_whole(value, name, least, most) for value in self._values(name, longest, default)]
 
     def reals(self, name: str, least: float, most: float, *, longest: int, default: Sequence[float] | None = None) -> list[float]:
-        """A list of numbers."""
+        """A list of at most ``longest`` numbers."""
         return [_real(value, name, least, most) for value in self._values(name, longest, default)]
 
     def points(self, name: str, *, longest: int) -> list[tuple[float, float]]:
-        """A list of points of the unit square."""
+        """A list of at most ``longest`` points of the unit square."""
         found = []
         for point in self._values(name, longest, None):
             if not isinstance(point, list) or len(point) != 2:
@@ -69,15 +73,11 @@ class Asked:
         return str(value)
 
     def bits(self, name: str, length: int) -> list[bool]:
-        """A word of so many zeros and ones."""
+        """A word of ``length`` zeros and ones."""
         value = self._value(name, None)
         if not isinstance(value, str) or len(value) != length or set(value) - {"0", "1"}:
             raise Refused(f"{name}: give {length} zeros and ones in one word")
         return [letter == "1" for letter in value]
-
-    def has(self, name: str) -> bool:
-        """Whether the field is there and not null."""
-        return self.fields.get(name) is not None
 
     def _value(self, name: str, default: object) -> object:
         value = self.fields.get(name)

@@ -1,4 +1,4 @@
-"""What any model draws: samples, points between four corners, and directions of noise in which its pictures change most."""
+"""Images that any model draws: samples, points between four corners, and directions of noise in which its images change most."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from .asked import Refused
 DIRECTIONS = 6
 _PROBES = 4  # latents at which the change is measured
 _STEP = 0.25  # of a standard deviation, to either side
-_WIDEST = 128  # numbers of noise that are tried one by one
+_WIDEST = 128  # dimensions of noise that are tried one by one
 
 
 def samples(
     model: GenerativeModel, num: int, *, seed: int = 0, start: int = 0, label: int | None = None, without: Collection[int] = ()
 ) -> UInt8[Tensor, "b c h w"]:
-    """Images ``start`` .. ``start + num - 1`` of a seed; ``without`` names layers whose trainable memory is taken away."""
+    """Images ``start`` to ``start + num - 1`` of a seed; ``without`` are layers whose trainable memory is replaced by ones."""
     return draw(model, model.latents(num, label=label, seed=seed, start=start), without=without)
 
 
@@ -38,42 +38,32 @@ def draw(model: GenerativeModel, latents: Latents, *, without: Collection[int] =
     return to_uint8(model.decode(latents, without_memory=tuple(without)), model.image_range).cpu()
 
 
-def corners(model: GenerativeModel, seeds: Sequence[int], *, label: int | None) -> Latents:
-    """The first latents of four seeds, of one class where a model is told classes."""
-    parts = [model.latents(1, label=label, seed=seed) for seed in seeds]
-    return Latents(torch.cat([part.noise for part in parts]), label=_joined([part.label for part in parts]))
+def between(model: Any, corners: Latents, points: Sequence[tuple[float, float]]) -> Latents:
+    """The latents at (right, down) of the unit square between four corners: top left, top right, bottom left, bottom right.
 
-
-def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
-    return None if any(part is None for part in parts) else torch.cat([part for part in parts if part is not None])
-
-
-def weights_at(points: Sequence[tuple[float, float]]) -> Float[Tensor, "points 4"]:
-    """Bilinear weights of the corners (top left, top right, bottom left, bottom right) at (right, down) of the unit square."""
+    Keys move along great circles of the sphere; without keys, noise moves straight.
+    """
     right, down = torch.tensor(points, dtype=torch.float32).reshape(-1, 2).unbind(1)
-    return torch.stack([(1 - down) * (1 - right), (1 - down) * right, down * (1 - right), down * right], 1)
-
-
-def between(model: Any, drawn: Latents, points: Sequence[tuple[float, float]]) -> Latents:
-    """The latents at points of the square: along great circles of the sphere of keys, or in noise where there are none."""
-    weights = weights_at(points)
-    if drawn.key is not None:
-        return figures.between(model, drawn, weights, "keys")
-    return Latents(weights.to(drawn.noise) @ drawn.noise, label=None if drawn.label is None else drawn.label[weights.argmax(1)])
+    weights = torch.stack([(1 - down) * (1 - right), (1 - down) * right, down * (1 - right), down * right], 1)
+    if corners.key is not None:
+        return figures.between(model, corners, weights, "keys")
+    return Latents(weights.to(corners.noise) @ corners.noise, label=None if corners.label is None else corners.label[weights.argmax(1)])
 
 
 def varied(noise: Float[Tensor, "b z"], directions: Directions, amounts: Sequence[float]) -> Float[Tensor, "b z"]:
-    """Noise moved along directions by so many standard deviations, within what the model knows."""
+    """Noise moved along directions by ``amounts`` of standard deviations, within the range of drawn noise."""
     moved = noise + directions.scale * torch.tensor(amounts).to(noise) @ directions.rows[: len(amounts)].to(noise)
     return moved.clamp(-directions.bound, directions.bound) if any(amounts) else noise
 
 
 class Directions:
-    """Directions of noise, as rows; the standard deviation of its numbers, and the largest that is drawn."""
+    """Directions of noise as unit ``rows``; ``scale``: the standard deviation of the noise; ``bound``: its largest drawn number."""
 
-    def __init__(self, model: GenerativeModel, num: int = DIRECTIONS) -> None:
-        """The ``num`` orthogonal directions in which the images change most: the leading eigenvectors of the mean of J^T J over some latents, J being
-        the derivative of the pixels by the noise, by differences. Of more than 128 numbers of noise a fixed random 128 dimensions are tried.
+    def __init__(self, model: GenerativeModel) -> None:
+        """The :data:`DIRECTIONS` orthogonal directions in which the images change most: the leading eigenvectors of the mean of J^T J.
+
+        J is the derivative of the pixels by the noise at some latents, from central differences. Of more than 128 dimensions of noise, a fixed random
+        subspace of 128 dimensions is tried.
         """
         law = model.latents(512, seed=11).noise
         self.scale, self.bound = float(law.std()), float(law.abs().max())
@@ -81,16 +71,13 @@ class Directions:
         basis = torch.eye(width)
         if width > _WIDEST:
             basis = torch.linalg.qr(torch.randn(width, _WIDEST, generator=torch.Generator().manual_seed(0)))[0].T
+        step = _STEP * self.scale * basis.to(law)
         gram = torch.zeros(len(basis), len(basis), dtype=torch.float64)
         for row in range(_PROBES):
-            one = at.take(slice(row, row + 1))
-            changed = self._changes(model, one, basis.to(law))
+            several = at.take(torch.full((len(basis),), row))
+            ends = [model.decode(replace(several, noise=several.noise + sign * step)).flatten(1).float().cpu() for sign in (1, -1)]
+            changed = (ends[0] - ends[1]) / (2 * _STEP)
             gram += (changed @ changed.T).double()
-        vectors = torch.linalg.eigh(gram).eigenvectors.flip(1)[:, :num].T.float()
+        vectors = torch.linalg.eigh(gram).eigenvectors.flip(1)[:, :DIRECTIONS].T.float()
         rows = vectors @ basis
         self.rows = rows * torch.where(rows.gather(1, rows.abs().argmax(1, keepdim=True)) < 0, -1, 1)
-
-    def _changes(self, model: GenerativeModel, one: Latents, basis: Float[Tensor, "d z"]) -> Float[Tensor, "d p"]:
-        step, several = _STEP * self.scale * basis, one.take(torch.zeros(len(basis), dtype=torch.long))
-        ends = [model.decode(replace(several, noise=several.noise + sign * step)).flatten(1).float().cpu() for sign in (1, -1)]
-        return (ends[0] - ends[1]) / (2 * _STEP)

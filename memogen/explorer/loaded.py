@@ -1,4 +1,4 @@
-"""What is looked at: a model and what it can do, the run around it, and the data that may stand beside it."""
+"""The model that is shown: what it can do, the run around it, and the data to compare with."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from .sheets import Sheet, sheets
 
 @dataclass
 class LoadedModel:
-    """A model that draws images, what it is called, and what lies around it.
+    """A model that draws images, its name, and what lies around it.
 
-    ``sheets`` are the samples of its training in their order, ``tasks`` the models that a run of tasks ended each task with. ``data`` loads the
-    images to compare with, or finds that there are none; ``out`` is where an edited model may be saved.
+    ``sheets`` are the saved samples of its training, ``tasks`` the folders of the models after each task. ``data`` loads the images to compare with,
+    or returns None; ``out`` is the folder for an edited model.
     """
 
     name: str
@@ -45,11 +45,9 @@ class LoadedModel:
             raise InputError(f"{self.name}: its images have {shape[0] if shape else 'unknown'} channels: only grey (1) and colour (3) can be shown")
         self.shape = shape
 
-    # --- what the model can do ---
-
     @property
     def mixture(self) -> MixtureMemory | None:
-        """The memory over whose slots it can be looked at: one with real slots, from whose keys the generator draws."""
+        """Its mixture memory, if that has written real slots and the generator reads their keys."""
         memory = self.model.memory if isinstance(self.model, SlotModel) else None
         if not is_mixture(memory):
             return None
@@ -58,17 +56,17 @@ class LoadedModel:
 
     @property
     def layers(self) -> tuple[int, ...]:
-        """The slots of trainable memories, layer by layer from the data up."""
+        """The numbers of slots of its trainable memories, by layer from the data up."""
         return self.model.slot_counts if isinstance(self.model, ShowsSlots) else ()
 
     @property
     def fills(self) -> bool:
-        """Whether it can complete pictures."""
+        """Whether it can fill in missing pixels."""
         return isinstance(self.model, Reconstructs)
 
     @property
     def classes(self) -> tuple[tuple[int, str], ...]:
-        """(number, name) of the classes that it can be told."""
+        """(number, name) of the classes that it can draw."""
         if isinstance(self.model, ClassModel):
             names: tuple[str, ...] = tuple(self.model.config.classes)
             return tuple((label, names[label] if label < len(names) else str(label)) for label in self.model.known)
@@ -76,7 +74,7 @@ class LoadedModel:
 
     @property
     def kind(self) -> str:
-        """What it is in a word or two."""
+        """The kind of model in words."""
         if self.mixture is not None:
             return "memoryGAN"
         if self.fills:
@@ -88,7 +86,7 @@ class LoadedModel:
 
 
 def open_model(name: str, folder: str) -> LoadedModel:
-    """The model that ``name`` means and that lies in ``folder`` (or on the hub, under that name), with the run around it. Raises InputError."""
+    """The model called ``name`` from ``folder``, which may be a name on the hub, with the run around it. Raises InputError."""
     model = pretrained.from_pretrained(folder)
     if not isinstance(model, GenerativeModel):
         raise InputError(f"{name}: a {type(model).__name__} cannot draw images: name another model")

@@ -1,4 +1,4 @@
-"""Pictures on their way in and out: images as numbers for a page, uploads read as everywhere in memogen, and the pictures at hand by number."""
+"""Pictures for the page and from it: images as JSON, uploads in the model's shape, and the pictures at hand by number."""
 
 from __future__ import annotations
 
@@ -21,12 +21,11 @@ from memogen.training.grid import folded
 from .asked import Refused
 
 MOST_PIXELS = 40_000_000
-KEPT = 400
-"""Uploaded pictures that are remembered; the oldest go first."""
+KEPT = 400  # uploaded pictures; the oldest are dropped first
 
 
 def as_json(images: UInt8[Tensor, "b c h w"] | UInt8[np.ndarray, "b c h w"]) -> dict[str, Any]:
-    """Images as a page draws them: their number, size, channels (1 or 3) and bytes, row by row, in base64. Vectors are folded."""
+    """Images as the page draws them: number, size, channels (1 or 3) and bytes in base64, row by row. Vectors are folded."""
     pixels = images if isinstance(images, Tensor) else torch.from_numpy(np.ascontiguousarray(images))
     pixels = folded(pixels).cpu()
     pixels = pixels if pixels.shape[1] in (1, 3) else pixels[:, :1]
@@ -36,7 +35,7 @@ def as_json(images: UInt8[Tensor, "b c h w"] | UInt8[np.ndarray, "b c h w"]) -> 
 
 
 def read_upload(body: bytes, options: DataOptions, image_shape: tuple[int, int, int]) -> UInt8[np.ndarray, "c h w"]:
-    """The picture of a file's bytes in the model's shape, brought there by ``options``. Raises Refused."""
+    """The picture of a file's bytes in the model's shape, resized or cropped by ``options``. Raises Refused."""
     if image_shape[1] == 1:
         raise Refused(f"this model reads vectors of {image_shape[2]} numbers, not pictures", 415)
     try:
@@ -45,7 +44,7 @@ def read_upload(body: bytes, options: DataOptions, image_shape: tuple[int, int, 
                 raise Refused(f"the picture has more than {MOST_PIXELS // 1_000_000} million pixels; make it smaller", 413)
     except Refused:
         raise
-    except Exception as error:  # Pillow raises nearly every type there is on files that are no pictures
+    except Exception as error:  # on files that are no pictures Pillow raises nearly every type of exception
         raise Refused("the file is not readable as a picture; give a PNG, JPEG or WebP", 415) from error
     try:
         return shaped(decode(BytesIO(body))[0], options, image_shape[0])
@@ -55,9 +54,9 @@ def read_upload(body: bytes, options: DataOptions, image_shape: tuple[int, int, 
 
 @dataclass
 class Pictures:
-    """The pictures at hand by number: ``examples`` have the numbers 0, 1, ..., uploads those that follow.
+    """The pictures at hand: ``examples`` have the numbers 0, 1, ..., uploads those from ``following`` on.
 
-    ``reading`` gives the options by which uploads are brought to the model's shape, when the first one comes.
+    ``reading`` gives the options for :func:`read_upload` when the first upload comes.
     """
 
     image_shape: tuple[int, int, int]
@@ -68,14 +67,13 @@ class Pictures:
     _options: DataOptions | None = None
 
     def upload(self, body: bytes) -> int:
-        """Remember an uploaded picture; its number. Raises Refused."""
+        """Keep an uploaded picture and return its number. Raises Refused."""
         if self._options is None:
             self._options = self.reading()
-        image = read_upload(body, self._options, self.image_shape)
-        return self.keep(image)
+        return self.keep(read_upload(body, self._options, self.image_shape))
 
     def keep(self, image: np.ndarray) -> int:
-        """Remember a picture; its number."""
+        """Keep a picture and return its number."""
         number, self.following = self.following, self.following + 1
         self.uploads[number] = image
         while len(self.uploads) > KEPT:
@@ -83,7 +81,7 @@ class Pictures:
         return number
 
     def take(self, numbers: list[int]) -> UInt8[Tensor, "b c h w"]:
-        """The pictures of these numbers. Raises Refused."""
+        """The pictures with these numbers. Raises Refused."""
         found = []
         for number in numbers:
             image = self.examples[number] if 0 <= number < len(self.examples) else self.uploads.get(number)

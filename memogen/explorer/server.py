@@ -1,4 +1,4 @@
-"""The server of the page: on the loopback unless another host is named, until Ctrl-C."""
+"""The server of the page, on the loopback unless another host is named, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ import uvicorn
 from memogen.errors import InputError
 from memogen.stopping import stopping
 
-from .app import build
-from .guard import is_loopback
+from .app import build, is_loopback
 
 if TYPE_CHECKING:
     from .session import Session
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket that listens there; port 0 takes a free one. Raises InputError where the port is taken, or the host not this machine's."""
+    """A listening socket; port 0 takes a free one. Raises InputError if the port is taken, or ``host`` is no address of this machine."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         found = socket.socket(family, kind, protocol)
@@ -44,7 +43,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def address(host: str, listening: socket.socket) -> str:
-    """Where a browser finds the page."""
+    """The address of the page for a browser."""
     port = listening.getsockname()[1]
     name = "localhost" if host in ("0.0.0.0", "::", "") else f"[{host}]" if ":" in host else host
     return f"http://{name}:{port}/"
@@ -59,8 +58,10 @@ def serve(
     preview: Path | None = None,
     opened: bool = False,
 ) -> None:
-    """Show a model on a bound socket until Ctrl-C or SIGTERM. The page is served at once, with the picture ``preview``, while ``opening`` opens the
-    model; whatever that raises is told by the page, and raised. ``opened`` opens a browser.
+    """Show a model on a bound socket until Ctrl-C or SIGTERM.
+
+    The page is served at once, with the picture ``preview``, while ``opening`` opens the model. An exception of ``opening`` is shown on the page, and
+    raised. ``opened`` opens a browser.
     """
     where = address(host, listening)
     session: Future[Session] = Future()
@@ -85,22 +86,17 @@ def serve(
         if opened:
             threading.Thread(target=webbrowser.open, args=(where,), daemon=True).start()
         with stopping() as stop:
-            _resolve(session, opening)
-            stop.look()  # modules that are being imported swallow what a signal raises
-            ended.wait()  # not thread.join(): Python 3.11 takes the thread for ended where a signal breaks that off
+            gc.disable()  # opening makes a million objects that all stay: collecting garbage takes a fifth of the time
+            try:
+                session.set_result(opening())
+            except Exception as error:
+                session.set_exception(error)
+                raise
+            finally:
+                gc.enable()
+            stop.look()  # a signal during an import may have been swallowed there
+            ended.wait()  # not thread.join(): after an interrupted join, Python 3.11 takes the thread for ended
     finally:
         server.should_exit = True
         thread.join()
         listening.close()
-
-
-def _resolve(session: Future[Session], opening: Callable[[], Session]) -> None:
-    """Give those who wait the session, or what went wrong."""
-    gc.disable()  # opening makes a million objects that all stay: looking through them for garbage takes a fifth of the time
-    try:
-        session.set_result(opening())
-    except Exception as error:
-        session.set_exception(error)
-        raise
-    finally:
-        gc.enable()

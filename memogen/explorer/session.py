@@ -1,4 +1,4 @@
-"""The state that all tabs share: one model under one lock, the edits of its memory, pictures and directions of noise at hand, data looked at once."""
+"""The state that all tabs share: a model under a lock, the edits of its memory, pictures, and a sample of the data."""
 
 from __future__ import annotations
 
@@ -15,28 +15,29 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from memogen.memory import MixtureMemory
-from memogen.memory.edit import without
-from memogen.memory.inspect import best_slots
+from memogen.memory.edit import added, frozen, thawed, without
+from memogen.memory.inspect import best_slots, written
 from memogen.metrics.samples import part_of
 from memogen.metrics.slots import Placed, slot_names
-from memogen.pretrained import from_pretrained
-from memogen.shipped import StoredNames
+from memogen.pretrained import from_pretrained, save_pretrained
+from memogen.shipped import StoredNames, store_names
 from memogen.types import GenerativeModel, InputError
 
 from .asked import Refused
+from .draw import samples
 from .loaded import LoadedModel
 from .pictures import Pictures
 
-LOOKED_AT = 4000  # training images that are encoded, the same ones always
-_BLOCK = 64  # of them at a time, so that a click in between waits no longer
+LOOKED_AT = 4000  # training images that are encoded, always the same
+_BLOCK = 64  # of these at a time, so that other questions get the model in between
 EXAMPLES = 24
-_UNDO = 40
-_MODELS = 3  # of tasks, kept in memory
+_UNDO = 40  # edits that can be undone
+_MODELS = 3  # models of tasks kept in memory
 
 
 @dataclass(frozen=True)
 class Edit:
-    """A step of editing: what it was, the memory after it, and which of its slots were ``mine``, added from pictures."""
+    """A step of editing, the memory after it, and the slots ``mine`` that were added from pictures."""
 
     description: str
     memory: MixtureMemory
@@ -45,7 +46,7 @@ class Edit:
 
 @dataclass(frozen=True)
 class Looked:
-    """A sample of the data: images, classes where they have them, and, of a model with a mixture memory, their queries."""
+    """A sample of the data: images, their classes if known, and their queries if the model has a mixture memory."""
 
     image: UInt8[np.ndarray, "n c h w"]
     label: Int[np.ndarray, " n"] | None
@@ -56,7 +57,11 @@ class Looked:
 
 @dataclass
 class Session:
-    """Everything that a page asks about goes through here; whoever touches the model does so within :meth:`held`."""
+    """The shared state; whoever uses the model does so within :meth:`held`.
+
+    ``edits`` begins with the memory as trained and is empty for a model without mixture memory; ``off`` are the slots that are turned off;
+    ``version`` grows with every change; ``trouble`` says why there are no data.
+    """
 
     loaded: LoadedModel
     pictures: Pictures
@@ -70,7 +75,6 @@ class Session:
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _looking: threading.Thread | None = None
     _closed: bool = False
-    _done: bool = False
 
     def __post_init__(self) -> None:
         memory, self.names = self.loaded.mixture, self.loaded.names
@@ -78,24 +82,22 @@ class Session:
             self.edits = [Edit("as it was trained", memory)]
 
     @contextmanager
-    def held(self) -> Iterator[GenerativeModel]:
-        """The model for one thread alone, without gradients."""
+    def held(self) -> Iterator[Any]:
+        """The model for one thread, without gradients."""
         with self._lock, torch.no_grad():
             yield self.loaded.model
 
-    # --- the memory ---
-
     @property
     def original(self) -> MixtureMemory:
-        """As it was trained. Raises Refused for a model without one to look at."""
+        """The memory as trained. Raises Refused for a model without mixture memory."""
         if not self.edits:
             raise Refused("this model has no memory of slots to look at", 404)
         return self.edits[0].memory
 
     @property
     def written(self) -> MixtureMemory:
-        """As it is edited, with the slots that are turned off."""
-        return self.original if len(self.edits) == 1 else self.edits[-1].memory
+        """The edited memory, with the slots that are turned off still in it. Raises Refused as :attr:`original`."""
+        return self.edits[-1].memory if self.edits else self.original
 
     @property
     def mine(self) -> frozenset[int]:
@@ -104,13 +106,13 @@ class Session:
 
     @property
     def effective(self) -> MixtureMemory:
-        """What the model draws from now."""
-        memory: MixtureMemory = self.loaded.model.memory  # type: ignore[attr-defined]  # a mixture is there: see original
+        """The memory that the model draws from now: the edited one without the slots that are turned off."""
+        memory: MixtureMemory = self.loaded.model.memory  # type: ignore[attr-defined]  # only a model with a mixture is asked
         return memory
 
     @contextmanager
     def remembering(self, memory: MixtureMemory) -> Iterator[None]:
-        """Within, the model has another memory. To be called within :meth:`held`."""
+        """Give the model another memory for a while. To be called within :meth:`held`."""
         model: Any = self.loaded.model
         before, model.memory = model.memory, memory
         try:
@@ -118,29 +120,61 @@ class Session:
         finally:
             model.memory = before
 
-    def edit(self, edit: Edit) -> None:
-        """Take a step; the oldest but the first are forgotten when there are many."""
-        kept = self.edits if len(self.edits) <= _UNDO else [self.edits[0], *self.edits[2:]]
-        self._take([*kept, edit], self.off)
+    def check(self, slots: list[int]) -> None:
+        """Raises Refused unless all of these are real slots."""
+        real = set(torch.nonzero(self.written.values > 0.5)[:, 0].tolist())
+        if wrong := [slot for slot in slots if slot not in real]:
+            raise Refused(f"slot {wrong[0]}: is not a real slot of this memory", 404)
+
+    def change(self, what: str, slots: list[int]) -> None:
+        """Turn slots "off" or "on", "forget" (empty), "freeze" or "thaw" them. Raises Refused, and changes nothing, if that is impossible."""
+        with self.held():
+            self.check(slots)
+            if what in ("off", "on"):
+                self._take(self.edits, self.off | frozenset(slots) if what == "off" else self.off - frozenset(slots))
+                return
+            if not slots:
+                raise Refused("slots: choose one at least")
+            edited, done = {"forget": (without, "forgot"), "freeze": (frozen, "froze"), "thaw": (thawed, "thawed")}[what]
+            try:
+                memory: Any = edited(self.written, slots)
+            except ValueError as error:
+                raise Refused(str(error), 409) from error
+            mine = self.mine - frozenset(slots) if what == "forget" else self.mine
+            self._step(Edit(f"{done} slot {slots[0]}" if len(slots) == 1 else f"{done} {len(slots)} slots", memory, mine), self.off)
+
+    def add(self, images: UInt8[Tensor, "b c h w"], *, share: float) -> list[int]:
+        """Write pictures as new slots with this share of the prior in place of the lightest slots; returns their numbers. Raises Refused."""
+        with self.held() as model:
+            try:
+                memory, slots = added(self.written, model.encode(images), share=share)
+            except ValueError as error:
+                raise Refused(str(error), 409) from error
+            found = [int(slot) for slot in slots]
+            named = "a picture" if len(found) == 1 else f"{len(found)} pictures"
+            self._step(Edit(f"added {named}", memory, self.mine | frozenset(found)), self.off - frozenset(found))
+            return found
 
     def undo(self) -> str:
-        """Take the last step back, and say which it was. Raises Refused where there is none."""
-        if len(self.edits) < 2:
-            raise Refused("there is no edit to undo", 409)
-        description = self.edits[-1].description
-        self._take(self.edits[:-1], self.off)
-        return description
+        """Take the last step back and return its description. Raises Refused if there is none."""
+        with self.held():
+            if len(self.edits) < 2:
+                raise Refused("there is no edit to undo", 409)
+            description = self.edits[-1].description
+            self._take(self.edits[:-1], self.off)
+            return description
 
     def reset(self) -> None:
-        """The memory as it was trained."""
-        self._take(self.edits[:1], frozenset())
+        """Return to the memory as trained."""
+        with self.held():
+            self._take(self.edits[:1], frozenset())
 
-    def turn_off(self, slots: frozenset[int]) -> None:
-        """These slots, and no others, are turned off."""
-        self._take(self.edits, slots)
+    def _step(self, edit: Edit, off: frozenset[int]) -> None:
+        kept = self.edits if len(self.edits) <= _UNDO else [self.edits[0], *self.edits[2:]]
+        self._take([*kept, edit], off)
 
     def _take(self, edits: list[Edit], off: frozenset[int]) -> None:
-        """Show the last of ``edits`` with ``off`` turned off. Raises Refused, and changes nothing, where no real slot would be left."""
+        """Show the last of ``edits`` with ``off`` turned off. Raises Refused, and changes nothing, if no real slot would be left."""
         memory = edits[-1].memory
         try:
             shown = without(memory, sorted(off)) if off else memory
@@ -150,10 +184,24 @@ class Session:
         self.edits, self.off, model.memory = edits, off, shown
         self.version += 1
 
-    # --- models of tasks ---
+    def save(self) -> str:
+        """Write the model as it draws now, and the names of its slots, to the folder named at the start; returns the folder. Raises Refused."""
+        out = self.loaded.out
+        if out is None:
+            raise Refused("there is no folder to save to: start the explorer again with --out FOLDER", 409)
+        with self.held() as shared:
+            model = copy.deepcopy(shared)
+        try:
+            save_pretrained(model, out)
+            if self.names is not None:
+                emptied = (~written(model.memory)).nonzero()[:, 0].tolist()
+                store_names(out, self.names.but([*self.mine, *emptied]))
+        except (InputError, OSError) as error:
+            raise Refused(f"{out}: cannot be written ({error})", 409) from error
+        return str(out)
 
     def model_of(self, task: int | None) -> GenerativeModel:
-        """The model that a task ended with; None: the one that is looked at. To be called within :meth:`held`. Raises Refused."""
+        """The model after a task, or for None the one that is shown. To be called within :meth:`held`. Raises Refused."""
         if task is None:
             return self.loaded.model
         if not 0 <= task < len(self.loaded.tasks):
@@ -169,20 +217,19 @@ class Session:
         found: GenerativeModel = models[task]
         return found
 
-    # --- data ---
-
     def look(self) -> Looked | None:
-        """The sample of the data; None while it is being read for the first time, and where there are none or they are of no use."""
+        """The sample of the data. The first call starts to read it; None until then, and if there are no data that fit."""
         with self._lock:
             if self.loaded.data is not None and self._looking is None:
-                self._looking = threading.Thread(target=self._look, name="data", daemon=True)
-                self._looking.start()
+                thread = threading.Thread(target=self._look, name="data", daemon=True)
+                thread.start()
+                self._looking = thread
         return self.looked
 
     @property
     def looking(self) -> bool:
         """Whether data are being read."""
-        return self._looking is not None and not self._done
+        return self._looking is not None and self._looking.is_alive()
 
     def close(self) -> None:
         """Stop reading data."""
@@ -197,34 +244,28 @@ class Session:
             if data.image_shape != self.loaded.shape:
                 raise InputError(f"{data.name}: images are {data.image_shape}, the model's {self.loaded.shape}")
             part = part_of(data, LOOKED_AT)
-            query = self._queries(np.asarray(part.image)) if self.edits else None
-            if query is not None and part.label is not None and self.names is None:
-                placed = Placed(part, query, best_slots(self.original, query), len(data))
-                found = slot_names(placed.slot, placed.label, part.classes, self.original.num_slots)
-                share = [0.0 if label < 0 else value for label, value in zip(found.label.tolist(), found.share.tolist(), strict=True)]
-                classes = tuple(found.class_name(label) for label in range(int(found.label.max()) + 1))
-                self.names = StoredNames(classes, tuple(found.label.tolist()), tuple(share))
-            self.looked = Looked(np.asarray(part.image), part.label, part.classes, query, f"{part.name}, {part.split}")
+            image, query = np.asarray(part.image), None
+            if self.edits:
+                blocks = []
+                for start in range(0, len(image), _BLOCK):
+                    if self._closed:
+                        return
+                    with self.held() as model:
+                        blocks.append(model.encode(torch.from_numpy(np.array(image[start : start + _BLOCK]))).cpu())
+                query = torch.cat(blocks)
+                if part.label is not None and self.names is None:
+                    placed = Placed(part, query, best_slots(self.original, query), len(data))
+                    found = slot_names(placed.slot, placed.label, part.classes, self.original.num_slots)
+                    share = [0.0 if label < 0 else value for label, value in zip(found.label.tolist(), found.share.tolist(), strict=True)]
+                    classes = tuple(found.class_name(label) for label in range(int(found.label.max()) + 1))
+                    self.names = StoredNames(classes, tuple(found.label.tolist()), tuple(share))
+            self.looked = Looked(image, part.label, part.classes, query, f"{part.name}, {part.split}")
             self.version += 1
-        except (InputError, OSError) as error:  # said on the page; the rest of it goes without data
+        except (InputError, OSError) as error:  # shown on the page, which goes on without data
             self.trouble = str(error)
-        except _Closed:
-            pass
-        finally:
-            self._done = True
-
-    def _queries(self, image: UInt8[np.ndarray, "n c h w"]) -> Float[Tensor, "n d"]:
-        found = []
-        for start in range(0, len(image), _BLOCK):
-            if self._closed:
-                raise _Closed
-            with self.held() as model:
-                encode: Any = model.encode  # type: ignore[attr-defined]  # only a model with a mixture is asked
-                found.append(encode(torch.from_numpy(np.array(image[start : start + _BLOCK]))).cpu())
-        return torch.cat(found)
 
     def examples(self) -> list[np.ndarray]:
-        """Pictures to try: those that came with the model, else some of the data, else samples of the model. Chosen once."""
+        """Pictures to try: those that ship with the model, else some of the data, else samples of the model. Chosen once."""
         with self._lock:
             if not self.pictures.examples:
                 looked = self.look()
@@ -233,18 +274,6 @@ class Session:
                 elif looked is not None:
                     self.pictures.examples = list(looked.image[: 3 * EXAMPLES : 3])
                 elif not self.looking:
-                    from .draw import samples
-
                     with self.held() as model:
                         self.pictures.examples = list(samples(model, EXAMPLES, seed=7).numpy())
             return self.pictures.examples
-
-
-class _Closed(Exception):  # noqa: N818  nothing went wrong
-    """The server ends."""
-
-
-def copied(session: Session) -> Any:
-    """The model with the memory that it draws from now, apart from the session's own."""
-    with session.held() as model:
-        return copy.deepcopy(model)

@@ -1,4 +1,4 @@
-"""Sheets of samples that lie beside a model as pictures: those that its training saved, and what is shown while the model is being opened."""
+"""Sheets of samples that a training saved as pictures, and the picture shown while the model is being opened. Imports no torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SHEET = re.compile(r"step-(\d+)\.png")
 
 @dataclass(frozen=True)
 class Sheet:
-    """A sheet of samples that a training saved: of which task (None: of the only one) and step, and its file."""
+    """The file of a sheet of samples, its step, and its task in a run of tasks."""
 
     task: int | None
     step: int
@@ -21,7 +21,7 @@ class Sheet:
 
 
 def sheets(run: Path) -> tuple[Sheet, ...]:
-    """Those of a run, or of all tasks of a run of tasks, one after another."""
+    """The sheets of a run by task and step."""
     tasks = sorted((run / "tasks").glob("task-*"))
     parts = [(None, run)] if not tasks else [(number, task) for number, task in enumerate(tasks)]
     found = []
@@ -32,7 +32,7 @@ def sheets(run: Path) -> tuple[Sheet, ...]:
 
 
 def preview(run: Path) -> Path | None:
-    """The picture of a model that ships, or the last sheet of a run; None where there is none."""
+    """The picture of a model that ships, or the last sheet of a run, or None."""
     found = [sheet.path for sheet in sheets(run)]
     stored = run / SAMPLES
     return stored if stored.is_file() else found[-1] if found else None

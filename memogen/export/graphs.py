@@ -1,27 +1,29 @@
-"""What of a model leaves as graphs: modules whose inputs and outputs have names, each with an example of its inputs.
+"""What leaves of a model: graphs, modules with named inputs and outputs, and the laws from which their inputs are drawn.
 
-Which graphs a model has follows from what it can do; no family is asked for by name. Every first dimension is a batch of any size.
+Which graphs a model has follows from the protocols that it satisfies, not from its family. Every first dimension is a batch of any size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from memogen.memory.inspect import prior, written
 from memogen.metrics.imputation import Reconstructs
-from memogen.types import GenerativeModel, Latents, SlotModel
-
-PARTS = ("noise", "key", "label")
-"""What a generator may be given, in the order of its inputs."""
+from memogen.metrics.samples import num_labels
+from memogen.report.figures import memory_of
+from memogen.shipped import StoredNames
+from memogen.types import ClassModel, GenerativeModel, InputError, Latents, SlotModel
 
 
 @dataclass(frozen=True)
 class Graph:
-    """A function of tensors. ``inputs`` is an example for two images; ``about`` says in one sentence what the graph gives."""
+    """A function of tensors. ``inputs`` is an example for two images; ``about`` describes the graph in one sentence."""
 
     name: str
     module: nn.Module
@@ -31,20 +33,21 @@ class Graph:
 
     @torch.no_grad()
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """What torch computes."""
+        """The outputs as torch computes them."""
         found = self.module(*inputs)
         return found if isinstance(found, tuple) else (found,)
 
 
 def generator(model: GenerativeModel) -> Graph:
-    """Latents to images in the model's range: the inputs are the parts of its own latents."""
+    """Latents to images in the model's range; the inputs are the parts of its own latents."""
     example = model.latents(2)
-    inputs = {name: part for name in PARTS if (part := getattr(example, name)) is not None}
-    return Graph("generator", _Generator(model, tuple(inputs)).eval(), inputs, ("image",), "Latents to images.")
+    inputs = {name: part for name in ("noise", "key", "label") if (part := getattr(example, name)) is not None}
+    module = _Called(model, partial(_decoded, tuple(inputs))).eval()
+    return Graph("generator", module, inputs, ("image",), "Latents to images.")
 
 
 def graphs(model: GenerativeModel) -> tuple[Graph, ...]:
-    """Everything of a model that can leave: its generator, and where it has them its encoder, the keys of its slots, one step of reconstruction."""
+    """The generator, and if the model has them its encoder, the keys of its slots, and one step of reconstruction."""
     made = [generator(model)]
     image = model.decode(model.latents(2)).clamp(*model.image_range)
     if isinstance(model, SlotModel):
@@ -54,25 +57,26 @@ def graphs(model: GenerativeModel) -> tuple[Graph, ...]:
         if model.config.query_length:
             posterior = ("posterior",) if model.memory is not None else ()
             about = "Images to their queries" + (", and the probability of every slot given the image." if posterior else ".")
-            made.append(Graph("encoder", _Reader(model).eval(), {"image": image}, ("query", *posterior), about))
+            made.append(Graph("encoder", _Called(model, _read).eval(), {"image": image}, ("query", *posterior), about))
     elif isinstance(model, Reconstructs):
         label = {name: part for name, part in made[0].inputs.items() if name == "label"}
         about = "Images to mean and log variance of their latents."
-        made.append(Graph("encoder", _Encoder(model).eval(), {"image": image, **label}, ("mean", "log_variance"), about))
+        made.append(Graph("encoder", _Called(model, _encoded).eval(), {"image": image, **label}, ("mean", "log_variance"), about))
         about = "Images and standard normal noise to images: one step of reconstruction, or of filling in missing pixels."
-        noise = made[0].inputs["noise"]
-        made.append(Graph("reconstruction", _Reconstruction(model).eval(), {"image": image, "noise": noise, **label}, ("reconstruction",), about))
+        inputs = {"image": image, "noise": made[0].inputs["noise"], **label}
+        made.append(Graph("reconstruction", _Called(model, _reconstructed).eval(), inputs, ("reconstruction",), about))
     return tuple(made)
 
 
-class _Generator(nn.Module):
-    def __init__(self, model: Any, names: Sequence[str]) -> None:
-        super().__init__()
-        self.model, self.names = model, names
+class _Called(nn.Module):
+    """A function of a model and tensors as a module."""
 
-    def forward(self, *parts: Tensor) -> Tensor:
-        image: Tensor = self.model.decode(Latents(**dict(zip(self.names, parts, strict=True))))
-        return image
+    def __init__(self, model: Any, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.model, self.function = model, function
+
+    def forward(self, *inputs: Tensor) -> Any:
+        return self.function(self.model, *inputs)
 
 
 class _Keys(nn.Module):
@@ -86,38 +90,92 @@ class _Keys(nn.Module):
         return self.keys[slot[0]]
 
 
-class _Reader(nn.Module):
+def _decoded(names: tuple[str, ...], model: Any, *parts: Tensor) -> Any:
+    return model.decode(Latents(**dict(zip(names, parts, strict=True))))
+
+
+def _read(model: Any, image: Tensor) -> Any:
     """Queries of a mixture memory, and its posterior."""
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, *image: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        query: Tensor = self.model.encode(image[0])
-        return query if self.model.memory is None else (query, self.model.memory.posterior(query))
+    query = model.encode(image)
+    return query if model.memory is None else (query, model.memory.posterior(query))
 
 
-class _Encoder(nn.Module):
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, *image_and_label: Tensor) -> tuple[Tensor, Tensor]:
-        mean, log_variance = self.model.encode(*image_and_label)
-        return mean, log_variance
+def _encoded(model: Any, *image_and_label: Tensor) -> Any:
+    return model.encode(*image_and_label)
 
 
-class _Reconstruction(nn.Module):
-    """Encode, draw one latent, decode: what ``reconstruct`` does, with the noise as an input."""
+def _reconstructed(model: Any, image: Tensor, noise: Tensor, *label: Tensor) -> Any:
+    """What ``reconstruct`` does, with the noise as an input: encode, draw one latent, decode."""
+    mean, log_variance = model.encode(image, *label)
+    drawn = Latents(mean + torch.exp(0.5 * log_variance) * noise, label=label[0] if label else None)
+    return model.decode(drawn).clamp(0, 1)
 
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.model = model
 
-    def forward(self, *given: Tensor) -> Tensor:
-        image, noise, *label = given
-        mean, log_variance = self.model.encode(image, *label)
-        drawn = Latents(mean + torch.exp(0.5 * log_variance) * noise, label=label[0] if label else None)
-        again: Tensor = self.model.decode(drawn)
-        return again.clamp(0, 1)
+@dataclass(frozen=True)
+class NoiseDistribution:
+    """``dim`` independent numbers: "uniform" on (-1, 1), or standard "normal"."""
+
+    law: Literal["uniform", "normal"]
+    dim: int
+
+
+@dataclass(frozen=True)
+class SlotDistribution:
+    """``numbers`` are the slots that are drawn, each with its probability in ``prior`` and, if known, its name.
+
+    ``key`` "draw": the generator reads a von Mises-Fisher draw with this ``concentration`` around the slot's key; "key": the key itself.
+    """
+
+    numbers: tuple[int, ...]
+    prior: tuple[float, ...]
+    names: tuple[str, ...]
+    key: Literal["draw", "key"]
+    concentration: float
+    dim: int
+
+
+@dataclass(frozen=True)
+class LabelDistribution:
+    """Labels are drawn evenly from ``numbers``, the classes that the model knows."""
+
+    numbers: tuple[int, ...]
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LatentDistributions:
+    """The laws of all inputs of the generator."""
+
+    noise: NoiseDistribution
+    slots: SlotDistribution | None = None
+    labels: LabelDistribution | None = None
+
+
+def latent_distributions(model: GenerativeModel, names: StoredNames | None = None) -> LatentDistributions:
+    """The laws of a model's latents. Raises InputError for a model of unknown laws, and for one that has learned no class yet."""
+    example = model.latents(1)
+    dim = example.noise.shape[1]
+    if isinstance(model, SlotModel):
+        slots = _slots(model, names) if example.key is not None else None
+        return LatentDistributions(NoiseDistribution(model.config.noise.law, dim), slots)
+    if isinstance(model, ClassModel):
+        known = LabelDistribution(model.known, tuple(model.config.name(label) for label in model.known)) if example.label is not None else None
+        return LatentDistributions(NoiseDistribution("normal", dim), labels=known)
+    if isinstance(model, Reconstructs):
+        count = num_labels(model)
+        known = LabelDistribution(tuple(range(count)), tuple(map(str, range(count)))) if count else None
+        return LatentDistributions(NoiseDistribution("normal", dim), labels=known)
+    raise InputError(f"model: a {type(model).__name__} does not tell from which law its noise is drawn: export a memoryGAN, replay GAN or MEM-VAE")
+
+
+def _slots(model: SlotModel, names: StoredNames | None) -> SlotDistribution:
+    memory = memory_of(model)
+    chance = prior(memory)
+    filled = chance * written(memory)
+    chance = filled if bool(filled.sum() > 0) else chance
+    numbers = torch.nonzero(chance)[:, 0]
+    found = chance[numbers] / chance.sum()
+    told = names if names is not None and len(names.label) == len(chance) else None
+    called = tuple(told.classes[told.label[slot]] if told.label[slot] >= 0 else "" for slot in numbers.tolist()) if told else ()
+    kappa = float(memory.fitted_concentration())
+    return SlotDistribution(tuple(numbers.tolist()), tuple(found.tolist()), called, model.config.condition, kappa, memory.key_dim)

@@ -1,24 +1,22 @@
-"""Graphs as ONNX: one file each, any size of batch, checked against torch as they are made."""
+"""Graphs as ONNX files, for any size of batch, each checked against torch."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from memogen import __version__
 from memogen.errors import InputError
-from memogen.export.distributions import LatentDistributions, latent_distributions
-from memogen.export.graphs import Graph, graphs
+from memogen.export.graphs import Graph, LatentDistributions, graphs, latent_distributions
 from memogen.pretrained import replacing
 from memogen.progress import Bar
 from memogen.shipped import StoredNames
@@ -29,18 +27,18 @@ if TYPE_CHECKING:
 
 LATENTS, README = "latents.json", "README.md"
 TOLERANCE = 1e-4
-"""How far a graph's numbers may lie from torch's, beside one or the number itself, whichever is larger."""
+"""The largest difference between a graph's number and torch's, relative to the number itself, or to 1 if that is larger."""
 
-_LARGEST = 2**31 - 2**20  # bytes: what protocol buffers hold in one file
-_MANY = 1024  # numbers from which on halving a constant is worth a conversion
-_CHECKED = 3  # images; another number than that of the example, so that a fixed batch is found out
+_LARGEST = 2**31 - 2**20  # bytes that protocol buffers hold in one file
+_MANY = 1024  # numbers of a constant that is worth a conversion to half precision
+_CHECKED = 3  # images; not as many as in the example, so that a fixed batch size fails
 
 
 def write_onnx(model: GenerativeModel, folder: Path, *, names: StoredNames | None = None) -> dict[str, float]:
-    """Write the graphs of ``model``, latents.json and README.md into ``folder``, made where it is missing, in place of former files of these names.
+    """Write the graphs of ``model``, latents.json and README.md into ``folder``, over former files of these names.
 
-    ``names`` are those of its slots. Returns how far each file's numbers lie from torch's, beside one or the number itself. Raises InputError where
-    the folder holds other files, for a model above 2 GB, and without the extra ``onnx``.
+    ``names`` are those of its slots. Returns each file's :func:`difference`. Raises InputError if the folder holds other files, for a model above
+    2 GB, and without the extra ``onnx``.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--out {folder}: is a file: name a folder for the ONNX files")
@@ -60,20 +58,35 @@ def write_onnx(model: GenerativeModel, folder: Path, *, names: StoredNames | Non
         "memogen": __version__,
         "image_range": list(model.image_range),
         "files": {f"{graph.name}.onnx": _signature(graph) for graph in made},
+        "latents": asdict(drawn),
     }
-    files[LATENTS] = (json.dumps({**about, "latents": drawn.to_json()}, indent=2, allow_nan=False) + "\n").encode()
+    files[LATENTS] = (json.dumps(about, indent=2, allow_nan=False) + "\n").encode()
     files[README] = _readme(made, drawn, model.image_range).encode()
     _write(folder, files)
     return apart
 
 
 def translate(graph: Graph, *, half: bool = False) -> onnx.ModelProto:
-    """A graph as ONNX; ``half`` keeps its large constants in half precision, where they fit, and computes in single precision all the same."""
-    _require()
-    if (size := _bytes(graph.module)) > _LARGEST:
+    """A graph as ONNX; ``half`` stores its large constants in half precision if they fit. It computes in single precision.
+
+    Raises InputError without the extra ``onnx``, and for a graph above 2 GB.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise InputError(f"export: {error.name} is not installed: pip install 'memogen[onnx]'") from error
+    size = sum(tensor.numel() * tensor.element_size() for tensor in graph.module.state_dict().values())
+    if size > _LARGEST:
         raise InputError(f"model: its {graph.name} takes {size / 1e9:.1f} GB, and one ONNX file holds 2 GB: export a smaller model")
-    batch = torch.export.Dim("batch")
-    with _quiet():
+    batch, logger = torch.export.Dim("batch"), logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # the exporter remarks on missing libraries and on its own deprecations
+    with ExitStack() as quiet:
+        quiet.callback(logger.setLevel, level)
+        quiet.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
         program = torch.onnx.export(
             graph.module,
             tuple(graph.inputs.values()),
@@ -87,20 +100,23 @@ def translate(graph: Graph, *, half: bool = False) -> onnx.ModelProto:
     assert program is not None
     found = program.model_proto
     found.producer_name = "memogen"
-    _strip(found)
+    whole = found.graph
+    for part in (found, whole, *whole.node, *whole.input, *whole.output, *whole.value_info, *whole.initializer, *found.functions):
+        del part.metadata_props[:]  # the exporter's notes are long, and have the paths of this machine
+        part.doc_string = ""
     if half:
         _halve(found)
     return found
 
 
 def difference(graph: Graph, data: bytes) -> float:
-    """The largest difference between the numbers of onnxruntime and of torch, beside 1 or the number itself. RuntimeError above TOLERANCE."""
+    """The largest difference between onnxruntime's and torch's numbers, as in :data:`TOLERANCE`. Raises RuntimeError if it is larger than that."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    inputs = {name: _more(part, _CHECKED) for name, part in graph.inputs.items()}
+    inputs = {name: part[torch.arange(_CHECKED) % len(part)] for name, part in graph.inputs.items()}
     found = session.run(list(graph.outputs), {name: part.cpu().numpy() for name, part in inputs.items()})
     expected = [part.cpu().numpy() for part in graph(*inputs.values())]
     apart = max(float((np.abs(one - other) / np.maximum(1, np.abs(other))).max()) for one, other in zip(found, expected, strict=True))
@@ -109,40 +125,8 @@ def difference(graph: Graph, data: bytes) -> float:
     return apart
 
 
-def _require() -> None:
-    """Raises InputError where a library of the extra is missing."""
-    try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise InputError(f"export: {error.name} is not installed: pip install 'memogen[onnx]'") from error
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the exporter's remarks on libraries that are not there and on what is out of date in itself."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-def _strip(model: onnx.ModelProto) -> None:
-    """Without what the exporter notes for whoever mends it: long, and with the paths of this machine."""
-    graph = model.graph
-    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer, *model.functions):
-        del part.metadata_props[:]
-        part.doc_string = ""
-
-
 def _halve(model: onnx.ModelProto) -> None:
-    """Every large constant in half precision, with a conversion behind it that a runtime makes once."""
+    """Store every large constant in half precision, followed by a conversion that a runtime computes once."""
     from onnx import helper, numpy_helper
 
     graph, casts = model.graph, []
@@ -158,28 +142,19 @@ def _halve(model: onnx.ModelProto) -> None:
     graph.node.extend(nodes)
 
 
-def _more(part: Tensor, num: int) -> Tensor:
-    """The rows of an example, repeated to so many."""
-    return part[torch.arange(num) % len(part)]
-
-
-def _bytes(module: nn.Module) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())
-
-
 def _signature(graph: Graph) -> dict[str, Any]:
-    """Names, types and shapes of what goes in and comes out."""
+    """Names, types and shapes of the inputs and outputs."""
     outputs = dict(zip(graph.outputs, graph(*graph.inputs.values()), strict=True))
-    sides = {"inputs": graph.inputs, "outputs": outputs}
-    return {"about": graph.about} | {side: [_tensor(name, part) for name, part in parts.items()] for side, parts in sides.items()}
-
-
-def _tensor(name: str, part: Tensor) -> dict[str, Any]:
-    return {"name": name, "type": str(part.dtype).removeprefix("torch."), "shape": ["batch", *part.shape[1:]]}
+    found: dict[str, Any] = {"about": graph.about}
+    for side, parts in (("inputs", graph.inputs), ("outputs", outputs)):
+        found[side] = [
+            {"name": name, "type": str(part.dtype).removeprefix("torch."), "shape": ["batch", *part.shape[1:]]} for name, part in parts.items()
+        ]
+    return found
 
 
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:
-    """All files or none: they take their places once each of them is written."""
+    """Write all files or none: they replace former ones after all have been written."""
     fresh = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -193,8 +168,8 @@ def _write(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _readme(made: Sequence[Graph], drawn: LatentDistributions, image_range: tuple[float, float]) -> str:
-    """What the files are, and how to draw an image with them in Python."""
-    rows = "\n".join(f"| `{graph.name}.onnx` | {_inputs_and_outputs(graph)} | {graph.about} |" for graph in made)
+    """What the files are, and how to draw images with them in Python."""
+    rows = "\n".join(f"| `{graph.name}.onnx` | {', '.join(graph.inputs)} -> {', '.join(graph.outputs)} | {graph.about} |" for graph in made)
     low, high = image_range
     return f"""# ONNX files of a memogen model
 
@@ -221,10 +196,6 @@ image = generator.run(None, inputs)[0]  # (8, c, h, w)
 """
 
 
-def _inputs_and_outputs(graph: Graph) -> str:
-    return f"{', '.join(graph.inputs)} -> {', '.join(graph.outputs)}"
-
-
 def _in_words(drawn: LatentDistributions) -> str:
     noise = "uniform on (-1, 1)" if drawn.noise.law == "uniform" else "standard normal"
     lines = [f"- `noise`: {drawn.noise.dim} independent numbers, {noise}."]
@@ -239,7 +210,7 @@ def _in_words(drawn: LatentDistributions) -> str:
 
 
 def _drawing(drawn: LatentDistributions) -> str:
-    """Lines of Python that draw the inputs of eight images."""
+    """Python lines that draw the inputs of eight images."""
     uniform = drawn.noise.law == "uniform"
     noise = f"rng.uniform(-1, 1, (8, {drawn.noise.dim}))" if uniform else f"rng.standard_normal((8, {drawn.noise.dim}))"
     lines = [f'inputs = {{"noise": {noise}.astype("float32")}}']

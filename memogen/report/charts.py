@@ -1,4 +1,4 @@
-"""Charts over training and of a memory, drawn by matplotlib without its global state, as PIL pictures in the colours of a theme."""
+"""Charts of a training and of a memory as PIL pictures in the colours of a theme, drawn by matplotlib without its global state."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from memogen.memory.inspect import sorted_prior, written
 from memogen.memory.protocol import Slots
 from memogen.metrics.copies import CopyCheck
 
-from .grid import FAKE, LIGHT, REAL, SERIES, Theme, blank, web
+from .grid import FAKE, LIGHT, REAL, SERIES, Theme, web
 from .history import Entry, series, speed
 from .parts import visible
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 160
-PLACE = (0.19, 0.19, 0.78, 0.69)  # of the axes in the chart: left, bottom, width, height; fixed, as measuring the words takes half the time
+PLACE = (0.19, 0.19, 0.78, 0.69)  # of the axes: left, bottom, width, height; fixed, as measuring the text doubles the time
 SIZE = (3.4, 2.3)  # inches of one chart
 WIDTH = 330  # CSS pixels of one chart on a page
 Line = tuple[str, Sequence[float], Sequence[float]]  # label, x, y
@@ -32,7 +32,7 @@ Line = tuple[str, Sequence[float], Sequence[float]]  # label, x, y
 
 @dataclass(frozen=True)
 class Panel:
-    """One chart over training: ``keys`` maps labels to metrics. ``low`` and ``high`` fix the axis; ``reading`` says what to see in it."""
+    """A chart over training of the metrics in ``keys``, (label, metric). ``low`` and ``high`` fix the axis; ``reading`` is the caption."""
 
     title: str
     keys: tuple[tuple[str, str], ...]
@@ -77,38 +77,13 @@ PANELS = (
 )
 
 
-def _chart(theme: Theme, scale: float = 1.0) -> tuple[Figure, Axes]:
-    """An empty chart in the theme's colours."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(scale * SIZE[0], scale * SIZE[1]), dpi=DPI)
-    figure.patch.set_facecolor(web(theme.ground) if theme.ground else "none")
-    axes = figure.add_axes(PLACE)
-    axes.set_facecolor("none")
-    axes.grid(True, color=web(theme.faint), linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.tick_params(which="both", colors=web(theme.ink), labelsize=8, length=0)
-    for name, spine in axes.spines.items():
-        spine.set_visible(name in ("left", "bottom"))
-        spine.set_color(web(theme.faint))
-    return figure, axes
-
-
 def words_of(name: object) -> str:
-    """A name for a chart, in which a dollar sign is a dollar sign and no control character is drawn."""
+    """A name as matplotlib draws it literally: no dollar sign opens a formula, and control characters are escaped."""
     return visible(name).replace("$", r"\$")
 
 
-def _words(axes: Axes, theme: Theme, *, title: str, x: str, y: str = "", legend: bool = False) -> None:
-    axes.set_title(words_of(title), color=web(theme.ink), fontsize=9.5, loc="left", fontweight="bold")
-    axes.set_xlabel(words_of(x), color=web(theme.ink), fontsize=8)
-    axes.set_ylabel(y, color=web(theme.ink), fontsize=8)
-    if legend:
-        axes.legend(frameon=False, fontsize=8, labelcolor=web(theme.ink))
-
-
 def _logarithmic(axes: Axes, which: Literal["x", "y"]) -> None:
-    """A logarithmic axis with few ticks, as plain numbers: 1, 2 and 5 of every decade, or the decades alone where there are many."""
+    """A logarithmic axis with few ticks as plain numbers: 1, 2 and 5 of every decade, or only the decades if there are many."""
     from matplotlib.ticker import LogLocator, NullLocator
 
     axes.set_yscale("log") if which == "y" else axes.set_xscale("log")
@@ -122,60 +97,75 @@ def _logarithmic(axes: Axes, which: Literal["x", "y"]) -> None:
     axis.set_major_formatter(lambda value, _: f"{value:g}")
 
 
-def _picture(figure: Figure, theme: Theme) -> Image.Image:
+def drawn(
+    draw: Callable[[Axes], None],
+    *,
+    title: str,
+    x: str,
+    y: str = "",
+    legend: Literal["inside", "beside"] | None = None,
+    scale: float = 1.0,
+    theme: Theme = LIGHT,
+) -> Image.Image:
+    """A chart that ``draw`` fills, ``scale`` times as large as usual; a legend "beside" the axes makes the picture wider."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(scale * SIZE[0], scale * SIZE[1]), dpi=DPI)
+    figure.patch.set_facecolor(web(theme.ground) if theme.ground else "none")
+    axes = figure.add_axes(PLACE)
+    axes.set_facecolor("none")
+    axes.grid(True, color=web(theme.faint), linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(which="both", colors=web(theme.ink), labelsize=8, length=0)
+    for name, spine in axes.spines.items():
+        spine.set_visible(name in ("left", "bottom"))
+        spine.set_color(web(theme.faint))
+    draw(axes)
+    axes.set_title(words_of(title), color=web(theme.ink), fontsize=9.5, loc="left", fontweight="bold")
+    axes.set_xlabel(words_of(x), color=web(theme.ink), fontsize=8)
+    axes.set_ylabel(y, color=web(theme.ink), fontsize=8)
+    if legend == "inside":
+        axes.legend(frameon=False, fontsize=8, labelcolor=web(theme.ink))
+    if legend == "beside":
+        beside = axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, fontsize=8, labelcolor=web(theme.ink))
+        _render(figure)
+        before, (left, bottom, width, height) = figure.get_figwidth(), PLACE
+        after = before + beside.get_window_extent().width / DPI
+        figure.set_figwidth(after)
+        axes.set_position((left * before / after, bottom, width * before / after, height))
+    picture = _render(figure)
+    return picture if theme.ground is None else picture.convert("RGB")
+
+
+def _render(figure: Figure) -> Image.Image:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    drawn = Image.fromarray(np.asarray(canvas.buffer_rgba()))
-    return drawn if theme.ground is None else drawn.convert("RGB")
+    return Image.fromarray(np.asarray(canvas.buffer_rgba()))
 
 
 def line_chart(
     title: str,
     lines: Sequence[Line],
     *,
-    x: str = "step",
     y: str = "",
     low: float | None = None,
     high: float | None = None,
     theme: Theme = LIGHT,
 ) -> Image.Image:
     """Lines over training; single points are marked."""
-    figure, axes = _chart(theme)
-    for colour, (label, across, up) in zip(SERIES * len(lines), lines, strict=False):
-        axes.plot(across, up, color=colour, label=label, linewidth=1.4, marker="o" if len(across) == 1 else "", markersize=4, clip_on=False)
-    axes.set_ylim(low, high)
-    _words(axes, theme, title=title, x=x, y=y, legend=len(lines) > 1)
-    return _picture(figure, theme)
 
+    def draw(axes: Axes) -> None:
+        for colour, (label, across, up) in zip(SERIES * len(lines), lines, strict=False):
+            axes.plot(across, up, color=colour, label=label, linewidth=1.4, marker="o" if len(across) == 1 else "", markersize=4, clip_on=False)
+        axes.set_ylim(low, high)
 
-def drawn(
-    draw: Callable[[Axes], None], *, title: str, x: str, y: str = "", legend: bool = False, scale: float = 1.0, theme: Theme = LIGHT
-) -> Image.Image:
-    """A chart that ``draw`` fills, ``scale`` times as large as the others; a ``legend`` stands beside it, where it hides nothing."""
-    figure, axes = _chart(theme, scale)
-    draw(axes)
-    _words(axes, theme, title=title, x=x, y=y)
-    if legend:
-        _legend_beside(figure, axes, theme)
-    return _picture(figure, theme)
-
-
-def _legend_beside(figure: Figure, axes: Axes, theme: Theme) -> None:
-    """At the right of the axes; the picture grows by its width."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    legend = axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, fontsize=8, labelcolor=web(theme.ink))
-    FigureCanvasAgg(figure).draw()
-    before, (left, bottom, width, height) = figure.get_figwidth(), PLACE
-    after = before + legend.get_window_extent().width / DPI
-    figure.set_figwidth(after)
-    axes.set_position((left * before / after, bottom, width * before / after, height))
+    return drawn(draw, title=title, x="step", y=y, legend="inside" if len(lines) > 1 else None, theme=theme)
 
 
 def panel(metrics: tuple[Entry, ...], what: Panel, *, points: int = 1, theme: Theme = LIGHT) -> Image.Image | None:
-    """One chart over training from metrics.jsonl; None where none of its metrics was written at ``points`` steps or more."""
+    """One chart over training from metrics.jsonl; None if each of its metrics has fewer than ``points`` values."""
     lines = [(label, *series(metrics, key)) for label, key in what.keys]
     lines = [line for line in lines if line[1]]
     longest = max((len(line[1]) for line in lines), default=0)
@@ -183,7 +173,7 @@ def panel(metrics: tuple[Entry, ...], what: Panel, *, points: int = 1, theme: Th
 
 
 def speed_chart(metrics: tuple[Entry, ...], *, theme: Theme = LIGHT) -> Image.Image | None:
-    """Images per second over training; None where there is no more than one number."""
+    """Images per second over training; None with fewer than two values."""
     steps, rates = speed(metrics)
     return line_chart("Images per second", [("", steps, rates)], low=0, theme=theme) if len(steps) > 1 else None
 
@@ -196,23 +186,21 @@ def likelihood(steps: Sequence[float], values: Sequence[float], *, theme: Theme 
 def priors(states: Sequence[tuple[str, Mapping[int, float]]], *, theme: Theme = LIGHT) -> Image.Image:
     """The sorted prior p(c | v = 1) by rank in several states of a memory, later ones darker (Fig. 3c).
 
-    A state that knows every rank is a line; one that kept some ranks alone is points at these, since nothing is known between them.
+    A state with every rank is a line; one with some of the ranks is points, as nothing is known between them.
     """
-    figure, axes = _chart(theme)
-    whole = all(_knows_every_rank(by_rank) for _, by_rank in states)
-    for place, (label, by_rank) in enumerate(states):
-        strength = 0.3 + 0.7 * (place + 1) / len(states)
-        shape = {"linewidth": 1.4} if _knows_every_rank(by_rank) else {"linestyle": "none", "marker": "o", "markersize": 3.5, "markeredgewidth": 0}
-        axes.plot(list(by_rank), list(by_rank.values()), color=REAL, alpha=strength, label=label, clip_on=whole, **shape)
-    _logarithmic(axes, "y")
-    if not whole:
-        _logarithmic(axes, "x")
-    _words(axes, theme, title="Prior of the real slots, sorted", x="slot, by rank", y="p(c | v = 1)", legend=len(states) > 1)
-    return _picture(figure, theme)
+    complete = [list(by_rank) == list(range(1, len(by_rank) + 1)) for _, by_rank in states]
 
+    def draw(axes: Axes) -> None:
+        for place, (label, by_rank) in enumerate(states):
+            strength = 0.3 + 0.7 * (place + 1) / len(states)
+            shape = {"linewidth": 1.4} if complete[place] else {"linestyle": "none", "marker": "o", "markersize": 3.5, "markeredgewidth": 0}
+            axes.plot(list(by_rank), list(by_rank.values()), color=REAL, alpha=strength, label=label, clip_on=all(complete), **shape)
+        _logarithmic(axes, "y")
+        if not all(complete):
+            _logarithmic(axes, "x")
 
-def _knows_every_rank(by_rank: Mapping[int, float]) -> bool:
-    return list(by_rank) == list(range(1, len(by_rank) + 1))
+    legend: Literal["inside"] | None = "inside" if len(states) > 1 else None
+    return drawn(draw, title="Prior of the real slots, sorted", x="slot, by rank", y="p(c | v = 1)", legend=legend, theme=theme)
 
 
 def by_rank(memory: Slots) -> dict[int, float]:
@@ -222,58 +210,48 @@ def by_rank(memory: Slots) -> dict[int, float]:
 
 def masses(memory: Slots, *, theme: Theme = LIGHT) -> Image.Image:
     """Histogram of the mass of the written slots, real and fake apart, on a logarithmic axis."""
-    figure, axes = _chart(theme)
-    parts = [memory.mass[member].double().clamp_min(1e-12).cpu().tolist() for member in _classes(memory)]
-    edges = [10**power for power in bin_edges([math.log10(value) for part in parts for value in part])]
-    _histogram(axes, parts, edges)
-    _logarithmic(axes, "x")
-    _words(axes, theme, title="Mass of the slots", x="mass h", y="slots", legend=True)
-    return _picture(figure, theme)
+
+    def draw(axes: Axes) -> None:
+        _histogram(axes, memory, memory.mass.double().clamp_min(1e-12), lambda every: [10**edge for edge in bin_edges(list(map(math.log10, every)))])
+        _logarithmic(axes, "x")
+
+    return drawn(draw, title="Mass of the slots", x="mass h", y="slots", legend="inside", theme=theme)
 
 
 def ages(memory: Slots, *, theme: Theme = LIGHT) -> Image.Image:
     """Histogram of the age of the written slots, real and fake apart."""
-    figure, axes = _chart(theme)
-    parts = [memory.age[member].double().cpu().tolist() for member in _classes(memory)]
-    _histogram(axes, parts, whole_edges([value for part in parts for value in part]))
-    _words(axes, theme, title="Age of the slots", x="writes since last touched", y="slots", legend=True)
-    return _picture(figure, theme)
+
+    def draw(axes: Axes) -> None:
+        _histogram(axes, memory, memory.age.double(), whole_edges)
+
+    return drawn(draw, title="Age of the slots", x="writes since last touched", y="slots", legend="inside", theme=theme)
 
 
-def usage(memory: Slots, *, theme: Theme = LIGHT) -> Image.Image:
-    """Mass, age and sorted prior of a memory side by side."""
-    parts = [masses(memory, theme=theme), ages(memory, theme=theme), priors([("", by_rank(memory))], theme=theme)]
-    picture = blank(sum(part.width for part in parts), max(part.height for part in parts), theme)
-    for place, part in enumerate(parts):
-        picture.paste(part, (sum(other.width for other in parts[:place]), 0))
-    return picture
+def _histogram(axes: Axes, memory: Slots, values: Tensor, edges: Callable[[list[float]], list[float]]) -> None:
+    """The values of the written real and of the written fake slots in common bins."""
+    used, real = written(memory), memory.values > 0.5
+    parts = [values[member].cpu().tolist() for member in (used & real, used & ~real)]
+    bins = edges([value for part in parts for value in part])
+    axes.locator_params(axis="y", integer=True)
+    for name, colour, part in zip(("real", "fake"), (REAL, FAKE), parts, strict=True):
+        axes.hist(part, bins=bins, color=colour, alpha=0.6, label=f"{name} ({len(part):,})")
 
 
 def copies(found: CopyCheck, *, theme: Theme = LIGHT) -> Image.Image:
-    """How far samples, and held-out images, lie from the nearest training image: copies would stand at the left end."""
-    figure, axes = _chart(theme)
+    """Histogram of the distances of samples and of held-out images to the nearest training image; copies are at the left end."""
     told = found.histogram(32)
-    for name, colour, shares in (("held-out images", REAL, told.held_out), ("samples", FAKE, told.samples)):
-        axes.stairs(shares.tolist(), told.edges.tolist(), fill=True, color=colour, alpha=0.6, label=name)
-    axes.set_xlim(0)
-    _words(axes, theme, title="To the nearest training image", x="euclidean distance, pixels in [0, 1]", y="share", legend=True)
-    return _picture(figure, theme)
 
+    def draw(axes: Axes) -> None:
+        for name, colour, shares in (("held-out images", REAL, told.held_out), ("samples", FAKE, told.samples)):
+            axes.stairs(shares.tolist(), told.edges.tolist(), fill=True, color=colour, alpha=0.6, label=name)
+        axes.set_xlim(0)
 
-def _classes(memory: Slots) -> tuple[Tensor, Tensor]:
-    """The written real and the written fake slots."""
-    used, real = written(memory), memory.values > 0.5
-    return used & real, used & ~real
-
-
-def _histogram(axes: Axes, parts: Sequence[list[float]], edges: list[float]) -> None:
-    axes.locator_params(axis="y", integer=True)
-    for name, colour, part in zip(("real", "fake"), (REAL, FAKE), parts, strict=True):
-        axes.hist(part, bins=edges, color=colour, alpha=0.6, label=f"{name} ({len(part):,})")
+    x = "euclidean distance, pixels in [0, 1]"
+    return drawn(draw, title="To the nearest training image", x=x, y="share", legend="inside", theme=theme)
 
 
 def bin_edges(values: Sequence[float], bins: int = 32) -> list[float]:
-    """Evenly spaced edges over the values; a constant gets one bar in the middle of an interval of length one."""
+    """Evenly spaced edges over the values; for a constant, over an interval of length one around it."""
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     if high - low < 1e-9:
         low, high = low - 0.5, low + 0.5
@@ -281,7 +259,7 @@ def bin_edges(values: Sequence[float], bins: int = 32) -> list[float]:
 
 
 def whole_edges(values: Sequence[float], bins: int = 32) -> list[float]:
-    """Edges for whole numbers: every bar holds equally many of them, so that none stays empty for its width alone."""
+    """Edges for whole numbers, with equally many of them in every bin."""
     low, high = (min(values), max(values)) if values else (0.0, 0.0)
     width = math.ceil((high - low + 1) / bins)
     return [low - 0.5 + width * edge for edge in range(math.ceil((high - low + 1) / width) + 1)]

@@ -1,8 +1,7 @@
-"""Pictures of a model: a function takes the model, draws and returns a PIL picture. The same model and seed give the same pixels.
+"""Pictures of a model, as PIL pictures. The same model and seed give the same pixels, and the model stays unchanged.
 
-The pictures are those of Kim, Kim and Kim (ICLR 2018) that need no memory: Fig. 1 :func:`interpolation`, Fig. 4 :func:`sample_grid`, Fig. 5
-:func:`neighbours`, Figs. 6-7 :func:`interpolation` in noise. The ways through latent space are :func:`square` and :func:`round_trip`.
-Every function leaves the model as it was.
+Of Kim, Kim and Kim (ICLR 2018): Fig. 1 :func:`interpolation`, Fig. 4 :func:`sample_grid`, Fig. 5 :func:`neighbours`, Figs. 6-7
+:func:`interpolation` in noise. :func:`square` and :func:`round_trip` are paths through latent space, :func:`by_meaning` is an order of slots.
 """
 
 from __future__ import annotations
@@ -11,8 +10,9 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
+import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -24,12 +24,16 @@ from memogen.types import GenerativeModel, ImageData, InputError, Latents, SlotM
 from . import grid
 from .grid import LIGHT, Theme
 
+if TYPE_CHECKING:
+    from memogen.metrics.novelty import NoveltyScore
+
+TURNED = 600  # rows of a tree whose leaves are put in the best order, which takes cubic time
 BLOCK = 64  # images decoded at once
 Where = Literal["keys", "noise"]
 
 
 class Model(GenerativeModel, Protocol):
-    """A model the pictures can show: it draws images, may have a memory, and embeds images as queries."""
+    """A model that draws images, may have a memory, and encodes images as queries."""
 
     if TYPE_CHECKING:  # a part of the module: see memogen.types.SlotModel
 
@@ -48,7 +52,7 @@ def memory_of(model: object) -> MixtureMemory:
 
 
 def with_queries(model: object) -> Model | None:
-    """The model where it embeds images as queries of a mixture over slots; None for any other."""
+    """The model if it encodes images as queries of a mixture over slots, else None."""
     return cast(Model, model) if is_mixture(getattr(model, "memory", None)) else None
 
 
@@ -69,7 +73,7 @@ def draw_samples(
     label: int | None = None,
     weight: Float[Tensor, " k"] | None = None,
 ) -> UInt8[Tensor, "b c h w"]:
-    """``num`` samples; see :meth:`GenerativeModel.latents`. ``weight`` draws the slots in place of the mass; InputError for a model without slots."""
+    """``num`` samples; see :meth:`GenerativeModel.latents`. ``weight`` replaces the mass of the slots; InputError for a model without slots."""
     if weight is None:
         return draw(model, model.latents(num, label=label, slot=slot, seed=seed))
     if not isinstance(model, SlotModel) or label is not None:
@@ -88,7 +92,7 @@ def sample_grid(
     columns: int | None = None,
     theme: Theme = LIGHT,
 ) -> Image.Image:
-    """``num`` samples (Fig. 4), from one ``slot``, of one ``label`` or by ``weight`` where given, in a square unless ``columns`` says otherwise."""
+    """``num`` samples (Fig. 4), in a square unless ``columns`` is given; ``slot``, ``label`` and ``weight`` as in :func:`draw_samples`."""
     if num < 1:
         raise InputError(f"samples: {num} asked for: ask for at least one")
     images = draw_samples(model, num, seed=seed, slot=slot, label=label, weight=weight)
@@ -96,8 +100,8 @@ def sample_grid(
 
 
 def neighbours(model: GenerativeModel, data: ImageData, *, num: int = 8, nearest: int = 7, seed: int = 0, theme: Theme = LIGHT) -> Image.Image:
-    """Each of ``num`` samples, framed, beside its ``nearest`` images of ``data``: by the cosine of q (Fig. 5), or in pixels without a memory."""
-    from memogen.metrics.copies import Embedding, Measure, nearest_images, pixels  # here, since all other pictures do without the metrics
+    """Each of ``num`` samples, framed, beside its ``nearest`` images of ``data``: by the cosine of queries (Fig. 5), or without memory in pixels."""
+    from memogen.metrics.copies import Embedding, Measure, nearest_images, pixels  # here, as no other picture needs the metrics
 
     images = draw_samples(model, num, seed=seed)
     asked = with_queries(model)
@@ -112,6 +116,16 @@ def neighbours(model: GenerativeModel, data: ImageData, *, num: int = 8, nearest
     return grid.sheet(rows, captions, lead=True, theme=theme)
 
 
+def novelty_sheet(score: NoveltyScore, known: ImageData, others: ImageData, *, num: int = 10, theme: Theme = LIGHT) -> Image.Image:
+    """Three rows of at most ``num`` images: the known ones with the lowest scores, and the others with the lowest and with the highest scores."""
+    rows = []
+    for data, scores in ((known, score.known), (others, score.others), (others, -score.others)):
+        order = scores.sort(stable=True).indices[:num].numpy()
+        rows.append(as_bytes(torch.from_numpy(np.array(data.image[order]))))
+    captions = [f"{known.name} {known.split}: the strangest", f"{others.name}: the strangest", f"{others.name}: the most like {known.name}"]
+    return grid.sheet(rows, captions, theme=theme)
+
+
 def interpolation(model: Model, *, where: Where = "keys", slot: int | None = None, side: int = 8, seed: int = 0, theme: Theme = LIGHT) -> Image.Image:
     """``side`` x ``side`` images between four drawn corners, framed: Fig. 1 between keys, Figs. 6-7 in the noise of one slot.
 
@@ -122,15 +136,16 @@ def interpolation(model: Model, *, where: Where = "keys", slot: int | None = Non
 
 
 def interpolation_frames(model: Model, *, where: Where = "keys", slot: int | None = None, frames: int = 48, seed: int = 0) -> list[Image.Image]:
-    """A round trip over the four corners of :func:`interpolation`, a picture a frame; :func:`memogen.report.grid.save_gif` writes them."""
-    return grid.frames(round_trip(model, where=where, slot=slot, frames=frames, seed=seed)[1])
+    """A round trip over the four corners of :func:`interpolation`, enlarged; :func:`memogen.report.grid.save_gif` writes the frames."""
+    images = round_trip(model, where=where, slot=slot, frames=frames, seed=seed)[1]
+    return [grid.tile(image, 3 * grid.scale_for(*images.shape[-2:])) for image in images]
 
 
 @dataclass(frozen=True)
 class Square:
     """``latents`` and uint8 ``images`` of side * side points, row by row; the points at ``corners`` are the drawn latents themselves.
 
-    ``where`` says what was interpolated in the end: a model that reads no key is interpolated in noise whatever was asked.
+    ``where`` is what was interpolated: always noise for a model that reads no key.
     """
 
     latents: Latents
@@ -169,40 +184,24 @@ def corner_latents(model: Model, *, where: Where, slot: int | None, seed: int) -
 
 
 def between(model: Model, corners: Latents, weights: Float[Tensor, "points 4"], where: Where) -> Latents:
-    """The latents at the points of the square whose bilinear weights are given. Noise is mixed as it is; keys move on the sphere, along the upper and
-    the lower side and then from one to the other, and in "keys" each point is given to the real slot with the highest posterior at its key. A label,
-    and in "noise" the slot, stay those of the nearest corner."""
+    """The latents at points of the square, given by their bilinear weights.
+
+    Noise is mixed linearly. Keys move on the sphere, along the upper and the lower side and then between these. In "keys" a point has the real slot
+    with the highest posterior at its key; in "noise", the slot of the nearest corner. The label is that of the nearest corner.
+    """
     weights = weights.to(corners.noise)
     nearest = weights.argmax(-1)
     noise = weights @ corners.noise
     slot = None if corners.slot is None else corners.slot[nearest]
-    key = None if corners.key is None else _on_sphere(corners.key, weights.to(corners.key))
+    key = None
+    if corners.key is not None:
+        top_left, top_right, bottom_left, bottom_right = (corner.expand(len(weights), -1) for corner in corners.key)
+        right, down = (weights.to(corners.key)[:, places].sum(1) for places in ([1, 3], [2, 3]))
+        key = slerp(slerp(top_left, top_right, right), slerp(bottom_left, bottom_right, right), down)
     if where == "keys":
         assert model.memory is not None and key is not None
         slot = best_slots(model.memory, key)
     return Latents(noise, key, slot, None if corners.label is None else corners.label[nearest])
-
-
-def _on_sphere(corners: Float[Tensor, "4 d"], weights: Float[Tensor, "points 4"]) -> Float[Tensor, "points d"]:
-    """Where :func:`slerp` leads, first to the right and then down."""
-    top_left, top_right, bottom_left, bottom_right = (key.expand(len(weights), -1) for key in corners)
-    right, down = weights[:, [1, 3]].sum(1), weights[:, [2, 3]].sum(1)
-    return slerp(slerp(top_left, top_right, right), slerp(bottom_left, bottom_right, right), down)
-
-
-def _with_corners(points: Latents, corners: Latents, at: tuple[int, ...]) -> Latents:
-    """Put the drawn latents back at the corners: a key may lie closer to a heavier slot than to its own."""
-
-    def put(mixed: Tensor | None, drawn: Tensor | None) -> Tensor | None:
-        if mixed is None or drawn is None:
-            return mixed
-        mixed = mixed.clone()
-        mixed[list(at)] = drawn
-        return mixed
-
-    noise = put(points.noise, corners.noise)
-    assert noise is not None
-    return replace(points, noise=noise, key=put(points.key, corners.key), slot=put(points.slot, corners.slot))
 
 
 def square(model: Model, *, where: Where = "keys", slot: int | None = None, side: int = 8, seed: int = 0) -> Square:
@@ -211,7 +210,17 @@ def square(model: Model, *, where: Where = "keys", slot: int | None = None, side
         raise InputError(f"interpolate: the side is {side}: a square between four corners needs at least 2")
     drawn, where = corner_latents(model, where=where, slot=slot, seed=seed)
     at = (0, side - 1, side * (side - 1), side * side - 1)
-    points = _with_corners(between(model, drawn, corner_weights(side), where), drawn, at)
+
+    def put(mixed: Tensor, corner: Tensor) -> Tensor:
+        mixed = mixed.clone()
+        mixed[list(at)] = corner
+        return mixed
+
+    points = between(model, drawn, corner_weights(side), where)
+    key = put(points.key, drawn.key) if points.key is not None and drawn.key is not None else points.key
+    slots = put(points.slot, drawn.slot) if points.slot is not None and drawn.slot is not None else points.slot
+    # The drawn latents stand at the corners: a key may lie closer to a heavier slot than to its own.
+    points = replace(points, noise=put(points.noise, drawn.noise), key=key, slot=slots)
     images = draw(model, points)
     images[list(at)] = draw(model, drawn)  # bit for bit what the corner gives by itself, whatever the batch
     return Square(points, images, side, at, where)
@@ -222,3 +231,24 @@ def round_trip(model: Model, *, where: Where = "keys", slot: int | None = None, 
     drawn, where = corner_latents(model, where=where, slot=slot, seed=seed)
     points = between(model, drawn, loop_weights(frames), where)
     return points, draw(model, points)
+
+
+def by_likeness(keys: Float[Tensor, "n d"]) -> Int[Tensor, " n"]:
+    """An order of the rows in which neighbours are alike: the leaves of an average-linkage tree, in the order with the shortest path along them.
+
+    After Bar-Joseph, Gifford and Jaakkola 2001, "Fast optimal leaf ordering for hierarchical clustering"; with more than :data:`TURNED` rows the
+    leaves keep the order of the tree.
+    """
+    from scipy.cluster.hierarchy import leaves_list, linkage
+
+    if len(keys) < 3:
+        return torch.arange(len(keys))
+    return torch.from_numpy(leaves_list(linkage(keys.double().cpu().numpy(), method="average", optimal_ordering=len(keys) <= TURNED))).long()
+
+
+def by_meaning(keys: Float[Tensor, "n d"], label: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
+    """An order of the rows: class after class, classes that are alike side by side, and within a class :func:`by_likeness`."""
+    classes = label.unique()
+    members = [(label == each).nonzero()[:, 0] for each in classes]
+    middle = torch.stack([keys[rows].double().mean(0) for rows in members]) if members else keys[:0]
+    return torch.cat([members[place][by_likeness(keys[members[place]])] for place in by_likeness(middle).tolist()] or [torch.arange(0)])

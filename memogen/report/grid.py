@@ -1,7 +1,4 @@
-"""Pixels only: the colours of pictures, and images laid out in rows, with captions and frames, as PIL pictures on the ground of a theme.
-
-A theme is white, the dark page, or a transparent ground that suits both.
-"""
+"""Images laid out in rows, with captions and frames, as PIL pictures in the colours of a theme: light, dark, or transparent for both."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ REAL, FAKE = SERIES[0], SERIES[1]
 
 @dataclass(frozen=True)
 class Theme:
-    """``ground`` None is transparent; ``ink`` writes, ``faint`` draws grids and idle bars."""
+    """Colours: ``ground`` None is transparent; ``ink`` is that of text, ``faint`` that of grid lines."""
 
     ground: Colour | None
     ink: Colour
@@ -52,7 +49,7 @@ BAR = 120  # pixels of height of the longest bar
 
 
 def tile(image: UInt8[Tensor, "c h w"] | UInt8[np.ndarray, "c h w"], scale: int = 1) -> Image.Image:
-    """One image as an RGB picture, each pixel ``scale`` wide. Raises InputError unless it has one channel or three."""
+    """One image as an RGB picture, enlarged ``scale`` times. Raises InputError unless it has one channel or three."""
     pixels = np.asarray(image.cpu() if isinstance(image, Tensor) else image)
     if len(pixels) not in (1, 3):
         raise InputError(f"picture: the images have {len(pixels)} channels: only grey (1) and colour (3) can be drawn")
@@ -71,23 +68,23 @@ def blank(width: int, height: int, theme: Theme) -> Image.Image:
 
 
 def text(picture: Image.Image, at: tuple[float, float], words: str, ink: Colour, *, anchor: str = "la", size: int = 12) -> None:
-    """Write on a picture in the font that ships with Pillow."""
+    """Write on a picture in Pillow's own font."""
     ImageDraw.Draw(picture).text(at, words, fill=ink, font=ImageFont.load_default(size), anchor=anchor)
 
 
 def text_width(words: str, size: int = 12) -> int:
-    """Pixels that :func:`text` needs, of several lines for the longest."""
+    """The width in pixels of :func:`text`, that of the longest line."""
     return round(max(ImageFont.load_default(size).getlength(line) for line in words.split("\n"))) + 1
 
 
-def frame(picture: Image.Image, box: tuple[int, int, int, int], colour: Colour, width: int = 3) -> None:
+def frame(picture: Image.Image, box: tuple[int, int, int, int], colour: Colour) -> None:
     """Draw a frame on the inner edge of ``box`` (left, top, right, bottom)."""
     left, top, right, bottom = box
-    ImageDraw.Draw(picture).rectangle((left, top, right - 1, bottom - 1), outline=colour, width=width)
+    ImageDraw.Draw(picture).rectangle((left, top, right - 1, bottom - 1), outline=colour, width=3)
 
 
-def grid(images: UInt8[Tensor, "b c h w"], columns: int, *, framed: Sequence[int] = (), colour: Colour = BLUE, theme: Theme = LIGHT) -> Image.Image:
-    """Images row by row, ``columns`` in a row; those at ``framed`` get a frame. Vectors are folded."""
+def grid(images: UInt8[Tensor, "b c h w"], columns: int, *, framed: Sequence[int] = (), theme: Theme = LIGHT) -> Image.Image:
+    """Images row by row, ``columns`` in a row, framed at the places ``framed``. Vectors are folded."""
     images = folded(images)
     scale = scale_for(*images.shape[-2:])
     width, height = images.shape[-1] * scale + GAP, images.shape[-2] * scale + GAP
@@ -96,7 +93,7 @@ def grid(images: UInt8[Tensor, "b c h w"], columns: int, *, framed: Sequence[int
         left, top = place % columns * width, place // columns * height
         picture.paste(tile(image, scale), (left, top))
         if place in framed:
-            frame(picture, (left, top, left + width - GAP, top + height - GAP), colour)
+            frame(picture, (left, top, left + width - GAP, top + height - GAP), BLUE)
     return picture
 
 
@@ -105,7 +102,7 @@ def sheet(
 ) -> Image.Image:
     """Rows of images with a caption over each; ``lead`` sets the first image of every row apart in a red frame. Vectors are folded.
 
-    A ``title`` stands over it, within a margin; not on a page, which has both.
+    A ``title`` with a margin around the picture is left out on a transparent ground, as a page has both.
     """
     rows = [folded(row) for row in rows]
     scale = scale_for(*rows[0].shape[-2:])
@@ -120,16 +117,13 @@ def sheet(
             picture.paste(tile(image, scale), (place * width + (apart if place else 0), top))
         if lead:
             frame(picture, (0, top, width - GAP, top + height), RED)
-    return _framed(picture, title, theme) if title and theme.ground is not None else picture
-
-
-def _framed(inner: Image.Image, title: str, theme: Theme) -> Image.Image:
-    """A picture with a margin and a title."""
+    if not title or theme.ground is None:
+        return picture
     head = 2 * CAPTION
-    picture = blank(max(inner.width, text_width(title, 14)) + 2 * MARGIN, inner.height + head + MARGIN // 2, theme)
-    text(picture, (MARGIN, 8), title, theme.ink, size=14)
-    picture.paste(inner, (MARGIN, head))
-    return picture
+    titled = blank(max(picture.width, text_width(title, 14)) + 2 * MARGIN, picture.height + head + MARGIN // 2, theme)
+    text(titled, (MARGIN, 8), title, theme.ink, size=14)
+    titled.paste(picture, (MARGIN, head))
+    return titled
 
 
 def bars(
@@ -141,9 +135,8 @@ def bars(
     notes: Sequence[str] = (),
     theme: Theme = LIGHT,
 ) -> Image.Image:
-    """A bar for each share with its image and caption under it; at the left the ``lead`` image, twice as large in a red frame, over ``notes``.
-
-    A caption may have several lines.
+    """A bar for each share over its image and caption, which may have several lines; left of them the ``lead`` image, twice as large, framed in red,
+    over ``notes``.
     """
     scale = scale_for(*images.shape[-2:])
     width, height = images.shape[-1] * scale, images.shape[-2] * scale
@@ -167,19 +160,13 @@ def bars(
     return picture
 
 
-def frames(images: UInt8[Tensor, "b c h w"]) -> list[Image.Image]:
-    """One picture for each image, enlarged to about three times TARGET: the frames of an animation."""
-    scale = 3 * scale_for(*images.shape[-2:])
-    return [tile(image, scale) for image in images]
-
-
-def save_gif(pictures: Sequence[Image.Image], path: Path, *, milliseconds: int = 80) -> None:
-    """Write an endless animation."""
-    pictures[0].save(path, save_all=True, append_images=list(pictures[1:]), duration=milliseconds, loop=0)
+def save_gif(pictures: Sequence[Image.Image], path: Path) -> None:
+    """Write an endless animation of 80 ms a frame."""
+    pictures[0].save(path, save_all=True, append_images=list(pictures[1:]), duration=80, loop=0)
 
 
 def stacked(pictures: Sequence[Image.Image], *, theme: Theme = LIGHT) -> Image.Image:
-    """Pictures below each other, from the same left edge; a single one as it is."""
+    """Pictures below each other, aligned left; a single one unchanged."""
     if len(pictures) == 1:
         return pictures[0]
     sheet = blank(max(picture.width for picture in pictures), sum(picture.height for picture in pictures), theme)

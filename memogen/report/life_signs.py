@@ -1,11 +1,11 @@
-"""Whether a run's memory lives: what is asked of it while it trains, its curves, and the signs of life as tables and on the page.
+"""Whether a run's memory is alive: evaluators for its training, its curves, and the signs of life as a table and on the page.
 
-Figs. 3a and 3c of Kim et al. 2018 are :func:`course` of what :class:`HeldOutQueries` and :class:`SortedPrior` found.
+Figs. 3a and 3c of Kim et al. 2018 are :func:`course` of what :class:`HeldOutQueries` and :class:`SortedPrior` measure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -26,7 +26,7 @@ from .parts import Group, Section, Sign, Table, Text
 from .scores import number
 from .sections import curve
 
-APART = 0.3  # a third of what no living memory reaches
+APART = 0.3  # of a cosine: a third of what no living memory reaches
 BLOCK = 500  # images encoded at once
 GRADIENT = charts.Panel(
     "Gradient that reaches a query", (("mean norm", "critic/query_gradient"),), "Mean norm; near 0: the encoder learns nothing from the memory.", 0
@@ -35,18 +35,18 @@ GRADIENT = charts.Panel(
 
 @dataclass(frozen=True)
 class HeldOutQueries:
-    """An evaluator: what the memory says of the queries q = mu(x) of the first ``num`` images of ``held_out``.
+    """An evaluator of the queries q = mu(x) of the first ``num`` images of ``held_out``.
 
     ======================  =========================================================================================
-    ``images``              how many there are
+    ``images``              their number
     ``log_likelihood``      their mean log p(q | y = 1), in nats
-    ``best_slots``          how many different slots are the most probable real one of some image
+    ``best_slots``          number of different slots that are the most probable real slot of some image
     ``query_cosine``        mean cosine between two of the queries
     ``key_cosine``          mean cosine between two written real keys
     ======================  =========================================================================================
 
-    The likelihood is "biased" in the paper's words: it is the density of the queries on the unit sphere, not of the pixels, and mu moves while
-    it trains. The cosines are nan where there are fewer than two to compare.
+    The paper calls the likelihood "biased": it is the density of the queries on the unit sphere, not of the pixels, and mu changes during
+    training. The cosines are nan with fewer than two to compare.
     """
 
     held_out: ImageData
@@ -54,7 +54,7 @@ class HeldOutQueries:
 
     @torch.no_grad()
     def __call__(self, model: nn.Module, data: ImageData, *, seed: int) -> dict[str, float]:
-        """The numbers above; neither the training ``data`` nor the ``seed`` matters. Raises InputError for a model without memory."""
+        """The numbers above; ``data`` and ``seed`` are not used. Raises InputError for a model without memory."""
         memory, asked, images = memory_of(model), with_queries(model), self.held_out.image[: self.num]
         assert asked is not None
         blocks = [asked.encode(torch.from_numpy(images[start : start + BLOCK].copy())) for start in range(0, len(images), BLOCK)]
@@ -73,7 +73,7 @@ class SortedPrior:
     """An evaluator: the sorted prior p(c | v = 1) at the ranks 1, 2, 4, .. and the last."""
 
     def __call__(self, model: nn.Module, data: ImageData, *, seed: int) -> dict[str, float]:
-        """{"rank_1": the largest, "rank_2": .., ..}. Raises InputError for a model without memory."""
+        """{"rank_1": the largest, "rank_2": ...}. Raises InputError for a model without memory."""
         ordered = sorted_prior(memory_of(model))
         ranks = sorted({min(2**power, len(ordered)) for power in range(len(ordered).bit_length() + 1)})
         return {f"{RANK}{rank}": float(ordered[rank - 1]) for rank in ranks if rank > 0}
@@ -83,42 +83,31 @@ Curve = Literal["likelihood", "prior", "gradient"]
 
 
 def course(run: Run, curve: Curve) -> Image.Image:
-    """The curve over training. Raises InputError where the run has not logged it."""
-    picture = _CURVES[curve](run)
+    """A curve of the memory over training. Raises InputError if the run did not log it."""
+    needed = "with scoring.likelihood_every above 0 and not above the steps"
+    if curve == "gradient":
+        picture, needed = charts.panel(run.metrics, GRADIENT), "and name its run"
+    elif curve == "prior":
+        states = prior_states(run)
+        picture = charts.priors(states) if states else None
+    else:
+        steps, values = series(run.metrics, "eval/held_out/log_likelihood")
+        picture, needed = charts.likelihood(steps, values) if steps else None, f"on data with a test split, {needed}"
     if picture is None:
-        raise InputError(f"run {run.path}: its metrics.jsonl has no {curve} to draw: train a memoryGAN {_NEEDED[curve]}")
+        raise InputError(f"run {run.path}: its metrics.jsonl has no {curve} to draw: train a memoryGAN {needed}")
     return picture
 
 
-def prior_states(run: Run, *, most: int = 6) -> list[tuple[str, dict[int, float]]]:
-    """Some of the sorted priors that were logged, evenly over training, each with its step in words."""
+def prior_states(run: Run) -> list[tuple[str, dict[int, float]]]:
+    """(step in words, sorted prior) of up to six of the logged priors, evenly over training."""
     logged = priors_logged(run.metrics)
-    return [(f"step {step:,}", ranks) for step, ranks in logged[:: -(-len(logged) // most) or 1]]
-
-
-def _likelihood(run: Run) -> Image.Image | None:
-    steps, values = series(run.metrics, "eval/held_out/log_likelihood")
-    return charts.likelihood(steps, values) if steps else None
-
-
-def _prior(run: Run) -> Image.Image | None:
-    states = prior_states(run)
-    return charts.priors(states) if states else None
-
-
-def _gradient(run: Run) -> Image.Image | None:
-    return charts.panel(run.metrics, GRADIENT)
-
-
-_EVERY = "with scoring.likelihood_every above 0 and not above the steps"
-_NEEDED: dict[Curve, str] = {"likelihood": f"on data with a test split, {_EVERY}", "prior": _EVERY, "gradient": "and name its run"}
-_CURVES: dict[Curve, Callable[[Run], Image.Image | None]] = {"likelihood": _likelihood, "prior": _prior, "gradient": _gradient}
+    return [(f"step {step:,}", ranks) for step, ranks in logged[:: -(-len(logged) // 6) or 1]]
 
 
 def run_signs(run: Run, of_slots: LifeSign | None = None) -> tuple[LifeSign, ...]:
-    """The signs of a run, and at their end that of what its slots know, where it was looked at.
+    """The signs of a run, and last ``of_slots``, what its slots know, if given.
 
-    Raises InputError where the run has no memory, or too few metrics.
+    Raises InputError if the run has no memory, or too few metrics.
     """
     slots, share = run.setting("model.memory.num_slots"), run.last("critic/real_slots")
     if not isinstance(slots, int) or share is None:
@@ -131,17 +120,24 @@ def run_signs(run: Run, of_slots: LifeSign | None = None) -> tuple[LifeSign, ...
 
 
 def signs_table(runs: Sequence[Path], of_slots: Sequence[LifeSign | None] = ()) -> list[list[str]]:
-    """The head and a line for every sign: of one run all there is to tell, of several a column each. Raises InputError as :func:`run_signs`.
+    """The titles and a line for each sign: of one run in full, of several a column each. Raises InputError as :func:`run_signs`.
 
-    ``of_slots``: what the slots of each run know, or None where nobody could look.
+    ``of_slots``: what the slots of each run know, or None.
     """
     found = [run_signs(read_run(path), sign) for path, sign in zip_longest(runs, of_slots)]
     if len(found) == 1:
         return [["sign", "middle third", "last tenth", "limit", "alive"], *map(_line, found[0])]
-    head = ["sign", "must be", *(path.resolve().name for path in runs)]
-    rules = {sign.name: sign.rule for signs in found for sign in signs}
-    cells = [{sign.name: _cell(sign) for sign in signs} for signs in found]
-    return [head, *([name, rule, *(column.get(name, "-") for column in cells)] for name, rule in rules.items())]
+    rows = {sign.name: [sign.name, sign.rule] for signs in found for sign in signs}
+    for signs in found:
+        by_name = {sign.name: sign for sign in signs}
+        for name, row in rows.items():
+            sign = by_name.get(name)
+            if sign is None:
+                row.append("-")
+            else:
+                course = _text(sign.last) if sign.earlier is None else f"{_text(sign.earlier)} to {_text(sign.last)}"
+                row.append(course if sign.alive else f"{course}, fails")
+    return [["sign", "must be", *(path.resolve().name for path in runs)], *rows.values()]
 
 
 def _line(sign: LifeSign) -> list[str]:
@@ -149,21 +145,15 @@ def _line(sign: LifeSign) -> list[str]:
     return [sign.name, _text(sign.earlier), _text(sign.last), limit, "yes" if sign.alive else "no"]
 
 
-def _cell(sign: LifeSign) -> str:
-    """From the middle third to the last tenth."""
-    course = _text(sign.last) if sign.earlier is None else f"{_text(sign.earlier)} to {_text(sign.last)}"
-    return course if sign.alive else f"{course}, fails"
-
-
 def _text(value: float | None) -> str:
-    """Whole numbers, such as counts of slots and a limit of nothing at all, without decimals; whatever is above zero never as zero."""
+    """Whole numbers without decimals; a number above zero never as zero."""
     if value is None:
         return "-"
     return f"{value:,.0f}" if abs(value) >= 100 or value.is_integer() else number(value)
 
 
 def section(run: Run, of_slots: LifeSign | None = None) -> tuple[Section, ...]:
-    """The table beside the gradient over training; nothing for a run without memory, and the reason where no verdict can be given."""
+    """The table of signs beside the gradient over training, or the reason why there is no verdict; empty for a run without memory."""
     if run.last("critic/real_slots") is None:
         return ()
     gradient = curve(run, GRADIENT)
@@ -173,12 +163,12 @@ def section(run: Run, of_slots: LifeSign | None = None) -> tuple[Section, ...]:
     except InputError as error:
         why = str(error).removeprefix(f"run {run.path}: ").removeprefix("life signs: ")
         return (Section("Signs of life", (Text(f"No verdict: {why}.", soft=True), *drawn)),)
+    failing = [each.name for each in signs if not each.alive]
+    verdict = Text(f"Signs that fail: {', '.join(failing)}." if failing else "The memory is alive by all signs.")
     head = ["Sign", "Middle third", "Last tenth", "Limit", "Kept", "Must be"]
     told = "Means over the middle third and the last tenth of the run, of the gradient medians"
     told += "; what slots tell is asked of the saved model." if of_slots else "."
-    return (
-        Section("Signs of life", (Text(_verdict(signs)), *drawn, Table(head, [[*_line(each), each.rule] for each in signs], told, "words stack"))),
-    )
+    return (Section("Signs of life", (verdict, *drawn, Table(head, [[*_line(each), each.rule] for each in signs], told, "words stack"))),)
 
 
 def sign(run: Run, of_slots: LifeSign | None = None) -> Sign | None:
@@ -189,18 +179,9 @@ def sign(run: Run, of_slots: LifeSign | None = None) -> Sign | None:
         signs = run_signs(run, of_slots)
     except InputError:
         return Sign(None, "it is too short, or was logged too rarely, to judge its memory")
-    failing = [each.name for each in signs if not each.alive and not _slight(each)]
+    # A cosine that rose but is small is no failure: in a short run of few pictures keys move from 0.0 to 0.2 while samples improve.
+    failing = [each.name for each in signs if not each.alive and not (each.name.startswith("cosine") and each.last < APART)]
     if failing:
         return Sign(False, f"{len(failing)} of {len(signs)} signs of life of its memory fail{'s' * (len(failing) == 1)} ({', '.join(failing)})")
     kept = sum(each.alive for each in signs)
     return Sign(True, f"its memory shows {f'{kept} of' if kept < len(signs) else 'all'} {len(signs)} signs of life")
-
-
-def _slight(sign: LifeSign) -> bool:
-    """A cosine that rose and is still small: in a short run of few pictures keys draw together from 0.0 to 0.2 while samples improve."""
-    return sign.name.startswith("cosine") and sign.last < APART
-
-
-def _verdict(signs: Sequence[LifeSign]) -> str:
-    failing = [each.name for each in signs if not each.alive]
-    return f"Signs that fail: {', '.join(failing)}." if failing else "The memory is alive by all signs."

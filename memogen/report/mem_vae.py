@@ -1,7 +1,7 @@
-"""The page of a MEM-VAE's run, and attention memories in pictures: who asks for which slot, what a slot looks like, what is lost without them.
+"""The page of a MEM-VAE's run, and its memories in pictures, which leave the model unchanged.
 
 Of Li, Zhu and Zhang (ICML 2016): Fig. 3a-b :func:`preference_map`, Fig. 3c-d :func:`class_graph`, Fig. 6 :func:`disabled_sheet`, Fig. 7
-:func:`slot_sheet`, Fig. 8 :func:`imputation_sheet`. Every picture leaves the model as it was.
+:func:`slot_sheet`, Fig. 8 :func:`imputation_sheet`.
 """
 
 from __future__ import annotations
@@ -22,61 +22,51 @@ from memogen.types import ImageData, InputError, to_uint8
 
 from . import grid
 from .grid import CLEAR, LIGHT, Colour, Theme
-from .history import Run, series
+from .history import series
 from .parts import Figure, Group, Heading, Part, Section, Sign, Table, Text
 from .sections import FamilyPart, PageContext, not_drawn, picture
 
 RECONSTRUCTED = 16  # held-out images shown beside their reconstructions
 PREFERRING = 2000  # labelled held-out images whose preferences are drawn
-TOP = 3
+TOP = 3  # slots shown for each class
 CELL = (9, 22)  # pixels of a slot's share, width and height
-NODE = 13  # radius of a class in a graph
+NODE = 13  # pixels of the radius of a class in a graph
 SIDE = 420  # pixels of a graph
 WIDEST = 9  # pixels of the strongest edge
-PALE: Colour = (226, 234, 246)  # of the least share, and the weakest edge; both read on white and on black
+PALE: Colour = (226, 234, 246)  # of the least share and the weakest edge; both colours show on white and on black
 DEEP: Colour = (20, 60, 130)
 
 
 def sections(page: PageContext) -> FamilyPart:
     """Reconstructions, and the memory of every layer."""
-    fill = f"memogen impute {page.folder} --data {page.source} --mask half --out imputed.png"
-    commands = [("fill in missing pixels", fill)]
+    model, data = page.model, page.held_out
+    commands = [("fill in missing pixels", f"memogen impute {page.folder} --data {page.source} --mask half --out imputed.png")]
     name, shown = "MEM-VAE", list[Section]()
-    if isinstance(page.model, Reconstructs):
-        shown += _reconstructions(page.model, page.held_out)
-    if isinstance(page.model, ShowsSlots):
-        shown.append(_memory(page.model, page.held_out))
-        commands += [("look into the memory", f"memogen memory usage {page.folder}")] if page.model.slot_counts else []
-        name = name if page.model.slot_counts else "VAE without memory"
-    return FamilyPart(name, tuple(shown), sign=_sign(page.run), commands=tuple(commands))
+    if isinstance(model, Reconstructs) and data is not None:
+        caption = f"The first images of {data.name}, {data.split}, and the means that the decoder gives from one latent of each."
+        drawn = picture(lambda: _reconstructions(model, data), "Held-out images and their reconstructions", caption, scrolls=True)
+        shown.append(Section("Reconstructions", (drawn,)))
+    if isinstance(model, ShowsSlots):
+        shown.append(_memory(model, data))
+        commands += [("look into the memory", f"memogen memory usage {page.folder}")] if model.slot_counts else []
+        name = name if model.slot_counts else "VAE without memory"
+    _, bound = series(page.run.metrics, "bound/bound")
+    sign = None
+    if len(bound) >= 2:
+        rose = bound[-1] > bound[0]
+        sign = Sign(rose, f"its bound {'rose' if rose else 'did not rise, but went'} from {bound[0]:,.1f} to {bound[-1]:,.1f} nats an image")
+    return FamilyPart(name, tuple(shown), sign=sign, commands=tuple(commands))
 
 
-def _sign(run: Run) -> Sign | None:
-    """Whether the bound of the training batches rose; None where there are too few of them to say."""
-    _, bound = series(run.metrics, "bound/bound")
-    if len(bound) < 2:
-        return None
-    rose = bound[-1] > bound[0]
-    return Sign(rose, f"its bound {'rose' if rose else 'did not rise, but went'} from {bound[0]:,.1f} to {bound[-1]:,.1f} nats an image")
-
-
-def _reconstructions(model: Reconstructs, data: ImageData | None) -> list[Section]:
-    """Held-out images, and what the model makes of one latent drawn for each; nothing where no data are at hand."""
-    if data is None:
-        return []
-
-    def draw() -> Image.Image:
-        image = shown(model, torch.from_numpy(np.array(data.image[:RECONSTRUCTED])))
-        reconstruct: Callable[..., Tensor] = model.reconstruct
-        made = reconstruct(image, seed=0, step=0, start=0, **labels_for(model, data, slice(0, RECONSTRUCTED)))
-        return grid.sheet([to_uint8(each, model.image_range) for each in (image, made)], ["held-out images", "reconstructed"], theme=CLEAR)
-
-    caption = f"The first images of {data.name}, {data.split}, and the means that the decoder gives from one latent of each."
-    return [Section("Reconstructions", (picture(draw, "Held-out images and their reconstructions", caption, scrolls=True),))]
+def _reconstructions(model: Reconstructs, data: ImageData) -> Image.Image:
+    image = shown(model, torch.from_numpy(np.array(data.image[:RECONSTRUCTED])))
+    reconstruct: Callable[..., Tensor] = model.reconstruct
+    made = reconstruct(image, seed=0, step=0, start=0, **labels_for(model, data, slice(0, RECONSTRUCTED)))
+    return grid.sheet([to_uint8(each, model.image_range) for each in (image, made)], ["held-out images", "reconstructed"], theme=CLEAR)
 
 
 def _memory(model: ShowsSlots, data: ImageData | None) -> Section:
-    """The memory of every layer: who asks for which slot, what slots look like, what is lost without them."""
+    """The slots that classes ask for, the slots by themselves, and samples without the memory."""
     if not model.slot_counts:
         return Section("Memory", (Text("This model has no memory: the baseline."),))
     told = ", ".join(f"{slots} slots in layer {layer}" for layer, slots in enumerate(model.slot_counts))
@@ -110,7 +100,7 @@ def _preferences(model: ShowsSlots, data: ImageData | None) -> tuple[Part, ...]:
 
 
 def _map(found: Preferences, layer: int) -> Group:
-    """The map of a layer beside its most wanted slots."""
+    """The map of a layer beside the slots that each class asks for most."""
     caption = f"Layer {layer}: each row a class, each column a slot; dark is a large mean share. {found.unused(layer)} slots get less than 0.001."
     named = zip(found.classes, found.top(layer, TOP), strict=True)
     rows = [[name, *(f"{slot} ({share:.2f})" for slot, share in best)] for name, best in named]
@@ -120,7 +110,7 @@ def _map(found: Preferences, layer: int) -> Group:
 
 
 def preference_map(table: Float[np.ndarray, "classes slots"], classes: Sequence[str], *, theme: Theme = LIGHT) -> Image.Image:
-    """Each row a class, each column a slot, dark where much is asked for: from the least share of the whole table to the greatest (Fig. 3a-b)."""
+    """Each row a class, each column a slot, the darker the larger its share, from the least to the largest of the table (Fig. 3a-b)."""
     low, high = float(table.min()), float(table.max())
     shade = (table - low) / (high - low) if high > low else np.zeros_like(table)
     wide, tall = CELL
@@ -136,7 +126,7 @@ def preference_map(table: Float[np.ndarray, "classes slots"], classes: Sequence[
 
 
 def class_graph(correlation: Float[np.ndarray, "classes classes"], classes: Sequence[str], *, theme: Theme = LIGHT) -> Image.Image:
-    """Each node a class; an edge is the wider and darker the more two classes correlate, from the least pair to the greatest (Fig. 3c-d)."""
+    """Each node a class, each edge the wider and darker the more two classes correlate, from the least to the largest pair (Fig. 3c-d)."""
     place = layout(correlation)
     pairs = [(correlation[i, j], i, j) for i in range(len(classes)) for j in range(i)]
     low, high = (min(pairs)[0], max(pairs)[0]) if pairs else (0.0, 1.0)
@@ -152,10 +142,10 @@ def class_graph(correlation: Float[np.ndarray, "classes classes"], classes: Sequ
     return picture
 
 
-def layout(correlation: Float[np.ndarray, "classes classes"], *, apart: float = 0.08) -> Float[np.ndarray, "classes 2"]:
-    """Points in the unit square, near where two classes correlate, but ``apart`` at least: classical scaling of sqrt(2 (1 - correlation)).
+def layout(correlation: Float[np.ndarray, "classes classes"]) -> Float[np.ndarray, "classes 2"]:
+    """Points in the unit square, the nearer the more two classes correlate, but 0.08 apart: classical scaling of sqrt(2 (1 - correlation)).
 
-    departs: the authors draw with springs, whose end depends on a random start; this has one solution, but for its orientation, which is fixed.
+    departs: the authors use a spring layout, which depends on a random start; this one is unique up to its orientation, which is fixed here.
     """
     count = len(correlation)
     centre = np.eye(count) - 1 / count
@@ -167,7 +157,7 @@ def layout(correlation: Float[np.ndarray, "classes classes"], *, apart: float = 
     for _ in range(100):
         gap = point[:, None] - point[None]
         far = np.linalg.norm(gap, axis=2) + np.eye(count)
-        push = (apart * 1.1 - far).clip(0) / 2
+        push = (0.08 * 1.1 - far).clip(0) / 2
         if not push.any():
             break
         point = point + (gap / far[..., None] * push[..., None]).sum(1)
@@ -175,46 +165,41 @@ def layout(correlation: Float[np.ndarray, "classes classes"], *, apart: float = 
 
 
 def _in_square(point: Float[np.ndarray, "classes 2"]) -> Float[np.ndarray, "classes 2"]:
-    """Centred, and as large as the unit square allows."""
+    """Centred in the unit square, and as large as it allows."""
     centred = point - (point.max(0) + point.min(0)) / 2
     reach = 2 * np.abs(centred).max()
     return np.asarray(0.5 + centred / reach if reach > 0 else np.full_like(point, 0.5))
 
 
 def slot_grid(model: ShowsSlots, slots: Sequence[int] | None = None, *, layer: int = 0, stretched: bool = False, theme: Theme = LIGHT) -> Image.Image:
-    """What slots of a layer, all by default, look like by themselves, decoded with h_g = 0; ``stretched`` brings each from black to white."""
-    _check_layer(model, layer)
+    """Slots of a layer, all by default, decoded by themselves with h_g = 0; ``stretched`` gives each picture the full range of brightness."""
     return grid.grid(_slot_images(model, slots, layer, stretched), 10, theme=theme)
 
 
 def slot_sheet(
     model: ShowsSlots, preferences: Preferences, *, layer: int = 0, num: int = 3, stretched: bool = False, theme: Theme = LIGHT
 ) -> Image.Image:
-    """The ``num`` slots that each class wants most, as :func:`slot_grid` shows them: a column a class, under their shares (Fig. 7)."""
+    """The ``num`` slots that each class asks for most, as in :func:`slot_grid`: a column for each class, each slot over its share (Fig. 7)."""
     _check_layer(model, layer)
-    top = preferences.top(layer, num)
-    rows = [_slot_images(model, [best[rank][0] for best in top], layer, stretched) for rank in range(len(top[0]))]
-    return _columns(rows, preferences.classes, [[f"{best[rank][1]:.2f}" for best in top] for rank in range(len(top[0]))], theme)
-
-
-def _columns(rows: Sequence[UInt8[Tensor, "b c h w"]], heads: Sequence[str], captions: Sequence[Sequence[str]], theme: Theme) -> Image.Image:
-    """Images under the heads of their columns, each over a caption of its own."""
-    rows = [folded(row) for row in rows]
+    heads, best = preferences.classes, preferences.top(layer, num)
+    ranks = range(len(best[0]))
+    rows = [folded(_slot_images(model, [column[rank][0] for column in best], layer, stretched)) for rank in ranks]
     scale = grid.scale_for(*rows[0].shape[-2:])
     wide, tall = rows[0].shape[-1] * scale, rows[0].shape[-2] * scale
     across, down = max(wide, *(grid.text_width(words) for words in heads)) + 6, tall + grid.CAPTION + 4
     picture = grid.blank(len(heads) * across, grid.CAPTION + len(rows) * down, theme)
-    for column, head in enumerate(heads):
-        middle = column * across + across // 2
+    for place, (head, column) in enumerate(zip(heads, best, strict=True)):
+        middle = place * across + across // 2
         grid.text(picture, (middle, 0), head, theme.ink, anchor="ma")
-        for place, (row, words) in enumerate(zip(rows, captions, strict=True)):
-            top = grid.CAPTION + place * down
-            picture.paste(grid.tile(row[column], scale), (middle - wide // 2, top))
-            grid.text(picture, (middle, top + tall), words[column], theme.ink, anchor="ma")
+        for rank in ranks:
+            top = grid.CAPTION + rank * down
+            picture.paste(grid.tile(rows[rank][place], scale), (middle - wide // 2, top))
+            grid.text(picture, (middle, top + tall), f"{column[rank][1]:.2f}", theme.ink, anchor="ma")
     return picture
 
 
 def _slot_images(model: ShowsSlots, slots: Sequence[int] | None, layer: int, stretched: bool) -> UInt8[Tensor, "b c h w"]:
+    _check_layer(model, layer)
     image = model.slot_picture(slots, layer=layer)
     if not stretched:
         return to_uint8(image, model.image_range)
@@ -223,7 +208,7 @@ def _slot_images(model: ShowsSlots, slots: Sequence[int] | None, layer: int, str
 
 
 def disabled_sheet(model: ShowsSlots, num: int = 20, *, seed: int = 0, theme: Theme = LIGHT) -> Image.Image:
-    """The same samples with all memories, and with ones in the place of those of more and more layers, from the data up (Fig. 6)."""
+    """The same samples with all memories, and with the answers of those of layer 0, layers 0 and 1, ... replaced by ones (Fig. 6)."""
     layers = range(len(model.slot_counts))
     if not layers:
         raise InputError("memory: this model was built without a memory, so none can be taken away: choose a model with memory")
@@ -234,7 +219,7 @@ def disabled_sheet(model: ShowsSlots, num: int = 20, *, seed: int = 0, theme: Th
 
 
 def imputation_sheet(found: Completed, image_range: tuple[float, float], *, theme: Theme = LIGHT) -> Image.Image:
-    """Images as they are, with noise in the place of what is missing, and as the model fills it in (Fig. 8)."""
+    """Images as given, with noise in the missing pixels, and after some steps of imputation (Fig. 8)."""
     rows = [to_uint8(each, image_range) for each in (found.image, *(filled for _, filled in found.stages))]
     named = ["noise in the missing pixels" if step == 0 else f"after {step} step{'s' * (step > 1)}" for step, _ in found.stages]
     share = float(found.missing.float().mean())

@@ -1,7 +1,7 @@
-"""The page of a memoryGAN's run, and its memory in pictures and tables: slots, which of them an image belongs to, all by meaning, what they tell.
+"""The page of a memoryGAN's run, and its memory in pictures and tables.
 
-Of Kim, Kim and Kim (ICLR 2018): Fig. 3b :func:`posterior`; Figs. 3a and 3c are drawn in :mod:`memogen.report.life_signs`. Every picture leaves the
-model as it was, and raises InputError for a model without memory.
+Fig. 3b of Kim, Kim and Kim (ICLR 2018) is :func:`posterior`; Figs. 3a and 3c are drawn in :mod:`memogen.report.life_signs`. Every picture leaves
+the model unchanged, and raises InputError for a model without memory.
 """
 
 from __future__ import annotations
@@ -16,17 +16,16 @@ from torch import Tensor
 
 from memogen.memory.inspect import SlotRow, mean_cosine, prior, slot_posterior, spread_slots, top_slots, usage, written
 from memogen.memory.protocol import MixtureMemory, Slots
-from memogen.metrics.life_signs import LifeSign, knowing
+from memogen.metrics.life_signs import knowing
 from memogen.metrics.slot_contents import Contents
 from memogen.metrics.slots import Estimate, Knowledge, Placed, SlotNames, effective_rank, lead, name_slots, placed, share
 from memogen.types import ImageData, InputError, Latents, SlotModel
 
 from . import charts, figures, grid, life_signs
-from .figures import Model, draw, draw_samples, memory_of
+from .figures import Model, by_likeness, by_meaning, draw, draw_samples, memory_of
 from .grid import CLEAR, LIGHT, Theme
 from .history import Run, saved_memories
-from .order import by_likeness, by_meaning
-from .parts import Figure, Group, Heading, Section, Table, Text
+from .parts import Group, Heading, Section, Table, Text
 from .scores import number
 from .sections import FamilyPart, PageContext, picture, themed
 
@@ -35,7 +34,7 @@ WALK = "Four drawn corners, framed, and the points between them"
 
 
 def sections(page: PageContext) -> FamilyPart:
-    """Signs of life, and what the memory holds, its slots under the names of their classes; of a model without memory, the walk through its noise."""
+    """Signs of life, and what the memory holds, its slots named by their classes; of a model without memory, images between points of its noise."""
     run, model = page.run, page.model
     walk = ("walk through the latent space", f"memogen interpolate {page.folder} --out walk.gif")
     look = ("look into the memory", f"memogen memory usage {page.folder}")
@@ -44,28 +43,19 @@ def sections(page: PageContext) -> FamilyPart:
         kept = (Section("Memory", (Text(page.reason, soft=True), *_state(run, saved[0][1]))),) if saved else ()
         return FamilyPart("memoryGAN", (*life_signs.section(run), *kept), sign=life_signs.sign(run), commands=(walk, look))
     if model.memory is None:
-        return FamilyPart("GAN without memory", (_noise(model),), commands=(walk,))
-    names, knows = _asked(model, page.data, page.held_out)
+        baseline = Text("This model has no memory: the baseline. Below, its noise between four drawn corners.")
+        drawn = picture(lambda: figures.interpolation(model, theme=CLEAR), "Interpolation in noise", f"{WALK}, in noise.")
+        return FamilyPart("GAN without memory", (Section("Latent space", (baseline, drawn)),), commands=(walk,))
+    names = knows = None
+    if page.data is not None and page.data.label is not None:
+        try:
+            known = placed(model, page.data)
+            names = name_slots(known, model.memory.num_slots)
+            knows = knowing(known, placed(model, page.held_out)) if page.held_out is not None else None
+        except InputError:  # a memory that holds nothing yet, or images of another shape
+            names = knows = None
     shown = (*life_signs.section(run, knows), _memory(run, model, page.data, names))
     return FamilyPart("memoryGAN", shown, sign=life_signs.sign(run, knows), commands=(walk, look))
-
-
-def _asked(model: SlotModel, data: ImageData | None, held_out: ImageData | None) -> tuple[SlotNames | None, LifeSign | None]:
-    """Names of the memory's slots, and whether they know classes, as far as labelled images are there to ask with."""
-    if model.memory is None or data is None or data.label is None:
-        return None, None
-    try:
-        known = placed(model, data)
-        return name_slots(known, model.memory.num_slots), knowing(known, placed(model, held_out)) if held_out is not None else None
-    except InputError:  # a memory that holds nothing yet, or images of another shape
-        return None, None
-
-
-def _noise(model: SlotModel) -> Section:
-    baseline = Text("This model has no memory: the baseline. Below, its noise between four drawn corners.")
-    return Section(
-        "Latent space", (baseline, picture(lambda: figures.interpolation(model, theme=CLEAR), "Interpolation in noise", f"{WALK}, in noise."))
-    )
 
 
 def _memory(run: Run, model: SlotModel, data: ImageData | None, names: SlotNames | None) -> Section:
@@ -82,6 +72,13 @@ def _memory(run: Run, model: SlotModel, data: ImageData | None, names: SlotNames
     wall += " A row holds slots whose training images are most of one class, which training was never told." if names else ""
     between = f"{WALK}: along great circles of the sphere of keys, and straight in noise."
     inside = "The same inside one slot: what a slot leaves open."
+
+    def belongs() -> Image.Image:
+        image = torch.from_numpy(data.image[0].copy()) if data is not None else draw_samples(model, 1)[0]
+        return posterior(model, image, names=names, theme=CLEAR)
+
+    source = f"the first image of {data.name}, {data.split}" if data is not None else "a sample of the model"
+    told = f"p(c | x) for {source} (red), the best real slots first; under each bar an image drawn from that slot."
     return Section(
         "Memory",
         (
@@ -99,25 +96,13 @@ def _memory(run: Run, model: SlotModel, data: ImageData | None, names: SlotNames
                 "pair",
             ),
             Heading("Which slots an image belongs to"),
-            _belongs(model, data, names),
+            picture(belongs, "Posterior over slots of one image", told, scrolls=True),
         ),
     )
 
 
-def _belongs(model: SlotModel, data: ImageData | None, names: SlotNames | None) -> Figure | Text:
-    """Fig. 3b for an image of the data, or one of the model's own."""
-
-    def drawn() -> Image.Image:
-        image = torch.from_numpy(data.image[0].copy()) if data is not None else draw_samples(model, 1)[0]
-        return posterior(model, image, names=names, theme=CLEAR)
-
-    source = f"the first image of {data.name}, {data.split}" if data is not None else "a sample of the model"
-    caption = f"p(c | x) for {source} (red), the best real slots first; under each bar an image drawn from that slot."
-    return picture(drawn, "Posterior over slots of one image", caption, scrolls=True)
-
-
 def _state(run: Run, memory: Slots) -> tuple[Text, Group]:
-    """The numbers of a memory and its histograms."""
+    """The numbers of a memory, its histograms, and its sorted prior over training (Fig. 3c)."""
     found = usage(memory)
     words = (
         f"{found.num_slots:,} slots, {found.real_share:.0%} of them real, {found.unwritten:,} unwritten. By the entropy of the prior, "
@@ -125,22 +110,18 @@ def _state(run: Run, memory: Slots) -> tuple[Text, Group]:
     )
     if math.isfinite(found.mean_cosine_real):
         words += f" Real keys have a mean cosine of {found.mean_cosine_real:.3f} to one another."
+    logged = life_signs.prior_states(run)
+    states = (
+        logged or [(f"step {step:,}", charts.by_rank(saved)) for step, saved in saved_memories(run.path)] or [("saved model", charts.by_rank(memory))]
+    )
+    caption = "A flat line: all slots are used alike. A steep one: few slots hold nearly all the mass."
+    caption += " Points mark the ranks that were logged." if logged else ""
     shown = [
         *themed(lambda theme: charts.masses(memory, theme=theme), "Histogram of the mass of the slots", "How often the slots were chosen of late."),
         *themed(lambda theme: charts.ages(memory, theme=theme), "Histogram of the age of the slots", "Old slots are the first to be overwritten."),
-        *_spread(run, memory),
+        *themed(lambda theme: charts.priors(states, theme=theme), "Sorted prior of the real slots", caption),
     ]
     return Text(words), Group(shown)
-
-
-def _spread(run: Run, memory: Slots) -> tuple[Figure, ...]:
-    """The sorted prior over training (Fig. 3c): as logged, else at each checkpoint that is left, else now."""
-    states = logged = life_signs.prior_states(run)
-    states = states or [(f"step {step:,}", charts.by_rank(saved)) for step, saved in saved_memories(run.path)]
-    states = states or [("saved model", charts.by_rank(memory))]
-    caption = "A flat line: all slots are used alike. A steep one: few slots hold nearly all the mass."
-    caption += " Points mark the ranks that were logged." if logged else ""
-    return themed(lambda theme: charts.priors(states, theme=theme), "Sorted prior of the real slots", caption)
 
 
 def slot_sheet(
@@ -155,22 +136,40 @@ def slot_sheet(
 ) -> Image.Image:
     """Each row one slot, each column one noise: does the slot fix what is drawn, and the noise how?
 
-    Without ``slots``, ``num_slots`` real ones evenly spaced from the heaviest to the lightest, in their order by meaning. Captions: number, name of
+    Without ``slots``, ``num_slots`` real slots evenly spaced from the heaviest to the lightest, ordered by meaning. Captions: number, name from
     ``names``, mass, age in writes, share of the prior.
     """
     memory = memory_of(model)
-    rows = _ordered(spread_slots(memory, num_slots), memory, names) if slots is None else tuple(_row(model, slot) for slot in slots)
+    if slots is None:
+        rows = list(spread_slots(memory, num_slots))
+        numbers = torch.tensor([row.slot for row in rows], dtype=torch.long)
+        label = torch.zeros_like(numbers) if names is None else names.label[numbers]
+        rows = [rows[place] for place in by_meaning(memory.keys.cpu()[numbers], label).tolist()]
+    else:
+        rows = [_row(memory, slot) for slot in slots]
     if not rows:
         raise InputError("slot sheet: the memory has no real slots yet: train the model first")
     images = [draw_samples(model, num_noises, seed=seed, slot=row.slot) for row in rows]
-    return grid.sheet(images, [_caption(row, names) for row in rows], theme=theme)
+    captions = []
+    for row in rows:
+        kind = "" if row.value else " (fake)"
+        name = f"   {names[row.slot]}" if names and names[row.slot] else ""
+        captions.append(f"slot {row.slot}{kind}{name}   mass {row.mass:.3g}   age {row.age}   prior {row.prior:.2%}")
+    return grid.sheet(images, captions, theme=theme)
+
+
+def _row(memory: MixtureMemory, slot: int) -> SlotRow:
+    if not 0 <= slot < len(memory.values):
+        raise InputError(f"slot {slot}: the memory has {len(memory.values)} slots: name one of 0 to {len(memory.values) - 1}")
+    value = int(memory.values[slot] > 0.5)
+    return SlotRow(slot, value, float(memory.mass[slot]), int(memory.age[slot]), float(prior(memory, value=value)[slot]))
 
 
 @torch.no_grad()
 def posterior(
     model: Model, image: UInt8[Tensor, "c h w"], *, names: SlotNames | None = None, num: int = 9, seed: int = 0, theme: Theme = LIGHT
 ) -> Image.Image:
-    """p(c | image) of the ``num`` best real slots as bars, each over an image drawn from its slot and its name (Fig. 3b); one noise for all."""
+    """p(c | image) of the ``num`` best real slots as bars, each over its name and an image drawn from its slot with the same noise (Fig. 3b)."""
     memory = memory_of(model)
     found = slot_posterior(memory, model.encode(image[None].to(memory.keys.device)), num)
     if not found.slots:
@@ -181,31 +180,11 @@ def posterior(
     return grid.bars(images, found.probability, captions, lead=image, notes=notes, theme=theme)
 
 
-def _row(model: Model, slot: int) -> SlotRow:
-    memory = memory_of(model)
-    if not 0 <= slot < len(memory.values):
-        raise InputError(f"slot {slot}: the memory has {len(memory.values)} slots: name one of 0 to {len(memory.values) - 1}")
-    value = int(memory.values[slot] > 0.5)
-    return SlotRow(slot, value, float(memory.mass[slot]), int(memory.age[slot]), float(prior(memory, value=value)[slot]))
-
-
-def _ordered(rows: Sequence[SlotRow], memory: MixtureMemory, names: SlotNames | None) -> tuple[SlotRow, ...]:
-    slots = torch.tensor([row.slot for row in rows], dtype=torch.long)
-    label = torch.zeros_like(slots) if names is None else names.label[slots]
-    return tuple(rows[place] for place in by_meaning(memory.keys.cpu()[slots], label).tolist())
-
-
-def _caption(row: SlotRow, names: SlotNames | None) -> str:
-    kind = "" if row.value else " (fake)"
-    name = f"   {names[row.slot]}" if names and names[row.slot] else ""
-    return f"slot {row.slot}{kind}{name}   mass {row.mass:.3g}   age {row.age}   prior {row.prior:.2%}"
-
-
 def slot_wall(model: Model, names: SlotNames | None = None, *, seed: int = 0, theme: Theme = LIGHT) -> Image.Image:
-    """An image from the key of each of the heaviest real slots, all with the same noise, in their order by meaning.
+    """An image from the key of each of the heaviest real slots, all with the same noise, ordered by meaning.
 
-    With ``names`` a row holds the :data:`COLUMNS` heaviest slots of a class, under its name, their number and their share of the prior: for the
-    :data:`ROWS` heaviest classes. Slots without a name are left out. Raises InputError for a memory without real slots.
+    With ``names`` a row holds the :data:`COLUMNS` heaviest slots of one of the :data:`ROWS` heaviest classes; the caption gives its name, the number
+    of its slots and their share of the prior. Slots without a name are left out. Raises InputError for a memory without real slots.
     """
     memory = memory_of(model)
     weight = prior(memory).cpu()
@@ -231,7 +210,7 @@ def slot_wall(model: Model, names: SlotNames | None = None, *, seed: int = 0, th
 
 
 def contents_table(images: Contents, samples: Contents | None) -> list[list[str]]:
-    """How many images and slots there are, and the shares of variance between slots: a column for images and one for samples."""
+    """The numbers of images and slots, and the shares of variance between slots: a column for images and one for samples."""
     groups = {"images": images} | ({"samples": samples} if samples else {})
     shares = [group.between() for group in groups.values()]
     counts = [
@@ -243,35 +222,34 @@ def contents_table(images: Contents, samples: Contents | None) -> list[list[str]
 
 
 def about(known: Placed, asked: Placed) -> str:
-    """Which images tell of classes, in words."""
+    """How many images decide on the classes of slots, in words."""
     evidence = f"{len(known.slot):,} of {known.of:,} training images say which class a slot holds"
     return f"{asked.images.name}: {evidence}, {len(asked.slot):,} of {asked.of:,} test images ask; ± is one standard error over these."
 
 
 def knowledge_table(found: Knowledge) -> list[list[str]]:
-    """A line for the memory's slots and for each mark: clusters, starts, how often they tell the class, the slots' lead, mutual information."""
+    """A line for the memory's slots and for each other clustering: clusters, starts, accuracy, the slots' lead, mutual information."""
     slots, *marks = found.sortings
-    rest = [["", ""], *([f"{len(mark.known)}", estimate(lead(slots, mark), signed=True)] for mark in marks)]
+    rest = [["", ""], *([f"{len(mark.known)}", _estimate(lead(slots, mark), signed=True)] for mark in marks)]
     lines = (
-        [each.name, f"{each.clusters:,}", starts, estimate(each.told), ahead, estimate(each.agreement)]
+        [each.name, f"{each.clusters:,}", starts, _estimate(each.told), ahead, _estimate(each.agreement)]
         for each, (starts, ahead) in zip(found.sortings, rest, strict=True)
     )
     return [["sorted by", "clusters", "starts", "tell the class", "slots lead by", "adjusted mutual information"], *lines]
 
 
 def neighbours_table(found: Knowledge) -> list[list[str]]:
-    """How often the five nearest training images tell the class, by what is near."""
-    return [["nearest by", "five tell the class"], *([name, estimate(share(right))] for name, right in found.neighbours.items())]
+    """How often the five nearest training images tell the class, by the space they are nearest in."""
+    return [["nearest by", "five tell the class"], *([name, _estimate(share(right))] for name, right in found.neighbours.items())]
 
 
 def spread(asked: Placed) -> str:
-    """Whether queries point in many directions, in words."""
+    """The effective rank and the mean cosine of the queries, in words."""
     rank = f"effective rank of the queries {effective_rank(asked.query):.1f} of {asked.query.shape[1]}"
     return f"{rank}, mean cosine of two {_three_digits(mean_cosine(asked.query))}"
 
 
-def estimate(found: Estimate, *, signed: bool = False) -> str:
-    """A number with its standard error."""
+def _estimate(found: Estimate, *, signed: bool = False) -> str:
     if math.isnan(found.value):
         return "-"
     return f"{found.value:{'+' if signed else ''}.3f} ± {_three_digits(found.error)}"

@@ -1,6 +1,6 @@
-"""What a page is made of, and how it becomes HTML: frozen values that the templates beside this file write out.
+"""The parts of a page as frozen values, which the templates beside this file write as HTML.
 
-A page is one file that asks for nothing outside itself: its style and its pictures are inside. Whatever is not markup of a template is escaped.
+A page is one file with its style and pictures inside; it loads nothing. Everything that is not a template's own markup is escaped.
 """
 
 from __future__ import annotations
@@ -20,22 +20,19 @@ from markupsafe import Markup
 from PIL import Image
 
 Better = Literal["higher", "lower", ""]
-"""Which way a number improves; empty where neither is better."""
+"""Which way a number improves; empty if neither is better."""
 
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def visible(words: object) -> str:
-    """The words with control characters, marks that turn the direction of writing and lone surrogates written out, as in ``\\x1b``.
-
-    Line breaks and tabs stay.
-    """
+    """The words with control characters, direction marks and lone surrogates as escapes such as ``\\x1b``; line breaks and tabs stay."""
     return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), str(words))
 
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph; ``soft`` is for what is said aside."""
+    """A paragraph; ``soft`` is small and grey."""
 
     kind: ClassVar[str] = "text"
     words: str
@@ -52,7 +49,7 @@ class Heading:
 
 @dataclass(frozen=True)
 class Code:
-    """Text as it is; folded away under ``summary`` where there is one."""
+    """Preformatted text, folded under its ``summary`` if it has one."""
 
     kind: ClassVar[str] = "code"
     text: str
@@ -61,10 +58,10 @@ class Code:
 
 @dataclass(frozen=True)
 class Figure:
-    """An image with a text ``alt`` for those who do not see it.
+    """An image with alternative text ``alt``.
 
     ``address`` and ``dark``, the image for the dark page, are data addresses; ``size`` is in CSS pixels; ``style`` "pixels" keeps pixels square,
-    and "pixels wide" scrolls where the screen is narrow.
+    "wide" scrolls on a narrow screen.
     """
 
     kind: ClassVar[str] = "figure"
@@ -78,7 +75,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Column:
-    """The head of a table's column, and which way its numbers improve."""
+    """The title of a table's column, and which way its numbers improve."""
 
     title: str
     better: Better = ""
@@ -86,7 +83,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell with a ``note`` in small letters behind it and a raised ``mark``."""
+    """A cell, with a ``note`` in small letters and a raised ``mark`` behind it."""
 
     text: str
     note: str = ""
@@ -95,10 +92,9 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table that scrolls sideways in a box of its own where the screen is narrow.
+    """A table that scrolls sideways in its own box on a narrow screen.
 
-    ``style`` "stack" turns every row into a card there, each number under its title; "words": the last column holds sentences;
-    "words stack" is both.
+    ``style`` "stack" shows each row as a card there; "words": the last column holds sentences; "words stack" is both.
     """
 
     kind: ClassVar[str] = "table"
@@ -121,7 +117,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Listing:
-    """(mark, text) each, folded away under ``summary``."""
+    """A list of (mark, text), folded under its ``summary``."""
 
     kind: ClassVar[str] = "listing"
     summary: str
@@ -130,7 +126,7 @@ class Listing:
 
 @dataclass(frozen=True)
 class Group:
-    """Parts side by side where there is room: small "charts", a "pair", or a "strip" of small pictures."""
+    """Parts side by side if there is room: small "charts", a "pair", or a "strip" of small pictures."""
 
     kind: ClassVar[str] = "group"
     parts: Sequence[Part]
@@ -142,34 +138,15 @@ Part = Text | Heading | Code | Figure | Table | Listing | Group
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page under a title of its own."""
+    """A titled part of the page."""
 
     title: str
     parts: tuple[Part, ...]
 
 
-def tables_last(shown: Sequence[Section]) -> list[Section]:
-    """The sections with pictures first: one with a table of its own comes after them, and a table beside pictures gets a section there."""
-    first, last = list[Section](), list[Section]()
-    for section in shown:
-        if any(isinstance(part, Table) for part in section.parts):
-            last.append(section)
-            continue
-        tables = [inner for part in section.parts if isinstance(part, Group) for inner in part.parts if isinstance(inner, Table)]
-        first.append(replace(section, parts=tuple(map(_without_tables, section.parts))) if tables else section)
-        last += [Section(f"{section.title}, in numbers", tuple(tables))] if tables else []
-    return [*first, *last]
-
-
-def _without_tables(part: Part) -> Part:
-    if not isinstance(part, Group):
-        return part
-    return replace(part, parts=[inner for inner in part.parts if not isinstance(inner, Table)])
-
-
 @dataclass(frozen=True)
 class Sign:
-    """What is said of a run's life: good, bad, or None where nobody can tell yet."""
+    """A judgement of a run in words: good (True), bad (False), or not known yet (None)."""
 
     alive: bool | None
     words: str
@@ -177,41 +154,45 @@ class Sign:
 
 @dataclass(frozen=True)
 class Tile:
-    """A number that is seen at a glance."""
+    """A number shown large at the top."""
 
     value: str
     title: str
     better: Better = ""
 
 
-def png_address(picture: Image.Image) -> Markup:
-    """The picture itself as a data address."""
-    buffer = io.BytesIO()
-    picture.save(buffer, format="png")
-    return _address(buffer.getvalue())
+def tables_last(shown: Sequence[Section]) -> list[Section]:
+    """The sections with pictures first, then those with a table of their own; tables in groups of pictures move to sections at the end."""
+    first, last = list[Section](), list[Section]()
+    for section in shown:
+        if any(isinstance(part, Table) for part in section.parts):
+            last.append(section)
+            continue
+        parts, tables = list[Part](), list[Part]()
+        for part in section.parts:
+            if isinstance(part, Group):
+                tables += [inner for inner in part.parts if isinstance(inner, Table)]
+                part = replace(part, parts=[inner for inner in part.parts if not isinstance(inner, Table)])
+            parts.append(part)
+        first.append(replace(section, parts=tuple(parts)))
+        if tables:
+            last.append(Section(f"{section.title}, in numbers", tuple(tables)))
+    return [*first, *last]
 
 
-def file_address(path: Path) -> Markup:
-    """A PNG file as a data address."""
-    return _address(path.read_bytes())
-
-
-def _address(png: bytes) -> Markup:
+def png_address(picture: Image.Image | Path) -> Markup:
+    """A picture, or a PNG file, as a data address."""
+    if isinstance(picture, Path):
+        png = picture.read_bytes()
+    else:
+        buffer = io.BytesIO()
+        picture.save(buffer, format="png")
+        png = buffer.getvalue()
     return Markup("data:image/png;base64,{}").format(base64.b64encode(png).decode())
 
 
-def render(template: str, **values: object) -> str:
-    """A whole document, or what another template makes of the values. Raises jinja2's UndefinedError for a value that it lacks."""
-    return _environment().get_template(template).render(**values)
-
-
-def html_of(section: Section) -> str:
-    """A section by itself."""
-    return render("section.html", section=section)
-
-
 def environment(*loaders: BaseLoader) -> Environment:
-    """Makes documents from the templates of ``loaders``, then from those beside this file; whatever is no markup is escaped and made visible."""
+    """Renders the templates of ``loaders``, then those beside this file, with every value escaped and made :func:`visible`."""
     return Environment(
         loader=ChoiceLoader([*loaders, PackageLoader(__package__)]),
         autoescape=True,
@@ -226,8 +207,13 @@ def environment(*loaders: BaseLoader) -> Environment:
 _environment = lru_cache(maxsize=1)(environment)
 
 
+def render(template: str, **values: object) -> str:
+    """The document that a template makes of the values. Raises jinja2's UndefinedError for a missing value."""
+    return _environment().get_template(template).render(**values)
+
+
 def write_page(path: Path, text: str) -> Path:
-    """Write a page in one piece, so that a reader never sees half of it; makes its folder and returns its path."""
+    """Write a file atomically, so that no reader sees half of it; makes its folder and returns its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     building = path.with_name(f".{path.name}.{os.getpid()}")
     try:

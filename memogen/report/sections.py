@@ -1,4 +1,4 @@
-"""The sections that the pages of all families have: samples, curves of the training, nearest training images; and the parts that a family adds.
+"""The sections of every run's page: samples, training curves, nearest training images; and what a family adds.
 
 If a picture cannot be drawn, the reason stands in its place.
 """
@@ -21,10 +21,10 @@ from . import charts, figures
 from .figures import draw_samples, with_queries
 from .grid import CLEAR, DARK, LIGHT, Theme
 from .history import RANK, Run, series
-from .parts import Figure, Group, Part, Section, Sign, Text, file_address, png_address
+from .parts import Figure, Group, Part, Section, Sign, Text, png_address
 
-STRIP = 6  # sample grids shown of a run's course
-COMPARED = 2000  # training images searched for nearest ones, the same ones always: enough to see copying, within seconds on a CPU
+STRIP = 6  # sample grids of earlier steps
+COMPARED = 2000  # training images searched for nearest ones, always the same: enough to see copying, within seconds on a CPU
 CHECKED = 1000  # samples, and held-out images, whose distances to these are drawn
 
 
@@ -40,12 +40,12 @@ class PageContext:
 
     @property
     def folder(self) -> str:
-        """The run's folder as a word of a command line."""
+        """The run's folder, quoted for a shell."""
         return word(self.run.path)
 
     @property
     def source(self) -> str:
-        """The data's name as a word of a command line."""
+        """The name of the run's data, quoted for a shell."""
         name = self.run.setting("data.name")
         return word(name) if isinstance(name, str) and name else "DATA"
 
@@ -55,7 +55,7 @@ class FamilyPart:
     """What a family adds to the page of a run.
 
     ``name`` is what the page calls a model of the family. ``sections`` stand between the samples and the nearest training images. ``scores`` replaces
-    the table of scores, after the curves of the training. ``sign`` says whether the run goes well, one of the inputs of the sentence at the top; None
+    the table of scores, after the training curves. ``sign`` says whether the run goes well, one of the inputs of the sentence at the top; None
     if the family cannot say. ``commands``, (what it does, command line), are listed at the end.
     """
 
@@ -69,7 +69,7 @@ class FamilyPart:
 class FamilySections(Protocol):
     """The function by which a family adds to the pages of its runs.
 
-    It is called for every run of the family: finished ones, unfinished ones without a model, and ones whose data are not on this machine. Where
+    It is called for every run of the family: finished ones, unfinished ones without a model, and ones whose data are not on this machine. If
     something is missing it raises nothing; it leaves the section out, or puts a sentence in its place. :data:`memogen.report.page.SECTIONS` maps the
     family's name, as in ``config.json`` of a saved model, to this function. Another family adds an entry, or gives ``write_report`` a mapping::
 
@@ -88,7 +88,7 @@ def word(text: object) -> str:
 
 
 def themed(draw: Callable[[Theme], Image.Image | None], alt: str, caption: str) -> tuple[Figure, ...]:
-    """A chart drawn twice, for the light and the dark page; nothing where there is nothing to draw."""
+    """A chart drawn for the light and the dark page; empty if ``draw`` returns None."""
     light, dark = draw(LIGHT), draw(DARK)
     if light is None or dark is None:
         return ()
@@ -97,9 +97,9 @@ def themed(draw: Callable[[Theme], Image.Image | None], alt: str, caption: str) 
 
 
 def picture(draw: Callable[[], Image.Image], alt: str, caption: str, *, scrolls: bool = False, chart: bool = False) -> Figure | Text:
-    """A picture on a transparent ground; the reason where it cannot be drawn. One with words on it ``scrolls`` on a phone and does not shrink.
+    """A picture on a transparent ground, or the reason why it cannot be drawn.
 
-    A ``chart`` scrolls too, and is shown as fine as the other charts.
+    A picture with words ``scrolls`` on a phone instead of shrinking; a ``chart`` scrolls too, at the resolution of the other charts.
     """
     try:
         drawn = draw()
@@ -116,7 +116,7 @@ def not_drawn(error: Exception) -> Text:
 
 
 def samples(page: PageContext) -> Section:
-    """The model's samples and how they came about."""
+    """Samples of the model, and the sample grids saved during training."""
     model, kept = page.model, page.run.samples
     if model is not None:
         now: tuple[Part, ...] = (
@@ -135,41 +135,37 @@ def samples(page: PageContext) -> Section:
 
 
 def _kept(file: Path, alt: str, caption: str) -> Figure | Text:
-    """A PNG of the run; a sentence where it is damaged."""
+    """A PNG of the run, or a sentence if it is damaged."""
     try:
         with Image.open(file) as found:
             found.verify()
     except (OSError, SyntaxError, ValueError):
         return Text(f"{file.name} cannot be read.", soft=True)
-    return Figure(file_address(file), alt, caption, style="pixels")
+    return Figure(png_address(file), alt, caption, style="pixels")
 
 
 def curves(run: Run) -> Section:
-    """Charts of metrics.jsonl; what was measured at a single step is no curve."""
-    names = dict.fromkeys(key for row in run.metrics for key in row if key.startswith("eval/") and not _is_no_curve(key))
+    """Charts of metrics.jsonl; a metric measured at a single step has none."""
+    drawn = [chart for panel in charts.PANELS for chart in curve(run, panel)]
     speed = themed(lambda theme: charts.speed_chart(run.metrics, theme=theme), "Images per second over training", "Images per second of wall time.")
-    drawn = [
-        *(chart for panel in charts.PANELS for chart in curve(run, panel)),
-        *speed,
-        *(chart for name in names for chart in _evaluation(run, name)),
-    ]
+    drawn += speed
+    charted = {key for panel in charts.PANELS for _, key in panel.keys}
+    for key in dict.fromkeys(key for row in run.metrics for key in row if key.startswith("eval/")):
+        # Ranks of the prior have a chart of their own, and the number of evaluated images does not change.
+        if key not in charted and f"/{RANK}" not in key and not key.endswith("/images"):
+            drawn += _evaluation(run, key)
     if drawn:
         return Section("Training", (Group(drawn),))
     return Section("Training", (Text(f"metrics.jsonl holds {'too few metrics for a curve' if run.metrics else 'no metrics yet'}."),))
 
 
 def curve(run: Run, panel: charts.Panel) -> tuple[Figure, ...]:
-    """A chart over training under what to see in it; nothing where there are fewer than two points."""
+    """A chart over training with its caption; empty with fewer than two points."""
     return themed(lambda theme: charts.panel(run.metrics, panel, points=2, theme=theme), f"{panel.title} over training", panel.reading)
 
 
-def _is_no_curve(key: str) -> bool:
-    """A rank of the prior or a bound, which have their own charts, or the number of images looked at, which stays."""
-    return f"/{RANK}" in key or key.endswith("/images") or any(key == known for panel in charts.PANELS for _, known in panel.keys)
-
-
 def _evaluation(run: Run, key: str) -> tuple[Figure, ...]:
-    """An evaluator's metric; a likelihood is Fig. 3a of Kim et al. 2018."""
+    """The chart of an evaluator's metric; a likelihood is Fig. 3a of Kim et al. 2018."""
     steps, values = series(run.metrics, key)
     name = key.removeprefix("eval/").replace("_", " ").replace("/", ": ")
     if len(steps) < 2:
@@ -181,12 +177,12 @@ def _evaluation(run: Run, key: str) -> tuple[Figure, ...]:
 
 
 def neighbours(page: PageContext) -> Section | None:
-    """Is the model copying? Each sample beside its nearest training images, and how near samples and held-out images come to them.
+    """Does the model copy? Each sample beside its nearest training images, and the distances of samples and held-out images to these.
 
-    A sentence where no data are at hand; nothing where there is no model, or only held-out images.
+    A sentence without data; None without a model, or with held-out images only.
     """
-    model, data = page.model, page.data
-    if model is None or (data is None and page.held_out is not None):
+    model, data, held_out = page.model, page.data, page.held_out
+    if model is None or (data is None and held_out is not None):
         return None
     name = "Nearest training images"
     if data is None:
@@ -196,15 +192,14 @@ def neighbours(page: PageContext) -> Section | None:
     by = "the cosine of their queries" if with_queries(model) else "their pixels"
     caption = f"Each sample (red) beside its seven nearest among {among} images of {data.name}, {data.split}, by {by}."
     sheet = picture(lambda: figures.neighbours(model, part, theme=CLEAR), "Samples beside their nearest training images", caption, scrolls=True)
-    return Section(name, (Group([sheet, *_copies(model, part, page.held_out)], "pair"),))
+    return Section(name, (Group([sheet, *(_copies(model, part, held_out) if held_out is not None else ())], "pair"),))
 
 
-def _copies(model: GenerativeModel, training: ImageData, held_out: ImageData | None) -> tuple[Part, ...]:
-    """The copy check in pixels; a sentence where the images do not fit each other."""
-    if held_out is None:
-        return ()
+def _copies(model: GenerativeModel, training: ImageData, held_out: ImageData) -> tuple[Part, ...]:
+    """The copy check in pixels, or the reason if the images do not fit each other."""
+    asked = ImageData(held_out.image[:CHECKED], None, held_out.classes, held_out.name, held_out.split)
     try:
-        found = copy_check(draw_samples(model, CHECKED).cpu(), _first(held_out, CHECKED), training)
+        found = copy_check(draw_samples(model, CHECKED).cpu(), asked, training)
     except InputError as error:
         return (not_drawn(error),)
     caption = (
@@ -212,7 +207,3 @@ def _copies(model: GenerativeModel, training: ImageData, held_out: ImageData | N
         f"{found.share(1):.1%} of the samples lie nearer than 99% of the held-out images do; a model that copies has far more than 1%."
     )
     return themed(lambda theme: charts.copies(found, theme=theme), "Distances of samples and held-out images to the training images", caption)
-
-
-def _first(data: ImageData, num: int) -> ImageData:
-    return ImageData(data.image[:num], None, data.classes, data.name, data.split)

@@ -1,8 +1,8 @@
-"""Models that come with memogen, each as a small run folder beside this file: at hand by name, offline, without training.
+"""Models that ship with memogen, each as a small run folder beside this file, to be opened by name.
 
-Such a folder holds ``model/`` (parameters in half precision; the unaveraged weights, optimisers and checkpoints that only training needs are left
-out), ``config.yaml`` (what was trained), ``results.jsonl`` (its scores), ``samples.png`` (of the model), ``examples.png`` (held-out pictures to
-try) and, for a mixture memory of which labelled images tell the classes, ``slots.json``. ``python -m benchmarks.ship_model RUN NAME`` makes one from a run.
+Such a folder holds ``model/`` (parameters in half precision, without what only training needs), ``config.yaml``, ``results.jsonl``,
+``samples.png`` (of the model), ``examples.png`` (held-out pictures to try) and, for a mixture memory with known classes, ``slots.json``.
+``python -m benchmarks.ship_model RUN NAME`` makes one from a run.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SAMPLES, EXAMPLES, SLOTS, ABOUT = "samples.png", "examples.png", "slots.json", "
 
 @dataclass(frozen=True)
 class ShippedModel:
-    """A model of this package: its name, one line on what it is, and its folder."""
+    """A shipped model: its name, one line about it, and its folder."""
 
     name: str
     about: str
@@ -36,27 +36,27 @@ class ShippedModel:
 
 @dataclass(frozen=True)
 class StoredNames:
-    """slots.json: ``label`` is the majority class among the labelled training images of each slot, ``share`` its part; -1 and 0 for none."""
+    """slots.json: the majority class ``label`` of the labelled training images of each slot, and its ``share`` of them; -1 and 0 without images."""
 
     classes: tuple[str, ...]
     label: tuple[int, ...]
     share: tuple[float, ...]
 
     def but(self, slots: Sequence[int]) -> StoredNames:
-        """The same, with nothing known of these ``slots``."""
+        """The same without the names of these ``slots``."""
         gone = set(slots)
         label = tuple(-1 if slot in gone else label for slot, label in enumerate(self.label))
         return StoredNames(self.classes, label, tuple(0.0 if slot in gone else share for slot, share in enumerate(self.share)))
 
 
 def shipped_models() -> dict[str, ShippedModel]:
-    """All of them by name."""
+    """All shipped models by name."""
     folders = sorted(path.parent for path in HERE.glob(f"*/{ABOUT}"))
     return {folder.name: ShippedModel(folder.name, json.loads((folder / ABOUT).read_text(encoding="utf-8"))["about"], folder) for folder in folders}
 
 
 def place(model: str | Path) -> Path:
-    """The folder that ``model`` names: a folder of one's own of that name, else the shipped model's, else the path as it is."""
+    """The folder that ``model`` names: an existing path, else the folder of a shipped model, else the path unchanged."""
     path = Path(model).expanduser()
     if path.exists() or str(model) != path.name:
         return path
@@ -64,13 +64,13 @@ def place(model: str | Path) -> Path:
 
 
 def run_of(model: str | Path) -> Path | None:
-    """The folder of the run around the model that ``model`` names, or of the model alone; None for one on the hub."""
+    """The folder of the run around the model that ``model`` names, or of a model without a run; None for one on the hub."""
     found = place(model)
     return found.parent if found.name == RUN_MODEL and found.is_dir() else found if found.is_dir() else None
 
 
 def stored_names(folder: str | Path) -> StoredNames | None:
-    """What the slots of the model in ``folder`` hold, where that was stored with it; None elsewhere. Raises InputError for a file that is damaged."""
+    """The names of the slots of the model in ``folder``, or None if none were stored. Raises InputError for a damaged file."""
     path = Path(folder) / SLOTS
     if not path.is_file():
         return None
@@ -93,7 +93,7 @@ def store_names(folder: str | Path, names: StoredNames) -> None:
 
 
 def examples(folder: str | Path, image_shape: tuple[int, int, int]) -> np.ndarray | None:
-    """Held-out pictures that came with the model, uint8 (n, c, h, w); None where there are none. They stand below each other in one picture."""
+    """Held-out pictures that ship with the model, uint8 (n, c, h, w), or None. The file holds them below each other in one picture."""
     import numpy as np
     from PIL import Image
 

@@ -16,8 +16,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from memogen.explorer.app import MOST_BYTES
-from memogen.explorer.guard import is_own
+from memogen.explorer.app import MOST_BYTES, is_own
 from memogen.explorer.loaded import open_model
 from memogen.explorer.server import bind
 from memogen.pretrained import save_pretrained

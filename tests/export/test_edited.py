@@ -11,8 +11,7 @@ import torch
 import memogen
 from memogen.data import load
 from memogen.export import html
-from memogen.export.distributions import latent_distributions
-from memogen.export.graphs import graphs
+from memogen.export.graphs import graphs, latent_distributions
 from memogen.export.onnx import translate
 from memogen.memory import VMFMemory
 from memogen.metrics.slot_choice import without_classes

@@ -14,8 +14,7 @@ import torch
 
 import memogen
 from memogen.export import write_html
-from memogen.export.card import read_card
-from memogen.export.html import PageFacts
+from memogen.export.html import PageFacts, read_card
 from memogen.memory.functional import mean_cosine
 from memogen.pretrained import save_pretrained
 from memogen.shipped import StoredNames, shipped_models, stored_names

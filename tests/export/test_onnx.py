@@ -16,8 +16,7 @@ import torch
 import memogen
 from memogen.export import onnx as exporting
 from memogen.export import write_onnx
-from memogen.export.distributions import latent_distributions
-from memogen.export.graphs import Graph, graphs
+from memogen.export.graphs import Graph, graphs, latent_distributions
 from memogen.noise import Stream
 from memogen.types import InputError, Latents
 from tests.command import run

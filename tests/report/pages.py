@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 
+from memogen.report.parts import Section, render
+
 VOID = {"meta", "link", "img", "source", "br"}
 ADDRESSES = ("src", "srcset", "href", "action", "data", "poster")
 
@@ -54,3 +56,8 @@ def checked(text: str) -> Page:
     assert not re.search(r"url\(|@import|https?://", style)
     assert all(attributes.get("alt") for tag, attributes in page.tags if tag == "img"), "every image has a text for those who do not see it"
     return page
+
+
+def html_of(section: Section) -> str:
+    """A page of one section."""
+    return render("page.html", title="A section", sections=[section])

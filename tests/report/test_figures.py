@@ -19,8 +19,8 @@ from memogen.memory.inspect import SavedSlots, spread_slots
 from memogen.metrics.slots import slot_names
 from memogen.models import MemoryGAN
 from memogen.report import charts, figures, grid, memory_gan
+from memogen.report.figures import by_meaning
 from memogen.report.grid import CLEAR, LIGHT, RED
-from memogen.report.order import by_meaning
 from memogen.types import InputError, to_uint8
 from tests.report import toy
 
@@ -159,7 +159,7 @@ def test_histogram_edges_rise_and_hold_every_value(values: list[float]) -> None:
 def test_a_legend_stands_beside_what_it_explains() -> None:
     """The picture grows to the right; what is left of that stays as it is."""
     plain, told = (
-        charts.drawn(lambda axes: axes.scatter([0, 1], [0, 1], label="a group"), title="t", x="x", legend=legend) for legend in (False, True)
+        charts.drawn(lambda axes: axes.scatter([0, 1], [0, 1], label="a group"), title="t", x="x", legend=legend) for legend in (None, "beside")
     )
     assert told.height == plain.height and told.width > plain.width + 50
     assert np.abs(np.asarray(told)[:, : plain.width - 20].astype(int) - np.asarray(plain)[:, :-20]).mean() < 1
@@ -168,7 +168,7 @@ def test_a_legend_stands_beside_what_it_explains() -> None:
 
 def test_charts_of_an_unwritten_memory_and_of_one_class() -> None:
     empty = SavedSlots(torch.zeros(4, 3), torch.zeros(4), torch.zeros(4), torch.zeros(4))
-    for draw in (charts.masses, charts.ages, charts.usage):
+    for draw in (charts.masses, charts.ages):
         assert draw(empty).width > 100
     assert charts.priors([("now", charts.by_rank(empty))]).width > 100
 
@@ -176,7 +176,7 @@ def test_charts_of_an_unwritten_memory_and_of_one_class() -> None:
 def test_a_prior_is_drawn_where_it_is_known_and_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ranks that were kept alone are points at these; a memory that is there in full is a line."""
     drawn = list[Figure]()
-    monkeypatch.setattr(charts, "_picture", lambda figure, theme: drawn.append(figure) or Image.new("RGB", (1, 1)))
+    monkeypatch.setattr(charts, "_render", lambda figure: drawn.append(figure) or Image.new("RGB", (1, 1)))
     logged, whole = {1: 0.5, 2: 0.25, 4: 0.1, 7: 0.01}, {1: 0.5, 2: 0.3, 3: 0.2}
     charts.priors([("step 1", logged), ("step 2", logged)])
     charts.priors([("now", whole)])

@@ -1,8 +1,9 @@
-"""Life signs from the memory itself to the page: what really dies is measured and judged, and shown in words."""
+"""Life signs from the memory to the page, and what is evaluated on held-out images."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,11 +19,11 @@ from memogen.models import MemoryConfig, MemoryGAN, MemoryGANConfig, MemoryGANOb
 from memogen.report import life_signs as shown
 from memogen.report.history import read_run
 from memogen.report.life_signs import HeldOutQueries, run_signs, signs_table
-from memogen.report.parts import html_of
 from memogen.report.text import in_columns, in_markdown
 from memogen.types import Batch, InputError
 from tests.metrics.courses import NAMES, course
 from tests.report import toy
+from tests.report.pages import html_of
 
 STEPS, BATCH = 60, 16
 
@@ -217,3 +218,34 @@ def test_without_the_metrics_there_is_no_verdict_and_without_memory_no_section(t
     assert shown.sign(read_run(path)).alive is None  # type: ignore[union-attr]
     with pytest.raises(InputError, match="tells of no memory"):
         run_signs(read_run(bare))
+
+
+def test_held_out_numbers_are_those_of_the_first_images() -> None:
+    """Means and counts, re-derived from the parts; the training data have no say."""
+    model, data = toy.model(), toy.images(30)
+    assert model.memory is not None
+    query = model.encode(torch.from_numpy(data.image)[:20])
+    real = model.memory.values > 0.5
+    cosines = [float(query[i] @ query[j]) for i in range(20) for j in range(20) if i != j]
+    keys = model.memory.keys[real & model.memory.keys.ne(0).any(1)].double()
+    pairs = (keys @ keys.T)[~torch.eye(len(keys), dtype=torch.bool)]
+    assert HeldOutQueries(data, num=20)(model, toy.images(3), seed=0) == {
+        "images": 20,
+        "log_likelihood": pytest.approx(float(model.memory.log_likelihood(query).mean()), rel=1e-5),
+        "best_slots": len((model.memory.posterior(query) * real).argmax(1).unique()),
+        "query_cosine": pytest.approx(sum(cosines) / len(cosines), rel=1e-4),
+        "key_cosine": pytest.approx(float(pairs.mean()), rel=1e-6),
+    }
+
+
+def test_a_memory_that_lost_its_real_slots_reaches_none() -> None:
+    model = toy.model()
+    assert model.memory is not None
+    model.memory.values.zero_()
+    found = HeldOutQueries(toy.images(20))(model, toy.images(3), seed=0)
+    assert found["best_slots"] == 0 and math.isnan(found["key_cosine"])
+
+
+def test_a_model_without_memory_is_refused() -> None:
+    with pytest.raises(InputError, match="without a memory"):
+        HeldOutQueries(toy.images())(toy.model(memory=False), toy.images(), seed=0)

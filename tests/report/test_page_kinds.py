@@ -82,7 +82,7 @@ def results(folder: Path) -> Path:
 
 
 KINDS: dict[str, tuple[Callable[[Path], Path], tuple[str, ...]]] = {
-    "plain": (plain, ("GAN without memory on toys, trained for 60 of 100 steps so far", "This model has no memory", "Nearest training images")),
+    "plain": (plain, ("GAN without memory on toys, trained for 60 of 100 steps so far", "This model has no memory", "in noise.", "by their pixels")),
     "memory_gan": (memory_gan, ("memoryGAN on toys", "Slots by meaning", "Which slots an image belongs to", "Nearest training images")),
     "mem_vae": (
         mem_vae,

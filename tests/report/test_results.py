@@ -16,7 +16,7 @@ from memogen.metrics.registry import numbers
 from memogen.recipes.tables import TABLES
 from memogen.report import page
 from memogen.report.results import LEGEND, Line, Results, gather, read_results, shortened
-from memogen.report.text import BEGIN, END, results_table, results_text, terminal_table, terminal_text, write_results
+from memogen.report.text import BEGIN, END, in_columns, in_markdown, results_table, results_text, terminal_table, terminal_text, write_results
 from memogen.types import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -189,15 +189,16 @@ def test_a_table_says_how_its_numbers_were_scored() -> None:
         row("b", "log_likelihood", -80.0, recipe="x/y", protocol={"extractor": None, "num_samples": 100, "importance_samples": 5000}, split="test"),
     ]
     table = gather("t", rows)
-    assert table.scored == (
+    scored = (
         "memory_gan/digits: Fréchet distance of 10,000 samples, recall of 5,000 samples, by judge:1 (93.2 % right), compared with the test split.",
         "x/y: log-likelihood of 100 images by 5,000 samples each, the test split.",
         "memory_gan/digits, real images of the train split: Fréchet distance of 10,000 samples, by judge:1 (93.2 % right), compared with "
         "the test split.",
         "Rows that tell it were made 2026-11-24 to 2026-11-26 on a CPU, 2 threads.",
     )
+    assert table.notes == ("Scored: " + " ".join(scored),)
     for text in (results_text([table]), page.results_page([table]), " ".join(terminal_table(table).split())):
-        assert all(html.escape(line) in text or line in text for line in table.scored)
+        assert all(html.escape(line) in text or line in text for line in scored)
 
 
 def test_a_fixed_set_of_images_has_no_seeds() -> None:
@@ -271,7 +272,7 @@ def test_markdown_and_page_show_the_same_cells() -> None:
     assert [[html.unescape(cell) for cell in cells] for cells in told] == [cells[:-1] for cells in shown], "the page has its commands below"
     commands = html.unescape(re.findall(r"<pre>(.*?)</pre>", text, re.DOTALL)[0]).splitlines()
     assert commands == list(dict.fromkeys(cells[-1] for cells in shown[1:])) and commands[0] == "memogen 'a < b'"
-    assert html.escape(table.title) in text and all(word in html.unescape(text) for word in (table.title, table.note))
+    assert html.escape(table.title) in text and all(word in html.unescape(text) for word in (table.title, table.notes[0]))
 
 
 def test_the_page_shows_every_number_and_escapes_the_rest(tmp_path: Path) -> None:
@@ -307,6 +308,25 @@ def test_a_table_too_wide_to_read_is_one_for_each_recipe() -> None:
     wide = gather("some/table", [*first, *second])
     parts = wide.parts
     assert {part.name for part in parts} == {"some/table/digits", "some/table/cifar10"} and [len(part.metrics) for part in parts] == [12, 12]
-    assert [part.notes for part in parts] == [[], wide.notes] and sum(len(part.lines) for part in parts) == 2
+    assert [part.notes for part in parts] == [(), wide.notes] and sum(len(part.lines) for part in parts) == 2
     assert results_text([wide]).count("### some/table/") == 2
     assert gather("some/table", first).parts == (gather("some/table", first),)
+
+
+CELLS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1)
+ROWS = st.integers(1, 4).flatmap(lambda width: st.lists(st.lists(CELLS, min_size=width, max_size=width), min_size=1, max_size=4))
+
+
+def test_tables_line_up_and_read_as_markdown() -> None:
+    rows = [["sign", "x"], ["a longer one", "1"]]
+    assert in_columns(rows) == "sign          x\na longer one  1"
+    assert in_columns([["value", "x"], ["a", "1000"]], right=1) == "value     x\na      1000"
+    assert in_markdown(rows) == "| sign | x |\n| --- | --- |\n| a longer one | 1 |"
+
+
+@given(ROWS)
+def test_every_cell_is_found_again(rows: list[list[str]]) -> None:
+    assert [line.split() for line in in_columns(rows).splitlines()] == rows
+    lines = in_markdown(rows).splitlines()
+    cells = [[cell.replace("\\|", "|") for cell in line[2:-2].split(" | ")] for line in [lines[0], *lines[2:]]]
+    assert cells == rows

@@ -16,11 +16,11 @@ from memogen.metrics.rows import ResultRow
 from memogen.report import replay_gan, tasks
 from memogen.report.grid import Theme
 from memogen.report.history import Run
-from memogen.report.parts import html_of
 from memogen.report.replay_gan import EXTENDED, categories
 from memogen.report.sections import PageContext
 from memogen.training.grid import Evolution
 from memogen.types import InputError
+from tests.report.pages import html_of
 
 
 def row(task: int | None, label: int | None, value: float, metric: str = "accuracy", **more: object) -> dict[str, Any]:

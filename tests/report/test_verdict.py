@@ -16,7 +16,7 @@ from memogen.models import MemoryConfig, MemoryGANConfig, NoiseConfig
 from memogen.report import verdict
 from memogen.report.history import Run
 from memogen.report.parts import Sign
-from memogen.report.verdict import RULES, Course, Evidence, course, evidence, judge, nearness, slot_share
+from memogen.report.verdict import Course, Evidence, course, evidence, judge, nearness, slot_share
 from memogen.types import Latents
 
 from . import toy
@@ -32,17 +32,18 @@ SOUND = Evidence(
     course=Course("likeness", 12, 1.0, 0.2, 0.01, 3000),
 )
 STATES = {
-    "broken": replace(SOUND, broken=("critic/loss",)),
-    "begun": replace(SOUND, steps=50),
-    "every slot alike": replace(SOUND, alike=0.97),
-    "memory unused": replace(SOUND, in_use=0.01),
-    "critic has won": replace(SOUND, real=0.97, fake=0.02),
-    "copies": replace(SOUND, near=0.1),
-    "ill": replace(SOUND, own=Sign(False, "it withers")),
-    "gets worse": replace(SOUND, course=replace(SOUND.course, late=-0.6, best=900)),
-    "still improves": SOUND,
-    "no longer improves": replace(SOUND, course=replace(SOUND.course, late=0.001)),
-    "family": replace(SOUND, course=None, own=Sign(True, "it grows")),
+    "critic/loss is NaN or infinite": (False, replace(SOUND, broken=("critic/loss",))),
+    "it has only begun": (None, replace(SOUND, steps=50)),
+    "all slots of its memory hold the same": (False, replace(SOUND, alike=0.97)),
+    "its memory is hardly used: 1% of the real slots": (False, replace(SOUND, in_use=0.01)),
+    "its memory is hardly used: all slots draw much the same": (False, replace(SOUND, by_slot=0.1)),
+    "the critic has won": (False, replace(SOUND, real=0.97, fake=0.02)),
+    "it copies its training images": (False, replace(SOUND, near=0.1)),
+    "it withers": (False, replace(SOUND, own=Sign(False, "it withers"))),
+    "its likeness gets worse again: it was best at step 900": (False, replace(SOUND, course=replace(SOUND.course, late=-0.6, best=900))),
+    "its likeness still improves": (True, SOUND),
+    "its likeness no longer improves": (True, replace(SOUND, course=replace(SOUND.course, late=0.001))),
+    "it grows": (True, replace(SOUND, course=None, own=Sign(True, "it grows"))),
 }
 
 
@@ -54,12 +55,11 @@ def history(tmp_path: Path, values: dict[str, list[float | None]], steps: int = 
     )
 
 
-@pytest.mark.parametrize("name", list(STATES))
-def test_every_state_has_a_rule_of_its_own(name: str) -> None:
-    said = judge(STATES[name])
-    (rule,) = [each for each in RULES if each.name == name]
-    assert said == Sign(rule.alive, rule.words(STATES[name]) or "")
-    assert len({judge(state).words for state in STATES.values()}) == len(STATES)
+@pytest.mark.parametrize("begins", list(STATES))
+def test_every_state_has_a_sentence_of_its_own(begins: str) -> None:
+    alive, state = STATES[begins]
+    said = judge(state)
+    assert said.alive is alive and said.words.startswith(begins)
 
 
 def test_what_was_not_measured_decides_nothing() -> None:
@@ -68,17 +68,17 @@ def test_what_was_not_measured_decides_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "name"),
+    ("values", "told"),
     [
         ([1.0 / (look + 1) ** 2 + 0.05 * (12 - look) for look in range(12)], "still improves"),
-        ([1.0, 0.4, 0.1, 0.1, 0.101, 0.1, 0.099, 0.1, 0.101, 0.1, 0.1, 0.1], "no longer improves"),
+        ([1.0, 0.4, 0.1, 0.1, 0.101, 0.1, 0.099, 0.1, 0.101, 0.1, 0.1, 0.1], "no longer improves, and it grows"),
         ([1.0, 0.4, 0.1, 0.1, 0.1, 0.1, 0.2, 0.35, 0.5, 0.6, 0.75, 0.9], "gets worse"),
-        ([1.0, 0.4, 0.1], "family"),
+        ([1.0, 0.4, 0.1], "it grows"),
     ],
 )
-def test_the_course_of_a_distance_is_read_by_its_last_half(tmp_path: Path, values: list[float], name: str) -> None:
+def test_the_course_of_a_distance_is_read_by_its_last_half(tmp_path: Path, values: list[float], told: str) -> None:
     found = replace(evidence(history(tmp_path, {"critic/loss": [1.0], "eval/scores/kid": values})), own=Sign(True, "it grows"))
-    assert next(rule.name for rule in RULES if rule.words(found)) == name
+    assert told in judge(found).words
 
 
 def test_more_is_better_for_a_bound(tmp_path: Path) -> None:
@@ -90,10 +90,10 @@ def test_more_is_better_for_a_bound(tmp_path: Path) -> None:
 
 def test_an_unused_memory_is_told_from_its_log(tmp_path: Path) -> None:
     log = {"critic/loss": [1.0] * 30, "critic/real_slots": [0.5] * 30}
-    for used, name in ((1.0, "memory unused"), (31.0, None)):
+    for used, alive in ((1.0, False), (31.0, None)):
         found = evidence(history(tmp_path, log | {"critic/effective_real": [used] * 30}))
         assert found.in_use == used / 32
-        assert next((rule.name for rule in RULES if rule.words(found)), None) == name
+        assert judge(found).alive is alive
 
 
 def test_nearness_is_nothing_for_copies_and_one_for_images_drawn_alike() -> None:
