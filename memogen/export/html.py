@@ -174,7 +174,7 @@ def read_card(text: str) -> list[CardPart]:
     if lines[:1] == ["---"] and "---" in lines[1:]:
         lines = lines[lines.index("---", 1) + 1 :]
     found, part, before, code = list[CardPart](), CardPart(""), "", False
-    for line, below in zip(lines, [*lines[1:], ""], strict=True):
+    for line, below in zip(lines, [*lines, ""][1:], strict=True):
         code ^= line.startswith("```")
         if code or line.startswith("```") or _is_rule(line) or (line.startswith("|") and _is_rule(below)):
             continue

@@ -188,6 +188,7 @@ def test_classes_have_names_and_are_drawn_by_them(shown: Any, tmp_path: Path, ca
 def test_a_card_is_read_into_its_parts() -> None:
     table = "| h | k |\n|---|---:|\n| a\\|b | **2** |"
     text = "```\n## no\n```\nfoo\nbar\n\nbaz `q` [l](https://x)\n- one\n- two\n## Empty\n"
+    assert read_card("") == []
     parts = read_card(f"---\nx: y\n---\n# T\nfirst\n## A\n{table}\n{text}")
     assert [part.title for part in parts] == ["A"]
     assert parts[0].blocks == [("rows", [("a|b", "2")]), ("text", ["foo", "bar"]), ("text", ["baz q l"]), ("points", ["one", "two"])]
