@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.speed.fresh import answer
+from benchmarks.speed.processes import answer
 from benchmarks.speed.timing import Aim, Case, Cases, Floor, Prepared, Setting, Title, Work
 from memogen.memory import VMFMemory
 from memogen.memory.functional import unit
