@@ -358,10 +358,6 @@ def test_every_command_in_the_documents_parses(page: str, line: str, monkeypatch
     assert called or "--help" in words
 
 
-def test_readme_shows_commands() -> None:
-    assert len(commands_in(ROOT / "README.md")) >= 10
-
-
 @pytest.mark.parametrize(
     ("words", "told"),
     [

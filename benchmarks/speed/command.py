@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.speed import chosen, entries
-from benchmarks.speed.fresh import commit_of
+from benchmarks.speed.processes import commit_of
 from benchmarks.speed.timing import CLOCKS, SECONDS, Line, Setting, measured, shown
 from memogen.metrics.rows import ResultRow, append_rows, made
 
@@ -78,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
 def lines(name: str, setting: Setting, against: Path | None = None) -> Iterator[Line]:
     """The lines of an entry."""
     if against is not None:
-        from benchmarks.speed.against import compared
+        from benchmarks.speed.processes import compared
 
         yield from compared(name, setting, against.resolve())
         return

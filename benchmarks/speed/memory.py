@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.speed.fresh import answer
+from benchmarks.speed.processes import answer
 from benchmarks.speed.timing import Aim, Case, Cases, Floor, Prepared, Setting, Title, Work
 from memogen.memory import VMFMemory
 from memogen.memory.functional import unit
@@ -68,7 +68,7 @@ ENTRIES = (critic_step, write, read, peak)
 
 @torch.no_grad()
 def lived_in(num_slots: int, key_dim: int, setting: Setting, *, top_k: int = 128) -> VMFMemory:
-    """A memory with every slot written, all with the same mass: its state after a first epoch, near enough for its cost."""
+    """A memory with every slot written, all with the same mass: for its cost, near enough to its state after a first epoch."""
     device = setting.runtime().device
     memory = VMFMemory(num_slots, key_dim, top_k=min(top_k, num_slots))
     live_in(memory)
@@ -77,7 +77,7 @@ def lived_in(num_slots: int, key_dim: int, setting: Setting, *, top_k: int = 128
 
 @torch.no_grad()
 def live_in(memory: VMFMemory) -> None:
-    """Write every slot, in blocks, so that no more is held than the memory."""
+    """Write every slot, in blocks, to need no more memory than the slots themselves."""
     for rows in memory.keys.split(1 << 14):
         rows.copy_(unit(torch.randn(rows.shape)))
     memory.mass.fill_(1.0)
@@ -85,7 +85,7 @@ def live_in(memory: VMFMemory) -> None:
 
 
 def queries(memory: VMFMemory) -> tuple[Tensor, Tensor]:
-    """A batch of real queries and one of fake ones, which want their gradient, and their labels."""
+    """A batch of real and a batch of fake queries, which require a gradient, and their labels."""
     device = memory.keys.device
     query = torch.randn(2 * BATCH, memory.key_dim, device=device, requires_grad=True)
     return query, (torch.arange(2 * BATCH, device=device) < BATCH).float()
@@ -104,7 +104,7 @@ def critic_part(memory: VMFMemory) -> Work:
 
 
 def writing(memory: VMFMemory):
-    """A read, which takes no part in the measurement, and the write by it."""
+    """The read, which is not measured, and the write that uses it."""
     query, value = queries(memory)
     query = query.detach()
     return lambda: memory(query), lambda read: memory.write(query, value, read)
@@ -145,7 +145,7 @@ def codebook_part(num_codes: int, dim: int, device: torch.device) -> Work:
 
 
 def peak_beyond(setting: Setting, num_slots: int, key_dim: int) -> float:
-    """MiB that a memoryGAN's training step holds with that many slots, beyond what it holds with next to none. For a process of its own."""
+    """Peak MiB of a memoryGAN's training step with that many slots, beyond the peak with 256 slots. Must run in a new process."""
     from dataclasses import replace
 
     from benchmarks.speed.step import training_step
@@ -164,7 +164,7 @@ def peak_beyond(setting: Setting, num_slots: int, key_dim: int) -> float:
 
 
 def most_held(device: torch.device) -> float:
-    """The most MiB that this process has held, on the GPU or else in all."""
+    """The peak memory of this process in MiB, on the GPU if it uses one."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     told = Path("/proc/self/status")

@@ -11,7 +11,7 @@ import time
 from functools import partial
 from typing import Any
 
-from benchmarks.speed.fresh import environment
+from benchmarks.speed.processes import environment
 from benchmarks.speed.timing import Aim, Case, Cases, Prepared, Setting, Title
 
 OPTIONS = [

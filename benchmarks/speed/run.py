@@ -17,8 +17,8 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from benchmarks.speed.fresh import environment
 from benchmarks.speed.memory import live_in
+from benchmarks.speed.processes import environment
 from benchmarks.speed.step import training_step
 from benchmarks.speed.timing import Aim, Case, Cases, Prepared, Setting, Title
 from memogen import save_pretrained

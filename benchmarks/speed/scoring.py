@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.speed.fresh import answer
 from benchmarks.speed.memory import most_held
+from benchmarks.speed.processes import answer
 from benchmarks.speed.step import operations
 from benchmarks.speed.timing import Aim, Case, Cases, Floor, Setting, Title, products_of
 from memogen.metrics import FeatureStatistics, InceptionScore, copy_check, frechet_distance, kernel_distance, score_images

@@ -9,10 +9,9 @@ from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 
-from benchmarks.speed import pythae_step
 from benchmarks.speed.step import operations, operators, training_step
 from benchmarks.speed.timing import Aim, Case, Cases, Setting, Title, products_of
-from benchmarks.speed.vae_products import products
+from benchmarks.speed.vae import ABSENT, products, pythae_step
 from memogen.recipes import RECIPES
 
 PAPER = 135 / 124
@@ -48,8 +47,8 @@ def memory_gan(name: str, setting: Setting, aims: tuple[Aim, ...]) -> Cases:
 def vae(setting: Setting) -> Cases:
     """The VAE of MNIST, batch 100, beside pythae's with a fused Adam where it is installed."""
     runtime, batch, plain = setting.runtime(), setting.size(100, 8), RECIPES["mem_vae/mnist"](variant="vae")
-    other = pythae_step.training_step(plain.model, 1, runtime, batch, fused=True) if find_spec("pythae") else None
-    title = Title(f"VAE step, batch {batch}", beside="pythae" if other else "", aims=(Aim(1.4, "floor"),), note="" if other else pythae_step.ABSENT)
+    other = pythae_step(plain.model, 1, runtime, batch, fused=True) if find_spec("pythae") else None
+    title = Title(f"VAE step, batch {batch}", beside="pythae" if other else "", aims=(Aim(1.4, "floor"),), note="" if other else ABSENT)
     yield Case(title, training_step(plain, runtime, batch), other, products(plain, runtime, batch))
 
 
@@ -66,8 +65,8 @@ def iwae(setting: Setting) -> Cases:
     runtime, batch, samples = setting.runtime(), setting.size(100, 8), 5
     recipe = RECIPES["mem_vae/mnist"](variant="vae")
     recipe = replace(recipe, objective=replace(recipe.objective, num_samples=samples))
-    other = pythae_step.training_step(recipe.model, samples, runtime, batch) if find_spec("pythae") else None
-    aims, note = ((Aim(1 / 1.5, "beside"),), "") if other else ((), pythae_step.ABSENT)
+    other = pythae_step(recipe.model, samples, runtime, batch) if find_spec("pythae") else None
+    aims, note = ((Aim(1 / 1.5, "beside"),), "") if other else ((), ABSENT)
     title = Title(f"IWAE-{samples} step, batch {batch}", beside="pythae" if other else "", aims=aims, note=note)
     yield Case(title, training_step(recipe, runtime, batch), other, products(recipe, runtime, batch))
 

@@ -24,7 +24,7 @@ MOST_PRODUCTS = 20  # of them in a round
 
 
 def processor_seconds() -> float:
-    """Of this process, and of its children that have ended."""
+    """Processor time of this process and of its finished children."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.process_time() + children.ru_utime + children.ru_stime
 
@@ -45,11 +45,11 @@ class Setting:
     quick: bool = False
 
     def runtime(self) -> Runtime:
-        """Where trainings of this setting run."""
+        """The device and precision that trainings of this setting use."""
         return start(TrainingConfig(steps=1, device=self.device, precision=self.precision, channels_last=self.channels_last))  # type: ignore[arg-type]
 
     def size(self, full: int, quick: int) -> int:
-        """How many of something."""
+        """A size: the ``full`` one, or with ``quick`` the small one."""
         return quick if self.quick else full
 
 
@@ -61,12 +61,12 @@ class Aim:
     of: str
 
     def met(self, line: Line) -> bool | None:
-        """Whether it is; None where there is nothing to hold it against."""
+        """Whether the line meets the aim; None if the line lacks the number to compare with."""
         found = {"value": line.value, "beside": line.ratio, "floor": line.floor_ratio, "before": line.change}[self.of]
         return None if found is None else found <= self.most
 
     def told(self, line: Line) -> str:
-        """In words."""
+        """The aim in words."""
         if self.of == "value":
             return f"at most {shown(self.most, line.title.unit)}"
         other = line.title.beside if self.of == "beside" else self.of
@@ -86,7 +86,7 @@ class Title:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A work that needs something made afresh each time, which takes no part in the measurement."""
+    """A work with an input that ``before`` makes anew each time, outside the measurement."""
 
     before: Callable[[], Any]
     work: Callable[[Any], object]
@@ -94,7 +94,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Floor:
-    """A work that stands for the least that must be done; it is ``scale`` times that work."""
+    """The least work that must be done: ``scale`` times the given work."""
 
     work: Work | Prepared
     scale: float = 1.0
@@ -102,7 +102,7 @@ class Floor:
 
 @dataclass(frozen=True)
 class Case:
-    """One line to come. In another unit than seconds, works return the number."""
+    """What makes one line of the table. If its unit is not seconds, the works return the number."""
 
     title: Title
     ours: Work | Prepared
@@ -155,7 +155,7 @@ def one_round(case: Case, setting: Setting, device: torch.device) -> Round:
 
 
 def rounds_of(take: Callable[[], Any], setting: Setting) -> list[Any]:
-    """What ``take`` gives in each round that counts."""
+    """The results of ``take`` in the rounds that count; a short first round is a warm-up and does not."""
     begun = time.perf_counter()
     first = take()
     lasted = time.perf_counter() - begun
@@ -168,13 +168,13 @@ def rounds_of(take: Callable[[], Any], setting: Setting) -> list[Any]:
 
 
 def measured(case: Case, setting: Setting, device: torch.device) -> Line:
-    """A case's line. What is counted, and not timed, is the same in every round."""
+    """A case's line. A number that is counted, not timed, is the same in every round and taken once."""
     take = lambda: one_round(case, setting, device)  # noqa: E731
     return judged(line_of(case.title, rounds_of(take, setting) if case.title.unit == SECONDS else [take()]), setting)
 
 
 def line_of(title: Title, rounds: Sequence[Round]) -> Line:
-    """Medians and ratios of some rounds."""
+    """Medians and ratios over rounds."""
     ours, beside, floor = ([one for one in column if one is not None] for column in zip(*rounds, strict=True))
     line = Line(title, statistics.median(ours), len(ours))
     if beside:
@@ -187,12 +187,12 @@ def line_of(title: Title, rounds: Sequence[Round]) -> Line:
 
 
 def judged(line: Line, setting: Setting) -> Line:
-    """The line with its aims judged; tiny sizes say nothing of them."""
+    """The line with its aims judged, unless the sizes are the tiny ones of ``quick``."""
     return replace(line, judged=tuple(None if setting.quick else aim.met(line) for aim in line.title.aims))
 
 
 def quartiles(numbers: Sequence[float]) -> tuple[float, float]:
-    """The first and the third."""
+    """The first and the third quartile."""
     if len(numbers) < 2:
         return numbers[0], numbers[0]
     first, _, third = statistics.quantiles(numbers, n=4, method="inclusive")
@@ -200,13 +200,13 @@ def quartiles(numbers: Sequence[float]) -> tuple[float, float]:
 
 
 def wait(device: torch.device) -> None:
-    """Until the device has done what it was told."""
+    """Wait until a GPU has finished its queued work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def products_of(operations: float, setting: Setting, device: torch.device) -> Floor:
-    """So many floating-point operations at the rate at which large matrix products do them at this moment; more of these where there are many."""
+    """The time of so many floating-point operations at the rate of large matrix products, measured anew in each round."""
     side = setting.size(GPU_SIDE if device.type == "cuda" else SIDE, 64)
     dtype = torch.bfloat16 if setting.precision == "bf16" else torch.float32
     a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
@@ -221,7 +221,7 @@ def products_of(operations: float, setting: Setting, device: torch.device) -> Fl
 
 
 def shown(number: float, unit: str) -> str:
-    """A number of some unit, at most nine signs wide."""
+    """A number with its unit, at most nine characters wide."""
     if unit == SECONDS:
         return f"{number:.2f} s" if number >= 9.995 else f"{number:.3f} s" if number >= 0.9995 else f"{number * 1e3:.1f} ms"
     if unit == "MiB":
@@ -230,4 +230,4 @@ def shown(number: float, unit: str) -> str:
 
 
 Cases = Iterator[Case]
-"""What an entry yields, each case prepared when it is asked for."""
+"""What an entry yields; each case is prepared when it is asked for."""

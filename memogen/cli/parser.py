@@ -140,6 +140,6 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise what argparse complains of as an InputError of one line."""
         _, missing, keys = message.partition("arguments are required: ")
-        told = f"{keys}: missing" if missing else message.removeprefix("argument ")
+        told = f"{keys}: missing" if missing else message.removeprefix("argument ").replace("expected one argument", "needs a value")
         name = self.prog.removeprefix("memogen ")
         raise InputError(f"{name}: {' '.join(told.split())}; see memogen {name} --help")

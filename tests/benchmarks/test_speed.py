@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.speed import against, chosen, entries
+from benchmarks.speed import chosen, entries, processes
 from benchmarks.speed.command import HEADER, HEADER_AGAINST, main, table
 from benchmarks.speed.timing import SECONDS, Aim, Case, Floor, Line, Prepared, Setting, Title, judged, line_of, measured, rounds_of, shown
 from memogen.metrics.rows import ResultRow
@@ -142,14 +142,14 @@ class Played:
 
     def round(self) -> tuple[float, None, float]:
         if self._seconds < 0:
-            raise against.NotThere("AttributeError: no such name")
+            raise processes.NotThere("AttributeError: no such name")
         return self._seconds, None, 0.5
 
 
 def compared(monkeypatch: pytest.MonkeyPatch, now: dict[str, float], then: dict[str, float]) -> list[Line]:
-    monkeypatch.setattr(against, "Player", Played)
-    monkeypatch.setattr(Played, "known", {against.PACKAGE: now, Path("old"): then})
-    return list(against.compared("memory.read", Setting(rounds=2), Path("old")))
+    monkeypatch.setattr(processes, "Player", Played)
+    monkeypatch.setattr(Played, "known", {processes.PACKAGE: now, Path("old"): then})
+    return list(processes.compared("memory.read", Setting(rounds=2), Path("old")))
 
 
 def test_before_and_after_are_a_ratio_of_medians(monkeypatch: pytest.MonkeyPatch) -> None:

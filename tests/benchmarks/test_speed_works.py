@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.speed import memory, pythae_step, scoring
+from benchmarks.speed import memory, scoring
 from benchmarks.speed.step import operations, operators, training_step
 from benchmarks.speed.timing import Setting, Work, products_of
-from benchmarks.speed.vae_products import products
+from benchmarks.speed.vae import products, pythae_step
 from memogen.metrics import copy_check
 from memogen.recipes import RECIPES, Recipe
 from tests.models.mem_vae import SMALL
@@ -108,7 +108,7 @@ def test_pythaes_arm_has_the_same_layers_and_falls(samples: int, monkeypatch: py
         return adam(given, **options)
 
     monkeypatch.setattr(torch.optim, "Adam", counting)
-    step = pythae_step.training_step(plain, samples, RUNTIME, 16)
+    step = pythae_step(plain, samples, RUNTIME, 16)
     assert counted == [sum(p.numel() for p in plain.build().parameters())]
     losses = [step() for _ in range(60)]
     assert losses[-1] < losses[0]

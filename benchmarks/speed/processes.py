@@ -1,4 +1,4 @@
-"""Before and after in one run: the same entry in two processes that take turns, one with the package of another checkout."""
+"""Benchmarks in processes of their own: with this package, or before and after with that of another checkout, which take turns."""
 
 from __future__ import annotations
 
@@ -9,14 +9,64 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, replace
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
 import torch
 
-from benchmarks.speed.fresh import PACKAGE, words
+import memogen
 from benchmarks.speed.timing import SECONDS, Aim, Line, Round, Setting, Title, judged, line_of, one_round, quartiles, rounds_of
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = Path(memogen.__file__).parents[1]
+"""The checkout whose package is being measured."""
+
+_BEGIN = """import sys
+sys.path[0] = sys.argv[1]
+import memogen
+sys.path[0] = sys.argv[2]
+from benchmarks.speed.{module} import {function}
+{function}(*sys.argv[3:])
+"""
+
+
+def words(checkout: Path, module: str, function: str, *given: str) -> list[str]:
+    """The command of a process that takes ``memogen`` from ``checkout`` and the benchmarks from here, and calls one of their functions."""
+    return [sys.executable, "-c", _BEGIN.format(module=module, function=function), str(checkout), str(ROOT), *given]
+
+
+def environment() -> dict[str, str]:
+    """The environment of a command that uses the package being measured."""
+    return {**os.environ, "PYTHONPATH": str(PACKAGE)}
+
+
+def commit_of(checkout: Path | None) -> str:
+    """The commit of a checkout, with a "+" if its package was changed since; None: the checkout of the package being measured."""
+
+    def git(*given: str) -> str:
+        return subprocess.run(["git", "-C", str(checkout or PACKAGE), *given], capture_output=True, text=True, check=False).stdout.strip()
+
+    return (git("rev-parse", "--short", "HEAD") or "no commit") + ("+" if git("status", "--porcelain", "--", "memogen") else "")
+
+
+def answer(module: str, function: str, *numbers: int, setting: Setting) -> float:
+    """What a function of a benchmark returns in a new process, so that its peak of memory is its own."""
+    asked = json.dumps({"module": module, "function": function, "numbers": numbers, "setting": asdict(setting)})
+    done = subprocess.run(words(PACKAGE, "processes", "reply", asked), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip().splitlines()[-1])
+    return float(done.stdout.split()[-1])
+
+
+def reply(asked: str) -> None:
+    """The process behind :func:`answer`."""
+    told = json.loads(asked)
+    setting = Setting(**told["setting"])
+    if setting.threads:
+        torch.set_num_threads(setting.threads)
+    print(getattr(import_module(f"benchmarks.speed.{told['module']}"), told["function"])(setting, *told["numbers"]))
 
 
 class NotThere(Exception):  # noqa: N818  (of an earlier checkout, no error)
@@ -24,12 +74,12 @@ class NotThere(Exception):  # noqa: N818  (of an earlier checkout, no error)
 
 
 class Player:
-    """A process that has the cases of one entry ready, one after another, and measures the present one whenever it is told to."""
+    """A process that goes through the cases of one entry and measures a round of the current case on request."""
 
     def __init__(self, checkout: Path, name: str, setting: Setting) -> None:
         asked = json.dumps({"name": name, "setting": asdict(setting)})
         self._process = subprocess.Popen(
-            words(checkout, "against", "play", asked), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+            words(checkout, "processes", "play", asked), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
         )
         self.title: Title | None = None
         self.missing = ""
@@ -42,7 +92,7 @@ class Player:
         self._process.communicate()
 
     def next(self) -> bool:
-        """Whether there is another case; it becomes the present one. Else ``missing`` says why, where there should have been one."""
+        """Go to the next case and return whether there is one. ``missing`` says why not, if the process failed."""
         told = self._ask("next")
         self.missing = told.get("missing", "")
         title = told.get("title")
@@ -50,7 +100,7 @@ class Player:
         return self.title is not None
 
     def round(self) -> Round:
-        """One round of the present case. Raises NotThere."""
+        """One round of the current case. Raises NotThere."""
         told = self._ask("round")
         if "missing" in told:
             raise NotThere(told["missing"])
@@ -68,7 +118,7 @@ class Player:
 
 
 def play(asked: str) -> None:
-    """The other end of :class:`Player`. What an entry prints goes to the error stream."""
+    """The process behind a :class:`Player`. What an entry prints goes to standard error."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     try:
@@ -95,7 +145,7 @@ def _answers(asked: dict[str, Any], questions: TextIO) -> Iterator[dict[str, Any
 
 
 def compared(name: str, setting: Setting, other: Path) -> Iterator[Line]:
-    """The lines of an entry, now and in another checkout. What is not there, now or then, is said in place of its number."""
+    """The lines of an entry, for this package and that of another checkout. If one lacks a case, the line says so instead of a number."""
     with ExitStack() as stack:
         now, then = (stack.enter_context(Player(checkout, name, setting)) for checkout in (PACKAGE, other))
         there = then.next()
@@ -113,7 +163,7 @@ def compared(name: str, setting: Setting, other: Path) -> Iterator[Line]:
 
 
 def _turns(now: Player, then: Player, setting: Setting) -> Line:
-    """Both in turn. Raises NotThere where the other checkout cannot."""
+    """Measure both in turn. Raises NotThere if the other checkout cannot."""
     assert now.title is not None
 
     def take() -> tuple[Round, Round]:
@@ -126,7 +176,7 @@ def _turns(now: Player, then: Player, setting: Setting) -> Line:
 
 
 def _alone(now: Player, setting: Setting, why: str) -> Line:
-    """A case that the other checkout has not."""
+    """Measure a case that the other checkout lacks."""
     assert now.title is not None
     line = line_of(now.title, rounds_of(now.round, setting) if now.title.unit == SECONDS else [now.round()])
     return judged(replace(line, missing=f"before: not there{f' ({why})' if why else ''}"), setting)
