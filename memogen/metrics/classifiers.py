@@ -125,7 +125,8 @@ class Classifier(nn.Module):
 
     def __init__(self, card: Card, state: Mapping[str, Tensor]) -> None:
         super().__init__()
-        self.card, self.name, self.accuracy, self.resize = card, card.name, card.accuracy, "none"
+        self.card, self.name, self.resize = card, card.name, "none"
+        self.accuracy: float | None = card.accuracy
         self.network = SmallResNet(card.image_shape[0], len(card.classes), card.widths, folded=True)
         self.network.load_state_dict({name: value.float() for name, value in state.items()})
         self.requires_grad_(False).eval()

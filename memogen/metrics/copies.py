@@ -13,7 +13,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from memogen.metrics.fid import FeatureStatistics, check_covariances, frechet_distance, reference_statistics, scarce
-from memogen.metrics.metric import PAIR_IMAGES, Asked, Collected, Metric, Number, Result, features, needs
+from memogen.metrics.metric import PAIR_IMAGES, Asked, Metric, Number, Result, Streamed, collected, features, needs
 from memogen.metrics.samples import Reference, Seen, images_at, shuffled
 from memogen.types import ImageData, InputError, Pixels, as_bytes
 
@@ -222,7 +222,7 @@ def check_copies(asked: Asked) -> None:
         raise InputError(f"copies: {found}: both must be of one shape, and none are held out, so two or more are needed")
 
 
-def copies(asked: Asked) -> Collected:
+def copies(asked: Asked) -> Streamed:
     """The share of samples that lie nearer to a training image than the threshold, in pixels and in features.
 
     If no images are held out, training images take their place, each compared with the others.
@@ -257,7 +257,7 @@ def copies(asked: Asked) -> Collected:
             rows.append(Result(f"copies_{space}", found.share(COPY_PERCENTILE), found.error(COPY_PERCENTILE), protocol))
         return rows
 
-    return Collected(min(asked.num_samples, PAIR_IMAGES), results, features, lambda seen: seen.image)
+    return collected(min(asked.num_samples, PAIR_IMAGES), results, features, lambda seen: seen.image)
 
 
 def _nothing_held_out(held_out: Reference, training: Reference) -> bool:
@@ -329,28 +329,23 @@ def _lengths(features: Float[Tensor, "b f"]) -> Float[Tensor, " b"]:
     return torch.where(length > 0, length, torch.inf)
 
 
-class Memorisation:
+def memorisation(asked: Asked) -> Streamed:
     """The Fréchet distance to the training images, penalised by the memorisation distance to them."""
+    training = asked.trained_on("mifid")
+    apart = MemorisationDistance(training.features())
+    real = reference_statistics(training)  # of the features just read
+    fake = FeatureStatistics(real.dim)
 
-    def __init__(self, asked: Asked) -> None:
-        self.needed, training = asked.num_samples, asked.trained_on("mifid")
-        self.distance = MemorisationDistance(training.features())
-        self.real = reference_statistics(training)  # of the features just read
-        self.fake = FeatureStatistics(self.real.dim)
-        self.reference = training.protocol
+    def update(seen: Seen) -> None:
+        fake.update(seen.features)
+        apart.update(seen.features)
 
-    @staticmethod
-    def check(asked: Asked) -> None:
-        check_covariances(asked, asked.trained_on("mifid"))
-
-    def update(self, seen: Seen) -> None:
-        self.fake.update(seen.features)
-        self.distance.update(seen.features)
-
-    def results(self) -> list[Result]:
-        fid, distance = frechet_distance(self.fake, self.real), self.distance.compute()
-        protocol = {"reference": self.reference, "memorisation_distance": distance, "threshold": THRESHOLD, "unpenalised": fid}
+    def results() -> list[Result]:
+        fid, distance = frechet_distance(fake, real), apart.compute()
+        protocol = {"reference": training.protocol, "memorisation_distance": distance, "threshold": THRESHOLD, "unpenalised": fid}
         return [Result("mifid", penalised(fid, distance), None, protocol)]
+
+    return Streamed(asked.num_samples, update, results)
 
 
 MIFID = Metric(
@@ -358,7 +353,7 @@ MIFID = Metric(
     "Fréchet distance to the training images, penalised for copies",
     (Number("mifid", "penalised distance", "lower", tabled=False),),
     needs("samples", "extractor", "train"),
-    Memorisation,
-    Memorisation.check,
+    memorisation,
+    lambda asked: check_covariances(asked, asked.trained_on("mifid")),
     lambda asked: scarce("mifid", asked, asked.trained_on("mifid")),
 )

@@ -28,14 +28,10 @@ class Extractor(Protocol):
     classifier, else None.
     """
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def version(self) -> str: ...
-    @property
-    def resize(self) -> str: ...
-    @property
-    def accuracy(self) -> float | None: ...
+    name: str
+    version: str
+    resize: str
+    accuracy: float | None
 
     def features(self, image: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b f"]: ...
     def __call__(self, image: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b classes"]: ...
@@ -175,7 +171,7 @@ class StackedClassifier(nn.Module):
         self.one, self.places = one, places
         self.name, self.resize = STACKED, one.resize
         self.version = f"{one.version}^{places}"
-        self.accuracy = one.accuracy**places  # all channels right
+        self.accuracy: float | None = one.card.accuracy**places  # all channels right
 
     @torch.no_grad()
     def features(self, image: Shaped[Tensor, "b places h w"]) -> Float[Tensor, "b f"]:

@@ -16,8 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from memogen.metrics.metric import Asked, Metric, Number, Result, needs
-from memogen.metrics.samples import Reference, Seen
+from memogen.metrics.metric import Asked, Metric, Number, Result, Streamed, needs
+from memogen.metrics.samples import Reference
 from memogen.types import InputError
 
 
@@ -163,7 +163,7 @@ def check_covariances(asked: Asked, compared: Reference) -> None:
 
 
 def scarce(metric: str, asked: Asked, compared: Reference) -> str:
-    """A warning if a covariance of full rank is mostly noise, else \"\"."""
+    """A warning if a covariance of full rank is mostly noise, else an empty text."""
     dim, real = asked.first.features.shape[1], len(compared.data)
     few, kind = (asked.num_samples, "samples") if asked.num_samples <= real else (real, "real images")
     if few >= SCARCE * dim:
@@ -172,23 +172,15 @@ def scarce(metric: str, asked: Asked, compared: Reference) -> str:
     return f"{metric}: {few:,} {kind} are few for {dim:,} features and make the distance too large: {mend}"
 
 
-class Frechet:
+def frechet(asked: Asked) -> Streamed:
     """The Fréchet distance to all images of the reference."""
+    real, protocol = reference_statistics(asked.reference), asked.reference.protocol
+    fake = FeatureStatistics(real.dim)
 
-    def __init__(self, asked: Asked) -> None:
-        self.needed, self.real = asked.num_samples, reference_statistics(asked.reference)
-        self.fake = FeatureStatistics(self.real.dim)
-        self.protocol: dict[str, object] = {"reference": asked.reference.protocol}
+    def results() -> list[Result]:
+        return [Result("fid", frechet_distance(fake, real), None, {"reference": protocol})]
 
-    @staticmethod
-    def check(asked: Asked) -> None:
-        check_covariances(asked, asked.reference)
-
-    def update(self, seen: Seen) -> None:
-        self.fake.update(seen.features)
-
-    def results(self) -> list[Result]:
-        return [Result("fid", frechet_distance(self.fake, self.real), None, self.protocol)]
+    return Streamed(asked.num_samples, lambda seen: fake.update(seen.features), results)
 
 
 FID = Metric(
@@ -196,7 +188,7 @@ FID = Metric(
     "Fréchet distance",
     (Number("fid", "Fréchet distance", "lower"),),
     needs("samples", "extractor"),
-    Frechet,
-    Frechet.check,
+    frechet,
+    lambda asked: check_covariances(asked, asked.reference),
     lambda asked: scarce("fid", asked, asked.reference),
 )

@@ -6,8 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from memogen.metrics.metric import Asked, Metric, Number, Result, needs, probabilities
-from memogen.metrics.samples import Seen
+from memogen.metrics.metric import Asked, Metric, Number, Result, Streamed, needs, probabilities
 from memogen.types import InputError
 
 
@@ -73,21 +72,17 @@ def splits_for(num_samples: int) -> int:
     return max(1, min(10, num_samples // 500))
 
 
-class Inception:
+def inception_score(asked: Asked) -> Streamed:
     """The inception score of the samples; it needs no real data."""
+    score = InceptionScore(asked.num_samples, splits=splits_for(asked.num_samples))
 
-    def __init__(self, asked: Asked) -> None:
-        self.needed = asked.num_samples
-        self.score = InceptionScore(asked.num_samples, splits=splits_for(asked.num_samples))
-
-    def update(self, seen: Seen) -> None:
-        self.score.update(probabilities(seen))
-
-    def results(self) -> list[Result]:
-        mean, spread = self.score.compute_finished()
-        splits = self.score.finished
-        cut = {} if splits == self.score.splits else {"num_samples": -(-splits * self.score.num_samples // self.score.splits)}
+    def results() -> list[Result]:
+        mean, spread = score.compute_finished()
+        splits = score.finished
+        cut = {} if splits == score.splits else {"num_samples": -(-splits * score.num_samples // score.splits)}
         return [Result("inception_score", mean, spread if splits > 1 else None, {"splits": splits, **cut})]
+
+    return Streamed(asked.num_samples, lambda seen: score.update(probabilities(seen)), results)
 
 
 INCEPTION_SCORE = Metric(
@@ -95,5 +90,5 @@ INCEPTION_SCORE = Metric(
     "inception score",
     (Number("inception_score", "inception score", "higher"),),
     needs("samples", "extractor", "probabilities"),
-    Inception,
+    inception_score,
 )

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from memogen.metrics.metric import Asked, Collected, Metric, Number, Result, features, needs
+from memogen.metrics.metric import Asked, Metric, Number, Result, Streamed, collected, features, needs
 from memogen.types import InputError
 
 SUBSETS = 100
@@ -114,7 +114,7 @@ def check(asked: Asked) -> None:
     check_pairs(len(asked.reference.data), asked.reference.called)
 
 
-def kernel(asked: Asked) -> Collected:
+def kernel(asked: Asked) -> Streamed:
     """The kernel distance to the reference, over random subsets of both."""
     real, reference = asked.reference.features(), asked.reference.protocol
 
@@ -123,7 +123,7 @@ def kernel(asked: Asked) -> Collected:
         protocol = {"reference": reference, "subsets": found.subsets, "subset_size": found.subset_size, "subset_seed": asked.seed}
         return [Result("kid", found.mean, found.spread if found.subsets > 1 else None, protocol)]
 
-    return Collected(asked.num_samples, results, features)
+    return collected(asked.num_samples, results, features)
 
 
 KID = Metric("kid", "kernel distance", (Number("kid", "KID", "lower"),), needs("samples", "extractor"), kernel, check)

@@ -228,18 +228,24 @@ class Kept:
         return self._rows[: self._count]
 
 
-class Collected:
-    """A :class:`Score` that keeps what ``read`` takes of the first ``needed`` samples, and computes its results by ``finish`` from these rows."""
+@dataclass
+class Streamed:
+    """A :class:`Score` made of two functions."""
 
-    def __init__(self, needed: int, finish: Callable[..., list[Result]], *read: Callable[[Seen], Tensor]) -> None:
-        self.needed, self._finish, self._parts = needed, finish, [(each, Kept(needed)) for each in read]
+    needed: int
+    update: Callable[[Seen], None]
+    results: Callable[[], list[Result]]
 
-    def update(self, seen: Seen) -> None:
-        for read, kept in self._parts:
-            kept.add(read(seen))
 
-    def results(self) -> list[Result]:
-        return self._finish(*(kept.rows for _, kept in self._parts))
+def collected(needed: int, finish: Callable[..., list[Result]], *read: Callable[[Seen], Tensor]) -> Streamed:
+    """A score that keeps what each ``read`` takes of the first ``needed`` samples, and computes its results by ``finish`` from these rows."""
+    kept = [Kept(needed) for _ in read]
+
+    def update(seen: Seen) -> None:
+        for each, rows in zip(read, kept, strict=True):
+            rows.add(each(seen))
+
+    return Streamed(needed, update, lambda: finish(*(rows.rows for rows in kept)))
 
 
 def features(seen: Seen) -> Tensor:

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from memogen.metrics.extractors import Extractor
-from memogen.metrics.metric import Asked, Metric, Number, Result, needs, probabilities
+from memogen.metrics.metric import Asked, Metric, Number, Result, Streamed, needs, probabilities
 from memogen.metrics.samples import Seen, Watch, Work, model_source
 from memogen.types import GenerativeModel, ImageData, InputError
 
@@ -96,25 +96,23 @@ def class_shares(
 # --- the metric ---
 
 
-class ModeCount:
+def check(asked: Asked) -> None:
+    mode_counts(asked.data, probabilities(asked.first).shape[1])
+
+
+def mode_count(asked: Asked) -> Streamed:
     """The number of classes that the samples reach, and the divergence of their shares from the reference's."""
+    counts = np.zeros(probabilities(asked.first).shape[1], np.int64)
 
-    def __init__(self, asked: Asked) -> None:
-        self.needed, self.found = asked.num_samples, np.zeros(0, np.int64)
-        self.reference = asked.reference
+    def update(seen: Seen) -> None:
+        np.add.at(counts, probabilities(seen).argmax(1).cpu().numpy(), 1)
 
-    @staticmethod
-    def check(asked: Asked) -> None:
-        mode_counts(asked.reference.data, probabilities(asked.first).shape[1])
-
-    def update(self, seen: Seen) -> None:
-        counts = torch.bincount(probabilities(seen).argmax(1), minlength=probabilities(seen).shape[1]).cpu().numpy()
-        self.found = counts if not len(self.found) else self.found + counts
-
-    def results(self) -> list[Result]:
-        found = count_modes(self.found, mode_counts(self.reference.data, len(self.found)))
-        protocol = {"reference": self.reference.protocol, "modes": len(self.found)}
+    def results() -> list[Result]:
+        found = count_modes(counts, mode_counts(asked.data, len(counts)))
+        protocol = {"reference": asked.reference.protocol, "modes": len(counts)}
         return [Result("modes_reached", found.reached, None, protocol), Result("mode_divergence", found.divergence, None, protocol)]
+
+    return Streamed(asked.num_samples, update, results)
 
 
 MODES = Metric(
@@ -122,8 +120,8 @@ MODES = Metric(
     "classes reached",
     (Number("modes_reached", "modes", "higher"), Number("mode_divergence", "divergence of modes", "lower")),
     needs("samples", "extractor", "probabilities", "labels"),
-    ModeCount,
-    ModeCount.check,
+    mode_count,
+    check,
 )
 
 CLASS_SHARES = (

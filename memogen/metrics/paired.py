@@ -101,18 +101,17 @@ def _check_alike(one: PerImage, other: PerImage) -> None:
 
 def kept(rows: Iterable[Mapping[str, object]], folder: Path) -> list[ResultRow]:
     """The rows, ready for a file in ``folder``: each :class:`PerImage` is saved to a file of its own, whose name stands in the row."""
-    return [_kept(ResultRow.read(row), folder) for row in rows]
-
-
-def _kept(row: ResultRow, folder: Path) -> ResultRow:
-    found = row.get(KEY)
-    if not isinstance(found, PerImage):
-        return row
-    digest = hashlib.sha256(np.ascontiguousarray(found.value, np.float32).data).hexdigest()[:12]
-    words = [str(row[key]).replace("/", "-") for key in ("recipe", "variant", "seed") if row.get(key) is not None]
-    name = Path(KEY) / f"{'-'.join([*words, found.metric, digest])}.npz"
-    found.save(folder / name)
-    return row.but(**{KEY: name.as_posix()})
+    found = []
+    for row in map(ResultRow.read, rows):
+        scores = row.get(KEY)
+        if isinstance(scores, PerImage):
+            digest = hashlib.sha256(np.ascontiguousarray(scores.value, np.float32).data).hexdigest()[:12]
+            words = [str(row[key]).replace("/", "-") for key in ("recipe", "variant", "seed") if row.get(key) is not None]
+            name = Path(KEY) / f"{'-'.join([*words, scores.metric, digest])}.npz"
+            scores.save(folder / name)
+            row = row.but(**{KEY: name.as_posix()})
+        found.append(row)
+    return found
 
 
 def moved(rows: Iterable[Mapping[str, object]], source: Path, target: Path) -> list[ResultRow]:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from memogen.metrics.metric import PAIR_IMAGES, PRDC_NEIGHBOURS, Asked, Collected, Metric, Number, Result, features, needs
+from memogen.metrics.metric import PAIR_IMAGES, PRDC_NEIGHBOURS, Asked, Metric, Number, Result, Streamed, collected, features, needs
 from memogen.types import InputError
 
 
@@ -103,7 +103,7 @@ def check(asked: Asked) -> None:
     check_counts(len(asked.reference.data), asked.num_samples, PRDC_NEIGHBOURS)
 
 
-def neighbourhoods(asked: Asked) -> Collected:
+def neighbourhoods(asked: Asked) -> Streamed:
     """Means over blocks of samples, each as large as the set of real images, as the results depend on both numbers: many samples cover everything."""
     real = asked.reference.features(PAIR_IMAGES)
     reference = {**asked.reference.protocol, "num": len(real)}
@@ -116,7 +116,7 @@ def neighbourhoods(asked: Asked) -> Collected:
         shares = {field.name: [getattr(each, field.name) for each in found] for field in fields(Prdc)}
         return [Result(name, fmean(values), stdev(values) if len(values) > 1 else None, protocol) for name, values in shares.items()]
 
-    return Collected(min(asked.num_samples, PAIR_IMAGES), results, features)
+    return collected(min(asked.num_samples, PAIR_IMAGES), results, features)
 
 
 PRDC = Metric(

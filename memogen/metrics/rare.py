@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from memogen.metrics.fid import check_count, gaussian_distance, moments
-from memogen.metrics.metric import PAIR_IMAGES, PRDC_NEIGHBOURS, Asked, Collected, Metric, Number, Result, features, needs, probabilities
+from memogen.metrics.metric import PAIR_IMAGES, PRDC_NEIGHBOURS, Asked, Metric, Number, Result, Streamed, collected, features, needs, probabilities
 from memogen.metrics.prdc import Manifold
 from memogen.metrics.samples import shuffled
 from memogen.types import ImageData, InputError
@@ -108,7 +108,7 @@ def check(asked: Asked) -> None:
     check_count(int(np.isin(label, rare.classes).sum()), dim, "images of the rarest classes")
 
 
-def rare_samples(asked: Asked) -> Collected:
+def rare_samples(asked: Asked) -> Streamed:
     """Of the rarest classes of the training data: their share of the samples relative to that of the training images, recall, coverage, distance."""
     rare, real = rarest(asked.trained_on("rare").data), asked.reference.features()
     label = asked.labels("rare")[shuffled(len(asked.data), 0)]  # in the order of the features
@@ -126,7 +126,7 @@ def rare_samples(asked: Asked) -> Collected:
             Result("rare_fid", distance, None, {**protocol, "chosen": chosen}),
         ]
 
-    return Collected(asked.num_samples, results, features, probabilities)
+    return collected(asked.num_samples, results, features, probabilities)
 
 
 RARE = Metric(

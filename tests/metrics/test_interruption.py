@@ -13,8 +13,7 @@ import pytest
 from torch import Tensor
 
 from memogen.metrics import Interrupted, ScoreConfig, ScoreEvaluator, ScoringError, append_rows, evaluate
-from memogen.metrics.fid import FeatureStatistics, Frechet
-from memogen.metrics.samples import Seen
+from memogen.metrics.fid import FeatureStatistics
 from memogen.stopping import stopping
 from memogen.types import ImageData, InputError
 from tests.metrics.conftest import Moments, ToyGenerator
@@ -137,12 +136,14 @@ def test_too_few_samples_give_no_row(tiny: ImageData, extractor: Moments) -> Non
 
 
 def test_a_wish_in_the_last_batch_leaves_whole_scores_and_still_stops(tiny: ImageData, extractor: Moments, monkeypatch: pytest.MonkeyPatch) -> None:
-    def press(self: Frechet, seen: Seen) -> None:
-        self.fake.update(seen.features)
-        if self.fake.count == 300:
+    update = FeatureStatistics.update
+
+    def press(self: FeatureStatistics, features: Tensor) -> None:
+        update(self, features)
+        if self.count == 300:
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(Frechet, "update", press)
+    monkeypatch.setattr(FeatureStatistics, "update", press)
     with pytest.raises(Interrupted) as stopped:
         evaluate(Impatient(-1), tiny, extractor=extractor, metrics=("fid", "accuracy"), num_samples=300, batch_size=100)
     (row,) = stopped.value.rows
