@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from memogen.metrics.life_signs import LifeSign
+    from memogen.metrics.memory_use import MemoryUse
     from memogen.metrics.slot_contents import Preferences, ShowsSlots
     from memogen.metrics.slots import SlotNames
     from memogen.types import SlotModel
@@ -62,16 +63,15 @@ def _print_preferences(model: ShowsSlots, choice: DataChoice, *, top: int, out: 
     """For every layer, each class's most wanted slots with their mean shares (Table 4); in ``out`` a picture of all shares."""
     if out is not None:
         check_picture(out)
-    import numpy as np
-
+    from memogen.metrics.memory_use import effective_slots
     from memogen.report.text import in_columns
 
     found = _preferences(model, choice)
+    print(f"{_use(model, choice)}\n")
     for layer, slots in enumerate(model.slot_counts):
-        share = found.layer(layer).mean(0)
-        share = share[share > 0] / share.sum()
-        effective = float(np.exp(-(share * np.log(share)).sum()))
-        in_use = f"{effective:.1f} share the weight (exp of the entropy), {found.unused(layer)} get less than 0.001 of it"
+        whole, by_class = effective_slots(found, layer)
+        within = f", {min(by_class):.1f} to {max(by_class):.1f} within a class" if len(by_class) > 1 else ""
+        in_use = f"{whole:.1f} share the weight (exp of the entropy){within}, {found.unused(layer)} get less than 0.001 of it"
         print(f"{_layer_title(layer)}: {slots} slots, {in_use}")
         table = [["class", *(text for rank in range(1, min(top, slots) + 1) for text in (f"slot {rank}", "share"))]]
         for name, best in zip(found.classes, found.top(layer, top), strict=True):
@@ -292,14 +292,38 @@ def signs(
     data: LabelledData = None,
     markdown: Annotated[bool, "print the table as Markdown"] = False,
 ) -> None:
-    """Print whether a run's memory works: signs of its last tenth against its middle third, their limits, and what its slots know of classes."""
+    """Print whether a run's memory works: signs of its last tenth against its middle third, their limits, and what its slots know of classes.
+
+    For a MEM-VAE: what the memory's own answer to each test image is worth in nats.
+    """
     from memogen.report.history import read_run
     from memogen.report.life_signs import run_signs, signs_table
     from memogen.report.text import in_columns, in_markdown
 
+    mixtures = list[Path]()
     for path in run:
+        attentive = _open_attentive(str(path)) if (path / "model" / "config.json").is_file() else None
+        if attentive is not None:
+            print(f"{path.resolve().name}: {_use(attentive, choose_data(data, model=str(path)))}")
+            continue
         run_signs(read_run(path))  # an unusable run is refused before the slots of the others are looked at
-    print((in_markdown if markdown else in_columns)(signs_table(run, [_what_slots_know(path, data) for path in run])))
+        mixtures.append(path)
+    if mixtures:
+        print((in_markdown if markdown else in_columns)(signs_table(mixtures, [_what_slots_know(path, data) for path in mixtures])))
+
+
+def _use(model: ShowsSlots, choice: DataChoice) -> MemoryUse:
+    """What the memory is worth for 1,000 held-out images."""
+    from memogen.metrics.log_likelihood import observable
+    from memogen.metrics.memory_use import ReplacesAnswers, memory_use
+    from memogen.metrics.samples import Work, part_of
+    from memogen.progress import Bar
+
+    if not isinstance(model, ReplacesAnswers):
+        raise InputError(f"model: a {type(model).__name__} cannot replace its memory's answers; choose a MEM-VAE")
+    images, _ = observable(model, part_of(choice.load(), 1000), seed=0)
+    with Bar() as bar:
+        return memory_use(model, images, work=Work(bar=bar))
 
 
 def _what_slots_know(run: Path, data: str | None) -> LifeSign | None:

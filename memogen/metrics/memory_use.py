@@ -54,6 +54,17 @@ class MemoryUse:
         """The standard error of :attr:`mean` over images."""
         return float(self.of_all.std(ddof=1) / math.sqrt(len(self.of_all))) if len(self.of_all) > 1 else math.nan
 
+    @property
+    def used(self) -> bool:
+        """Whether the loss is more than chance: above two standard errors."""
+        return self.mean > 2 * self.error
+
+    def __str__(self) -> str:
+        worth = f"{self.mean:.3f} ± {self.error:.3f} nats of the bound of an image"
+        if self.used:
+            return f"the memory's own answer to each image is worth {worth}"
+        return f"the memory is unused: it could give every image the same answer ({worth})"
+
 
 @torch.no_grad()
 def memory_use(model: ReplacesAnswers, data: ImageData, *, seed: int = 0, work: Work | None = None) -> MemoryUse:

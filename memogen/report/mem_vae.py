@@ -15,6 +15,8 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from memogen.metrics.imputation import Completed, Reconstructs, shown
+from memogen.metrics.log_likelihood import observable
+from memogen.metrics.memory_use import ReplacesAnswers, memory_use
 from memogen.metrics.samples import labels_for, part_of
 from memogen.metrics.slot_contents import Preferences, ShowsSlots, slot_preferences
 from memogen.training.grid import folded
@@ -27,6 +29,7 @@ from .parts import Figure, Group, Heading, Part, Section, Sign, Table, Text
 from .sections import FamilyPart, PageContext, not_drawn, picture
 
 RECONSTRUCTED = 16  # held-out images shown beside their reconstructions
+USED = 500  # held-out images by which the use of the memory is measured
 PREFERRING = 2000  # labelled held-out images whose preferences are drawn
 TOP = 3  # slots shown for each class
 CELL = (9, 22)  # pixels of a slot's share, width and height
@@ -75,11 +78,22 @@ def _memory(model: ShowsSlots, data: ImageData | None) -> Section:
         "Memory",
         (
             Text(f"{told}; layer 0 is next to the data. They are trainable. Every image reads all of them, each with its own weight."),
+            *_use(model, data),
             *_preferences(model, data),
             Heading("Without the memory"),
             picture(lambda: disabled_sheet(model, 12, theme=CLEAR), "Samples with memories taken away", without, scrolls=True),
         ),
     )
+
+
+def _use(model: ShowsSlots, data: ImageData | None) -> tuple[Part, ...]:
+    if data is None or not isinstance(model, ReplacesAnswers):
+        return ()
+    try:
+        images, _ = observable(model, part_of(data, USED), seed=0)
+        return (Text(f"For {len(images):,} held-out images, {memory_use(model, images)}."),)
+    except InputError as error:
+        return (not_drawn(error),)
 
 
 def _preferences(model: ShowsSlots, data: ImageData | None) -> tuple[Part, ...]:
