@@ -102,7 +102,7 @@ def _explain(error: Exception) -> int:
         return INPUT
     if _is(error, "memogen.training.fit", "Stopped"):
         return _told(f"memogen: {message}", STOPPED)
-    if _is(error, "memogen.training.window", "NonFiniteLoss"):
+    if _is(error, "memogen.training.log", "NonFiniteLoss"):
         print(f"memogen: {message}", file=sys.stderr)
         return OURS
     lost = isinstance(error, RuntimeError) and any(

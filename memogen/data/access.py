@@ -135,4 +135,6 @@ def _request(name: str, folder: str | Path | None, split: str, options: DataOpti
     if options.test_share and name != "folder":
         raise InputError(f"test_share: {options.test_share}: {name} is split as it was published: leave the share at 0")
     place = None if folder is None else Path(folder).expanduser()
+    if place is not None and not place.exists():
+        raise InputError(f"data: {place}: there is no such folder or file: check the path")
     return Request(name, place, split, options, cache_root(cache), progress)

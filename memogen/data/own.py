@@ -43,8 +43,6 @@ def own_place(asked: Request) -> Path:
     if asked.folder is None:
         mend = "their folder, zip or npz" if asked.name == "folder" else f"FOLDER/{asked.name}, where FOLDER holds its files,"
         raise InputError(f"{asked.name}: this set cannot be downloaded: give {mend} as data")
-    if not asked.folder.exists():
-        raise InputError(f"{asked.name}: {asked.folder}: there is no such folder or file: check the path")
     return asked.folder if asked.folder.is_dir() else readable(asked.folder, asked.name)
 
 

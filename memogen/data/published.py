@@ -108,8 +108,6 @@ def find_files(root: Path, folders: Iterable[str], wanted: Iterable[tuple[str, .
 
 def wrong_folder(name: str, root: Path, wanted: str, otherwise: str = ", or leave folder out to download") -> InputError:
     """The error of a folder without the ``wanted`` files; ``otherwise`` is another way to them."""
-    if not root.exists():
-        return InputError(f"{name}: {root}: there is no such folder: give the one that holds {wanted}{otherwise}")
     if root.is_file():
         return InputError(f"{name}: {root}: is a file: give the folder that holds {wanted}")
     there = sorted(printable(item.name) + "/" * item.is_dir() for item in root.iterdir())

@@ -143,8 +143,11 @@ def meant(own: DataConfig, given: str | Path) -> tuple[str, Path | None]:
     there is recognised. Otherwise :func:`memogen.data.named` decides by the files there.
     """
     place = Path(given).expanduser()
-    if str(given) in data.DATASETS or not place.exists():
-        return data.named(given)
+    if str(given) in data.DATASETS:
+        return str(given), None
+    if not place.exists():
+        apart = place.name in data.DATASETS and place.parent.is_dir()
+        return data.named(given) if apart else (own.name, place)
     if own.name != "folder" and (may_hold(place, own.name) or not (recognised(place) or holds_images(place))):
         return own.name, place
     return data.named(given)
