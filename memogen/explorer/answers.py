@@ -169,9 +169,9 @@ def square(session: Session, asked: Asked) -> dict[str, Any]:
 
 
 def edit(session: Session, asked: Asked) -> dict[str, Any]:
-    """Turn slots off or on, forget, freeze or thaw them, add pictures, undo the last step, or reset the memory."""
+    """Turn slots off or on, forget, unlearn, freeze or thaw them, add pictures, undo the last step, or reset the memory."""
     session.original  # noqa: B018  refuses a model without mixture memory
-    what = asked.choice("what", ("off", "on", "forget", "freeze", "thaw", "add", "undo", "reset"))
+    what = asked.choice("what", ("off", "on", "forget", "unlearn", "freeze", "thaw", "add", "undo", "reset"))
     answer: dict[str, Any] = {}
     if what == "add":
         images = session.pictures.take(asked.wholes("pictures", 0, SEED, longest=MOST_ADDED))
@@ -181,7 +181,11 @@ def edit(session: Session, asked: Asked) -> dict[str, Any]:
     elif what == "reset":
         session.reset()
     else:
-        session.change(what, asked.wholes("slots", 0, MOST_SLOTS, longest=100_000))
+        slots = asked.wholes("slots", 0, MOST_SLOTS, longest=100_000)
+        if what == "unlearn":
+            session.unlearn(slots)
+        else:
+            session.change(what, slots)
     return {**mixture.table(session), **answer}
 
 
@@ -189,7 +193,7 @@ def compare(session: Session, asked: Asked) -> dict[str, Any]:
     """The same samples before and after the edits."""
     num, seed = asked.whole("num", 1, 64, 24), _seed(asked)
     with session.held() as model:
-        with session.remembering(session.original):
+        with session.as_trained():
             before = draw.samples(model, num, seed=seed)
         after = draw.samples(model, num, seed=seed)
     return {"before": as_json(before), "after": as_json(after), "version": session.version}

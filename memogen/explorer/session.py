@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +21,7 @@ from memogen.metrics.samples import part_of
 from memogen.metrics.slots import Placed, slot_names
 from memogen.pretrained import from_pretrained, save_pretrained
 from memogen.shipped import StoredNames, store_names
+from memogen.training.unlearning import unlearned
 from memogen.types import GenerativeModel, InputError
 
 from .asked import Refused
@@ -37,11 +38,12 @@ _MODELS = 3  # models of tasks kept in memory
 
 @dataclass(frozen=True)
 class Edit:
-    """A step of editing, the memory after it, and the slots ``mine`` that were added from pictures."""
+    """A step of editing, the memory after it, the slots ``mine`` that were added from pictures, and the generator's weights if they were trained."""
 
     description: str
     memory: MixtureMemory
     mine: frozenset[int] = frozenset()
+    generator: Mapping[str, Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class Session:
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _looking: threading.Thread | None = None
     _closed: bool = False
+    _trained: Mapping[str, Tensor] | None = None  # the generator's weights before the first unlearning
 
     def __post_init__(self) -> None:
         memory, self.names = self.loaded.mixture, self.loaded.names
@@ -111,6 +114,16 @@ class Session:
         return memory
 
     @contextmanager
+    def as_trained(self) -> Iterator[None]:
+        """Give the model its trained memory and generator for a while. To be called within :meth:`held`."""
+        with self.remembering(self.original):
+            self._give(None)
+            try:
+                yield
+            finally:
+                self._give(self.edits[-1].generator)
+
+    @contextmanager
     def remembering(self, memory: MixtureMemory) -> Iterator[None]:
         """Give the model another memory for a while. To be called within :meth:`held`."""
         model: Any = self.loaded.model
@@ -141,7 +154,29 @@ class Session:
             except ValueError as error:
                 raise Refused(str(error), 409) from error
             mine = self.mine - frozenset(slots) if what == "forget" else self.mine
-            self._step(Edit(f"{done} slot {slots[0]}" if len(slots) == 1 else f"{done} {len(slots)} slots", memory, mine), self.off)
+            self._step(f"{done} slot {slots[0]}" if len(slots) == 1 else f"{done} {len(slots)} slots", memory, mine, self.off)
+
+    def unlearn(self, slots: list[int]) -> None:
+        """Forget ``slots``, and train a copy of the generator until it cannot draw what they held (:mod:`memogen.training.unlearning`).
+
+        The model answers other questions meanwhile. Raises Refused, and changes nothing, if that is impossible or another edit came first.
+        """
+        with self.held() as shared:
+            self.check(slots)
+            version, model = self.version, copy.deepcopy(shared)
+            model.memory = self.written
+        try:
+            memory = without(self.written, slots)
+            generator = unlearned(model, torch.tensor(slots)).generator.state_dict()
+        except (InputError, ValueError) as error:
+            raise Refused(str(error), 409) from error
+        with self.held():
+            if self.version != version:
+                raise Refused("the memory was edited meanwhile: unlearn again", 409)
+            if self._trained is None:
+                self._trained = copy.deepcopy(self.loaded.model.generator.state_dict())  # type: ignore[attr-defined]
+            done = f"unlearned slot {slots[0]}" if len(slots) == 1 else f"unlearned {len(slots)} slots"
+            self._step(done, memory, self.mine - frozenset(slots), self.off - frozenset(slots), generator)
 
     def add(self, images: UInt8[Tensor, "b c h w"], *, share: float) -> list[int]:
         """Write pictures as new slots with this share of the prior in place of the lightest slots; returns their numbers. Raises Refused."""
@@ -152,7 +187,7 @@ class Session:
                 raise Refused(str(error), 409) from error
             found = [int(slot) for slot in slots]
             named = "a picture" if len(found) == 1 else f"{len(found)} pictures"
-            self._step(Edit(f"added {named}", memory, self.mine | frozenset(found)), self.off - frozenset(found))
+            self._step(f"added {named}", memory, self.mine | frozenset(found), self.off - frozenset(found))
             return found
 
     def undo(self) -> str:
@@ -169,9 +204,11 @@ class Session:
         with self.held():
             self._take(self.edits[:1], frozenset())
 
-    def _step(self, edit: Edit, off: frozenset[int]) -> None:
+    def _step(
+        self, description: str, memory: MixtureMemory, mine: frozenset[int], off: frozenset[int], generator: Mapping[str, Tensor] | None = None
+    ) -> None:
         kept = self.edits if len(self.edits) <= _UNDO else [self.edits[0], *self.edits[2:]]
-        self._take([*kept, edit], off)
+        self._take([*kept, Edit(description, memory, mine, generator or self.edits[-1].generator)], off)
 
     def _take(self, edits: list[Edit], off: frozenset[int]) -> None:
         """Show the last of ``edits`` with ``off`` turned off. Raises Refused, and changes nothing, if no real slot would be left."""
@@ -181,8 +218,14 @@ class Session:
         except ValueError as error:
             raise Refused(str(error), 409) from error
         model: Any = self.loaded.model
+        self._give(edits[-1].generator)
         self.edits, self.off, model.memory = edits, off, shown
         self.version += 1
+
+    def _give(self, generator: Mapping[str, Tensor] | None) -> None:
+        """Give the model these weights of the generator, or the trained ones."""
+        if self._trained is not None:  # else no edit has changed them
+            self.loaded.model.generator.load_state_dict(generator or self._trained)  # type: ignore[attr-defined]  # a model of slots has one
 
     def save(self) -> str:
         """Write the model as it draws now, and the names of its slots, to the folder named at the start; returns the folder. Raises Refused."""

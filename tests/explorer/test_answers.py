@@ -235,6 +235,27 @@ def test_before_and_after_differ_by_the_edits_alone() -> None:
     assert edited["before"] == same["before"] and edited["after"] != edited["before"]
 
 
+def test_unlearning_trains_a_generator_that_undo_takes_back() -> None:
+    session = toys.session()
+    client = toys.client(session)
+    before = ask(client, "compare", seed=3)["after"]
+    trained = {name: value.clone() for name, value in session.loaded.model.generator.state_dict().items()}
+    ask(client, "edit", what="off", slots=[0])
+    table = ask(client, "edit", what="unlearn", slots=[0])
+    assert table["state"][0] == 2 and table["steps"][-1] == "unlearned slot 0"
+    moved = session.loaded.model.generator.state_dict()
+    assert any(not torch.equal(value, moved[name]) for name, value in trained.items())
+    compared = ask(client, "compare", seed=3)
+    assert compared["before"] == before and compared["after"] != before
+    assert any(not torch.equal(value, session.loaded.model.generator.state_dict()[name]) for name, value in trained.items())
+    ask(client, "edit", what="forget", slots=[1])
+    ask(client, "edit", what="undo")
+    assert any(not torch.equal(value, session.loaded.model.generator.state_dict()[name]) for name, value in trained.items())
+    ask(client, "edit", what="undo")
+    assert all(torch.equal(value, session.loaded.model.generator.state_dict()[name]) for name, value in trained.items())
+    assert client.post("/api/edit", json={"what": "unlearn", "slots": ask(client, "slots")["slot"]}).status_code == 409
+
+
 def test_the_last_real_slot_stays() -> None:
     session = toys.session()
     client = toys.client(session)

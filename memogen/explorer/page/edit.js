@@ -63,6 +63,7 @@ export function editView(app) {
     off.replaceChildren(...turned.slice(0, 40).map((slot) => button(`slot ${slot}`, (event) => act(event, { what: "on", slots: [slot] }), "chip")),
       ...(turned.length > 1 ? [button("Turn all on", (event) => act(event, { what: "on", slots: turned }), "quiet small")] : []),
       ...(turned.length ? [button("Forget what is off", (event) => act(event, { what: "forget", slots: turned }), "danger")] : []),
+      ...(turned.length ? [button("Unlearn what is off", (event) => { note("training the generator; this takes seconds"); act(event, { what: "unlearn", slots: turned }); }, "danger")] : []),
       ...(turned.length ? [] : [el("p", { class: "soft" }, "No slot is turned off.")]));
     kinds(table);
     drawn({ num: NUM, seed });
@@ -88,7 +89,7 @@ export function editView(app) {
     const parts = [
       el("section", { class: "card wide" }, el("div", { class: "line" }, el("h2", {}, "Samples before and after"), button("New seed", () => { seed = randomSeed(); drawn({ num: NUM, seed }); }, "quiet small")),
         el("div", { class: "pair" }, el("figure", {}, el("figcaption", {}, "as it was trained"), before), el("figure", {}, el("figcaption", {}, "as it is now"), after))),
-      section("Turn slots off and on", el("p", { class: "soft" }, "A slot that is off is neither drawn nor found; the others share its part. Slots are turned off, forgotten and frozen where they are looked at; a whole class is turned off here, and then forgotten."),
+      section("Turn slots off and on", el("p", { class: "soft" }, "A slot that is off is neither drawn nor found; the others share its part. Slots are turned off, forgotten and frozen where they are looked at; a whole class is turned off here, and then forgotten. To unlearn also trains the generator, without images, until it cannot draw what these slots held."),
         off, el("div", {}, el("h3", {}, "Whole classes"), classes)),
       section("Add slots from pictures", el("p", { class: "soft" }, "Each picture is encoded and written in place of the lightest slot."), from.parts, waiting,
         el("label", { class: "field" }, el("span", {}, "Their share of the prior ", told), slider), el("div", { class: "row" }, write)),
