@@ -34,3 +34,11 @@ def test_a_command_stops_with_130_at_any_moment_and_can_be_repeated(delay: float
     assert process.returncode == 130, told
     assert "Traceback" not in told
     assert not [path for path in (tmp_path / "run").rglob(".*") if not path.name.endswith(".lock")]
+
+
+def test_a_closed_standard_error_ends_no_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from memogen.cli import main
+
+    monkeypatch.setattr("sys.stderr", None)
+    assert main(["evaluate", "digits", "--metrics", "is", "--num-samples", "300", "--out", str(tmp_path / "rows.jsonl")]) == 0
+    assert (tmp_path / "rows.jsonl").read_text()

@@ -26,6 +26,9 @@ INPUT, OURS, STOPPED = 2, 1, 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller: what is printed there is lost, and must not end up elsewhere
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  open to the end
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a character that the terminal cannot show must not end a command
     words = list(sys.argv[1:] if argv is None else argv)

@@ -141,5 +141,9 @@ class _Parser(argparse.ArgumentParser):
         """Raise what argparse complains of as an InputError of one line."""
         _, missing, keys = message.partition("arguments are required: ")
         told = f"{keys}: missing" if missing else message.removeprefix("argument ").replace("expected one argument", "needs a value")
+        if "ignored explicit argument" in told:
+            told = told.partition(":")[0] + ": takes no value; write it alone"
+        if told.startswith("unrecognized arguments: "):
+            told = told.removeprefix("unrecognized arguments: ") + ": is one argument too many"
         name = self.prog.removeprefix("memogen ")
         raise InputError(f"{name}: {' '.join(told.split())}; see memogen {name} --help")

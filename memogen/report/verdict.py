@@ -82,7 +82,7 @@ def judge(e: Evidence) -> Sign:
     if e.broken:
         return Sign(False, f"{', '.join(e.broken)} {'is' if len(e.broken) == 1 else 'are'} NaN or infinite")
     if 0 < e.steps < BEGUN and (own is None or own.alive is None):
-        return Sign(None, f"it has only begun, and samples say little before step {BEGUN}: continue the training")
+        return Sign(None, f"it has only begun, and samples say little before step {BEGUN}: give it more steps")
     if e.alike is not None and e.alike >= ALIKE:
         how = f"keys or queries have a mean cosine of {e.alike:.2f}"
         return Sign(False, f"all slots of its memory hold the same: {how} (objective.contrast.weight above 0 mends it)")

@@ -73,7 +73,7 @@ class ReplayGANConfig:
 
     def name(self, label: int) -> str:
         """The name of a class; its number if it has none."""
-        return self.classes[label] if label < len(self.classes) else str(label)
+        return self.classes[label] if 0 <= label < len(self.classes) else str(label)
 
     def with_classes(self, count: int, names: tuple[str, ...]) -> ReplayGANConfig:
         """The same with ``count`` label slots or more, the first ones called by ``names``."""
