@@ -1,4 +1,11 @@
 """The former name of :mod:`memogen.metrics`, for programs that import it."""
 
-from memogen.metrics import *  # noqa: F403
-from memogen.metrics import __all__ as __all__
+from typing import Any
+
+from memogen import metrics
+
+__all__ = metrics.__all__
+
+
+def __getattr__(name: str) -> Any:
+    return getattr(metrics, name)

@@ -367,7 +367,7 @@ def test_every_command_in_the_documents_parses(page: str, line: str, monkeypatch
         ("train memory_gan/digits --resmue never", ("--resume",)),
         ("train mypics", ("mypics", "memory_gan/folder", "--data")),
         ("train memory_gan/folder --data nowhere --dry-run", ("nowhere", "no such")),
-        ("neighbours digits --data nowhere --out x.png", ("nowhere", "no such data set or path")),
+        ("neighbours digits --data nowhere --out x.png", ("nowhere", "no such")),
         ("train memory_gan/digits --start_task 2", ("--start-tasks",)),
     ],
 )

@@ -16,8 +16,6 @@ from memogen.cli.options import KINDS, Folder, LabelledData, Model, Picture, Sam
 from memogen.errors import InputError
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from memogen.metrics.life_signs import LifeSign
     from memogen.metrics.memory_use import MemoryUse
     from memogen.metrics.slot_contents import Preferences, ShowsSlots
@@ -41,6 +39,7 @@ def usage(
     """
     if (attentive := _open_attentive(model)) is not None:
         return _print_preferences(attentive, choose_data(data, model=model, folder=folder), top=top or 3, out=out)
+    _only_attentive(model, data=data, out=out)
     opened = open_slots(model)
     from memogen.memory import inspect
     from memogen.report.figures import memory_of
@@ -64,6 +63,7 @@ def _print_preferences(model: ShowsSlots, choice: DataChoice, *, top: int, out: 
     if out is not None:
         check_picture(out)
     from memogen.metrics.memory_use import effective_slots
+    from memogen.report.mem_vae import preference_maps
     from memogen.report.text import in_columns
 
     found = _preferences(model, choice)
@@ -78,28 +78,11 @@ def _print_preferences(model: ShowsSlots, choice: DataChoice, *, top: int, out: 
             table.append([name, *(text for slot, value in best for text in (str(slot), f"{value:.3f}"))])
         print(in_columns(table, right=1))
     if out is not None:
-        write_picture(_maps(found), out)
+        write_picture(preference_maps(found), out)
 
 
 def _layer_title(layer: int) -> str:
     return f"layer {layer} (next to the data)" if layer == 0 else f"\nlayer {layer}"
-
-
-def _maps(found: Preferences) -> Image:
-    """The maps of all layers below each other, the one next to the data last, as in the paper."""
-    from memogen.report import grid, mem_vae
-    from memogen.report.grid import LIGHT
-
-    layers = list(reversed(range(len(found.by_layer))))
-    maps = [mem_vae.preference_map(found.layer(layer), found.classes) for layer in layers]
-    heads = [f"layer {layer}, {found.layer(layer).shape[1]} slots" for layer in layers]
-    wide = max(*(each.width for each in maps), *(grid.text_width(words) for words in heads))
-    whole, top = grid.blank(wide, sum(each.height + 2 * grid.CAPTION for each in maps) - grid.CAPTION, LIGHT), 0
-    for words, each in zip(heads, maps, strict=True):
-        grid.text(whole, (0, top), words, LIGHT.ink)
-        whole.paste(each, (0, top + grid.CAPTION))
-        top += each.height + 2 * grid.CAPTION
-    return whole
 
 
 def slots(
@@ -128,6 +111,7 @@ def slots(
             return write_picture(mem_vae.slot_grid(attentive, chosen, layer=layer, stretched=stretched), out)
         found = _preferences(attentive, choose_data(data, model=model, folder=folder))
         return write_picture(mem_vae.slot_sheet(attentive, found, layer=layer, num=num or 3, stretched=stretched), out)
+    _only_attentive(model, layer=layer or None, stretched=stretched or None)
     opened = open_slots(model)
     look_at_slots(opened, chosen or ())
     from memogen.report import memory_gan
@@ -370,6 +354,13 @@ def _open_attentive(name: str) -> ShowsSlots | None:
     if not opened.slot_counts:
         raise InputError(f"{name}: this model was built without a memory; name one of a variant with memory, such as mem_vae")
     return opened
+
+
+def _only_attentive(name: str, **given: object) -> None:
+    """Raises InputError for an option, given to another model, that only a MEM-VAE reads."""
+    for option, value in given.items():
+        if value is not None:
+            raise InputError(f"--{option}: is for a MEM-VAE, and {name} has a memory of another kind; leave it out")
 
 
 def _need_attentive(name: str) -> ShowsSlots:

@@ -139,6 +139,20 @@ def preference_map(table: Float[np.ndarray, "classes slots"], classes: Sequence[
     return picture
 
 
+def preference_maps(found: Preferences, *, theme: Theme = LIGHT) -> Image.Image:
+    """The maps of all layers below each other, the one next to the data last, as in the paper."""
+    layers = list(reversed(range(len(found.by_layer))))
+    maps = [preference_map(found.layer(layer), found.classes, theme=theme) for layer in layers]
+    heads = [f"layer {layer}, {found.layer(layer).shape[1]} slots" for layer in layers]
+    wide = max(*(each.width for each in maps), *(grid.text_width(words) for words in heads))
+    whole, top = grid.blank(wide, sum(each.height + 2 * grid.CAPTION for each in maps) - grid.CAPTION, theme), 0
+    for words, each in zip(heads, maps, strict=True):
+        grid.text(whole, (0, top), words, theme.ink)
+        whole.paste(each, (0, top + grid.CAPTION))
+        top += each.height + 2 * grid.CAPTION
+    return whole
+
+
 def class_graph(correlation: Float[np.ndarray, "classes classes"], classes: Sequence[str], *, theme: Theme = LIGHT) -> Image.Image:
     """Each node a class, each edge the wider and darker the more two classes correlate, from the least to the largest pair (Fig. 3c-d)."""
     place = layout(correlation)
