@@ -90,7 +90,7 @@ def test_what_cannot_be_learned_is_refused_before_anything_is_written(tmp_path: 
     refused = {
         f"{begin} {tmp_path / 'one'}": "a sub-folder for each of two classes or more",
         f"{begin} {folder / 'zero'}": "a sub-folder for each of two classes or more",
-        f"{begin} {tmp_path / 'nowhere'}": "no such data set or path",
+        f"{begin} {tmp_path / 'nowhere'}": "no such folder",
         f"{begin} {folder} --succession.tasks.order [0,7]": "class 7 is not there: name classes 0 to 3",
         f"{begin} {folder} --succession.tasks.order [1,1]": "name each class once",
         f"{begin} {folder} --succession.tasks.num_tasks 5": "4 classes make only 4: give 4 or fewer",
