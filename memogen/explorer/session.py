@@ -163,7 +163,7 @@ class Session:
         """
         with self.held() as shared:
             self.check(slots)
-            version, model = self.version, copy.deepcopy(shared)
+            edits, off, model = self.edits, self.off, copy.deepcopy(shared)
             model.memory = self.written
         try:
             memory = without(self.written, slots)
@@ -171,7 +171,7 @@ class Session:
         except (InputError, ValueError) as error:
             raise Refused(str(error), 409) from error
         with self.held():
-            if self.version != version:
+            if self.edits is not edits or self.off != off:
                 raise Refused("the memory was edited meanwhile: unlearn again", 409)
             if self._trained is None:
                 self._trained = copy.deepcopy(self.loaded.model.generator.state_dict())  # type: ignore[attr-defined]

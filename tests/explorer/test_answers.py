@@ -256,6 +256,28 @@ def test_unlearning_trains_a_generator_that_undo_takes_back() -> None:
     assert client.post("/api/edit", json={"what": "unlearn", "slots": ask(client, "slots")["slot"]}).status_code == 409
 
 
+def test_unlearning_is_refused_after_another_edit_but_not_after_data_were_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    from memogen.explorer import session as module
+
+    session = toys.session()
+    trained = module.unlearned
+
+    def meanwhile(model: Any, slots: Any) -> Any:
+        session.version += 1  # as when the data have been read
+        if edits:
+            session.change("off", [5])
+        return trained(model, slots, steps=1)
+
+    monkeypatch.setattr(module, "unlearned", meanwhile)
+    for edits in (False, True):
+        if edits:
+            with pytest.raises(module.Refused, match="meanwhile"):
+                session.unlearn([1])
+        else:
+            session.unlearn([0])
+    assert [edit.description for edit in session.edits] == ["as it was trained", "unlearned slot 0"]
+
+
 def test_the_last_real_slot_stays() -> None:
     session = toys.session()
     client = toys.client(session)
