@@ -218,6 +218,8 @@ class Session:
         except ValueError as error:
             raise Refused(str(error), 409) from error
         model: Any = self.loaded.model
+        if self.edits and edits[-1].generator is not self.edits[-1].generator:
+            self.cache.pop("directions", None)  # they are those of the generator
         self._give(edits[-1].generator)
         self.edits, self.off, model.memory = edits, off, shown
         self.version += 1

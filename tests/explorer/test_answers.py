@@ -256,6 +256,20 @@ def test_unlearning_trains_a_generator_that_undo_takes_back() -> None:
     assert client.post("/api/edit", json={"what": "unlearn", "slots": ask(client, "slots")["slot"]}).status_code == 409
 
 
+def test_the_sliders_follow_the_generator_that_unlearning_trained() -> None:
+    session = toys.session()
+    client = toys.client(session)
+    where = {"slots": [1, 1, 1, 1], "points": [[0.5, 0.5]], "amounts": [1.0]}
+    ask(client, "square", **where)
+    before = session.cache["directions"].rows
+    ask(client, "edit", what="unlearn", slots=[0])
+    ask(client, "square", **where)
+    assert not torch.equal(session.cache["directions"].rows, before)
+    ask(client, "edit", what="undo")
+    ask(client, "square", **where)
+    assert torch.equal(session.cache["directions"].rows, before)
+
+
 def test_unlearning_is_refused_after_another_edit_but_not_after_data_were_read(monkeypatch: pytest.MonkeyPatch) -> None:
     from memogen.explorer import session as module
 
