@@ -120,7 +120,7 @@ def bernoulli_log_prob(logit: Float[Tensor, "s b d"], x: Float[Tensor, "b d"]) -
     """log prod_d p^x (1 - p)^(1 - x) with p = sigmoid(logit)."""
     # departs: the authors clip p to [1e-6, 1 - 1e-6], beyond which nothing is learned; from logits the value is exact everywhere.
     logit = widen(logit)
-    return (logit * x - F.softplus(logit)).sum(-1)
+    return (logit * x).sub_(F.softplus(logit)).sum(-1)
 
 
 def normal_log_prob(mean: Float[Tensor, "s b d"], log_variance: Float[Tensor, "s b d"], x: Float[Tensor, "b d"]) -> Float[Tensor, "s b"]:

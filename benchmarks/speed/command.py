@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.speed import chosen, entries
-from benchmarks.speed.processes import commit_of
+from benchmarks.speed.processes import commit_of, prepare
 from benchmarks.speed.timing import CLOCKS, SECONDS, Line, Setting, measured, shown
 from memogen.metrics.rows import ResultRow, append_rows, made
 
@@ -32,8 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("\n".join(f"{name:<22}{(inspect.getdoc(known[name]) or '').splitlines()[0]}" for name in names))
         return 0
     setting = Setting(options.device, options.threads, options.clock, options.rounds, options.precision, options.channels_last, options.quick)
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    prepare(setting)
     runtime = setting.runtime()
     print(f"{runtime.device}, {setting.precision}, {torch.get_num_threads()} threads, {setting.clock} clock, torch {torch.__version__}")
     if options.against:

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 import torch
 
-import memogen
+import memogen.cli
 from benchmarks.speed.timing import SECONDS, Aim, Line, Round, Setting, Title, judged, line_of, one_round, quartiles, rounds_of
 
 ROOT = Path(__file__).parents[2]
@@ -64,9 +64,16 @@ def reply(asked: str) -> None:
     """The process behind :func:`answer`."""
     told = json.loads(asked)
     setting = Setting(**told["setting"])
+    prepare(setting)
+    print(getattr(import_module(f"benchmarks.speed.{told['module']}"), told["function"])(setting, *told["numbers"]))
+
+
+def prepare(setting: Setting) -> None:
+    """Give this process the number of threads asked for, and the memory allocator as the commands of memogen set it."""
     if setting.threads:
         torch.set_num_threads(setting.threads)
-    print(getattr(import_module(f"benchmarks.speed.{told['module']}"), told["function"])(setting, *told["numbers"]))
+    if hasattr(memogen.cli, "keep_freed_memory"):  # an earlier checkout has none
+        memogen.cli.keep_freed_memory()
 
 
 class NotThere(Exception):  # noqa: N818  (of an earlier checkout, no error)
@@ -132,8 +139,7 @@ def _answers(asked: dict[str, Any], questions: TextIO) -> Iterator[dict[str, Any
     from benchmarks.speed import entries
 
     setting, name = Setting(**asked["setting"]), asked["name"]
-    if setting.threads:
-        torch.set_num_threads(setting.threads)
+    prepare(setting)
     next(questions)
     entry = entries([name.partition(".")[0]])[name]
     device = setting.runtime().device

@@ -6,6 +6,7 @@ the traceback. Nothing here imports torch: a command imports what it needs when 
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import io
 import os
@@ -23,6 +24,20 @@ from memogen.stopping import stopping
 
 INPUT, OURS, STOPPED = 2, 1, 130
 
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt(3)
+_KEPT = 1 << 30  # bytes
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep freed memory for the next tensor. Memory that it gives back has to be cleared by the system at every step anew.
+
+    Has no effect without glibc, or where the environment sets the allocator's thresholds itself.
+    """
+    own = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
+    if sys.platform == "linux" and not own and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        for threshold in (_TRIM_THRESHOLD, _MMAP_THRESHOLD):
+            libc.mallopt(threshold, _KEPT)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code."""
@@ -31,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  open to the end
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a character that the terminal cannot show must not end a command
+    keep_freed_memory()
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]

@@ -77,7 +77,7 @@ class AttentionMemory(nn.Module):
             return torch.relu(query + mix) if self.composition == "additive" else query + mix
         # departs: the authors' Theano gives a ReLU the slope 1/2 at zero, torch 0: an activation of exactly zero teaches a1, a2 and b1 nothing yet
         gate = _affine(self.gate, query, mix).sigmoid_()  # in place: a layer is bound by memory, and nothing else reads these
-        return torch.addcmul(_affine(self.linear, query, mix), self.gain, gate).relu_()
+        return _affine(self.linear, query, mix).addcmul_(self.gain, gate).relu_()
 
     def absent(self, query: Float[Tensor, "b d"], fill: Fill) -> Float[Tensor, "b d"]:
         """What replaces the memory's answer."""
@@ -110,4 +110,4 @@ def check_attention(query_dim: int, num_slots: int, *, addressing: str, compose:
 def _affine(coefficients: Float[Tensor, "4 d"], query: Float[Tensor, "b d"], mix: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
     """w1 + w2 m + w3 g + w4 g m, as (w1 + w3 g) + m (w2 + w4 g)."""
     w1, w2, w3, w4 = coefficients.unbind(0)
-    return torch.addcmul(torch.addcmul(w1, w3, query), mix, torch.addcmul(w2, w4, query))
+    return torch.addcmul(w1, w3, query).addcmul_(mix, torch.addcmul(w2, w4, query))

@@ -29,16 +29,16 @@ class Dense(nn.Module):
         self.norm = FullDataNorm(out_dim)
 
     def forward(self, x: Float[Tensor, "b d"]) -> Float[Tensor, "b e"]:
-        return torch.relu(self.norm(self.linear(x)))
+        return self.norm(self.linear(x)).relu_()
 
     def parts(self, x: Float[Tensor, "b d"]) -> tuple[Float[Tensor, "b e"], Float[Tensor, "b e"]]:
         """The linear output, normalised without gain and shift; and what ``forward`` gives."""
         normalised, shifted = self.norm.parts(self.linear(x))
-        return normalised, torch.relu(shifted)
+        return normalised, shifted.relu_()
 
     @torch.no_grad()
     def calibrate(self, chunks: Iterable[Float[Tensor, "_ d"]]) -> list[Float[Tensor, "_ e"]]:
         """Set the norm's statistics to those of all chunks; returns the outputs under them. The layer must be in evaluation mode."""
         linear = [self.linear(chunk) for chunk in chunks]
         self.norm.store(linear)
-        return [torch.relu(self.norm(chunk)) for chunk in linear]
+        return [self.norm(chunk).relu_() for chunk in linear]
