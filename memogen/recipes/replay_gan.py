@@ -22,7 +22,7 @@ from ..models.replay_gan import (
     ReplayGANConfig,
     ReplayGANObjective,
 )
-from ..models.replay_gan.options import ADAM, SHORT_ALIGNMENT, SHORT_RATE
+from ..models.replay_gan.options import ADAM, FIRM_CONSOLIDATION, SHORT_ALIGNMENT, SHORT_RATE
 from ..training import SuccessionConfig, TrainingConfig
 from .recipe import Claim, DataConfig, Recipe, ScoringConfig, check_variant
 
@@ -170,7 +170,7 @@ def _method(row: str, reading: Reading, setting: _Setting) -> ReplayGANObjective
         plain, alignment = plain.at_rate(setting.learning_rate), replace(alignment, weight=setting.short_alignment)
     match row:
         case "ewc":
-            return replace(plain, consolidation=ConsolidationConfig())
+            return replace(plain, consolidation=ConsolidationConfig(FIRM_CONSOLIDATION, normalise="mean"))
         case "dgr":
             return replace(plain, generative_replay=GenerativeReplayConfig(solver=plain.critic))
         case "joint_replay":

@@ -26,7 +26,7 @@ def _continual() -> Table:
     """
     methods = {
         "replay_gan": ("joint_training", "fine_tuning", "joint_replay", "replay_alignment", "joint_replay_alignment", "ewc", "dgr"),
-        "memory_gan": ("joint_training", "fine_tuning", "slot_replay", "plain_replay"),
+        "memory_gan": ("joint_training", "fine_tuning", "slot_replay", "sparse_writing", "plain_replay"),
         "mem_vae": ("joint_training", "fine_tuning", "sample_replay"),
     }
     costs = {"digits": (Budget(1000, 2000, 0.05, seeds=3), 5000), "mnist": (Budget(1250, 2000, 0.15), 20_000)}

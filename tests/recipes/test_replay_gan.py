@@ -7,6 +7,7 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 from memogen.models import ReplayGANObjective
+from memogen.models.replay_gan import ConsolidationConfig
 from memogen.recipes import RECIPES
 from memogen.recipes.replay_gan import READINGS, ROWS, TABLE_1, TABLE_2, VARIANTS
 from memogen.recipes.tables import TABLES, claim_of
@@ -44,7 +45,7 @@ def test_settings_of_the_paper_and_of_the_authors_code() -> None:
     assert [recipe.objective.replay.images for recipe in (digits, numbers, scenes)] == ["split", "split", "full"]
     assert [recipe.objective.joint.weights for recipe in (digits, numbers, scenes)] == ["sum", "sum", "mean"]
     assert (scenes.model.network, scenes.model.conditioning, scenes.model.width) == ("resnet", "concat", 64)
-    assert made(variant="ewc").objective.consolidation.weight == 1e9
+    assert ConsolidationConfig().weight == 1e9
     for recipe, rate in zip((digits, numbers, scenes), (1e-3, 1e-3, 1e-4), strict=True):
         adam = recipe.objective.generator
         assert (adam.learning_rate, adam.betas, adam.eps, adam.eps_form) == (rate, (0.0, 0.9), 1e-8, "uncorrected")
