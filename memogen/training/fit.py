@@ -113,7 +113,8 @@ def fit(
             stopping() as stop,
             stop.held(),
         ):
-            log.line(f"{'resumed from ' + str(source) if source else 'started'} at step {state.step} of {config.steps} on {runtime.device}")
+            begun, number = f"resumed from {source}" if source else "started", runtime.processes.world_size
+            log.line(f"{begun} at step {state.step} of {config.steps} on {runtime.device}{f', {number} processes' if number > 1 else ''}")
             batches = Batches(
                 data, config.batch_size, seed=config.seed, rank=runtime.processes.rank, world_size=runtime.processes.world_size, device=runtime.device
             )
