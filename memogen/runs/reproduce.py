@@ -21,7 +21,7 @@ from ..recipes.tables import TABLES, find_table
 from ..report.history import read_rows
 from ..report.page import write_results
 from ..report.results import Results, gather
-from ..training import NonFiniteLoss
+from ..training import NonFiniteLoss, runtime
 from ..types import InputError
 from . import tasks
 from .configuration import Splits, with_images
@@ -92,6 +92,8 @@ def run(planned: Plan, *, console: bool = True) -> Results:
     say: Say = (lambda text: print(text, file=sys.stderr, flush=True)) if console and leads() else (lambda text: None)
     for line in planned.left_out:
         say(f"left out: {line}")
+    for job in planned.jobs[:1]:
+        runtime.start(job.recipe.training)  # the processes meet before the images are fetched, which may take long
     planned = planned.with_images()
     jobs, diverged, began = planned.open_jobs(), list[NonFiniteLoss](), time.monotonic()
     say(f"{planned.table.name}: {len(planned.jobs) - len(jobs)} of {len(planned.jobs)} runs are done")

@@ -35,9 +35,8 @@ from ..recipes import Recipe
 from ..report import page
 from ..report.history import read_rows
 from ..report.life_signs import HeldOutQueries, SortedPrior
-from ..training import TrainState, fit
+from ..training import TrainState, fit, runtime
 from ..training.fit import Course, Watch
-from ..training.runtime import choose_device
 from ..types import Evaluator, ImageData, InputError, LikelihoodModel, SlotModel
 from . import tasks
 from .configuration import Splits, announcement, choose, with_images
@@ -78,6 +77,7 @@ def train(
     recipe = choose(recipe_or_config, variant, overrides, data)
     if recipe.data.name == "folder" and recipe.data.folder is None:
         raise InputError(f"data: {recipe.recipe} has no images of its own: give --data FOLDER")
+    runtime.start(recipe.training)  # before the images are fetched, for which the others can wait longer than for a process that never comes
     splits = Splits(recipe.data)
     recipe = with_images(recipe, splits)
     outline(recipe.model)
@@ -184,7 +184,7 @@ def _train_once(run: tasks.Training, model: nn.Module, splits: Splits, resume: s
         metrics = tuple(name for name in scoring.judged if name in ("is", "fid", "kid"))
         if scoring.curve_samples and metrics:
             assert scoring.extractor is not None
-            judge = extractor(scoring.extractor, device=choose_device(recipe.training.device), image_shape=splits.train.image_shape)
+            judge = extractor(scoring.extractor, device=runtime.choose_device(recipe.training.device), image_shape=splits.train.image_shape)
             evaluators["scores"] = ScoreEvaluator(judge, ScoreConfig(metrics, scoring.curve_samples, progress=False), test)
     return fit(
         model,
@@ -225,7 +225,7 @@ def _measure(run: tasks.Training, splits: Splits) -> tuple[list[ResultRow], list
     In the place of samples stand as many training images, compared with the test images. The inception score compares with nothing and is that of
     the test images: the classifier has learned the others by heart. Scores against the training images themselves have no baseline.
     """
-    scoring, device, test = run.recipe.scoring, choose_device(run.recipe.training.device), splits.compared
+    scoring, device, test = run.recipe.scoring, runtime.choose_device(run.recipe.training.device), splits.compared
     model: Any = from_pretrained(run.folder / "model").to(device)
     shared: dict[str, Any] = {"num_samples": scoring.num_samples, "seed": scoring.seed, "progress": run.console, "train": splits.learned}
     own = score_model(model, test, metrics=scoring.asked, how=scoring.model or ModelScoring(), run=run.folder, **shared) if scoring.asked else []

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from memogen import cli
+from memogen import cli, processes
 from memogen.models import (
     AttentionConfig,
     MemoryConfig,
@@ -121,3 +123,10 @@ def command(words: list[str], *, killed: int | None = None, step: int = 0) -> in
 
         Outputs.after_step = after_step  # type: ignore[method-assign]
     return cli.main(words)
+
+
+def impatient(words: list[str], *, late: float = 0.0) -> int:
+    """Run a command line in processes that wait for each other two seconds at most. All but the first come ``late`` by so many seconds."""
+    processes._MEETING, processes._SILENCE = timedelta(seconds=2 + late), 0.3
+    time.sleep(late if os.environ["RANK"] != "0" else 0)
+    return command(words)
