@@ -63,7 +63,7 @@ def train(
     from memogen.report import verdict
 
     if dry_run:
-        print(_described(runs.choose(recipe, variant, options, data), data=data, out=out, resume=resume))
+        print(_described(runs.choose(recipe, variant, options, data), data=data, out=out, resume=resume, start=start))
         return
     folder = runs.train(recipe, variant=variant, overrides=options, data=data, out=out, resume=resume, start=start, start_tasks=start_tasks)
     if os.environ.get("RANK", "0") == "0":
@@ -73,7 +73,7 @@ def train(
             print(f"class by class after each task: memogen tasks matrix {folder}")
 
 
-def _described(recipe: Recipe, *, data: str | None, out: Path | None, resume: str) -> str:
+def _described(recipe: Recipe, *, data: str | None, out: Path | None, resume: str, start: Path | None) -> str:
     """The complete configuration as YAML, below comments that say what the training would do."""
     import yaml
 
@@ -85,6 +85,8 @@ def _described(recipe: Recipe, *, data: str | None, out: Path | None, resume: st
         raise InputError(f"--data {data or recipe.data.folder}: there is no such file or folder")
     if recipe.data.name == "folder" and recipe.data.folder is not None:
         recipe = runs.with_images(recipe, runs.Splits(recipe.data))  # sets the shape of the images
+    folder = out or runs.default_folder(recipe)
+    recipe = runs.with_precision(recipe, folder, resume=resume, start=start)
     phases = recipe.objective.phases(outline(recipe.model))
     steps, images = recipe.training.steps, sum(phase.repeats for phase in phases if phase.reads_data) * recipe.training.batch_size
     amount = f"{steps:,} steps of {images:,} images"
@@ -97,7 +99,6 @@ def _described(recipe: Recipe, *, data: str | None, out: Path | None, resume: st
         tasks = len(replace(recipe.succession.tasks, joint=False).tasks(num_classes))
         joined = ", joined in one" if recipe.succession.tasks.joint else ""
         amount += f" for each of {tasks} tasks{joined}, {tasks * steps * images:,} in all"
-    folder = out or runs.default_folder(recipe)
     notes = [
         f"would train {recipe.recipe}, variant {recipe.variant}: {amount}",
         f"data: {recipe.data.folder or ('none yet: give --data FOLDER' if recipe.data.name == 'folder' else recipe.data.name)}",

@@ -4,7 +4,7 @@ from ..metrics import append_rows
 from ..report.history import read_rows
 from .configuration import Splits, choose, with_data, with_images
 from .folder import command_line, config_hash, default_folder, load_config, progress_of, reading, recipe_of, run_of, save_config
-from .run import train, write_report
+from .run import train, with_precision, write_report
 
 __all__ = [
     "Splits",
@@ -23,5 +23,6 @@ __all__ = [
     "train",
     "with_data",
     "with_images",
+    "with_precision",
     "write_report",
 ]

@@ -129,7 +129,7 @@ def plan(
     variants: Sequence[str] = (),
     extractor: str | None = None,
 ) -> Plan:
-    """The jobs of a table in the order of its rows. Nothing is read or written.
+    """The jobs of a table in the order of its rows. Nothing is written. A precision "auto" is decided once for all, or was by a run that has begun.
 
     ``table`` is a name of ``memogen.recipes.tables.TABLES``, narrowed to a recipe as in "memory_gan/table2/fashion_mnist", or a Table of your
     own; ``budget`` "smoke", "short", "paper" or, of a memoryGAN, "long"; ``seeds`` the number of seeds (default: the budget's); ``data`` the
@@ -152,6 +152,8 @@ def plan(
         for seed in range(seeds or cost.seeds):
             name = f"{whole.folder_of(row.recipe)}-{row.variant}-{seed}"
             jobs.append(Job(cost.spent_on(recipe, seed=seed), cost, budget, folder / name))
+    open_precision = [job.folder for job in jobs if job.recipe.training.precision == "auto"]
+    jobs = [replace(job, recipe=replace(job.recipe, training=runtime.settled(job.recipe.training, *open_precision))) for job in jobs]
     return Plan(found, tuple(jobs), Path(out) / f"{found.name}.jsonl", tuple(dict.fromkeys(left_out)))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import chain
 from math import prod
 from pathlib import Path
@@ -78,6 +79,8 @@ def train(
     if recipe.data.name == "folder" and recipe.data.folder is None:
         raise InputError(f"data: {recipe.recipe} has no images of its own: give --data FOLDER")
     runtime.start(recipe.training)  # before the images are fetched, for which the others can wait longer than for a process that never comes
+    folder = Path(out) if out is not None else default_folder(recipe)
+    recipe = with_precision(recipe, folder, resume=resume, start=start)
     splits = Splits(recipe.data)
     recipe = with_images(recipe, splits)
     outline(recipe.model)
@@ -87,7 +90,6 @@ def train(
     torch.manual_seed(recipe.training.seed)
     model = recipe.model.build()
     _check_model(recipe, model, splits)
-    folder = Path(out) if out is not None else default_folder(recipe)
     if resume == "never" or (not begun(folder) and any((folder / part).exists() for part in ("model", "results.jsonl"))):
         set_aside(folder, console=console)
     with occupied(folder):
@@ -114,6 +116,12 @@ def write_report(folder: Path, splits: Splits | None = None) -> Path:
     if splits is None:
         return page.write_report(folder)
     return page.write_report(folder, data=splits.train, held_out=splits.test)
+
+
+def with_precision(recipe: Recipe, folder: Path, *, resume: str, start: str | Path | None) -> Recipe:
+    """The recipe with a precision in the place of "auto": as the run was begun that is continued, else as suits the processors."""
+    begun = [] if resume == "never" else [folder if resume == "auto" else Path(resume)]
+    return replace(recipe, training=runtime.settled(recipe.training, *begun, *([] if start is None else [Path(start)])))
 
 
 # --- what is refused before the training ---

@@ -99,13 +99,12 @@ def latest(folder: Path) -> Path | None:
     return None
 
 
-def asked_steps(path: Path) -> int | None:
-    """``training.steps`` of the training that wrote a checkpoint; None if it is missing or cannot be read."""
+def setting_of(path: Path, name: str) -> Any:
+    """One of the settings, such as ``training.steps``, of the training that wrote a checkpoint; None if it is missing or cannot be read."""
     try:
-        steps = parse_json(read_regular(path / _STATE))["settings"]["training.steps"]
+        return parse_json(read_regular(path / _STATE))["settings"][name]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return steps if isinstance(steps, int) else None
 
 
 def step_of(path: Path) -> int:

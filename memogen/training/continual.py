@@ -16,7 +16,7 @@ from torch import nn
 from memogen.data.task_sequence import TaskConfig, TaskSequence
 from memogen.training.config import Settings, TrainingConfig
 from memogen.training.fit import Course, Watch, fit
-from memogen.training.runtime import start
+from memogen.training.runtime import settled, start
 from memogen.training.state import TrainState
 from memogen.training.task_folders import check_steps, finished_tasks, is_taken, load_taken, publish, task_folder
 from memogen.types import InputError, Objective
@@ -97,7 +97,9 @@ def fit_tasks(
     check_resume(resume)
     if succession.fresh_critic and not isinstance(model, ToldModel):
         raise InputError(f"succession.fresh_critic: a {type(model).__name__} cannot reset its critic: leave it off")
-    folder, runtime = Path(folder), start(config)
+    folder = Path(folder)
+    config = settled(config, *([folder] if resume == "auto" else []))
+    runtime = start(config)
     if resume == "never" and runtime.leads:
         shutil.rmtree(folder / "tasks", ignore_errors=True)
     runtime.processes.wait()

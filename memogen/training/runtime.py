@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from memogen.processes import Processes
+from memogen.training.checkpoint import setting_of, step_of
 from memogen.training.config import Precision, TrainingConfig
 from memogen.types import InputError
 
@@ -22,7 +24,7 @@ _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class Runtime:
-    """The device and the processes of one training, and in what precision it computes."""
+    """The device and the processes of one training, and in what precision it computes, which is never "auto"."""
 
     device: torch.device
     processes: Processes = field(default_factory=Processes)
@@ -89,7 +91,7 @@ class Runtime:
 
 
 def start(config: TrainingConfig) -> Runtime:
-    """The device of ``config``, and the processes that the launcher started. It may be called more than once.
+    """The device of ``config``, the processes that the launcher started, and the precision that suits them all. It may be called more than once.
 
     Raises InputError for a device that is not here, and for options that do not work on it.
     """
@@ -99,7 +101,28 @@ def start(config: TrainingConfig) -> Runtime:
         torch.cuda.set_device(device)
     processes = Processes.launched(cuda=device.type == "cuda")
     graphs = config.cuda_graphs and device.type == "cuda"
-    return Runtime(device, processes, config.precision, config.channels_last, config.sync_batch_norm, graphs)
+    precision = config.precision
+    if precision == "auto":
+        precision = "float32" if processes.any(not computes_bf16(device)) else "bf16"
+    return Runtime(device, processes, precision, config.channels_last, config.sync_batch_norm, graphs)
+
+
+def computes_bf16(device: torch.device) -> bool:
+    """Whether the processor has circuits for products of bfloat16: AMX tiles of a CPU, or a GPU's. Without them bf16 is slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_amx_tile_supported()
+
+
+def settled(config: TrainingConfig, *begun: Path) -> TrainingConfig:
+    """The options with the precision that "auto" stands for: that of the first training found in ``begun``, run folders or checkpoints; else what
+    suits the processors. Raises InputError as :func:`start` does.
+    """
+    if config.precision != "auto":
+        return config
+    saved = (path for place in begun for path in ([place] if step_of(place) >= 0 else sorted(place.rglob("step-*"))))
+    kept = next((found for path in saved if (found := setting_of(path, "training.precision")) is not None), None)
+    return replace(config, precision=start(config).precision if kept is None else kept)
 
 
 def choose_device(name: str = "auto") -> torch.device:

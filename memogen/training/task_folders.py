@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import nn
 
 from memogen.shipped import RUN_MODEL
-from memogen.training.checkpoint import asked_steps, checkpoint_path, checkpoints, read_checkpoint, step_of, verify
+from memogen.training.checkpoint import checkpoint_path, checkpoints, read_checkpoint, setting_of, step_of, verify
 from memogen.training.config import FREE, Settings, TrainingConfig, plain
 from memogen.training.runtime import start
 from memogen.training.state import TrainState
@@ -44,8 +44,8 @@ def check_steps(folder: Path, steps: int) -> None:
     places = [task_folder(folder, number) for number in range(len(list((folder / "tasks").glob("task-*"))))]
     for number, place in enumerate(places if len(places) > 1 else ()):
         for path in checkpoints(place)[-1:]:
-            asked = asked_steps(path)
-            if asked is not None and asked != (number + 1) * steps:
+            asked = setting_of(path, "training.steps")
+            if isinstance(asked, int) and asked != (number + 1) * steps:
                 was = f"{asked // (number + 1):,} steps a task"
                 raise InputError(f"{folder}: learned its tasks for {was}, not {steps:,}: give --training.steps as before, or name another folder")
 

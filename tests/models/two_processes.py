@@ -29,6 +29,7 @@ from memogen.models import (
 from memogen.runs import run
 from memogen.training import TrainingConfig, TrainState, fit, seed
 from memogen.training.outputs import Outputs
+from memogen.training.runtime import settled
 from memogen.types import Batch, ImageData, Loss, Objective, OptimiserConfig, Phase
 
 DATA = ImageData(np.random.default_rng(0).integers(0, 256, (90, 1, 8, 8), dtype=np.uint8), np.arange(90) % 4, tuple("abcd"), digest="random")
@@ -123,6 +124,13 @@ def command(words: list[str], *, killed: int | None = None, step: int = 0) -> in
 
         Outputs.after_step = after_step  # type: ignore[method-assign]
     return cli.main(words)
+
+
+def precision(folder: Path) -> None:
+    """Leaves the precision that "auto" becomes where the first processor alone has AMX tiles."""
+    rank = os.environ["RANK"]
+    torch.cpu._is_amx_tile_supported = lambda: rank == "0"
+    (folder / f"precision-{rank}").write_text(settled(TrainingConfig(1, precision="auto", device="cpu")).precision)
 
 
 def impatient(words: list[str], *, late: float = 0.0) -> int:
