@@ -67,8 +67,8 @@ class Processes:
         ``cuda``: the processes exchange tensors on GPUs too. Call it before long work, for the others wait ten minutes and no longer. Raises
         InputError for processes that do not come, and where the launcher's environment is incomplete.
         """
-        if os.environ.get("WORLD_SIZE", "1") != "1" and not dist.is_initialized():
-            rank, world_size = (_whole(name) for name in ("RANK", "WORLD_SIZE"))
+        if launched_size() > 1 and not dist.is_initialized():
+            rank, world_size = _whole("RANK"), launched_size()
             if not 0 <= rank < world_size:
                 raise InputError(f"RANK is {rank}: WORLD_SIZE is {world_size}: number the processes from 0 to {world_size - 1}, as torchrun does")
             store = _Meeting(rank, world_size, os.environ.get("MASTER_ADDR", "localhost"), _whole("MASTER_PORT")).held()
@@ -150,11 +150,19 @@ class Processes:
             tensor.copy_(shared)
 
 
+def launched_size() -> int:
+    """The number of processes that a launcher has started; 1 without one. Raises InputError."""
+    size = _whole("WORLD_SIZE") if "WORLD_SIZE" in os.environ else 1
+    if size < 1:
+        raise InputError(f"WORLD_SIZE is {size}: it is the number of processes: leave it out for one alone")
+    return size
+
+
 def _whole(name: str) -> int:
     """A number of the launcher's environment."""
     word = os.environ.get(name, "")
     if not word.isdecimal():
-        raise InputError(f"{name} is {word!r}: several processes need it as a number: start them with torchrun, or set it as torchrun does")
+        raise InputError(f"{name} is {word!r}: it must be a number: start the processes with torchrun, or set it as torchrun does")
     return int(word)
 
 

@@ -26,7 +26,8 @@ from ..types import InputError
 from . import tasks
 from .configuration import Splits, with_images
 from .folder import config_hash, leads, save_config
-from .run import check_scoring, train
+from .refusals import check_options, check_scoring
+from .run import train
 
 OUT = Path("runs") / "reproduce"
 Say = Callable[[str], None]
@@ -154,6 +155,8 @@ def plan(
             jobs.append(Job(cost.spent_on(recipe, seed=seed), cost, budget, folder / name))
     open_precision = [job.folder for job in jobs if job.recipe.training.precision == "auto"]
     jobs = [replace(job, recipe=replace(job.recipe, training=runtime.settled(job.recipe.training, *open_precision))) for job in jobs]
+    for job in jobs:
+        check_options(job.recipe, job.folder)
     return Plan(found, tuple(jobs), Path(out) / f"{found.name}.jsonl", tuple(dict.fromkeys(left_out)))
 
 

@@ -95,8 +95,7 @@ def fit_tasks(
     from memogen.pretrained import from_pretrained
 
     check_resume(resume)
-    if succession.fresh_critic and not isinstance(model, ToldModel):
-        raise InputError(f"succession.fresh_critic: a {type(model).__name__} cannot reset its critic: leave it off")
+    check_critic(model, succession)
     folder = Path(folder)
     config = settled(config, *([folder] if resume == "auto" else []))
     runtime = start(config)
@@ -143,6 +142,12 @@ def fit_tasks(
                 objective.settle(model, best)
     assert state is not None, "a sequence has a task or more, and no more are finished"
     return state
+
+
+def check_critic(model: nn.Module, succession: SuccessionConfig) -> None:
+    """Raises InputError for a critic that is to be reset and cannot be."""
+    if succession.fresh_critic and not isinstance(model, ToldModel):
+        raise InputError(f"succession.fresh_critic: a {type(model).__name__} cannot reset its critic: leave it off")
 
 
 def check_resume(resume: str) -> None:

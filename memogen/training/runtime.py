@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from memogen.processes import Processes
-from memogen.training.checkpoint import setting_of, step_of
+from memogen.processes import Processes, launched_size
+from memogen.training.checkpoint import saved_settings, step_of
 from memogen.training.config import Precision, TrainingConfig
 from memogen.types import InputError
 
@@ -95,8 +95,7 @@ def start(config: TrainingConfig) -> Runtime:
 
     Raises InputError for a device that is not here, and for options that do not work on it.
     """
-    device = choose_device(config.device)
-    _check(config, device, int(os.environ.get("WORLD_SIZE", "1")))
+    device = check(config)
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
     processes = Processes.launched(cuda=device.type == "cuda")
@@ -105,6 +104,20 @@ def start(config: TrainingConfig) -> Runtime:
     if precision == "auto":
         precision = "float32" if processes.any(not computes_bf16(device)) else "bf16"
     return Runtime(device, processes, precision, config.channels_last, config.sync_batch_norm, graphs)
+
+
+def check(config: TrainingConfig) -> torch.device:
+    """The device of ``config``. Raises InputError for one that is not here, and for options that do not work on it or on so many processes."""
+    device, world_size = choose_device(config.device), launched_size()
+    if config.batch_size % world_size:
+        raise InputError(f"training.batch_size is {config.batch_size}: {world_size} processes cannot share it: use a multiple of {world_size}")
+    if config.sync_batch_norm and device.type != "cuda":
+        raise InputError(f"training.sync_batch_norm is true: it works on CUDA alone, and the device is {device.type}: leave it off")
+    if config.cuda_graphs and (world_size > 1 or config.precision == "fp16"):
+        raise InputError(
+            "training.cuda_graphs is true: several processes and fp16's scaler talk to the host in every step: leave it off, or use bf16"
+        )
+    return device
 
 
 def computes_bf16(device: torch.device) -> bool:
@@ -121,7 +134,7 @@ def settled(config: TrainingConfig, *begun: Path) -> TrainingConfig:
     if config.precision != "auto":
         return config
     saved = (path for place in begun for path in ([place] if step_of(place) >= 0 else sorted(place.rglob("step-*"))))
-    kept = next((found for path in saved if (found := setting_of(path, "training.precision")) is not None), None)
+    kept = next((found for path in saved if (found := saved_settings(path).get("training.precision")) is not None), None)
     return replace(config, precision=start(config).precision if kept is None else kept)
 
 
@@ -157,14 +170,3 @@ def seed_step(number: int, step: int, runtime: Runtime) -> None:
     torch.default_generator.manual_seed(mixed)  # a hundred times cheaper than torch.manual_seed
     if runtime.device.type == "cuda":
         torch.cuda.manual_seed(mixed)
-
-
-def _check(config: TrainingConfig, device: torch.device, world_size: int) -> None:
-    if config.batch_size % world_size:
-        raise InputError(f"training.batch_size is {config.batch_size}: {world_size} processes cannot share it: use a multiple of {world_size}")
-    if config.sync_batch_norm and device.type != "cuda":
-        raise InputError(f"training.sync_batch_norm is true: it works on CUDA alone, and the device is {device.type}: leave it off")
-    if config.cuda_graphs and (world_size > 1 or config.precision == "fp16"):
-        raise InputError(
-            "training.cuda_graphs is true: several processes and fp16's scaler talk to the host in every step: leave it off, or use bf16"
-        )

@@ -13,7 +13,7 @@ from memogen.cli import main
 from memogen.recipes.tables import Budget
 from memogen.runs import reproduce
 from memogen.training import TrainingConfig, start
-from memogen.training.checkpoint import checkpoints, setting_of
+from memogen.training.checkpoint import checkpoints, saved_settings
 from memogen.training.runtime import computes_bf16
 from tests.models.two_processes import precision
 from tests.test_reproduce import TABLE
@@ -33,7 +33,7 @@ def test_the_processor_decides(tiles: bool, found: str, monkeypatch: pytest.Monk
     answer(monkeypatch, tiles)
     assert start(AUTO).precision == found
     state = train(tmp_path, steps=2, precision="auto")
-    assert state.settings["training.precision"] == setting_of(checkpoints(tmp_path)[-1], "training.precision") == found
+    assert state.settings["training.precision"] == saved_settings(checkpoints(tmp_path)[-1])["training.precision"] == found
 
 
 @pytest.mark.parametrize("supported", [True, False])
@@ -60,7 +60,7 @@ def test_a_run_keeps_it_and_saves_no_auto(tmp_path: Path, monkeypatch: pytest.Mo
         assert main([*command, "--dry-run"]) == 0 and f"precision: {found}" in capsys.readouterr().out
         assert main(command) == 0, capsys.readouterr().err
         config = runs.load_config(tmp_path / "run" / "config.yaml")
-        assert config.training.precision == setting_of(checkpoints(tmp_path / "run")[-1], "training.precision") == found
+        assert config.training.precision == saved_settings(checkpoints(tmp_path / "run")[-1])["training.precision"] == found
         options = {"training.device": "cpu", "training.batch_size": 8, "training.steps": steps, "training.precision": found, "scoring.metrics": ()}
         assert runs.config_hash(config) == runs.config_hash(runs.choose("memory_gan/digits", options=options))
 
