@@ -117,9 +117,7 @@ def split(words: Sequence[str], names: Mapping[str, Any]) -> tuple[list[str], di
             own += [f"{dashed}{equals}{value}"] if equals or not rest else [dashed, rest.pop(0)]
         else:
             takes_next = not equals and bool(rest) and not rest[0].startswith("--")
-            given = rest.pop(0) if takes_next else (value if equals else "true")
-            if others.setdefault(name[2:], given) != given:
-                raise InputError(f"{name}: is given twice, as {others[name[2:]]} and as {given}; give it once")
+            others[name[2:]] = rest.pop(0) if takes_next else (value if equals else "true")
     return own, others
 
 

@@ -42,6 +42,7 @@ from .folder import begun, settings
 def check_options(recipe: Recipe, folder: Path, *, resume: str = "auto", start: Path | None = None, start_tasks: int = 1) -> None:
     """Refuses what is wrong whatever the images are, so that none are fetched for it. Raises InputError."""
     training, succession = recipe.training, recipe.succession
+    check_learner(recipe)
     device, model = runtime.check(training), outline(recipe.model)
     share = training.batch_size // launched_size()
     if share < 2 and any(isinstance(part, nn.modules.batchnorm._BatchNorm | FullDataNorm | ClassBatchNorm) for part in model.modules()):
@@ -51,10 +52,9 @@ def check_options(recipe: Recipe, folder: Path, *, resume: str = "auto", start: 
             check_recorded(phase)
     if training.tensorboard:
         board_class()
-    _check_names(recipe.scoring)
+    _check_names(recipe.scoring, named=not at_hand(recipe.data))  # else the images tell which extractors would do
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file: name another folder for the run")
-    check_learner(recipe)
     if succession is not None:
         check_resume(resume)
         check_critic(model, succession)
@@ -135,12 +135,12 @@ def check_scoring(recipe: Recipe, splits: Splits) -> None:
                 raise InputError(f"scoring.curve_samples: {error}") from error
 
 
-def _check_names(scoring: ScoringConfig) -> None:
-    """Refuses metrics and extractors that are not there. Raises InputError."""
+def _check_names(scoring: ScoringConfig, *, named: bool) -> None:
+    """Refuses metrics that are not there, and if ``named`` an extractor that is not. Raises InputError."""
     for name in scoring.metrics:
         if name not in METRICS:
             raise InputError(f"scoring.metrics: {name!r} is unknown: {configs.suggest(name, METRICS)}")
-    if scoring.judged and scoring.extractor is not None:
+    if named and scoring.judged and scoring.extractor is not None:
         check_name(scoring.extractor)
 
 
