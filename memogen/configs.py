@@ -104,11 +104,14 @@ def dotted(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def override(config: Mapping[str, Any], options: Mapping[str, object]) -> dict[str, Any]:
     """A copy of ``config`` with the dotted options set; a text is read as YAML. Raises InputError, with the nearest name, for an unknown one."""
-    changed = copy.deepcopy(dict(config))
+    changed, seen = copy.deepcopy(dict(config)), dict[str, tuple[str, object]]()
     for given, value in options.items():
         if not isinstance(given, str):
             raise InputError(f"overrides: {given!r} is not an option name; write dotted names, such as training.steps")
         name = SHORT.get(given.replace("-", "_"), given)
+        former, meant = seen.setdefault(name, (given, value))
+        if meant != value:
+            raise InputError(f"--{given} {value}: --{former} {meant} is the same option; give it once")
         *path, last = name.split(".")
         node: Any = changed
         for depth, part in enumerate(path, start=1):

@@ -7,18 +7,28 @@ from __future__ import annotations
 
 import atexit
 import os
+import socket
+import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
 from jaxtyping import Shaped
 from torch import Tensor, nn
 
+from memogen.errors import InputError
+
+if TYPE_CHECKING:
+    from torch._C._distributed_c10d import TCPStore
+
 _PATIENCE = timedelta(hours=4)  # the other processes wait this long while the first one evaluates or writes
+_MEETING = timedelta(minutes=10)  # all processes are there within this time of the first
+_SILENCE, _REMINDER = 5.0, 60.0  # seconds until a process says what it waits for, and until it says so again
 _BUCKET = 4 << 20  # bytes of gradients sent together: enough to use the bandwidth, few enough that the first are sent early
 
 
@@ -54,10 +64,16 @@ class Processes:
     def launched(cls, *, cuda: bool = False) -> Processes:
         """The processes that a launcher has started, else one alone. Starts ``torch.distributed`` unless that was done; it ends when Python exits.
 
-        ``cuda``: the processes exchange tensors on GPUs too.
+        ``cuda``: the processes exchange tensors on GPUs too. Call it before long work, for the others wait ten minutes and no longer. Raises
+        InputError for processes that do not come, and where the launcher's environment is incomplete.
         """
-        if os.environ.get("WORLD_SIZE", "1") != "1" and not dist.is_initialized():
-            dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=_PATIENCE)
+        if launched_size() > 1 and not dist.is_initialized():
+            rank, world_size = _whole("RANK"), launched_size()
+            if not 0 <= rank < world_size:
+                raise InputError(f"RANK is {rank}: WORLD_SIZE is {world_size}: number the processes from 0 to {world_size - 1}, as torchrun does")
+            store = _Meeting(rank, world_size, os.environ.get("MASTER_ADDR", "localhost"), _whole("MASTER_PORT")).held()
+            backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
+            dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=_PATIENCE)
             atexit.register(_part)
         return cls.joined()
 
@@ -132,6 +148,79 @@ class Processes:
             shared = tensor.contiguous()
             dist.broadcast(shared, src=0)
             tensor.copy_(shared)
+
+
+def launched_size() -> int:
+    """The number of processes that a launcher has started; 1 without one. Raises InputError."""
+    size = _whole("WORLD_SIZE") if "WORLD_SIZE" in os.environ else 1
+    if size < 1:
+        raise InputError(f"WORLD_SIZE is {size}: it is the number of processes: leave it out for one alone")
+    return size
+
+
+def _whole(name: str) -> int:
+    """A number of the launcher's environment."""
+    word = os.environ.get(name, "")
+    if not word.isdecimal():
+        raise InputError(f"{name} is {word!r}: it must be a number: start the processes with torchrun, or set it as torchrun does")
+    return int(word)
+
+
+@dataclass(frozen=True)
+class _Meeting:
+    """Where the processes of a training meet: a store at ``host``:``port``, in which each counts itself. Process 0 opens it, or torchrun has."""
+
+    rank: int
+    world_size: int
+    host: str
+    port: int
+
+    def held(self) -> TCPStore:
+        """The store, as soon as all are there. Says on standard error what it waits for. Raises InputError."""
+        store: TCPStore | None = None
+        begun, word = time.monotonic(), _SILENCE
+        while store is None or store.add("arrived", 0) < self.world_size:
+            store = store or self._entered()
+            waited = time.monotonic() - begun
+            if waited > _MEETING.total_seconds():
+                if store is not None:
+                    store.add("arrived", -1)  # else the others would go on without this process when the last comes
+                raise InputError(f"{self._missing(store)}: gave up after {waited:,.0f} s: start all processes at about the same time")
+            if waited > word:
+                print(f"memogen: {self._missing(store)}: waiting, {_MEETING.total_seconds() / 60:.0f} minutes at most", file=sys.stderr, flush=True)
+                word += _REMINDER
+            time.sleep(0.02)
+        return store
+
+    def _entered(self) -> TCPStore | None:
+        """The store, in which this process has counted itself; None where nobody answers yet."""
+        opens = self.rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+        try:
+            if not opens:
+                socket.create_connection((self.host, self.port), timeout=1).close()
+            store: TCPStore = dist.TCPStore(  # type: ignore[attr-defined]
+                self.host, self.port, self.world_size, opens, _PATIENCE, wait_for_workers=False, multi_tenant=True
+            )
+        except OSError:
+            return None
+        except RuntimeError as error:
+            raise InputError(f"{self._name}: {self.host}:{self.port} cannot be used ({error}): set another MASTER_ADDR and MASTER_PORT") from error
+        if store.add(f"arrived {self.rank}", 1) > 1:
+            raise InputError(f"{self._name}: another process at {self.host}:{self.port} has the same RANK: give each its own")
+        store.add("arrived", 1)
+        return store
+
+    def _missing(self, store: TCPStore | None) -> str:
+        """Who is not there, as far as it can be known."""
+        if store is None:
+            return f"{self._name}: nobody answers at {self.host}:{self.port} (MASTER_ADDR and MASTER_PORT), where process 0 must be"
+        away = [str(rank) for rank in range(self.world_size) if not store.check([f"arrived {rank}"])]
+        listed = ", ".join(away[:8]) + (", ..." if len(away) > 8 else "")
+        return f"{self._name}: {self.world_size - len(away)} of {self.world_size} are at {self.host}:{self.port}, without process {listed}"
+
+    @property
+    def _name(self) -> str:
+        return f"process {self.rank} of {self.world_size}"
 
 
 def _buckets(parameters: Sequence[nn.Parameter]) -> list[list[nn.Parameter]]:

@@ -11,8 +11,10 @@ import argparse
 import difflib
 import inspect
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from types import NoneType
 from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
@@ -20,6 +22,7 @@ from memogen.configs import SHORT, nearest
 from memogen.errors import InputError
 
 Others = Mapping[str, str]
+_NEGATIVE = re.compile(r"-\.?\d")
 
 
 def call(name: str, function: Callable[..., object], words: list[str]) -> int:
@@ -40,6 +43,7 @@ def call(name: str, function: Callable[..., object], words: list[str]) -> int:
         if not word or (word.startswith("--") and word.endswith("=")):  # an empty path would mean the current folder
             what = word.rstrip("=") or (before if before.startswith("--") else "an argument")
             raise InputError(f"{name}: {what}: is empty; give a value, or leave it out")
+    parser.taken = [f"{word} {after}" for word, after in pairwise(words) if others.get(word[2:]) == after]
     values = vars(parser.parse_args(own))
     arguments: list[object] = []
     for key, parameter in inspect.signature(function).parameters.items():
@@ -51,7 +55,7 @@ def call(name: str, function: Callable[..., object], words: list[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
-def build(name: str, function: Callable[..., object], *, explained: bool = False) -> tuple[argparse.ArgumentParser, dict[str, Any]]:
+def build(name: str, function: Callable[..., object], *, explained: bool = False) -> tuple[_Parser, dict[str, Any]]:
     """The parser of a function, and its options with their types. ``explained`` also makes the help texts that are functions."""
     parser = _Parser(prog=f"memogen {name}", description=inspect.getdoc(function), allow_abbrev=False)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -108,6 +112,8 @@ def split(words: Sequence[str], names: Mapping[str, Any]) -> tuple[list[str], di
         elif dashed == "--help" or names.get(dashed) is bool:
             own.append(f"{dashed}{equals}{value}")
         elif dashed in names:
+            if not equals and rest and _NEGATIVE.match(rest[0]):  # argparse takes -1,2 for an option
+                equals, value = "=", rest.pop(0)
             own += [f"{dashed}{equals}{value}"] if equals or not rest else [dashed, rest.pop(0)]
         else:
             takes_next = not equals and bool(rest) and not rest[0].startswith("--")
@@ -137,10 +143,17 @@ def _value(kind: Any, least: float | None, word: str) -> Any:
 
 
 class _Parser(argparse.ArgumentParser):
+    """``taken``: options of the configuration, each with the word after it, which was taken for its value."""
+
+    taken: Sequence[str] = ()
+
     def error(self, message: str) -> NoReturn:
         """Raise what argparse complains of as an InputError of one line."""
         _, missing, keys = message.partition("arguments are required: ")
-        told = f"{keys}: missing" if missing else message.removeprefix("argument ").replace("expected one argument", "needs a value")
+        needed = "needs a value; one that begins with a dash is written behind =, as in --option=-x"
+        told = f"{keys}: missing" if missing else message.removeprefix("argument ").replace("expected one argument", needed)
+        if missing and self.taken:
+            told += f"; the word after an option is its value ({', '.join(self.taken)}): write =true behind one that has none"
         if "ignored explicit argument" in told:
             told = told.partition(":")[0] + ": takes no value; write it alone"
         if told.startswith("unrecognized arguments: "):

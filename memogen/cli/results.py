@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from memogen.cli.files import choose_data
+from memogen.cli.files import choose_data, recipe_of
 from memogen.cli.options import OwnData
 from memogen.errors import InputError
 
@@ -58,11 +58,18 @@ def compare(
 def _of_runs(names: str, metric: str) -> dict[object, PerImage]:
     """The per-image scores that the newest rows of run folders kept, by seed."""
     from memogen.metrics.paired import per_image_of
+    from memogen.models.outline import outline
     from memogen.report.history import read_rows
+    from memogen.types import LikelihoodModel
 
     found: dict[object, PerImage] = {}
     for name in names.split(","):
         folder = Path(name).expanduser()
+        recipe = recipe_of(name) if folder.is_dir() else None
+        if recipe is not None and not isinstance(outline(recipe.model), LikelihoodModel):
+            raise InputError(
+                f"{name}: a model of {recipe.recipe} gives images no likelihood, by which runs are compared; memogen report shows its scores"
+            )
         if not (folder / "results.jsonl").is_file():
             raise InputError(f"{name}: no run folder with results.jsonl; name runs that were scored by nll, or give --rows and two variants")
         kept = per_image_of(read_rows(folder / "results.jsonl"), folder, metric=metric)
@@ -115,6 +122,12 @@ def reproduce(
     if list_ or table is None:
         from memogen.recipes.tables import TABLES
 
+        given = {"budget": budget != "short", "seeds": seeds, "data": data, "out": out != Path("runs/reproduce"), "variants": variants}
+        given |= {"extractor": extractor, "dry-run": dry_run}
+        if unused := [f"--{name}" for name, value in given.items() if value]:
+            raise InputError(
+                f"reproduce: {', '.join(unused)}: of no use to a list of the tables; name a table, as in memogen reproduce memory_gan/table2"
+            )
         for each in TABLES.values():
             print(f"{each.name}: {each.title}")
             for recipe in each.recipes:

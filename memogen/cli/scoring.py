@@ -81,6 +81,9 @@ def evaluate(
     if out is not None and out.suffix != ".jsonl":
         raise InputError(f"--out {out}: rows are written as JSON lines; end the name with .jsonl")
     options = image_options(size, fit) if size or fit != "error" else None
+    from memogen.processes import Processes
+
+    processes = Processes.launched()
     subject: Any = open_subject(model, options)
     choice = choose_data(data, model=model, folder=folder)
     if options is not None:
@@ -91,7 +94,6 @@ def evaluate(
     from memogen.metrics import METRICS
     from memogen.metrics.evaluate import check_model, check_run, judge_for, score_model, usual_metrics
     from memogen.metrics.metric import ModelScoring
-    from memogen.processes import Processes
     from memogen.runs import run_of
     from memogen.training.runtime import choose_device
     from memogen.types import ImageData, LikelihoodModel
@@ -113,7 +115,7 @@ def evaluate(
     if masks:
         how = replace(how, masks=tuple(masks.split(",")))
     run = None if recipe is None else run_of(model)
-    processes, device, judge = Processes.launched(), choose_device("auto"), None
+    device, judge = choose_device("auto"), None
     if names is None or any(METRICS[name].judged for name in names):
         judge = judge_for(compared, extractor, device=device, warns=processes.leads)
         names = names or list(usual_metrics(judge, compared))

@@ -46,7 +46,7 @@ def train(
     ] = "auto",
     start: Annotated[Path | None, "a run of the same classes in the same order; its first tasks are taken over instead of learned again"] = None,
     start_tasks: Annotated[int, "number of tasks to take over from --start", 1] = 1,
-    dry_run: Annotated[bool, "print the complete configuration and what would happen, then stop"] = False,
+    dry_run: Annotated[bool, "print the complete configuration and what would happen, or refuse what training would, then stop"] = False,
     options: Mapping[str, str],
 ) -> None:
     """Train a recipe or a configuration file; the same command continues a stopped run.
@@ -63,7 +63,7 @@ def train(
     from memogen.report import verdict
 
     if dry_run:
-        print(_described(runs.choose(recipe, variant, options, data), data=data, out=out, resume=resume))
+        print(_described(runs.choose(recipe, variant, options, data), data, out, resume, start, start_tasks))
         return
     folder = runs.train(recipe, variant=variant, overrides=options, data=data, out=out, resume=resume, start=start, start_tasks=start_tasks)
     if os.environ.get("RANK", "0") == "0":
@@ -73,18 +73,25 @@ def train(
             print(f"class by class after each task: memogen tasks matrix {folder}")
 
 
-def _described(recipe: Recipe, *, data: str | None, out: Path | None, resume: str) -> str:
-    """The complete configuration as YAML, below comments that say what the training would do."""
+def _described(recipe: Recipe, data: str | None, out: Path | None, resume: str, start: Path | None, start_tasks: int) -> str:
+    """The complete configuration as YAML, below comments that say what the training would do. Raises the InputError that the training would raise;
+    images that would have to be fetched are not looked at.
+    """
     import yaml
 
     from memogen import configs, runs
     from memogen.models import outline
 
-    recipe = recipe if data is None else runs.with_data(recipe, data)
     if recipe.data.folder is not None and not Path(recipe.data.folder).exists():
         raise InputError(f"--data {data or recipe.data.folder}: there is no such file or folder")
-    if recipe.data.name == "folder" and recipe.data.folder is not None:
-        recipe = runs.with_images(recipe, runs.Splits(recipe.data))  # sets the shape of the images
+    folder = out or runs.default_folder(recipe)
+    runs.check_options(recipe, folder, resume=resume, start=start, start_tasks=start_tasks)
+    recipe = runs.with_precision(recipe, folder, resume=resume, start=start)
+    if runs.at_hand(recipe.data):
+        splits = runs.Splits(recipe.data)
+        recipe = runs.with_images(recipe, splits)
+        runs.check_images(recipe, splits)
+        runs.check_continued(recipe, folder, splits.train, resume=resume, start=start, start_tasks=start_tasks)
     phases = recipe.objective.phases(outline(recipe.model))
     steps, images = recipe.training.steps, sum(phase.repeats for phase in phases if phase.reads_data) * recipe.training.batch_size
     amount = f"{steps:,} steps of {images:,} images"
@@ -97,7 +104,6 @@ def _described(recipe: Recipe, *, data: str | None, out: Path | None, resume: st
         tasks = len(replace(recipe.succession.tasks, joint=False).tasks(num_classes))
         joined = ", joined in one" if recipe.succession.tasks.joint else ""
         amount += f" for each of {tasks} tasks{joined}, {tasks * steps * images:,} in all"
-    folder = out or runs.default_folder(recipe)
     notes = [
         f"would train {recipe.recipe}, variant {recipe.variant}: {amount}",
         f"data: {recipe.data.folder or ('none yet: give --data FOLDER' if recipe.data.name == 'folder' else recipe.data.name)}",

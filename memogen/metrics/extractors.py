@@ -233,6 +233,7 @@ def extractor(name: str | Path, *, device: torch.device | str = "cpu", image_sha
     file's content, or named before it: "resnet50=PATH". Raises InputError, with what would do, for another name, other weights, and a classifier
     that does not read images of ``image_shape``.
     """
+    check_name(name, image_shape)
     path, ships = Path(name).expanduser(), own_extractor(str(name)) is not None
     if str(name) == INCEPTION:
         return inception_v3().to(device)
@@ -242,8 +243,6 @@ def extractor(name: str | Path, *, device: torch.device | str = "cpu", image_sha
         return PixelExtractor(image_shape)
     if str(name).startswith(f"{RESNET}="):
         return resnet50(Path(str(name).removeprefix(f"{RESNET}=")).expanduser()).to(device)
-    if not ships and described(path) is None and not path.is_file():
-        raise InputError(f"extractor {str(name)!r}: neither a name nor a file of weights: {_remedy(str(name), image_shape)}")
     if not ships and not (path.suffix == ".safetensors" and "classifier" in weights_metadata(path)):
         return (resnet50 if _is_resnet(path) else inception_v3)(path).to(device)
     found = StackedClassifier(classifier("digits")) if str(name) == STACKED else classifier(str(name)) if ships else Classifier.read(path)
@@ -251,6 +250,15 @@ def extractor(name: str | Path, *, device: torch.device | str = "cpu", image_sha
     if image_shape is not None and reads != image_shape:
         raise InputError(f"extractor {str(name)!r}: it reads {in_words(reads)} images, these are {in_words(image_shape)}: {_remedy('', image_shape)}")
     return found.to(device)
+
+
+def check_name(name: str | Path, image_shape: tuple[int, int, int] | None = None) -> None:
+    """Raises InputError for what names neither an extractor nor a file."""
+    word, path = str(name), Path(name).expanduser()
+    if word in (INCEPTION, PIXELS) or word.startswith(f"{RESNET}=") or own_extractor(word) is not None or described(path) is not None:
+        return
+    if not path.is_file():
+        raise InputError(f"extractor {word!r}: neither a name nor a file of weights: {_remedy(word, image_shape)}")
 
 
 def _is_resnet(path: Path) -> bool:

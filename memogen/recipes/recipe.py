@@ -60,11 +60,19 @@ class ScoringConfig:
 
     def __post_init__(self) -> None:
         check_seed(self.seed, "scoring.seed")
+        for name, least in (("num_samples", 1), ("likelihood_every", 0), ("curve_samples", 0)):
+            if getattr(self, name) < least:
+                raise InputError(f"scoring.{name} is {getattr(self, name)}: use {least} or more")
 
     @property
     def judged(self) -> tuple[str, ...]:
         """The metrics that an extractor is needed for, where there is one."""
         return tuple(name for name in self.metrics if name not in model_metrics()) if self.extractor is not None else ()
+
+    @property
+    def curve(self) -> tuple[str, ...]:
+        """Those of them that are followed during the training."""
+        return tuple(name for name in self.judged if name in ("is", "fid", "kid")) if self.likelihood_every and self.curve_samples else ()
 
     @property
     def asked(self) -> tuple[str, ...]:

@@ -58,7 +58,14 @@ def choose(
         raise InputError(f"{name}: no such recipe{nearest(name, RECIPES)}; memogen recipes lists them, or name a config.yaml")
     if options:
         recipe = read_recipe(override(configs.to_dict(recipe), options))
-    return recipe if data is None else _placed(recipe, *(where or meant(recipe.data, data)))
+    if data is None:
+        return recipe
+    placed = _placed(recipe, *(where or meant(recipe.data, data)))
+    for part in ("name", "folder"):
+        asked = getattr(recipe.data, part)
+        if f"data.{part}" in (options or {}) and getattr(placed.data, part) != asked:
+            raise InputError(f"--data {data}: --data.{part} {asked} names other images: give one of the two")
+    return placed
 
 
 def _row(name: str, variant: str | None, options: Mapping[str, object]) -> Recipe:
@@ -199,6 +206,14 @@ class Splits:
         return data.load(self.config.name, folder=self.config.folder, split=split, options=self.config.options)
 
 
+def check_learner(recipe: Recipe) -> None:
+    """Raises InputError for an objective that does not learn the tasks which are asked for."""
+    if recipe.succession is not None and not isinstance(recipe.objective, TaskObjective):
+        raise InputError(
+            f"succession: {recipe.recipe} does not learn tasks one after another: leave it null, or use a recipe whose name ends with _stream"
+        )
+
+
 def with_images(recipe: Recipe, splits: Splits) -> Recipe:
     """The recipe in the shape of its training images. Where tasks are learned, a conditional model gets a place for each class, under its name.
 
@@ -209,10 +224,7 @@ def with_images(recipe: Recipe, splits: Splits) -> Recipe:
     if recipe.succession is None:
         return recipe
     check_tasks(images, recipe.succession.tasks)
-    if not isinstance(recipe.objective, TaskObjective):
-        raise InputError(
-            f"succession: {recipe.recipe} does not learn tasks one after another: leave it null, or use a recipe whose name ends with _stream"
-        )
+    check_learner(recipe)
     if not isinstance(recipe.model, LabelledConfig):
         return recipe
     count = num_classes(images)

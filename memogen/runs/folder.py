@@ -177,7 +177,7 @@ def reading(model: str | Path, image_shape: tuple[int, int, int] | None = None, 
 
 def leads() -> bool:
     """Whether this process writes for all."""
-    return int(os.environ.get("RANK", "0")) == 0
+    return os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager

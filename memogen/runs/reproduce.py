@@ -21,12 +21,13 @@ from ..recipes.tables import TABLES, find_table
 from ..report.history import read_rows
 from ..report.page import write_results
 from ..report.results import Results, gather
-from ..training import NonFiniteLoss
+from ..training import NonFiniteLoss, runtime
 from ..types import InputError
 from . import tasks
 from .configuration import Splits, with_images
 from .folder import config_hash, leads, save_config
-from .run import check_scoring, train
+from .refusals import check_options, check_scoring
+from .run import train
 
 OUT = Path("runs") / "reproduce"
 Say = Callable[[str], None]
@@ -92,6 +93,8 @@ def run(planned: Plan, *, console: bool = True) -> Results:
     say: Say = (lambda text: print(text, file=sys.stderr, flush=True)) if console and leads() else (lambda text: None)
     for line in planned.left_out:
         say(f"left out: {line}")
+    for job in planned.jobs[:1]:
+        runtime.start(job.recipe.training)  # the processes meet before the images are fetched, which may take long
     planned = planned.with_images()
     jobs, diverged, began = planned.open_jobs(), list[NonFiniteLoss](), time.monotonic()
     say(f"{planned.table.name}: {len(planned.jobs) - len(jobs)} of {len(planned.jobs)} runs are done")
@@ -127,7 +130,7 @@ def plan(
     variants: Sequence[str] = (),
     extractor: str | None = None,
 ) -> Plan:
-    """The jobs of a table in the order of its rows. Nothing is read or written.
+    """The jobs of a table in the order of its rows. Nothing is written. A precision "auto" is decided once for all, or was by a run that has begun.
 
     ``table`` is a name of ``memogen.recipes.tables.TABLES``, narrowed to a recipe as in "memory_gan/table2/fashion_mnist", or a Table of your
     own; ``budget`` "smoke", "short", "paper" or, of a memoryGAN, "long"; ``seeds`` the number of seeds (default: the budget's); ``data`` the
@@ -150,6 +153,10 @@ def plan(
         for seed in range(seeds or cost.seeds):
             name = f"{whole.folder_of(row.recipe)}-{row.variant}-{seed}"
             jobs.append(Job(cost.spent_on(recipe, seed=seed), cost, budget, folder / name))
+    open_precision = [job.folder for job in jobs if job.recipe.training.precision == "auto"]
+    jobs = [replace(job, recipe=replace(job.recipe, training=runtime.settled(job.recipe.training, *open_precision))) for job in jobs]
+    for job in jobs:
+        check_options(job.recipe, job.folder)
     return Plan(found, tuple(jobs), Path(out) / f"{found.name}.jsonl", tuple(dict.fromkeys(left_out)))
 
 

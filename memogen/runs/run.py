@@ -2,46 +2,37 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping
-from itertools import chain
-from math import prod
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
-from .. import configs
 from ..data.listing import listing_once
-from ..data.task_sequence import num_classes, of_classes
-from ..metrics import METRICS, ScoreConfig, ScoreEvaluator, append_rows, evaluate, score_images
-from ..metrics.evaluate import check_data, check_model, score_model
-from ..metrics.extractors import NetworkExtractor, extractor
+from ..metrics import ScoreConfig, ScoreEvaluator, append_rows, evaluate, score_images
+from ..metrics.evaluate import score_model
+from ..metrics.extractors import extractor
 from ..metrics.log_likelihood import HeldOutBounds, observable
 from ..metrics.metric import ModelScoring
 from ..metrics.paired import kept
 from ..metrics.registry import row_name
 from ..metrics.rows import ResultRow
-from ..metrics.samples import device_of, labels_for, part_of
-from ..models import outline
-from ..models.outline import machine_memory
-from ..nets.class_norm import ClassBatchNorm
-from ..nets.norm import FullDataNorm
+from ..metrics.samples import part_of
 from ..pretrained import from_pretrained
 from ..recipes import Recipe
 from ..report import page
 from ..report.history import read_rows
 from ..report.life_signs import HeldOutQueries, SortedPrior
-from ..training import TrainState, fit
+from ..training import TrainState, fit, runtime
 from ..training.fit import Course, Watch
-from ..training.runtime import choose_device
-from ..types import Evaluator, ImageData, InputError, LikelihoodModel, SlotModel
+from ..types import Evaluator, InputError, LikelihoodModel, SlotModel
 from . import tasks
 from .configuration import Splits, announcement, choose, with_images
 from .folder import CONFIGURATION, begun, default_folder, leads, occupied, save_config, scored, set_aside, weights_of
+from .refusals import check_images, check_options
 
 WATCHED = 1000  # held-out images whose bounds are followed while a model trains
 
@@ -78,21 +69,23 @@ def train(
     recipe = choose(recipe_or_config, variant, overrides, data)
     if recipe.data.name == "folder" and recipe.data.folder is None:
         raise InputError(f"data: {recipe.recipe} has no images of its own: give --data FOLDER")
+    runtime.start(recipe.training)  # before the images are fetched, for which the others can wait longer than for a process that never comes
+    folder = Path(out) if out is not None else default_folder(recipe)
+    taken = None if start is None else Path(start)
+    check_options(recipe, folder, resume=resume, start=taken, start_tasks=start_tasks)
+    recipe = with_precision(recipe, folder, resume=resume, start=taken)
     splits = Splits(recipe.data)
     recipe = with_images(recipe, splits)
-    outline(recipe.model)
-    check_scoring(recipe, splits)
+    check_images(recipe, splits)
     if console and leads() and (line := announcement(recipe, len(splits.train))):
         print(line, file=sys.stderr)
     torch.manual_seed(recipe.training.seed)
     model = recipe.model.build()
-    _check_model(recipe, model, splits)
-    folder = Path(out) if out is not None else default_folder(recipe)
     if resume == "never" or (not begun(folder) and any((folder / part).exists() for part in ("model", "results.jsonl"))):
         set_aside(folder, console=console)
     with occupied(folder):
         run = tasks.Training(recipe, folder, budget, console)
-        tasks.begin(run, resume=resume, start=None if start is None else Path(start), start_tasks=start_tasks)
+        tasks.begin(run, taken, start_tasks)
         if leads() and not (begun(folder) and (folder / CONFIGURATION).exists()):
             save_config(recipe, folder / CONFIGURATION)
         if recipe.succession is None:
@@ -116,55 +109,10 @@ def write_report(folder: Path, splits: Splits | None = None) -> Path:
     return page.write_report(folder, data=splits.train, held_out=splits.test)
 
 
-# --- what is refused before the training ---
-
-
-def _check_model(recipe: Recipe, model: nn.Module, splits: Splits) -> None:
-    """Refuses what would fail in the first step or in the report. Raises InputError."""
-    if splits.test is not None and splits.test.image_shape != splits.train.image_shape:
-        shapes = f"test images of shape {splits.test.image_shape}, training images of {splits.train.image_shape}"
-        raise InputError(f"data: {splits.train.name}: {shapes}: bring all to one shape")
-    share = recipe.training.batch_size // int(os.environ.get("WORLD_SIZE", "1"))
-    if share < 2 and any(isinstance(part, nn.modules.batchnorm._BatchNorm | FullDataNorm | ClassBatchNorm) for part in model.modules()):
-        raise InputError(f"training.batch_size: {share} image for each process, too few for batch norm: use 2 or more")
-    images = recipe.training.batch_size * prod(splits.train.image_shape) * 4
-    if images > machine_memory():
-        raise InputError(f"training.batch_size: {recipe.training.batch_size} images take {images / 2**30:,.1f} GiB: use fewer")
-    recipe.objective.phases(model)
-    labels_for(model, splits.train, slice(0, None))
-
-
-def check_scoring(recipe: Recipe, splits: Splits) -> None:
-    """Refuses a way of scoring that would fail at the end of the training. Raises InputError."""
-    scoring, training = recipe.scoring, recipe.training
-    for name in scoring.metrics:
-        if name not in METRICS:
-            raise InputError(f"scoring.metrics: {name!r} is unknown: {configs.suggest(name, METRICS)}")
-    if not (scoring.judged or scoring.asked):
-        return
-    if splits.test is None and recipe.succession is not None:
-        mend = "leave scoring.extractor null, or hold some images out with --data.options.test_share 0.1"
-        raise InputError(f"scoring: {recipe.data.name} has {', '.join(splits.known)} and no test split to compare classes with: {mend}")
-    if scoring.asked:
-        made = -(-training.steps // training.checkpoint_every) if training.checkpoint_every else 1
-        if "critic" in scoring.asked and min(made, training.keep) < 2:
-            mend = "make training.checkpoint_every smaller, and training.keep 2 or more"
-            raise InputError(f"metric critic: it judges fakes of earlier checkpoints, and only {min(made, training.keep)} is kept: {mend}")
-        check_model(outline(recipe.model), splits.compared, metrics=scoring.asked, how=scoring.model or ModelScoring(), train=splits.learned)
-    if scoring.judged:
-        assert scoring.extractor is not None
-        judge = extractor(scoring.extractor, image_shape=splits.compared.image_shape)
-        if recipe.succession is not None:
-            _check_classes(judge, splits.compared, list(chain.from_iterable(recipe.succession.tasks.tasks(num_classes(splits.compared)))))
-        ScoreConfig(scoring.judged, scoring.num_samples)
-        check_data(scoring.judged, splits.compared, splits.learned, extractor=judge, num_samples=scoring.num_samples)
-
-
-def _check_classes(judge: NetworkExtractor, test: ImageData, learned: list[int]) -> None:
-    """Refuses a class without test images or unknown to the judge. Raises InputError."""
-    known = judge(torch.from_numpy(np.array(of_classes(test, learned).image[:1])).to(device_of(judge))).shape[1]
-    if max(learned) >= known:
-        raise InputError(f"scoring.extractor: {judge.name} knows {known} classes, and class {max(learned)} is learned: use a classifier of the data")
+def with_precision(recipe: Recipe, folder: Path, *, resume: str, start: Path | None) -> Recipe:
+    """The recipe with a precision in the place of "auto": as the run was begun that is continued, else as suits the processors."""
+    begun = [] if resume == "never" else [folder if resume == "auto" else Path(resume)]
+    return replace(recipe, training=runtime.settled(recipe.training, *begun, *([] if start is None else [start])))
 
 
 # --- one training, and its scores ---
@@ -181,11 +129,10 @@ def _train_once(run: tasks.Training, model: nn.Module, splits: Splits, resume: s
         elif isinstance(model, LikelihoodModel) and test is not None:
             images, _ = observable(model, test, seed=(scoring.model or ModelScoring()).binarisation_seed)
             evaluators["held_out"] = HeldOutBounds(part_of(images, WATCHED))
-        metrics = tuple(name for name in scoring.judged if name in ("is", "fid", "kid"))
-        if scoring.curve_samples and metrics:
+        if scoring.curve:
             assert scoring.extractor is not None
-            judge = extractor(scoring.extractor, device=choose_device(recipe.training.device), image_shape=splits.train.image_shape)
-            evaluators["scores"] = ScoreEvaluator(judge, ScoreConfig(metrics, scoring.curve_samples, progress=False), test)
+            judge = extractor(scoring.extractor, device=runtime.choose_device(recipe.training.device), image_shape=splits.train.image_shape)
+            evaluators["scores"] = ScoreEvaluator(judge, ScoreConfig(scoring.curve, scoring.curve_samples, progress=False), test)
     return fit(
         model,
         recipe.objective,
@@ -225,7 +172,7 @@ def _measure(run: tasks.Training, splits: Splits) -> tuple[list[ResultRow], list
     In the place of samples stand as many training images, compared with the test images. The inception score compares with nothing and is that of
     the test images: the classifier has learned the others by heart. Scores against the training images themselves have no baseline.
     """
-    scoring, device, test = run.recipe.scoring, choose_device(run.recipe.training.device), splits.compared
+    scoring, device, test = run.recipe.scoring, runtime.choose_device(run.recipe.training.device), splits.compared
     model: Any = from_pretrained(run.folder / "model").to(device)
     shared: dict[str, Any] = {"num_samples": scoring.num_samples, "seed": scoring.seed, "progress": run.console, "train": splits.learned}
     own = score_model(model, test, metrics=scoring.asked, how=scoring.model or ModelScoring(), run=run.folder, **shared) if scoring.asked else []

@@ -24,10 +24,11 @@ from ..progress import Bar
 from ..recipes import Recipe
 from ..report.history import read_rows
 from ..training import Onlooker, SuccessionConfig, TrainState, fit_tasks, runtime
-from ..training.continual import TaskObjective, check_resume
+from ..training import task_folders as folders
+from ..training.continual import TaskObjective
 from ..training.fit import Watch
 from ..training.grid import Evolution
-from ..training.task_folders import finished_tasks, take_over
+from ..training.task_folders import check_source, finished_tasks
 from ..types import ClassModel, CostedObjective, GenerativeModel, ImageData, InputError, LabelledConfig, PanelModel, to_uint8
 from .configuration import Splits
 from .folder import context, scored, settings, weights_of
@@ -76,20 +77,35 @@ class Training:
         return Splits(self.recipe.data).load(split)
 
 
-def begin(run: Training, *, resume: str = "auto", start: Path | None = None, start_tasks: int = 1) -> None:
-    """Before anything is written: refuse wrong options, and copy the first tasks of the run ``start`` if given. Raises InputError."""
-    if run.recipe.succession is not None:
-        check_resume(resume)
+def check_start(recipe: Recipe, start: Path | None, start_tasks: int, *, resume: str) -> None:
+    """Refuses a run ``start`` whose first tasks cannot be taken over, as far as no images are needed to know it. Raises InputError."""
+    succession = recipe.succession
     if start is None and start_tasks > 1:
         raise InputError(f"start_tasks: --start-tasks {start_tasks} needs --start RUN, the run whose tasks are taken over")
     if start is None:
         return
-    if run.recipe.succession is None or run.succession.tasks.joint:
-        raise InputError(f"start: {run.recipe.recipe} {run.recipe.variant} does not learn tasks one after another: leave --start out")
+    if start_tasks < 1:
+        raise InputError(f"start_tasks is {start_tasks}: take over 1 or more")
+    if succession is None or succession.tasks.joint:
+        raise InputError(f"start: {recipe.recipe} {recipe.variant} does not learn tasks one after another: leave --start out")
     if resume == "never":
         raise InputError("start: --resume never learns the first task again, so --start has no use: leave one of the two out")
-    if run.succession.keep_optimisers:
+    if succession.keep_optimisers:
         raise InputError("start: succession.keep_optimisers needs the first task's optimisers, which are not taken over: leave one of the two out")
+    check_source(start, start_tasks, recipe.training.steps)
+
+
+def check_taken(run: Training, start: Path, start_tasks: int) -> None:
+    """Refuses a run ``start`` whose first tasks were learned from other images or with other settings. Raises InputError."""
+    folders.check_taken(start, _digests(run, start_tasks), run.recipe.training, settings=run.settings, free=FREE)
+
+
+def begin(run: Training, start: Path | None, start_tasks: int) -> None:
+    """Copy the first tasks of the run ``start``, if given, which :func:`check_start` has looked at. Raises InputError for one of other images or
+    settings.
+    """
+    if start is None:
+        return
     here = runtime.start(run.recipe.training)
     if here.leads:
         _take_first(run, start, _digests(run, start_tasks))
@@ -158,7 +174,7 @@ def shared_start(run: Training) -> bool:
 
 def _take_first(run: Training, source: Path, digests: Sequence[str]) -> None:
     """The first tasks, whose images ``digests`` name, from another run."""
-    take_over(source, run.folder, digests, run.recipe.training, settings=run.settings, free=FREE)
+    folders.take_over(source, run.folder, digests, run.recipe.training, settings=run.settings, free=FREE)
 
 
 def _digests(run: Training, num_tasks: int) -> list[str]:

@@ -99,13 +99,13 @@ def latest(folder: Path) -> Path | None:
     return None
 
 
-def asked_steps(path: Path) -> int | None:
-    """``training.steps`` of the training that wrote a checkpoint; None if it is missing or cannot be read."""
+def saved_settings(path: Path) -> dict[str, Any]:
+    """The settings of the training that wrote a checkpoint, such as ``training.steps``; empty if they are missing or cannot be read."""
     try:
-        steps = parse_json(read_regular(path / _STATE))["settings"]["training.steps"]
+        settings = parse_json(read_regular(path / _STATE))["settings"]
     except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return steps if isinstance(steps, int) else None
+        return {}
+    return settings if isinstance(settings, dict) else {}
 
 
 def step_of(path: Path) -> int:

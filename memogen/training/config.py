@@ -10,14 +10,15 @@ from typing import Literal
 from memogen.configs import to_dict
 from memogen.types import ImageData, InputError, Phase, check_seed
 
-Precision = Literal["float32", "bf16", "fp16", "float64"]
+Precision = Literal["float32", "bf16", "fp16", "float64", "auto"]
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
     """Counts are in steps (one pass over the objective's phases); ``batch_size`` is the joint batch of all processes.
 
-    ``precision`` bf16 and fp16 are autocast over float32 weights; float64 trains everything in double. ``ema_decay`` 0 keeps no averages.
+    ``precision`` bf16 and fp16 are autocast over float32 weights; float64 trains everything in double; auto is bf16 where all processes have a GPU
+    with it or a CPU with AMX tiles, else float32, decided once: config.yaml and result rows hold the decision. ``ema_decay`` 0 keeps no averages.
     ``checkpoint_every`` and ``sample_every`` 0 mean at the end only and never. ``keep`` is the number of checkpoints left on disk.
     ``sync_batch_norm`` computes batch statistics over all processes (CUDA only); otherwise each process uses its own share.
     ``cuda_graphs`` records a step's kernels once and repeats them, which spares the host starting each (one process on CUDA; no effect elsewhere).

@@ -16,7 +16,7 @@ from torch import nn
 from memogen.data.task_sequence import TaskConfig, TaskSequence
 from memogen.training.config import Settings, TrainingConfig
 from memogen.training.fit import Course, Watch, fit
-from memogen.training.runtime import start
+from memogen.training.runtime import settled, start
 from memogen.training.state import TrainState
 from memogen.training.task_folders import check_steps, finished_tasks, is_taken, load_taken, publish, task_folder
 from memogen.types import InputError, Objective
@@ -95,9 +95,10 @@ def fit_tasks(
     from memogen.pretrained import from_pretrained
 
     check_resume(resume)
-    if succession.fresh_critic and not isinstance(model, ToldModel):
-        raise InputError(f"succession.fresh_critic: a {type(model).__name__} cannot reset its critic: leave it off")
-    folder, runtime = Path(folder), start(config)
+    check_critic(model, succession)
+    folder = Path(folder)
+    config = settled(config, *([folder] if resume == "auto" else []))
+    runtime = start(config)
     if resume == "never" and runtime.leads:
         shutil.rmtree(folder / "tasks", ignore_errors=True)
     runtime.processes.wait()
@@ -141,6 +142,12 @@ def fit_tasks(
                 objective.settle(model, best)
     assert state is not None, "a sequence has a task or more, and no more are finished"
     return state
+
+
+def check_critic(model: nn.Module, succession: SuccessionConfig) -> None:
+    """Raises InputError for a critic that is to be reset and cannot be."""
+    if succession.fresh_critic and not isinstance(model, ToldModel):
+        raise InputError(f"succession.fresh_critic: a {type(model).__name__} cannot reset its critic: leave it off")
 
 
 def check_resume(resume: str) -> None:

@@ -21,7 +21,7 @@ from memogen.training.graphs import Graphs, Scalars
 from memogen.training.log import NonFiniteLoss, RunLog, open_log, terms_of
 from memogen.training.optimise import PhaseOptimiser, keeping_gradient_flags, phase_optimisers
 from memogen.training.outputs import Outputs
-from memogen.training.runtime import Runtime, seed_step, start
+from memogen.training.runtime import Runtime, seed_step, settled, start
 from memogen.training.state import TrainState, resume_state
 from memogen.types import Batch, Evaluator, ImageData, Objective
 
@@ -90,6 +90,7 @@ def fit(
     Raises InputError for options that cannot run or resume here, NonFiniteLoss when a loss becomes infinite or NaN.
     """
     trainable(model)
+    config = settled(config, *([] if resume == "never" else [Path(folder if resume == "auto" else resume)]))
     runtime = start(config)
     with runtime.numerics(), keeping_gradient_flags(model):
         runtime.place(model)
@@ -113,7 +114,8 @@ def fit(
             stopping() as stop,
             stop.held(),
         ):
-            log.line(f"{'resumed from ' + str(source) if source else 'started'} at step {state.step} of {config.steps} on {runtime.device}")
+            begun, number = f"resumed from {source}" if source else "started", runtime.processes.world_size
+            log.line(f"{begun} at step {state.step} of {config.steps} on {runtime.device}{f', {number} processes' if number > 1 else ''}")
             batches = Batches(
                 data, config.batch_size, seed=config.seed, rank=runtime.processes.rank, world_size=runtime.processes.world_size, device=runtime.device
             )

@@ -134,18 +134,21 @@ def open_log(folder: Path | None, step: int, *, tensorboard: bool) -> Iterator[R
         digits = path.stem.removeprefix("step-")
         if digits.isdecimal() and int(digits) > step:
             path.unlink(missing_ok=True)
-    board = None
-    if tensorboard:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise InputError("training.tensorboard is true: tensorboard is not installed: pip install 'memogen[track]', or leave it off") from error
-        board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
+    board = board_class()(str(folder / "tensorboard"), purge_step=step + 1 if step else None) if tensorboard else None
     try:
         yield RunLog(folder, board)
     finally:
         if board is not None:
             board.close()
+
+
+def board_class() -> type[SummaryWriter]:
+    """TensorBoard's writer. Raises InputError where it is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise InputError("training.tensorboard is true: tensorboard is not installed: pip install 'memogen[track]', or leave it off") from error
+    return SummaryWriter
 
 
 def truncate_metrics(path: Path, step: int) -> None:

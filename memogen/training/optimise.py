@@ -97,6 +97,12 @@ def phase_optimisers(model: nn.Module, phases: tuple[Phase, ...], *, recorded: b
     return tuple(_phase_optimiser(phase, own, recorded) for phase in phases)
 
 
+def check_recorded(phase: Phase) -> None:
+    """Raises InputError for an Adam that cannot be recorded as a CUDA graph."""
+    if phase.optimiser.eps_form == "uncorrected":
+        raise InputError(f'training.cuda_graphs: Adam of phase {phase.name} has another eps at every update (eps_form "uncorrected"): leave it off')
+
+
 @contextmanager
 def keeping_gradient_flags(model: nn.Module) -> Iterator[None]:
     """Restore afterwards which parameters require gradients, and drop the gradients."""
@@ -114,8 +120,8 @@ def _phase_optimiser(phase: Phase, own: list[nn.Parameter], recorded: bool) -> P
     if not moved or len(moved) < len(wanted):
         raise ValueError(f"phase {phase.name}: its modules must be parts of the model (else they would not be saved) with parameters that may move")
     still = tuple(p for p in own if id(p) not in wanted)
-    if recorded and phase.optimiser.eps_form == "uncorrected":
-        raise InputError(f'training.cuda_graphs: Adam of phase {phase.name} has another eps at every update (eps_form "uncorrected"): leave it off')
+    if recorded:
+        check_recorded(phase)
     return PhaseOptimiser(phase, _adam(phase.optimiser, moved, recorded), moved, still)
 
 

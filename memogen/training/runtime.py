@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from memogen.processes import Processes
+from memogen.processes import Processes, launched_size
+from memogen.training.checkpoint import saved_settings, step_of
 from memogen.training.config import Precision, TrainingConfig
 from memogen.types import InputError
 
@@ -22,7 +24,7 @@ _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class Runtime:
-    """The device and the processes of one training, and in what precision it computes."""
+    """The device and the processes of one training, and in what precision it computes, which is never "auto"."""
 
     device: torch.device
     processes: Processes = field(default_factory=Processes)
@@ -89,17 +91,51 @@ class Runtime:
 
 
 def start(config: TrainingConfig) -> Runtime:
-    """The device of ``config``, and the processes that the launcher started. It may be called more than once.
+    """The device of ``config``, the processes that the launcher started, and the precision that suits them all. It may be called more than once.
 
     Raises InputError for a device that is not here, and for options that do not work on it.
     """
-    device = choose_device(config.device)
-    _check(config, device, int(os.environ.get("WORLD_SIZE", "1")))
+    device = check(config)
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
     processes = Processes.launched(cuda=device.type == "cuda")
     graphs = config.cuda_graphs and device.type == "cuda"
-    return Runtime(device, processes, config.precision, config.channels_last, config.sync_batch_norm, graphs)
+    precision = config.precision
+    if precision == "auto":
+        precision = "float32" if processes.any(not computes_bf16(device)) else "bf16"
+    return Runtime(device, processes, precision, config.channels_last, config.sync_batch_norm, graphs)
+
+
+def check(config: TrainingConfig) -> torch.device:
+    """The device of ``config``. Raises InputError for one that is not here, and for options that do not work on it or on so many processes."""
+    device, world_size = choose_device(config.device), launched_size()
+    if config.batch_size % world_size:
+        raise InputError(f"training.batch_size is {config.batch_size}: {world_size} processes cannot share it: use a multiple of {world_size}")
+    if config.sync_batch_norm and device.type != "cuda":
+        raise InputError(f"training.sync_batch_norm is true: it works on CUDA alone, and the device is {device.type}: leave it off")
+    if config.cuda_graphs and (world_size > 1 or config.precision == "fp16"):
+        raise InputError(
+            "training.cuda_graphs is true: several processes and fp16's scaler talk to the host in every step: leave it off, or use bf16"
+        )
+    return device
+
+
+def computes_bf16(device: torch.device) -> bool:
+    """Whether the processor has circuits for products of bfloat16: AMX tiles of a CPU, or a GPU's. Without them bf16 is slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_amx_tile_supported()
+
+
+def settled(config: TrainingConfig, *begun: Path) -> TrainingConfig:
+    """The options with the precision that "auto" stands for: that of the first training found in ``begun``, run folders or checkpoints; else what
+    suits the processors. Raises InputError as :func:`start` does.
+    """
+    if config.precision != "auto":
+        return config
+    saved = (path for place in begun for path in ([place] if step_of(place) >= 0 else sorted(place.rglob("step-*"))))
+    kept = next((found for path in saved if (found := saved_settings(path).get("training.precision")) is not None), None)
+    return replace(config, precision=start(config).precision if kept is None else kept)
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -134,14 +170,3 @@ def seed_step(number: int, step: int, runtime: Runtime) -> None:
     torch.default_generator.manual_seed(mixed)  # a hundred times cheaper than torch.manual_seed
     if runtime.device.type == "cuda":
         torch.cuda.manual_seed(mixed)
-
-
-def _check(config: TrainingConfig, device: torch.device, world_size: int) -> None:
-    if config.batch_size % world_size:
-        raise InputError(f"training.batch_size is {config.batch_size}: {world_size} processes cannot share it: use a multiple of {world_size}")
-    if config.sync_batch_norm and device.type != "cuda":
-        raise InputError(f"training.sync_batch_norm is true: it works on CUDA alone, and the device is {device.type}: leave it off")
-    if config.cuda_graphs and (world_size > 1 or config.precision == "fp16"):
-        raise InputError(
-            "training.cuda_graphs is true: several processes and fp16's scaler talk to the host in every step: leave it off, or use bf16"
-        )

@@ -122,7 +122,7 @@ def resume_state(state: TrainState, folder: Path, resume: str | Path, *, write: 
     Checkpoints of ``folder`` after the loaded step are removed, all of them for "never"; with ``write`` False (all processes but the leading one)
     nothing is removed.
     """
-    source = None if resume == "never" else _source(folder, resume)
+    source = resume_source(folder, resume)
     if source is not None:
         state.load(source)
     if write:
@@ -131,7 +131,10 @@ def resume_state(state: TrainState, folder: Path, resume: str | Path, *, write: 
     return source
 
 
-def _source(folder: Path, resume: str | Path) -> Path | None:
+def resume_source(folder: Path, resume: str | Path) -> Path | None:
+    """The checkpoint that a training in ``folder`` continues; None for a fresh start. Raises InputError for one that cannot be continued there."""
+    if resume == "never":
+        return None
     chosen = folder if resume == "auto" else Path(resume)
     source = chosen if step_of(chosen) >= 0 else latest(chosen)
     if source is None and (resume != "auto" or checkpoints(chosen)):

@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import nn
 
 from memogen.shipped import RUN_MODEL
-from memogen.training.checkpoint import asked_steps, checkpoint_path, checkpoints, read_checkpoint, step_of, verify
+from memogen.training.checkpoint import checkpoint_path, checkpoints, read_checkpoint, saved_settings, step_of, verify
 from memogen.training.config import FREE, Settings, TrainingConfig, plain
 from memogen.training.runtime import start
 from memogen.training.state import TrainState
@@ -44,8 +44,8 @@ def check_steps(folder: Path, steps: int) -> None:
     places = [task_folder(folder, number) for number in range(len(list((folder / "tasks").glob("task-*"))))]
     for number, place in enumerate(places if len(places) > 1 else ()):
         for path in checkpoints(place)[-1:]:
-            asked = asked_steps(path)
-            if asked is not None and asked != (number + 1) * steps:
+            asked = saved_settings(path).get("training.steps")
+            if isinstance(asked, int) and asked != (number + 1) * steps:
                 was = f"{asked // (number + 1):,} steps a task"
                 raise InputError(f"{folder}: learned its tasks for {was}, not {steps:,}: give --training.steps as before, or name another folder")
 
@@ -58,33 +58,43 @@ def is_taken(place: Path) -> bool:
 def take_over(source: Path, folder: Path, digests: Sequence[str], config: TrainingConfig, *, settings: Settings, free: tuple[str, ...] = ()) -> None:
     """Copy the first tasks of the run ``source``, one for each of the data's ``digests``, to the run ``folder``. Tasks that are there stay.
 
-    Raises InputError if these tasks are not finished, or used other images or other ``settings``. Settings whose names begin with one of ``free``
-    (how the past is kept) may differ.
+    Raises what :func:`check_taken` raises.
     """
-    num_tasks, steps = len(digests), config.steps
-    current = plain({**settings, **{f"training.{name}": value for name, value in asdict(config).items()}})
-    if not source.is_dir():
-        raise InputError(f"start: {source}: there is no such run folder: name a run that learned the same sequence")
-    if finished_tasks(source, steps) < num_tasks:
-        several = "its first task" if num_tasks == 1 else f"{num_tasks} tasks"
-        raise InputError(f"start: {source}: has not learned {several} for {steps} steps: name a run that has, with the same training.steps")
-    for number, digest in enumerate(digests):
+    check_taken(source, digests, config, settings=settings, free=free)
+    for number in range(len(digests)):
         origin, place = task_folder(source, number), task_folder(folder, number)
-        checkpoint = _checkpoint(origin, (number + 1) * steps)
-        saved = verify(checkpoint)["settings"]
+        if place.exists():
+            continue
+        checkpoint, part = _checkpoint(origin, (number + 1) * config.steps), place.with_name(f".{place.name}")
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.copytree(origin, part, ignore=shutil.ignore_patterns("checkpoints", TAKEN, "tensorboard"))
+        shutil.copytree(checkpoint, part / TAKEN / checkpoint.name)
+        part.rename(place)
+
+
+def check_taken(source: Path, digests: Sequence[str], config: TrainingConfig, *, settings: Settings, free: tuple[str, ...] = ()) -> None:
+    """Raises InputError if the first tasks of the run ``source``, one for each of ``digests``, are not finished, or used other images or other
+    ``settings``. Settings whose names begin with one of ``free`` (how the past is kept) may differ.
+    """
+    check_source(source, len(digests), config.steps)
+    current = plain({**settings, **{f"training.{name}": value for name, value in asdict(config).items()}})
+    for number, digest in enumerate(digests):
+        saved = verify(_checkpoint(task_folder(source, number), (number + 1) * config.steps))["settings"]
         names = {name for name in {*saved, *current} - FREE if not name.startswith((*free, "data.", "phases."))}
         if changed := sorted(name for name in names if saved.get(name) != current.get(name)):
             changes = ", ".join(f"{name} was {saved.get(name)!r} and is {current.get(name)!r}" for name in changed)
             raise InputError(f"{source}: its tasks cannot be taken over under other settings: {changes}: restore them, or learn every task again")
         if saved.get("data.digest") != digest:
             raise InputError(f"{source}: learned its task {number + 1} from other images: name a run on the same data, or learn every task again")
-        if place.exists():
-            continue
-        part = place.with_name(f".{place.name}")
-        shutil.rmtree(part, ignore_errors=True)
-        shutil.copytree(origin, part, ignore=shutil.ignore_patterns("checkpoints", TAKEN, "tensorboard"))
-        shutil.copytree(checkpoint, part / TAKEN / checkpoint.name)
-        part.rename(place)
+
+
+def check_source(source: Path, num_tasks: int, steps: int) -> None:
+    """Raises InputError for a run ``source`` that has not learned its first tasks for ``steps`` steps each."""
+    if not source.is_dir():
+        raise InputError(f"start: {source}: there is no such run folder: name a run that learned the same sequence")
+    if finished_tasks(source, steps) < num_tasks:
+        several = "its first task" if num_tasks == 1 else f"{num_tasks} tasks"
+        raise InputError(f"start: {source}: has not learned {several} for {steps} steps: name a run that has, with the same training.steps")
 
 
 def load_taken(place: Path, model: nn.Module, config: TrainingConfig) -> TrainState:

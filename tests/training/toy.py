@@ -145,10 +145,9 @@ def fingerprint(state: TrainState) -> str:
     return digest.hexdigest()
 
 
-def main() -> None:
+def main(folder: Path, mode: str) -> None:
     """``toy.py FOLDER PAUSE``: trains in a process of its own; ``toy.py FOLDER joint``: float64 without batch norm, for several processes."""
     FAMILIES["toy"] = Family(ToyConfig, object)
-    folder, mode = Path(sys.argv[1]), sys.argv[2]
     if mode == "joint":
         joint(folder)
         return
@@ -165,4 +164,4 @@ def joint(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]), sys.argv[2])
