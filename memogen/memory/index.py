@@ -14,7 +14,7 @@ import math
 import warnings
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from .functional import EMPTY, unit
@@ -25,6 +25,7 @@ SAMPLE = 16  # keys for each list, from which the centroids are learned
 ITERATIONS = 8  # of k-means
 ROUND = 4096  # writes in which every slot is compared with the lists once
 GROUPED, RANKED = 32, 8  # for each candidate, the members of the groups whose lists are compared with a query, and of the lists put in order
+WAITING = 4  # a part of the number of lists: so many slots wait before they are put into lists
 BLOCK = 8192  # keys assigned at once
 
 
@@ -32,7 +33,7 @@ class InvertedFile(nn.Module):
     """An index of the slots of a memory, kept up to date under its writes.
 
     A slot that holds a key is either in one list, where ``cell`` is 2 list + value, or ``moved``: written or strayed since the lists were made, with
-    ``cell`` -1. Every query scores all moved slots. When they are more than the lists, they are put into lists; when as many have moved as there
+    ``cell`` -1. Every query scores all moved slots. When they are many, they are put into lists; when as many have moved as there
     were slots, the centroids are learned anew. A slot without a key is nowhere. All of it is in the state, and a function of the writes alone.
 
     Args:
@@ -57,7 +58,7 @@ class InvertedFile(nn.Module):
         self.register_buffer("moved", torch.zeros(num_slots, dtype=torch.bool))
         self.register_buffer("order", torch.zeros(num_slots, dtype=torch.int32))  # slots by cell, when the lists were made
         self.register_buffer("offsets", torch.zeros(2 * groups * groups + 1, dtype=torch.long))  # where each cell begins in it
-        self.register_buffer("counts", torch.zeros(3, dtype=torch.long))  # slots that the centroids know, moves since then, writes
+        self.register_buffer("counts", torch.zeros(4, dtype=torch.long))  # slots that centroids know; moves since the lists, the centroids; writes
 
     # --- reading ---
 
@@ -80,7 +81,7 @@ class InvertedFile(nn.Module):
         found = []
         for value, share in ((1, (k + 1) // 2), (0, k // 2)):
             slots, counts = self._candidates(query, near, value)
-            score = torch.addcmul(listed[slots], products(query, keys, slots, counts), torch.tensor(kappa).to(query))
+            score = torch.addcmul(listed.index_select(0, slots), products(query, keys, slots, counts), torch.tensor(kappa).to(query))
             late = moved[(values[moved] > 0.5) == bool(value)]
             columns = torch.arange(max(int(counts.amax()), share), device=query.device) < counts[:, None]
             table = torch.zeros(columns.shape, dtype=slots.dtype, device=query.device).masked_scatter_(columns, slots)
@@ -107,7 +108,7 @@ class InvertedFile(nn.Module):
         size = size * (size.cumsum(1) - size < self.candidates)
         runs, starts = size.flatten(), first[lists].flatten()
         place = torch.repeat_interleave(starts - runs.cumsum(0) + runs, runs)
-        return self.order[place.add_(torch.arange(len(place), device=place.device))], size.sum(1)
+        return self.order.index_select(0, place.add_(torch.arange(len(place), device=place.device))), size.sum(1)
 
     # --- following the writes ---
 
@@ -115,29 +116,35 @@ class InvertedFile(nn.Module):
     def follow(self, keys: Float[Tensor, "k d"], values: Float[Tensor, " k"], changed: Int[Tensor, " n"]) -> None:
         """Take note of slots that a write ``changed``, and of a share of the others, which drift little by little."""
         share = -(-len(keys) // ROUND)
-        drifting = torch.arange(share, device=keys.device).add_(self.counts[2] * share).remainder_(len(keys))
+        drifting = torch.arange(share, device=keys.device).add_(self.counts[3] * share).remainder_(len(keys))
         slots = torch.cat([changed, drifting])
         held = ~unwritten(keys[slots])
-        before, stays = self.moved.count_nonzero(), held & (self._cells(keys, values, slots) == self.cell[slots])
-        self.cell[slots[~stays]] = -1
-        self.moved[slots[~stays]] = held[~stays]
-        now = self.moved.count_nonzero()
-        self.counts += torch.stack([torch.zeros_like(now), (now - before).clamp_min(0), torch.ones_like(now)])
-        if now > len(self.centroids) // 4:
+        strays = ~held | (self._cells(keys, values, slots) != self.cell[slots])
+        slots, held = slots[strays], held[strays]
+        new = (held & ~self.moved[slots]).sum()
+        self.cell[slots] = -1
+        self.moved[slots] = held
+        self.counts[1:] += torch.stack([new, new, torch.ones_like(new)])
+        if self.counts[1] > len(self.centroids) // WAITING:
             self.make_lists(keys, values)
+
+    def empty(self) -> Bool[Tensor, " k"]:
+        """Which slots hold no key."""
+        return (self.cell < 0) & ~self.moved
 
     @torch.no_grad()
     def make_lists(self, keys: Float[Tensor, "k d"], values: Float[Tensor, " k"], *, anew: bool = False) -> None:
         """Put the moved slots into lists, or ``anew`` all slots, around centroids learned from the present keys."""
         slots = self.moved.nonzero()[:, 0]
-        if anew or self.counts[1] >= self.counts[0]:
+        if anew or self.counts[2] >= self.counts[0]:
             slots = (~unwritten(keys)).nonzero()[:, 0]
             self._learn(keys, slots)
             self.cell.fill_(-1)
-            self.counts[:2] = torch.tensor([len(slots), 0])
+            self.counts[0], self.counts[2] = len(slots), 0
         for part in slots.split(BLOCK):
             self.cell[part] = self._cells(keys, values, part)
         self.moved.zero_()
+        self.counts[1] = 0
         self.order.copy_(self.cell.sort(stable=True).indices)
         self.offsets.copy_(torch.bincount(self.cell + 1, minlength=len(self.offsets)).cumsum(0))
 

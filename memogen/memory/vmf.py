@@ -278,10 +278,10 @@ class VMFMemory(nn.Module):
         self.age += 1 if self.frozen is None else ~self.frozen
         self.age.masked_fill_(used, 0)
         source, dropped = self._assign(wrong, value, used)
-        self._overwrite(query, value, source)
+        replaced = self._overwrite(query, value, source)
         if self.index is not None:
-            self.index.follow(self.keys, self.values, (used | (source >= 0)).nonzero()[:, 0])
-        return MemoryWrite(used, source >= 0, wrong & ~dropped, dropped, movement, ~known)
+            self.index.follow(self.keys, self.values, (used | replaced).nonzero()[:, 0])
+        return MemoryWrite(used, replaced, wrong & ~dropped, dropped, movement, ~known)
 
     def _follow_cosine(self, query: Tensor, value: Tensor, scores: Scores, full: Tensor) -> None:
         """Add a batch to the running mean cosine of each class, leaving out queries whose class is not ``full`` or that found no key of it."""
@@ -306,7 +306,7 @@ class VMFMemory(nn.Module):
         """Which queries are of a class that still has unwritten slots (b,)."""
         if not self.policy.fill_empty:
             return torch.zeros_like(value, dtype=torch.bool)
-        unwritten, real = lookup.unwritten(self.keys), self.values > 0.5
+        unwritten, real = lookup.unwritten(self.keys) if self.index is None else self.index.empty(), self.values > 0.5
         return torch.where(value > 0.5, (unwritten & real).any(), (unwritten & ~real).any())
 
     def _responsibilities(self, scores: Scores, value: Tensor, keep: Tensor) -> Responsibilities:
@@ -378,18 +378,19 @@ class VMFMemory(nn.Module):
             dropped |= asks & ~served
         return source[:-1], dropped
 
-    def _overwrite(self, query: Tensor, value: Tensor, source: Tensor) -> None:
-        """Slot i becomes query source[i], unless that is -1."""
+    def _overwrite(self, query: Tensor, value: Tensor, source: Tensor) -> Tensor:
+        """Slot i becomes query source[i], unless that is -1. Returns which slots do."""
         replaced, mean = source >= 0, self.mass.mean()
         if self.keys.is_cpu:  # a few rows; elsewhere their number would have to be fetched from the device
             rows = replaced.nonzero()[:, 0]
             self.keys[rows], self.values[rows] = query[source[rows]].to(self.keys), value[source[rows]].to(self.values)
             self.mass[rows], self.age[rows] = mean, 0.0
-            return
+            return replaced
         self.keys.copy_(torch.where(replaced[:, None], query[source.clamp_min(0)].to(self.keys), self.keys))
         self.values.copy_(torch.where(replaced, value[source.clamp_min(0)].to(self.values), self.values))
         self.mass.copy_(torch.where(replaced, mean, self.mass))
         self.age.masked_fill_(replaced, 0)
+        return replaced
 
     def extra_repr(self) -> str:
         return f"num_slots={self.num_slots}, key_dim={self.key_dim}, concentration={self.concentration:g}, top_k={self.top_k}"

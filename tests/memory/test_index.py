@@ -128,6 +128,7 @@ def test_a_memory_that_is_being_filled_answers_exactly_until_the_index_can() -> 
     write(memory, 1, seed=0)
     assert memory(query).dense is None
     assert (memory.keys[memory(query).slots].norm(dim=2) > 0).all()
+    assert memory.index is not None and torch.equal(memory.index.empty(), memory.keys.norm(dim=1) == 0)
 
 
 def test_lists_know_the_values_of_slots_that_change_them() -> None:
