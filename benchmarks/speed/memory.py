@@ -29,7 +29,10 @@ def critic_step(setting: Setting) -> Cases:
 
 
 def write(setting: Setting) -> Cases:
-    """A batch of 64 real and 64 fake queries is written to a large memory, by the lookup of their read; beside it, to 65,536 slots."""
+    """A batch of 64 real and 64 fake queries is written to a large memory, by the lookup of their read; beside it, to 65,536 slots.
+
+    The last memory keeps an index under the writes.
+    """
     sizes = [setting.size(num, num // 256) for num in MANY]
     first = Prepared(*writing(lived_in(sizes[0], WIDTH, setting)))
     yield Case(Title(f"write, {sizes[0]:,} x {WIDTH}"), first)
@@ -37,6 +40,9 @@ def write(setting: Setting) -> Cases:
         aims = (Aim(3.0, "beside"),) if num_slots == sizes[-1] else ()
         title = Title(f"write, {num_slots:,} x {WIDTH}", beside=f"{sizes[0]:,} slots", aims=aims)
         yield Case(title, Prepared(*writing(lived_in(num_slots, WIDTH, setting))), first)
+    memory, _ = indexed_memory(sizes[-1], setting)
+    title = Title(f"indexed write, {sizes[-1]:,} x {WIDTH}", beside=f"{sizes[0]:,} slots", aims=(Aim(3.0, "beside"),))
+    yield Case(title, Prepared(*writing(memory)), first)
 
 
 def read(setting: Setting) -> Cases:
@@ -52,6 +58,28 @@ def read(setting: Setting) -> Cases:
         )
 
 
+def indexed_read(setting: Setting) -> Cases:
+    """A large memory is read through its index, with the gradient of the queries: beside the exact read of the same keys.
+
+    The second line counts how much of the likelihood of the slots looked up the index misses, in both classes together: one minus the sum of
+    exp(score) over the slots that it finds, by that over the best slots of all, as a mean over the queries.
+    """
+    num_slots = setting.size(MANY[2], MANY[2] // 256)
+    memory, query = indexed_memory(num_slots, setting)
+    exact = VMFMemory(num_slots, WIDTH)
+    exact.load_state_dict({name: part for name, part in memory.state_dict().items() if not name.startswith("index.")}, assign=True)
+
+    def work(memory: VMFMemory) -> Work:
+        return lambda: torch.autograd.grad(memory(query).logit.sum(), query)
+
+    name = f"{num_slots:,} x {WIDTH}"
+    yield Case(Title(f"indexed read and gradient, {name}", beside="exact", aims=(Aim(0.1, "beside"),)), work(memory), work(exact))
+    with torch.no_grad():
+        found, best = (torch.logsumexp(each(query).score, 1) for each in (memory, exact))
+    missed = 1e4 * float(1 - (found - best).exp().mean())
+    yield Case(Title(f"likelihood missed by the index, {name}", "of 10,000", aims=(Aim(100.0, "value"),)), lambda: missed)
+
+
 def peak(setting: Setting) -> Cases:
     """The most memory that a training step with a million slots holds beyond that of the networks; the floor is the keys themselves."""
     num_slots, key_dim = setting.size(MANY[2], 65_536), setting.size(WIDTH, 32)
@@ -60,7 +88,7 @@ def peak(setting: Setting) -> Cases:
     yield Case(title, lambda: answer("memory", "peak_beyond", num_slots, key_dim, setting=setting), floor=Floor(lambda: keys))
 
 
-ENTRIES = (critic_step, write, read, peak)
+ENTRIES = (critic_step, write, read, indexed_read, peak)
 
 
 # --- the works ---
@@ -82,6 +110,23 @@ def live_in(memory: VMFMemory) -> None:
         rows.copy_(unit(torch.randn(rows.shape)))
     memory.mass.fill_(1.0)
     memory.age.copy_(torch.arange(memory.num_slots))
+
+
+@torch.no_grad()
+def indexed_memory(num_slots: int, setting: Setting) -> tuple[VMFMemory, Tensor]:
+    """A memory with an index, and queries, all of which a random layer makes of 7 normal numbers.
+
+    An index needs keys that lie together, as those of images do. These are a little harder to find than queries of Fashion-MNIST.
+    """
+    inner, outer = torch.randn(7, WIDTH) * 1.5 / 7**0.5, torch.randn(WIDTH, WIDTH)
+    memory = VMFMemory(num_slots, WIDTH, candidates=setting.size(1024, 128))
+    for rows in memory.keys.split(1 << 14):
+        rows.copy_(unit(torch.tanh(torch.randn(len(rows), 7) @ inner) @ outer))
+    memory.mass.fill_(1.0)
+    memory.age.copy_(torch.arange(num_slots))
+    memory.to(setting.runtime().device).refresh()
+    query = unit(torch.tanh(torch.randn(2 * BATCH, 7) @ inner) @ outer).to(memory.keys)
+    return memory, query.requires_grad_()
 
 
 def queries(memory: VMFMemory) -> tuple[Tensor, Tensor]:

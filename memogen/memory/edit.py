@@ -46,6 +46,7 @@ def without(memory: Memory, slots: Sequence[int] | Int[Tensor, " n"]) -> Memory:
         member = (memory.values > 0.5) == bool(value)
         if bool((there & member).any()) and not bool((written(edited) & member).any()):
             raise ValueError(f"slots: all {name} slots would be gone; leave one at least")
+    _refresh(edited)
     return edited
 
 
@@ -79,6 +80,7 @@ def added(memory: Memory, keys: Float[Tensor, "n d"], *, value: int = 1, share: 
     edited.keys[chosen] = unit(keys)
     edited.mass[chosen] = _mass(memory.mass[stays], len(keys), share)
     edited.age[chosen] = 0
+    _refresh(edited)
     return edited, chosen
 
 
@@ -124,6 +126,12 @@ def thawed(memory: Memory, slots: Sequence[int] | Int[Tensor, " n"]) -> Memory:
         left = edited.frozen.index_fill(0, chosen, False)
         edited.frozen = left if bool(left.any()) else None
     return edited
+
+
+def _refresh(memory: MixtureMemory) -> None:
+    """Let the index know of keys that came or went."""
+    if isinstance(memory, VMFMemory):
+        memory.refresh()
 
 
 def _mass(left: Float[Tensor, " n"], num: int, share: float | None) -> Tensor:

@@ -97,8 +97,8 @@ def log_prior(mass: Float[Tensor, " k"], values: Float[Tensor, " k"], *, smoothi
     if prior == "joint":
         return torch.log(weight) - torch.log(weight.sum())
     real = values > 0.5
-    total = torch.where(real, (weight * real).sum(), (weight * ~real).sum())
-    return torch.log(weight) - torch.log(total) - math.log(2)
+    totals = torch.log((weight * real).sum()), torch.log((weight * ~real).sum())
+    return torch.log(weight) - torch.where(real, *totals) - math.log(2)
 
 
 def checked_weight(weight: Float[Tensor, " n"], values: Float[Tensor, " k"], value: int) -> Float[Tensor, " k"]:

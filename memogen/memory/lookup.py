@@ -67,10 +67,10 @@ class _Found(torch.autograd.Function):
     """The scores kappa K.q + log p(c) of the slots looked up. Their gradient in q is kappa times the weighted sum of their keys alone."""
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, keys: Tensor, dense: Tensor, slots: Tensor, concentration: float) -> Tensor:
+    def forward(ctx: Any, query: Tensor, keys: Tensor, score: Tensor, slots: Tensor, concentration: float) -> Tensor:
         ctx.save_for_backward(keys, slots)
         ctx.concentration = concentration
-        return dense.gather(1, slots)
+        return score.clone()
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -79,10 +79,29 @@ class _Found(torch.autograd.Function):
 
 
 def found(
-    query: Float[Tensor, "b d"], keys: Float[Tensor, "k d"], dense: Float[Tensor, "b k"], slots: Int[Tensor, "b t"], *, concentration: float
+    query: Float[Tensor, "b d"], keys: Float[Tensor, "k d"], score: Float[Tensor, "b t"], slots: Int[Tensor, "b t"], *, concentration: float
 ) -> Float[Tensor, "b t"]:
-    """The scores of the slots looked up, taken from the scores ``dense`` of all; differentiable in ``query``, twice as well, by their keys alone."""
-    return _Found.apply(query, keys, dense, slots, concentration)  # type: ignore[no-untyped-call]
+    """The scores of the slots looked up, which are known; differentiable in ``query``, twice as well, by the keys of these slots alone."""
+    return _Found.apply(query, keys, score, slots, concentration)  # type: ignore[no-untyped-call]
+
+
+def unwritten(keys: Float[Tensor, "k d"]) -> Bool[Tensor, " k"]:
+    """Which slots have no key yet."""
+    if not keys.is_cpu:
+        return keys.norm(dim=1) == 0
+    empty = keys[:, 0] == 0  # so few that the rest of them is soon read
+    rows = empty.nonzero()[:, 0]
+    empty[rows] = keys[rows].norm(dim=1) == 0
+    return empty
+
+
+def oldest(age: Float[Tensor, " k"], free: Bool[Tensor, " k"], num: int) -> Int[Tensor, " n"]:
+    """At least ``num`` slots, or all: first the free ones from the oldest on, ties by lowest index, then others."""
+    age = age.masked_fill(~free, -1)
+    if age.is_cpu and num < len(age):  # the few that may be asked for, without sorting all
+        able = (age >= age.topk(num, sorted=False).values.amin()).nonzero()[:, 0]
+        return able[torch.argsort(age[able], descending=True, stable=True)]
+    return torch.argsort(age, descending=True, stable=True)
 
 
 class Scores(NamedTuple):

@@ -55,6 +55,11 @@ class Policy:
         if self.mass_floor < 0:
             raise ValueError(f"mass_floor is {self.mass_floor}; it must not be negative")
 
+    @property
+    def answers_from_lookup(self) -> bool:
+        """Whether S_y is simply the part of the lookup with the query's label, so that a write needs no other scores."""
+        return self.lookup == "by_class" and self.label_match == "hard" and self.rule == "em"
+
     @classmethod
     def preset(cls, name: PolicyName) -> Self:
         """The policy that trains well ("robust"), or the literal algorithm of the paper or of the authors' code. Raises ValueError."""

@@ -13,12 +13,14 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from .functional import DrawNumbers
+from .policies import Policy
 
 
 class MemoryRead(NamedTuple):
     """The answer to queries. ``weights`` is the posterior over the ``slots`` that were looked up.
 
-    ``score`` and ``dense`` are kept for a write, without gradient: the log joint density up to a constant, of ``slots`` and of all slots.
+    ``score`` and ``dense`` are kept for a write, without gradient: the log joint density up to a constant, of ``slots`` and of all slots; ``dense``
+    is None where an index found the slots.
     """
 
     logit: Float[Tensor, " b"]
@@ -26,7 +28,7 @@ class MemoryRead(NamedTuple):
     slots: Int[Tensor, "b t"]
     weights: Float[Tensor, "b t"]
     score: Float[Tensor, "b t"]
-    dense: Float[Tensor, "b k"]
+    dense: Float[Tensor, "b k"] | None
 
 
 class MemoryWrite(NamedTuple):
@@ -116,6 +118,14 @@ def check_sizes(num_slots: int, key_dim: int, *, concentration: float, top_k: in
         raise ValueError(f"concentration is {concentration}; it must be a positive number")
     if not 0 <= decay <= 1:
         raise ValueError(f"decay is {decay}; it must lie in [0, 1]")
+
+
+def check_candidates(candidates: int, num_slots: int, top_k: int, policy: Policy) -> None:
+    """Raises ValueError for an index that could not hold what a read and a write look up."""
+    if candidates and not min(top_k, num_slots) <= candidates <= num_slots:
+        raise ValueError(f"candidates is {candidates}; it must lie between top_k and num_slots, {top_k} and {num_slots}, or be 0 for no index")
+    if candidates and not policy.answers_from_lookup:
+        raise ValueError("candidates: this policy needs the scores of all slots; use the policy 'robust', or 0 candidates")
 
 
 def refuse_unknown(known: Bool[Tensor, " b"]) -> None:

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from . import functional, lookup
 from .functional import EMPTY, INITIAL_MASS, DrawNumbers, EMState, Statistics
+from .index import InvertedFile
 from .lookup import Responsibilities, Scores
 from .policies import Policy, PolicyName
-from .protocol import MemoryRead, MemoryWrite, check_sizes, refuse_unknown
+from .protocol import MemoryRead, MemoryWrite, check_candidates, check_sizes, refuse_unknown
 
 _COSINE_DECAY = 0.99  # of the running mean cosine, per write of its class
 
@@ -31,7 +32,8 @@ class VMFMemory(nn.Module):
     Args:
         num_slots: N, at least 2. key_dim: M, at least 2. concentration: kappa > 0. top_k: k of Eq. 3, clamped to ``num_slots``.
         decay: alpha in [0, 1], what a touched slot keeps of its mass. em_steps: T >= 1.
-        policy: how it reads and writes, or the name of a preset.
+        policy: how it reads and writes, or the name of a preset. candidates: of each class, the slots that an index picks for a query to score
+        (:class:`memogen.memory.index.InvertedFile`); 0 scores all slots.
     """
 
     keys: Tensor
@@ -51,12 +53,14 @@ class VMFMemory(nn.Module):
         decay: float = 0.5,
         em_steps: int = 1,
         policy: Policy | PolicyName = "robust",
+        candidates: int = 0,
     ) -> None:
         super().__init__()
         check_sizes(num_slots, key_dim, concentration=concentration, top_k=top_k, decay=decay, em_steps=em_steps)
         self.num_slots, self.key_dim = num_slots, key_dim
         self.concentration, self.top_k, self.decay, self.em_steps = concentration, top_k, decay, em_steps
         self.policy = Policy.preset(policy) if isinstance(policy, str) else policy
+        check_candidates(candidates, num_slots, top_k, self.policy)
         self.register_buffer("keys", torch.zeros(num_slots, key_dim))
         self.register_buffer("values", torch.ones(num_slots))
         self.values[(num_slots + 1) // 2 :].zero_()  # a comparison would make torch load its compiler where a model is outlined on "meta"
@@ -64,6 +68,7 @@ class VMFMemory(nn.Module):
         self.register_buffer("age", torch.zeros(num_slots))
         self.register_buffer("cosine", torch.zeros(2, 2))  # by class, fake first: decayed sum over its queries, and their decayed number
         self.register_buffer("frozen", None)  # bool (k,); a state without frozen slots has no such entry
+        self.index = InvertedFile(num_slots, key_dim, candidates) if candidates else None
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """``.to()``, ``.half()`` and ``.cuda()``, except that the buffers stay float32 or wider: they are sums over many writes."""
@@ -126,7 +131,7 @@ class VMFMemory(nn.Module):
         """
         mass = self.mass if weight is None else functional.checked_weight(weight.to(self.mass.device), self.values, value)
         weight = mass.double() * ((self.values > 0.5) == bool(value))
-        written = weight * ~self._unwritten()
+        written = weight * ~lookup.unwritten(self.keys)
         if uniform is None:
             uniform = torch.rand(num, generator=generator, dtype=torch.float64, device=generator.device if generator else self.keys.device)
         slots = functional.categorical(torch.where(written.sum() > 0, written, weight), uniform)
@@ -179,15 +184,20 @@ class VMFMemory(nn.Module):
         query = self._unit(query)
         return torch.addmm(log_prior.to(query.dtype), self.concentration * query, self.keys.T.to(query.dtype))
 
-    def _look_up(self, query: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(scores of all slots, without gradient; slots looked up; their scores)."""
+    def _look_up(self, query: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
+        """(scores of all slots, without gradient, or None by the index; slots looked up; their scores)."""
+        log_prior, kappa = self.log_prior(), self.concentration
+        if self.index is not None:
+            unit = self._unit(query)
+            listed = self.index.look_up(unit, self.keys, self.values, log_prior, kappa, self.top_k)
+            if listed is not None:
+                return None, listed[0], lookup.found(unit, self.keys, listed[1], listed[0], concentration=kappa)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self._sparse):
-            score = self._score(query, self.log_prior())
+            score = self._score(query, log_prior)
         dense, by_class = score.detach(), self.policy.lookup == "by_class"
         slots = lookup.top_k_per_class(dense, self.values, self.top_k) if by_class else lookup.top_k(dense, self.top_k)
-        if self._sparse:
-            return dense, slots, lookup.found(self._unit(query), self.keys, dense, slots, concentration=self.concentration)
-        return dense, slots, score.gather(1, slots)
+        found = score.gather(1, slots)
+        return dense, slots, lookup.found(self._unit(query), self.keys, found, slots, concentration=kappa) if self._sparse else found
 
     @property
     def _sparse(self) -> bool:
@@ -230,6 +240,11 @@ class VMFMemory(nn.Module):
         back = torch.argsort(order)
         return done._replace(overwrites=done.overwrites[back], dropped=done.dropped[back], ignored=~known[back])
 
+    def refresh(self) -> None:
+        """Make the index anew, if there is one: to be called after keys or values were changed by anything but :meth:`write`."""
+        if self.index is not None:
+            self.index.make_lists(self.keys, self.values, anew=True)
+
     def _gathered(self, query: Tensor, value: Tensor | int) -> tuple[Tensor, Tensor, bool]:
         """Queries and labels of all processes, and whether there are several processes. Raises ValueError for wrong shapes."""
         query = query.detach().to(torch.promote_types(self.keys.dtype, torch.float32))
@@ -251,7 +266,7 @@ class VMFMemory(nn.Module):
         else:
             dense, slots, found = self._look_up(query)
             order = torch.arange(len(query), device=query.device)
-        return Scores(None if self._answers_from_lookup else dense[order], slots, found)
+        return Scores(None if dense is None or self.policy.answers_from_lookup else dense[order], slots, found)
 
     def _write_batch(self, query: Tensor, value: Tensor, known: Tensor, scores: Scores) -> MemoryWrite:
         filling = self._filling(value)
@@ -263,8 +278,10 @@ class VMFMemory(nn.Module):
         self.age += 1 if self.frozen is None else ~self.frozen
         self.age.masked_fill_(used, 0)
         source, dropped = self._assign(wrong, value, used)
-        self._overwrite(query, value, source)
-        return MemoryWrite(used, source >= 0, wrong & ~dropped, dropped, movement, ~known)
+        replaced = self._overwrite(query, value, source)
+        if self.index is not None:
+            self.index.follow(self.keys, self.values, (used | replaced).nonzero()[:, 0])
+        return MemoryWrite(used, replaced, wrong & ~dropped, dropped, movement, ~known)
 
     def _follow_cosine(self, query: Tensor, value: Tensor, scores: Scores, full: Tensor) -> None:
         """Add a batch to the running mean cosine of each class, leaving out queries whose class is not ``full`` or that found no key of it."""
@@ -289,22 +306,8 @@ class VMFMemory(nn.Module):
         """Which queries are of a class that still has unwritten slots (b,)."""
         if not self.policy.fill_empty:
             return torch.zeros_like(value, dtype=torch.bool)
-        unwritten, real = self._unwritten(), self.values > 0.5
+        unwritten, real = lookup.unwritten(self.keys) if self.index is None else self.index.empty(), self.values > 0.5
         return torch.where(value > 0.5, (unwritten & real).any(), (unwritten & ~real).any())
-
-    def _unwritten(self) -> Tensor:
-        """Which slots have no key yet (k,)."""
-        if not self.keys.is_cpu:
-            return self.keys.norm(dim=1) == 0
-        unwritten = self.keys[:, 0] == 0  # so few that the rest of them is soon read
-        rows = unwritten.nonzero()[:, 0]
-        unwritten[rows] = self.keys[rows].norm(dim=1) == 0
-        return unwritten
-
-    @property
-    def _answers_from_lookup(self) -> bool:
-        """Whether S_y is simply the part of the lookup with the query's label."""
-        return self.policy.lookup == "by_class" and self.policy.label_match == "hard" and self.policy.rule == "em"
 
     def _responsibilities(self, scores: Scores, value: Tensor, keep: Tensor) -> Responsibilities:
         """S_y and the posterior on it; all zero for queries outside ``keep``."""
@@ -367,7 +370,7 @@ class VMFMemory(nn.Module):
             if asks.is_cpu and not bool(asks.any()):
                 continue
             free = unused if cls is None else unused & (self.values == cls)
-            oldest = self._oldest(free, len(wrong))
+            oldest = lookup.oldest(self.age, free, len(wrong))
             place = asks.cumsum(0) - 1
             served = asks & (place < free.sum())
             target = torch.where(served, oldest[place.clamp(0, len(oldest) - 1)], self.num_slots)
@@ -375,26 +378,19 @@ class VMFMemory(nn.Module):
             dropped |= asks & ~served
         return source[:-1], dropped
 
-    def _oldest(self, free: Tensor, num: int) -> Tensor:
-        """At least ``num`` slots, or all: first the free ones from the oldest on, ties by lowest index, then others."""
-        age = self.age.masked_fill(~free, -1)
-        if self.keys.is_cpu and num < self.num_slots:  # the few that may be asked for, without sorting all
-            able = (age >= age.topk(num, sorted=False).values.amin()).nonzero()[:, 0]
-            return able[torch.argsort(age[able], descending=True, stable=True)]
-        return torch.argsort(age, descending=True, stable=True)
-
-    def _overwrite(self, query: Tensor, value: Tensor, source: Tensor) -> None:
-        """Slot i becomes query source[i], unless that is -1."""
+    def _overwrite(self, query: Tensor, value: Tensor, source: Tensor) -> Tensor:
+        """Slot i becomes query source[i], unless that is -1. Returns which slots do."""
         replaced, mean = source >= 0, self.mass.mean()
         if self.keys.is_cpu:  # a few rows; elsewhere their number would have to be fetched from the device
             rows = replaced.nonzero()[:, 0]
             self.keys[rows], self.values[rows] = query[source[rows]].to(self.keys), value[source[rows]].to(self.values)
             self.mass[rows], self.age[rows] = mean, 0.0
-            return
+            return replaced
         self.keys.copy_(torch.where(replaced[:, None], query[source.clamp_min(0)].to(self.keys), self.keys))
         self.values.copy_(torch.where(replaced, value[source.clamp_min(0)].to(self.values), self.values))
         self.mass.copy_(torch.where(replaced, mean, self.mass))
         self.age.masked_fill_(replaced, 0)
+        return replaced
 
     def extra_repr(self) -> str:
         return f"num_slots={self.num_slots}, key_dim={self.key_dim}, concentration={self.concentration:g}, top_k={self.top_k}"

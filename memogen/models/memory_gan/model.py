@@ -18,7 +18,7 @@ from ...memory import MemoryRead, Policy, VMFMemory
 from ...memory.functional import DRAW_UNIFORMS, EMPTY, DrawNumbers, unit
 from ...memory.inspect import written
 from ...memory.policies import PolicyName
-from ...memory.protocol import check_sizes
+from ...memory.protocol import check_candidates, check_sizes
 from ...nets import DCGANCritic, DCGANGenerator, ResNetCritic, ResNetGenerator
 from ...nets.norm import NormKind, evaluating
 from ...nets.slot_rows import SlotGenerator
@@ -33,6 +33,7 @@ class MemoryConfig:
     """The memory of the paper's Table 3; see :class:`memogen.memory.VMFMemory`.
 
     ``policy``: "robust", "paper" or "code", or every field of a :class:`memogen.memory.Policy`.
+    ``candidates``: how many slots of each class an index picks for a query to score, which pays from some 100,000 slots on; 0 scores all slots.
     """
 
     num_slots: int = 4096
@@ -42,11 +43,12 @@ class MemoryConfig:
     decay: float = 0.5
     em_steps: int = 1
     policy: Policy | PolicyName = "robust"
+    candidates: int = field(default=0, metadata=LATER)
 
     def __post_init__(self) -> None:
         check_sizes(self.num_slots, self.key_dim, concentration=self.concentration, top_k=self.top_k, decay=self.decay, em_steps=self.em_steps)
-        if isinstance(self.policy, str):
-            Policy.preset(self.policy)
+        policy = Policy.preset(self.policy) if isinstance(self.policy, str) else self.policy
+        check_candidates(self.candidates, self.num_slots, self.top_k, policy)
 
     def build(self) -> VMFMemory:
         return VMFMemory(
@@ -57,6 +59,7 @@ class MemoryConfig:
             decay=self.decay,
             em_steps=self.em_steps,
             policy=self.policy,
+            candidates=self.candidates,
         )
 
 
