@@ -182,7 +182,7 @@ def _train_once(run: tasks.Training, model: nn.Module, splits: Splits, resume: s
             images, _ = observable(model, test, seed=(scoring.model or ModelScoring()).binarisation_seed)
             evaluators["held_out"] = HeldOutBounds(part_of(images, WATCHED))
         metrics = tuple(name for name in scoring.judged if name in ("is", "fid", "kid"))
-        if scoring.curve_samples and metrics:
+        if scoring.curve_samples and metrics and recipe.training.steps > scoring.likelihood_every:  # else a curve of one point, the final scores'
             assert scoring.extractor is not None
             judge = extractor(scoring.extractor, device=choose_device(recipe.training.device), image_shape=splits.train.image_shape)
             evaluators["scores"] = ScoreEvaluator(judge, ScoreConfig(metrics, scoring.curve_samples, progress=False), test)
