@@ -78,10 +78,11 @@ def _described(recipe: Recipe, *, data: str | None, out: Path | None, resume: st
     import yaml
 
     from memogen import configs, runs
+    from memogen.data.shards import is_there
     from memogen.models import outline
 
     recipe = recipe if data is None else runs.with_data(recipe, data)
-    if recipe.data.folder is not None and not Path(recipe.data.folder).exists():
+    if recipe.data.folder is not None and not is_there(Path(recipe.data.folder)):
         raise InputError(f"--data {data or recipe.data.folder}: there is no such file or folder")
     if recipe.data.name == "folder" and recipe.data.folder is not None:
         recipe = runs.with_images(recipe, runs.Splits(recipe.data))  # sets the shape of the images
