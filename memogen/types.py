@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from memogen.errors import InputError as InputError  # the other modules import it from here
 
@@ -297,6 +298,16 @@ def to_uint8(image: Float[Tensor, "b c h w"], image_range: tuple[float, float]) 
     """Floats in ``image_range`` to uint8, rounded and clamped: the inverse of :func:`to_range`."""
     low, high = image_range
     return ((image.detach().float() - low) * (255 / (high - low))).round().clamp(0, 255).to(torch.uint8)
+
+
+def folded(images: UInt8[Tensor, "b c h w"]) -> UInt8[Tensor, "b c _ _"]:
+    """Vectors (images of one row) folded into an image about as high as wide, black at the end of the last row. Other images stay as they are."""
+    length = images.shape[3]
+    if images.shape[2] > 1:
+        return images
+    width = math.ceil(math.sqrt(length))
+    rows = -(-length // width)
+    return F.pad(images, (0, rows * width - length)).unflatten(3, (rows, width))[:, :, 0]
 
 
 _TOLERANCE = 1e-3  # of the range: what rounding in half precision may leave outside

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-HEAVY = ("matplotlib", "scipy", "sklearn", "sympy", "torch._dynamo", "memogen.metrics")
+HEAVY = ("matplotlib", "scipy", "sklearn", "sympy", "torch._dynamo", "memogen.metrics", "memogen.training", "memogen.data", "rich")
 
 
 def test_drawing_from_a_saved_model_loads_nothing_heavy(tmp_path: Path) -> None:

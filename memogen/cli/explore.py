@@ -83,6 +83,7 @@ def _at_hand(model: str) -> bool:
     """Whether the images of the model's run are on this machine: embedded, in a folder that is there, or downloaded before."""
     from memogen.data import DATASETS
     from memogen.data.cache import cache_root
+    from memogen.data.shards import is_there
 
     try:
         recipe = recipe_of(model)
@@ -92,7 +93,7 @@ def _at_hand(model: str) -> bool:
         return False
     own = recipe.data
     if own.folder is not None:
-        return Path(own.folder).expanduser().exists()
+        return is_there(Path(own.folder).expanduser())
     known = DATASETS.get(own.name)
     downloads = cache_root() / "downloads" / own.name
     return known is not None and (known.embedded or (downloads.is_dir() and any(downloads.glob("[!.]*"))))

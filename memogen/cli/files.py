@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from memogen.types import GenerativeModel, ImageData, SlotModel
 
 PICTURES = (".png", ".jpg", ".webp", ".gif")
-ARCHIVES = (".zip", ".npz")
+ARCHIVES = (".zip", ".npz", ".tar")
 SOFTWARE = "memogen sample"
 
 
@@ -90,13 +90,16 @@ def look_at_slots(model: GenerativeModel, slots: Sequence[int]) -> None:
 
 
 def open_subject(name: str, options: DataOptions | None = None) -> GenerativeModel | ImageData:
-    """What is to be scored: a model, or the images of a folder, a zip or an npz file, brought to shape by ``options``."""
+    """What is to be scored: a model, or the images of a folder, a zip, tar or npz file, brought to shape by ``options``."""
     path = Path(name).expanduser()
-    if path.suffix in ARCHIVES and not path.exists():
-        raise InputError(f"{name}: no such file; give the path of a zip or npz file of images, or of a folder")
-    if not path.exists() or any((path / part).is_file() for part in ("config.json", "config.yaml", "model/config.json")):
+    saved = any((path / part).is_file() for part in ("config.json", "config.yaml", "model/config.json"))
+    if saved or not (path.exists() or path.suffix in ARCHIVES):
         return open_model(name)
     from memogen.data import DataOptions, load, splits
+    from memogen.data.shards import is_there
+
+    if not is_there(path):
+        raise InputError(f"{name}: no such file; give the path of a zip, tar or npz file of images, or of a folder")
 
     return load(name, split=splits(name)[0], options=options or DataOptions())
 

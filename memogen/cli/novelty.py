@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from memogen.cli.files import PICTURES, DataChoice, choose_data, open_model, read_picture, write_picture
+from memogen.cli.files import ARCHIVES, PICTURES, DataChoice, choose_data, open_model, read_picture, write_picture
 from memogen.cli.options import KINDS, Folder, Model
 from memogen.errors import InputError
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from memogen.types import ImageData
 
 REFERENCE = 10_000  # training images among which neighbours are looked for
-ARCHIVES = (".zip", ".npz")
 
 
 def novelty(
@@ -100,11 +99,12 @@ def _in_question(against: str, shape: tuple[int, int, int], model: str, num: int
     path = Path(against).expanduser()
     picture = path.is_file() and path.suffix.lower() not in ARCHIVES
     name, place = ("folder", path) if picture else named(against)
-    if name != "folder" or place is None or place.suffix.lower() in ARCHIVES:
+    if not picture and (name != "folder" or place is None or place.suffix.lower() in ARCHIVES or find_pictures(place).packed):
         options = replace(reading(model, shape, otherwise="resize"), long_tail=1.0, test_share=0.0)
         known = splits(name, folder=place, options=options)
         data = DataChoice(name, place, options).load("test" if "test" in known else known[0])
         return in_channels(part_of(data, num), shape[0]), [str(row) for row in np.sort(shuffled(len(data), 0)[:num])]
+    assert place is not None, "a picture, or a folder of pictures"
     files = {entry.name: place / entry.key for entry in find_pictures(place).entries} if place.is_dir() else {place.name: place}
     read: dict[str, Any] = {}
     for name, file in files.items():

@@ -11,7 +11,7 @@ from memogen.errors import InputError
 HIDDEN = argparse.SUPPRESS
 """The help text of an option or argument that works but is not shown."""
 
-KINDS = "a data set's name, a folder or a file (zip, npz), or FOLDER/NAME where a folder holds several data sets"
+KINDS = "a data set's name, a folder, a file (zip, tar, npz) or a pattern of tar files, or FOLDER/NAME where a folder holds several data sets"
 Model = Annotated[str, "a model that comes with memogen (memogen models lists them), a run folder, a saved model's folder, or a hub id"]
 Images = Annotated[str | None, f"which images: {KINDS}"]
 OwnData = Annotated[str | None, f"{KINDS}; default: the run's own data"]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from memogen.cli.files import (
+    ARCHIVES,
     PICTURES,
     as_picture,
     check_picture,
@@ -184,7 +185,7 @@ def impute(
         raise InputError(f"--label {label}: {model} was trained without labels; leave it out")
     named = one_of(data, word)
     path = Path(named or "").expanduser()
-    if path.is_file() and path.suffix.lower() not in (".zip", ".npz"):
+    if path.is_file() and path.suffix.lower() not in ARCHIVES:
         given = ImageData(read_picture(path, completing.config.image_shape, model=model).numpy()[None], name=path.name)
     else:
         given = choose_data(named, model=model, folder=folder).load(split)

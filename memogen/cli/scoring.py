@@ -48,7 +48,7 @@ def spelled_metrics() -> list[tuple[str, str, bool]]:
 
 def evaluate(
     model: Annotated[
-        str, "a model that comes with memogen, a run folder, a saved model's folder, a hub id; or images: a folder, a zip or an npz file"
+        str, "a model that comes with memogen, a run folder, a saved model's folder, a hub id; or images: a folder, a zip, tar or npz file"
     ],
     *,
     data: Annotated[str | None, f"the data to compare with: {KINDS}; default: the run's own data"] = None,

@@ -80,9 +80,10 @@ def _described(recipe: Recipe, data: str | None, out: Path | None, resume: str, 
     import yaml
 
     from memogen import configs, runs
+    from memogen.data.shards import is_there
     from memogen.models import outline
 
-    if recipe.data.folder is not None and not Path(recipe.data.folder).exists():
+    if recipe.data.folder is not None and not is_there(Path(recipe.data.folder)):
         raise InputError(f"--data {data or recipe.data.folder}: there is no such file or folder")
     folder = out or runs.default_folder(recipe)
     runs.check_options(recipe, folder, resume=resume, start=start, start_tasks=start_tasks)

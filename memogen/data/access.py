@@ -13,6 +13,7 @@ from memogen.data.findings import DataReport, Tally
 from memogen.data.images import DataOptions
 from memogen.data.own import is_npz, own_splits
 from memogen.data.published import LAYOUTS, recognised
+from memogen.data.shards import is_there
 from memogen.data.source import Request, counted
 from memogen.types import ImageData, InputError
 
@@ -26,7 +27,7 @@ def load(
     cache: Path | None = None,
     progress: bool = True,
 ) -> ImageData:
-    """A data set by its name in DATASETS, or any place as :func:`named` reads it: published files, or a folder, zip or npz of images.
+    """A data set by its name in DATASETS, or any place as :func:`named` reads it: published files, or a folder, zip, shards or npz of images.
 
     ``folder`` holds the published files of a name; without it they are downloaded. ``cache`` overrides $MEMOGEN_CACHE.
     Raises InputError where something is missing.
@@ -100,12 +101,13 @@ def named(given: str | Path) -> tuple[str, Path | None]:
     """(name in DATASETS, the place of its files) of one word that says which images: every ``--data`` goes through here.
 
     The word is a data set's name (no place: its files are downloaded), the folder of its published files, FOLDER/NAME where a folder holds those of
-    several sets, or a folder, zip or npz of the user's own images (name "folder"). Raises InputError for any other.
+    several sets, or a folder, zip, npz or shards (a tar file or a pattern of such) of the user's own images (name "folder"). Raises InputError for
+    any other.
     """
     place = Path(given).expanduser()
     if str(given) in DATASETS:
         return str(given), None
-    if place.exists():
+    if is_there(place):
         found = recognised(place)
         if len(found) > 1:
             raise InputError(f"data: {place}: holds {', '.join(found)}: name one of them, as {place / found[0]}")
@@ -113,7 +115,7 @@ def named(given: str | Path) -> tuple[str, Path | None]:
     if place.name in DATASETS and place.name != "folder" and place.parent.is_dir():
         return place.name, place.parent
     near = difflib.get_close_matches(str(given), DATASETS, 1)
-    hint = f"did you mean {near[0]}?" if near else f"choose {', '.join(DATASETS)}, or give the path of a folder, zip or npz"
+    hint = f"did you mean {near[0]}?" if near else f"choose {', '.join(DATASETS)}, or give the path of a folder, zip, tar or npz"
     raise InputError(f"data: {given}: no such data set or path: {hint}")
 
 
@@ -135,6 +137,6 @@ def _request(name: str, folder: str | Path | None, split: str, options: DataOpti
     if options.test_share and name != "folder":
         raise InputError(f"test_share: {options.test_share}: {name} is split as it was published: leave the share at 0")
     place = None if folder is None else Path(folder).expanduser()
-    if place is not None and not place.exists():
+    if place is not None and not is_there(place):
         raise InputError(f"data: {place}: there is no such folder or file: check the path")
     return Request(name, place, split, options, cache_root(cache), progress)

@@ -313,5 +313,5 @@ DATASETS: dict[str, DataSet] = {
     "lsun": DataSet(lsun, ("train", "test"), "four categories of scenes scaled to 64x64, your own folders of images"),
     "chairs": DataSet(chairs, ("train",), "rendered chairs scaled to 64x64, your own copy"),
     "celeba": DataSet(celeba, _CELEBA_SPLITS, "faces, middle 108x108 scaled to 64x64, your own copy"),
-    "folder": DataSet(folder, ("train", "valid", "test"), "your own images (folder, zip or npz) or vectors (npz)"),
+    "folder": DataSet(folder, ("train", "valid", "test"), "your own images (folder, zip, tar or npz) or vectors (npz)"),
 }

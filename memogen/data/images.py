@@ -97,11 +97,37 @@ class Header:
 def read_header(file: BufferedIOBase) -> Header:
     """Raises UnusableImage."""
     try:
+        if (header := _jpeg_header(file.read(_FIRST_BYTES))) is not None:
+            return header
+        file.seek(0)
         with _open(file) as image:
             width, height = (image.height, image.width) if _orientation(image) >= 5 else image.size
             return Header(height, width, _is_grey(image), image.mode, _kind(image))
     except Exception as error:  # Pillow raises nearly every type of error on damaged files
         raise _unusable(error) from error
+
+
+_FIRST_BYTES = 2048
+_FRAMES, _PLAIN = (0xC0, 0xC1, 0xC2), (0xC4, 0xDB, 0xDD, 0xE0, 0xEE, 0xFE)  # markers: tables, JFIF, Adobe and comments tell nothing of the header
+
+
+def _jpeg_header(first: bytes) -> Header | None:
+    """The header of a plain JPEG from its first bytes, ten times as fast as Pillow reads it. None for all others: with EXIF data, of another kind,
+    with a longer beginning, or of a size to be refused.
+    """
+    place = 2
+    while first[:2] == b"\xff\xd8" and len(first) >= place + 10 and first[place] == 0xFF:
+        marker, length = first[place + 1], int.from_bytes(first[place + 2 : place + 4])
+        if marker in _FRAMES:
+            height, width = (int.from_bytes(first[start : start + 2]) for start in (place + 5, place + 7))
+            mode = {1: "L", 3: "RGB"}.get(first[place + 9])
+            if first[place + 4] != 8 or mode is None or min(height, width) < 2 or height * width > MAX_PIXELS:
+                return None
+            return Header(height, width, mode == "L", mode, "byte")
+        if marker not in _PLAIN or length < 2:
+            return None
+        place += 2 + length
+    return None
 
 
 def decode(file: BufferedIOBase, whites: Mapping[Kind, int] | None = None, options: DataOptions | None = None) -> tuple[Image.Image, tuple[str, ...]]:

@@ -1,4 +1,4 @@
-"""Which image files lie in a folder or zip file, to which split and class each belongs, and how to open one."""
+"""Which image files lie in a folder or an archive, to which split and class each belongs, and how to open one."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import NamedTuple, cast
 import numpy as np
 
 from memogen.data.files import open_regular, open_zip
+from memogen.data.shards import LABELS, Member, classes_of, is_shard, members_of, shards_of
 from memogen.errors import printable
 from memogen.types import InputError
 
@@ -51,12 +52,16 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class Pictures:
-    """The image files of one place in a fixed order, the names of the other files there, and how to open one by its key."""
+    """The image files of one place in a fixed order, the names of the other files there, and how to open one by its key.
+
+    ``packed``: they lie in archives; otherwise a key is a path below ``place``.
+    """
 
     place: Path
     entries: tuple[Entry, ...]
     others: tuple[str, ...]
     open: Callable[[str], BufferedIOBase]
+    packed: bool = False
 
 
 _LISTED = ContextVar[dict[Path, Pictures] | None]("listed", default=None)
@@ -64,7 +69,7 @@ _LISTED = ContextVar[dict[Path, Pictures] | None]("listed", default=None)
 
 @contextmanager
 def listing_once() -> Iterator[None]:
-    """Inside, :func:`pictures_of` searches each folder only once: a run that began with some files continues with the same ones."""
+    """Inside, :func:`pictures_of` searches each folder and shard only once: a run that began with some files continues with the same ones."""
     token = _LISTED.set({})
     try:
         yield
@@ -73,9 +78,9 @@ def listing_once() -> Iterator[None]:
 
 
 def pictures_of(place: Path) -> Pictures:
-    """:func:`find_pictures`, remembered for folders inside :func:`listing_once`."""
+    """:func:`find_pictures`, remembered for folders and shards inside :func:`listing_once`."""
     listed = _LISTED.get()
-    if listed is None or not place.is_dir():
+    if listed is None or not (place.is_dir() or is_shard(place)):
         return find_pictures(place)
     key = place.resolve()
     if key not in listed:
@@ -84,7 +89,12 @@ def pictures_of(place: Path) -> Pictures:
 
 
 def find_pictures(place: Path) -> Pictures:
-    """The pictures of a folder with all its sub-folders, or of a zip file. Hidden files are left out. InputError where it cannot be read."""
+    """The pictures of a folder with all its sub-folders, of a zip file, or of shards: one, those of a pattern, or a folder with no other pictures.
+
+    Hidden files are left out. InputError where something cannot be read.
+    """
+    if is_shard(place):
+        return _in_shards(place, {"": shards_of(place)})
     archive = None if place.is_dir() else open_zip(place)
 
     def opener(key: str) -> BufferedIOBase:
@@ -99,12 +109,39 @@ def find_pictures(place: Path) -> Pictures:
     visible = [entry for entry in found if not _HIDDEN.search(entry.name)]
     images = [entry for entry in visible if entry.name.lower().endswith(SUFFIXES)]
     others = sorted(entry.name for entry in visible if not entry.name.lower().endswith(SUFFIXES))
-    # Archives often wrap the whole set in one folder, which is dropped here unless it is that of a split.
+    if archive is None and not images and (shards := [entry for entry in visible if is_shard(Path(entry.name))]):
+        groups: dict[str, list[Path]] = {}
+        for entry in shards:
+            groups.setdefault(entry.top if entry.top.lower() in _SPLIT_OF else "", []).append(place / entry.key)
+        return _in_shards(place, groups, tuple(name for name in others if not is_shard(Path(name))))
+    return Pictures(place, _in_order(images), tuple(others), opener, packed=archive is not None)
+
+
+def _in_shards(place: Path, groups: dict[str, list[Path]], others: tuple[str, ...] = ()) -> Pictures:
+    """The pictures of shards by the folder of their split, each in the folder of its class. InputError."""
+    known, images, labels = dict[str, Member](), list[Entry](), False
+    for split, shards in groups.items():
+        members = [member for shard in shards for member in members_of(shard) if not _HIDDEN.search(member.name)]
+        pictures = [member for member in members if member.suffix in SUFFIXES]
+        classes = classes_of(members, pictures)
+        labels = labels or bool(classes)
+        changed = {shard: shard.stat().st_mtime_ns for shard in shards}
+        for member in pictures:
+            name = "/".join(filter(None, (split, classes.get(member, ""), member.name)))
+            images.append(Entry(name, f"{member.shard.name}:{member.start}:{len(known)}", member.size, changed[member.shard]))
+            known[images[-1].key] = member
+        others += tuple(member.name for member in members if member.suffix not in (*SUFFIXES, *LABELS))
+    entries = tuple(sorted(images, key=lambda entry: entry.name)) if labels else _in_order(images)
+    return Pictures(place, entries, tuple(sorted(others)), lambda key: known[key].read(), packed=True)
+
+
+def _in_order(images: list[Entry]) -> tuple[Entry, ...]:
+    """Sorted by name, without a folder that wraps the whole set, as in many archives, unless it is that of a split."""
     while images and all(entry.name.count("/") > 1 for entry in images) and len({entry.top for entry in images}) == 1:
         if images[0].top.lower() in _SPLIT_OF:
             break
         images = [entry.below for entry in images]
-    return Pictures(place, tuple(sorted(images, key=lambda entry: entry.name)), tuple(others), opener)
+    return tuple(sorted(images, key=lambda entry: entry.name))
 
 
 def _walk(root: Path) -> Iterator[Entry]:

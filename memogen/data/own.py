@@ -1,4 +1,4 @@
-"""The user's own images: a folder, a zip or an npz file, and how they are split."""
+"""The user's own images: a folder, a zip file, shards or an npz file, and how they are split."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from memogen.data.arrays import npz_splits, read_npz
 from memogen.data.files import readable
 from memogen.data.listing import Pictures, by_split, label_entries, pictures_of
 from memogen.data.pictures import picture_source, sizes_of
+from memogen.data.shards import SUFFIX, is_shard
 from memogen.data.source import Chunk, Request, Source, array_source, keeper, nothing_kept
 from memogen.errors import printable
 from memogen.types import InputError
@@ -22,12 +23,12 @@ def is_npz(place: Path) -> bool:
 
 
 def holds_images(place: Path) -> bool:
-    """Whether a place may be a user's own images: an npz, or a folder or zip with a picture in it. Raises InputError."""
-    return is_npz(place) or ((place.is_dir() or place.suffix.lower() == ".zip") and bool(pictures_of(place).entries))
+    """Whether a place may be a user's own images: an npz, or a folder, zip or shards with a picture in them. Raises InputError."""
+    return is_npz(place) or ((place.is_dir() or place.suffix.lower() == ".zip" or is_shard(place)) and bool(pictures_of(place).entries))
 
 
 def picture_sizes(place: Path) -> tuple[list[tuple[int, int]], tuple[str, ...]]:
-    """(height, width) of every training picture of a folder or zip whose header can be read, and the splits found there; nothing for an npz.
+    """(height, width) of every training picture of a folder, zip or shards whose header can be read, and the splits found there; nothing for an npz.
 
     Raises InputError.
     """
@@ -41,9 +42,9 @@ def picture_sizes(place: Path) -> tuple[list[tuple[int, int]], tuple[str, ...]]:
 def own_place(asked: Request) -> Path:
     """The user's own folder or file. InputError when it was not given or is not there."""
     if asked.folder is None:
-        mend = "their folder, zip or npz" if asked.name == "folder" else f"FOLDER/{asked.name}, where FOLDER holds its files,"
+        mend = "their folder, zip, tar or npz" if asked.name == "folder" else f"FOLDER/{asked.name}, where FOLDER holds its files,"
         raise InputError(f"{asked.name}: this set cannot be downloaded: give {mend} as data")
-    return asked.folder if asked.folder.is_dir() else readable(asked.folder, asked.name)
+    return asked.folder if asked.folder.is_dir() or is_shard(asked.folder) else readable(asked.folder, asked.name)
 
 
 def own_splits(asked: Request) -> tuple[str, ...]:
@@ -64,13 +65,13 @@ def _with_share(asked: Request, place: Path, found: tuple[str, ...]) -> tuple[st
 
 
 def _own_pictures(place: Path) -> Pictures:
-    if place.is_file() and place.suffix.lower() != ".zip":
-        raise InputError(f"data: {place}: is not a folder, zip or npz file: give one of these")
+    if place.is_file() and place.suffix.lower() not in (".zip", SUFFIX):
+        raise InputError(f"data: {place}: is not a folder, zip, tar or npz file: give one of these")
     return pictures_of(place)
 
 
 def folder(asked: Request) -> Source:
-    """The user's own images: a folder or zip (sub-folder = class; train/, valid/, test/ = splits), or an npz file of images or vectors.
+    """The user's own images: a folder, zip or shards (sub-folder or label = class; train/, valid/, test/ = splits), or an npz of images or vectors.
 
     With ``options.test_share`` a share of the training images is held out as split "test".
     """

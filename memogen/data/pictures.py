@@ -24,7 +24,7 @@ from memogen.types import InputError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-_Image = tuple[np.ndarray, tuple[str, ...], int]  # its pixels, the changes that were made, and the brightest value of its picture
+_Image = tuple[np.ndarray, tuple[str, ...], int]  # its pixels, the changes that were made, and a value as bright as any of its picture
 _AT_ONCE = 8  # pictures that a thread takes at once, since handing over a single one takes as long as opening it
 _FAULTS: tuple[type[Exception], ...] = (UnusableImage, *DAMAGED)
 _MOST_BYTES = 1 << 30  # more than 89 million pixels take in any format
@@ -81,16 +81,19 @@ def _contents(asked: Request, pictures: Pictures, classes: tuple[str, ...], labe
     for (row, _), size in zip(usable, sizes, strict=True):
         if options.target and (size[0] < options.target[0] or size[1] < options.target[1]):
             tally.change("smaller than the size, enlarged", pictures.entries[row].name)
-    whites, keep = _whites(pictures, usable), keeper(options.test_share, asked.split)
+    whites, keep, white_seen = _whites(pictures, usable), keeper(options.test_share, asked.split), False
 
     def read(row: int) -> _Image | str | None:
         """The image, or the reason why it is left out, or None where it lies in another split."""
+        nonlocal white_seen
         try:
             with pictures.open(pictures.entries[row].key) as file:
                 picture, notes = decode(file, whites, None if keep else options)
                 if keep is not None and not keep(shaped(picture, DataOptions(), len(picture.getbands()))):
                     return None
-                return shaped(picture, options, channels), notes, max(np.ravel(picture.getextrema()).tolist())
+                brightest = 255 if white_seen else max(np.ravel(picture.getextrema()).tolist())
+                white_seen = brightest == 255  # no pixel is brighter: nothing is left to look for
+                return shaped(picture, options, channels), notes, brightest
         except _FAULTS as error:
             return _reason(error)
 

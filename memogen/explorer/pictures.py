@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from memogen.data.images import DataOptions, UnusableImage, decode, shaped
-from memogen.training.grid import folded
+from memogen.types import folded
 
 from .asked import Refused
 

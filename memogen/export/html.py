@@ -26,8 +26,7 @@ from memogen.report.figures import by_meaning, draw, memory_of
 from memogen.report.grid import tile
 from memogen.report.parts import environment, png_address, visible, write_page
 from memogen.shipped import StoredNames
-from memogen.training.grid import folded
-from memogen.types import GenerativeModel, InputError, Latents, SlotModel
+from memogen.types import GenerativeModel, InputError, Latents, SlotModel, folded
 
 VENDOR = files("memogen.export").joinpath("vendor")
 _WALL = 1024  # slots on the wall, the heaviest

@@ -161,14 +161,17 @@ def distance_check(
     """
     query = torch.cat([samples, held_out]).cpu()
     nearest = torch.full((len(query),), torch.inf, dtype=torch.float64)
-    pairs_at_once = max(1, (1 << 22) // max(query.shape[1], 1))
-    rough, start = query.float(), 0
+    whole = query.dtype == torch.uint8
+    rough = _rough(query, whole)
+    pairs_at_once, start = max(1, (1 << 18) // max(query.shape[1], 1)), 0
     for part in training:
         rows, out = part.cpu(), None
+        if whole and rows.dtype != torch.uint8:
+            whole, rough = False, _rough(query, False)
         if own is not None:
             here = ((own >= start) & (own < start + len(rows))).nonzero()[:, 0]
             out = len(samples) + here, own[here] - start
-        asked, found = _within_rounding(rough, rows.float(), nearest, out)
+        asked, found = _within_rounding(rough, _rough(rows, whole), nearest, out, EXACT if whole else None)
         for pairs in torch.arange(len(asked)).split(pairs_at_once):
             difference = query[asked[pairs]].double() - rows[found[pairs]].double()
             nearest.scatter_reduce_(0, asked[pairs], difference.square_().sum(1), "amin")
@@ -179,18 +182,34 @@ def distance_check(
     return CopyCheck(distance[: len(samples)], distance[len(samples) :])
 
 
-def _within_rounding(query: Tensor, rows: Tensor, nearest: Tensor, out: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
+EXACT = 1024  # products of numbers from -128 to 127 whose sum is at most 2^24: single precision adds them without rounding
+
+
+def _rough(rows: Tensor, whole: bool) -> tuple[Tensor, Tensor]:
+    """Rows in single precision, bytes around zero, and their squared lengths."""
+    values = rows.float().sub_(128) if whole else rows.float()
+    return values, values.square().sum(1, dtype=torch.float64).float()
+
+
+def _within_rounding(
+    asked_of: tuple[Tensor, Tensor], known: tuple[Tensor, Tensor], nearest: Tensor, out: tuple[Tensor, Tensor] | None, exact: int | None
+) -> tuple[Tensor, Tensor]:
     """The pairs (query, row), other than those ``out``, in which the row may be the nearest and nearer than ``nearest``, a squared distance.
 
-    The products are in single precision, so every pair within their rounding error is a candidate. The bound for a product of n terms is
-    n u |q| |x| with unit roundoff u; here it is taken for the three terms of (|q| + |x|)^2, and twice for their sums.
+    The products are in single precision, so every pair within their rounding error is a candidate. The bound for a sum of n terms is
+    n u |q| |x| with unit roundoff u; here it is taken for the three terms of (|q| + |x|)^2, and twice for their sums. Where ``exact`` products
+    are added without rounding, only the first so many, and then one sum for as many others, are rounded.
     """
-    square, others = query.square().sum(1), rows.square().sum(1)
-    distance = torch.addmm(others, query, rows.T, alpha=-2)
+    (query, square), (rows, others) = asked_of, known
+    first, *rest = zip(*(each.split(exact or max(each.shape[1], 1), 1) for each in (query, rows)), strict=True)
+    distance = torch.addmm(others, first[0], first[1].T, alpha=-2)
+    for left, right in rest:
+        distance.sub_(left @ right.T, alpha=2)
     if out is not None:
         distance[out] = torch.inf
-    reach = query.shape[1] * torch.finfo(query.dtype).eps * (square.sqrt() + others.max().sqrt()).square()
-    limit = torch.minimum(distance.amin(1) + 2 * reach, (nearest - square).to(query.dtype) + reach)
+    rounded = first[0].shape[1] + len(rest)
+    reach = rounded * torch.finfo(distance.dtype).eps * (square.sqrt() + others.max().sqrt()).square()
+    limit = torch.minimum(distance.amin(1) + 2 * reach, (nearest - square).to(distance.dtype) + reach)
     asked, found = (distance <= limit[:, None]).nonzero(as_tuple=True)
     return asked, found
 

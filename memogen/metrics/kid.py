@@ -43,7 +43,7 @@ def kernel_distance(
     num = 1 if size == max(len(real), len(fake)) else subsets
     random = np.random.default_rng(seed)
     chosen = [[torch.from_numpy(random.choice(len(rows), size, replace=False, shuffle=False)) for rows in (real, fake)] for _ in range(num)]
-    of_all = len(real) ** 2 + len(fake) ** 2 + len(real) * len(fake)
+    of_all = (len(real) ** 2 + len(fake) ** 2) / 2 + len(real) * len(fake)
     if of_all * (real.shape[1] + 2 * num) <= 2 * num * size**2 * real.shape[1]:  # multiplications for the kernels and for their sums
         found = _of_all(real, fake, *map(torch.stack, zip(*chosen, strict=True)))
     else:
@@ -67,10 +67,12 @@ def _sums(x: Float[Tensor, "r f"], y: Float[Tensor, "s f"], of_x: Float[Tensor, 
     one, block = x.new_ones(1), max(1, _PAIRS // len(y))
     total = torch.zeros_like(of_y)
     for start in range(0, len(x), block):
-        kernel = torch.addmm(one, x[start : start + block], y.T, alpha=1 / x.shape[1]).pow_(3).double()
+        first = start if x is y else 0  # a pair and its mirror image have one kernel, and count twice
+        kernel = torch.addmm(one, x[start : start + block], y[first:].T, alpha=1 / x.shape[1]).pow_(3).double()
         if x is y:
-            kernel.diagonal(start).zero_()
-        total.addmm_(of_x[:, start : start + block], kernel)
+            kernel.diagonal().zero_()
+            kernel[:, len(kernel) :].mul_(2)
+        total[:, first:].addmm_(of_x[:, start : start + block], kernel)
     return (total * of_y).sum(1)
 
 

@@ -178,7 +178,7 @@ def nothing_to_check(asked: Asked) -> None:
     """The check of a metric that can always be computed."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Metric:
     """A metric by its ``name`` on the command line. ``about`` explains it in a few words; ``numbers`` are what it yields.
 

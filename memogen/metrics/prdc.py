@@ -75,14 +75,20 @@ class Manifold:
 
 
 def radii(features: Float[Tensor, "n f"], *, k: int, chunk: int = 1024) -> Float[Tensor, " n"]:
-    """The distance of each row to its k-th nearest other row."""
-    found = []
+    """The distance of each row to its k-th nearest other row. Each pair is computed once, and serves both rows."""
+    nearest = features.new_full((len(features), k), torch.inf)
     for start in range(0, len(features), chunk):
-        distance = distances(features[start : start + chunk], features)
-        own = torch.arange(len(distance), device=features.device)
-        distance[own, own + start] = torch.inf
-        found.append(distance.kthvalue(k, dim=1).values)
-    return torch.cat(found)
+        distance = distances(features[start : start + chunk], features[start:])
+        distance.diagonal().fill_(torch.inf)
+        here, later = nearest[start : start + chunk], nearest[start + chunk :]
+        here.copy_(_smallest(torch.cat([here, distance], 1), k))
+        later.copy_(_smallest(torch.cat([later.T, distance[:, chunk:]]).T, k))
+    return nearest.amax(1)
+
+
+def _smallest(values: Float[Tensor, "n m"], k: int) -> Float[Tensor, "n k"]:
+    """The k smallest of each row."""
+    return values.topk(k, dim=1, largest=False, sorted=False).values
 
 
 def distances(a: Float[Tensor, "p f"], b: Float[Tensor, "q f"]) -> Float[Tensor, "p q"]:

@@ -6,6 +6,8 @@ Commands, messages, tables and pages take names, titles, help and order from her
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from types import MappingProxyType
 
 from memogen.metrics.accuracy import ACCURACY, FITTING_CAPACITY, REVERSE_ACCURACY
 from memogen.metrics.copies import COPIES, MIFID
@@ -69,9 +71,15 @@ OF_TASKS = (*KEPT_OF_TASKS, *CLASS_SHARES, *RECALLED, *COSTS)
 """Numbers of a sequence of tasks, which no metric of the command line yields."""
 
 
-def numbers() -> dict[str, Number]:
+def numbers() -> Mapping[str, Number]:
     """Every number by its name, in the order of tables; the AUROC of ``memogen novelty`` comes last."""
-    return {number.name: number for number in (*(each for metric in METRICS.values() for each in metric.numbers), *OF_TASKS, AUROC)}
+    return _numbers(tuple(METRICS.values()))
+
+
+@lru_cache(maxsize=1)
+def _numbers(metrics: tuple[Metric, ...]) -> Mapping[str, Number]:
+    """Those of these metrics, and those of no metric: made anew when the registry has changed."""
+    return MappingProxyType({number.name: number for number in (*(each for metric in metrics for each in metric.numbers), *OF_TASKS, AUROC)})
 
 
 def judged_metrics() -> dict[str, Metric]:

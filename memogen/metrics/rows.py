@@ -65,6 +65,8 @@ class ResultRow(Mapping[str, Any]):
     @classmethod
     def read(cls, mapping: Mapping[str, Any]) -> ResultRow:
         """A row from its JSON. Names that are no fields, and values of another type than the field's, as of other versions, go to ``extra``."""
+        if isinstance(mapping, ResultRow):
+            return mapping
         own = {name: value for name, value in mapping.items() if name in _FIELDS and (value is None or isinstance(value, _KINDS[name]))}
         extra = {name: value for name, value in mapping.items() if name not in own}
         return cls(**{_FIELDS[name]: value for name, value in own.items()}, extra=extra, given=tuple(mapping))

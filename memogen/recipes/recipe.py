@@ -45,7 +45,7 @@ class ScoringConfig:
     after a sequence of tasks), or of test images whose likelihoods are estimated.
     ``likelihood_every``: steps between two evaluations on the test split during the training: memoryGAN's biased log-likelihood (Fig. 3a) and sorted
     prior (Fig. 3c), or a lower bound; 0 for none. ``curve_samples``: that many samples also follow the inception score, Fréchet and
-    kernel distance, where they are among ``metrics``.
+    kernel distance, where they are among ``metrics`` and the training is longer than one such interval.
     ``statistics``: a replay GAN draws by the "stored" batch statistics or, like its authors, by those of a "batch" of 64 images of a class.
     """
 

@@ -11,8 +11,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from memogen.training.grid import folded
-from memogen.types import InputError
+from memogen.types import InputError, folded
 
 Colour = tuple[int, int, int]
 

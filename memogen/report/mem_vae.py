@@ -19,8 +19,7 @@ from memogen.metrics.log_likelihood import observable
 from memogen.metrics.memory_use import ReplacesAnswers, memory_use
 from memogen.metrics.samples import labels_for, part_of
 from memogen.metrics.slot_contents import Preferences, ShowsSlots, slot_preferences
-from memogen.training.grid import folded
-from memogen.types import ImageData, InputError, to_uint8
+from memogen.types import ImageData, InputError, folded, to_uint8
 
 from . import grid
 from .grid import CLEAR, LIGHT, Colour, Theme

@@ -81,7 +81,7 @@ def judge(e: Evidence) -> Sign:
     own = e.own
     if e.broken:
         return Sign(False, f"{', '.join(e.broken)} {'is' if len(e.broken) == 1 else 'are'} NaN or infinite")
-    if 0 < e.steps < BEGUN and (own is None or own.alive is None):
+    if only_begun(e.steps, own):
         return Sign(None, f"it has only begun, and samples say little before step {BEGUN}: give it more steps")
     if e.alike is not None and e.alike >= ALIKE:
         how = f"keys or queries have a mean cosine of {e.alike:.2f}"
@@ -111,13 +111,20 @@ def judge(e: Evidence) -> Sign:
     return Sign(None, "its losses are finite, and nothing else is known of how it goes" if e.steps else "it logged no losses")
 
 
+def only_begun(steps: int, own: Sign | None) -> bool:
+    """Whether the run is too short to be judged by its samples, and its family does not judge it either."""
+    return 0 < steps < BEGUN and (own is None or own.alive is None)
+
+
 def evidence(run: Run, model: GenerativeModel | None = None, data: ImageData | None = None, own: Sign | None = None) -> Evidence:
-    """The evidence from the run's log, and from its ``model`` and training ``data`` if they are given."""
+    """The evidence from the run's log, and from its ``model`` and training ``data`` if they are given and the run has more than begun."""
     newest = {key: value for row in run.metrics for key, value in row.items() if key.endswith(("/loss", "/bound"))}
     slots, share, used = run.setting("model.memory.num_slots"), run.last("critic/real_slots"), _late(run, "critic/effective_real")
     cosines = [value for key in ("key_cosine", "query_cosine") if (value := run.last(f"eval/held_out/{key}")) is not None]
+    steps = run.count("step") or 0 if newest else 0
+    model = None if only_begun(steps, own) else model
     return Evidence(
-        steps=run.count("step") or 0 if newest else 0,
+        steps=steps,
         broken=tuple(key for key, value in newest.items() if not is_number(value)),
         real=_late(run, "critic/real"),
         fake=_late(run, "critic/fake"),

@@ -13,6 +13,7 @@ from ..configs import nearest, override
 from ..data.access import may_hold
 from ..data.own import holds_images, picture_sizes
 from ..data.published import recognised
+from ..data.shards import is_there
 from ..data.task_sequence import check_tasks, num_classes
 from ..metrics.extractors import PIXELS, own_extractor
 from ..models import MemoryGANConfig, MemoryGANObjective
@@ -46,7 +47,7 @@ def choose(
         recipe = given if isinstance(given, Recipe) else load_config(Path(name))
     elif name in RECIPES:
         recipe = _row(name, variant, options or {})
-        if recipe.data.name == "folder" and data is not None and Path(data).expanduser().exists():
+        if recipe.data.name == "folder" and data is not None and is_there(Path(data).expanduser()):
             where = meant(recipe.data, data)
             recipe = _fitted(_placed(recipe, *where))
     elif Path(name).exists():
@@ -152,7 +153,7 @@ def meant(own: DataConfig, given: str | Path) -> tuple[str, Path | None]:
     place = Path(given).expanduser()
     if str(given) in data.DATASETS:
         return str(given), None
-    if not place.exists():
+    if not is_there(place):
         apart = place.name in data.DATASETS and place.parent.is_dir()
         return data.named(given) if apart else (own.name, place)
     if own.name != "folder" and (may_hold(place, own.name) or not (recognised(place) or holds_images(place))):

@@ -12,7 +12,8 @@ from jaxtyping import UInt8
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from memogen.types import folded
 
 _GAP = 2
 _VISIBLE = 48  # a cell is at least this many pixels high
@@ -21,7 +22,7 @@ _VISIBLE = 48  # a cell is at least this many pixels high
 def grid(images: UInt8[Tensor, "b c h w"], columns: int = 0) -> Image.Image:
     """Images of 1 or 3 channels side by side, in ``columns`` columns or about a square. Small images are magnified by a whole factor.
 
-    Vectors are folded into rows (:func:`folded`). Raises ValueError.
+    Vectors are folded into rows (:func:`~memogen.types.folded`). Raises ValueError.
     """
     images = folded(images)
     count, channels, height, width = images.shape
@@ -36,16 +37,6 @@ def grid(images: UInt8[Tensor, "b c h w"], columns: int = 0) -> Image.Image:
         top, left = _GAP + i // columns * step_y, _GAP + i % columns * step_x
         sheet[top : top + height * factor, left : left + width * factor] = cell
     return Image.fromarray(sheet.squeeze(2) if channels == 1 else sheet)
-
-
-def folded(images: UInt8[Tensor, "b c h w"]) -> UInt8[Tensor, "b c _ _"]:
-    """Vectors (images of one row) folded into an image about as high as wide, black at the end of the last row. Other images stay as they are."""
-    length = images.shape[3]
-    if images.shape[2] > 1:
-        return images
-    width = math.ceil(math.sqrt(length))
-    rows = -(-length // width)
-    return F.pad(images, (0, rows * width - length)).unflatten(3, (rows, width))[:, :, 0]
 
 
 FOLDER = "evolution"

@@ -141,7 +141,7 @@ def test_unknown_names_and_splits_are_one_line(tmp_path: Path) -> None:
         opened("/no/such/path", tmp_path)
     with pytest.raises(InputError, match="digits has train, test"):
         opened("digits", tmp_path, split="valid")
-    with pytest.raises(InputError, match="give their folder, zip or npz as data"):
+    with pytest.raises(InputError, match="give their folder, zip, tar or npz as data"):
         opened("folder", tmp_path)
     for name in OWN:
         with pytest.raises(InputError, match="cannot be downloaded"):

@@ -7,6 +7,7 @@ import io
 import os
 import pickle
 import struct
+import tarfile
 import time
 import warnings
 import zipfile
@@ -87,6 +88,17 @@ def zipped(path: Path) -> tuple[list[bytes], Callable[[], None]]:
                 archive.writestr(f"{number % 2}/{number}.png", encoded(Image.fromarray(one), "PNG"))
         blobs.append((path / "set.zip").read_bytes())
     return blobs, lambda: pictures(path / "set.zip")
+
+
+def shard(path: Path) -> tuple[list[bytes], Callable[[], None]]:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for number, one in enumerate(IMAGE):
+            for suffix, content in (("png", encoded(Image.fromarray(one), "PNG")), ("cls", str(number % 2).encode())):
+                info = tarfile.TarInfo(f"{number}.{suffix}")
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+    return [out.getvalue()], lambda: pictures(path / "set.tar")
 
 
 def idx(path: Path) -> tuple[list[bytes], Callable[[], None]]:
@@ -187,7 +199,7 @@ def facts(path: Path) -> tuple[list[bytes], Callable[[], None]]:
     return [blob], read
 
 
-KINDS = {"npz": npz, "zip": zipped, "idx": idx, "cifar": cifar, "mat": matlab, "png": png, "facts": facts}
+KINDS = {"npz": npz, "zip": zipped, "tar": shard, "idx": idx, "cifar": cifar, "mat": matlab, "png": png, "facts": facts}
 
 
 @pytest.mark.slow

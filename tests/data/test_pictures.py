@@ -7,13 +7,14 @@ import struct
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from memogen.cli import main
-from memogen.data import DataOptions, check, load
+from memogen.data import DataOptions, check, images, load
 from memogen.data.images import UnusableImage, decode, read_header, shaped
 from memogen.types import InputError
 
@@ -326,3 +327,22 @@ def test_a_locked_zip_is_counted(tmp_path: Path) -> None:
     path.write_bytes(raw)
     report = check(str(path), progress=False)
     assert report.kept == 1 and report.skipped["cannot be opened"].count == 1
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+@pytest.mark.parametrize("how", [{}, {"progressive": True}, {"exif": 6}, {"exif": 1, "comment": b"\xff\xc0" * 40}, {"comment": b"\xff\xc0" * 2000}])
+def test_a_jpeg_has_the_header_that_pillow_reads(mode: str, how: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also turned by EXIF data, and where a comment looks like a header or is longer than what is read at first."""
+    turned = Image.Exif()
+    turned[274] = how.get("exif", 1)
+    more = {**how, "exif": turned} if "exif" in how else how
+    blob = io.BytesIO()
+    Image.new(mode, (37, 21)).save(blob, "JPEG", **more)
+    found = []
+    for first in (images._FIRST_BYTES, 0):
+        monkeypatch.setattr(images, "_FIRST_BYTES", first)
+        blob.seek(0)
+        found.append(read_header(blob))
+    assert found[0] == found[1]
+    assert (found[0].height, found[0].width) == ((37, 21) if how.get("exif") == 6 else (21, 37))
+    assert (found[0].mode, found[0].grey) == (mode, mode == "L")

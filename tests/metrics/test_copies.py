@@ -173,3 +173,16 @@ def test_distances_searched_in_single_precision_are_those_of_double(offset: floa
     among = (rows[10:14].double()[:, None] - rows.double()).square().sum(2).sqrt()
     among[torch.arange(4), torch.arange(10, 14)] = torch.inf
     torch.testing.assert_close(found.held_out, among.amin(1), rtol=1e-12, atol=0)
+
+
+def test_the_nearest_of_many_bytes_is_found_exactly() -> None:
+    """More pixels than single precision adds without rounding, and rows that differ by one unit in one of them."""
+    random = np.random.default_rng(3)
+    rows = random.integers(0, 256, 2500, dtype=np.uint8) // 2 + np.zeros((200, 1), np.uint8)
+    rows[np.arange(200), random.integers(0, 2500, 200)] += random.integers(1, 9, 200, dtype=np.uint8)
+    samples = rows[:50].copy()
+    samples[np.arange(10, 50), random.integers(0, 2500, 40)] ^= 1
+    found = distance_check(torch.from_numpy(samples), torch.from_numpy(rows[60:64]), torch.from_numpy(rows).split(64), own=torch.arange(60, 64))
+    apart = np.square(samples[:, None].astype(np.int64) - rows).sum(2)
+    assert found.samples.square().round().long().tolist() == apart.min(1).tolist()
+    assert not found.samples[:10].any() and found.held_out.all()

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memogen.metrics.kid import kernel_distance, squared_discrepancy
+from memogen.metrics.kid import _of_all, kernel_distance, squared_discrepancy
 from memogen.types import InputError
 
 
@@ -68,6 +68,16 @@ def test_subsets_shrink_to_the_smaller_set_and_all_of_it_is_one_subset() -> None
     assert kernel_distance(x, y, subsets=7).subset_size == 30 and kernel_distance(x, y, subsets=7).subsets == 7
     whole = kernel_distance(x, y[:30], subsets=7)
     assert (whole.subsets, whole.spread) == (1, 0.0) and whole.mean == pytest.approx(squared_discrepancy(x, y[:30]), rel=1e-12)
+
+
+def test_subsets_that_share_kernels_give_what_each_gives_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the kernels of all pairs are computed in several blocks."""
+    monkeypatch.setattr("memogen.metrics.kid._PAIRS", 7 * 40)
+    x, y = _random(6, 40, 5), _random(7, 31, 5) + 0.3
+    random = np.random.default_rng(0)
+    chosen = [[torch.from_numpy(random.choice(len(rows), 25, replace=False)) for rows in (x, y)] for _ in range(4)]
+    together = _of_all(x, y, *map(torch.stack, zip(*chosen, strict=True)))
+    assert together == pytest.approx([squared_discrepancy(x[of_x], y[of_y]) for of_x, of_y in chosen], rel=1e-10)
 
 
 def test_too_few_images_are_refused() -> None:

@@ -11,7 +11,7 @@ from memogen.cli import main
 from memogen.cli.scoring import spelled_metrics
 from memogen.metrics import METRICS, Asked, Metric, Number, Result, ScoreConfig, evaluate, score_model
 from memogen.metrics.metric import Score, needs
-from memogen.metrics.registry import in_order, measured, numbers, title
+from memogen.metrics.registry import in_order, measured, number_of, numbers, title
 from memogen.metrics.rows import ResultRow
 from memogen.metrics.samples import Seen
 from memogen.report.parts import Column, Table
@@ -65,6 +65,18 @@ def test_a_new_metric_is_one_entry(tiny: ImageData, extractor: Moments, capsys: 
     assert "toy (how bright samples are)" in told and "layers (modules of the network)" in told
     with pytest.raises(InputError, match=r"choose from is, fid, .*toy"):
         ScoreConfig(("fjd",))
+
+
+def test_numbers_follow_the_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked for before, with, in place of another metric, and after it was taken out again."""
+    before = dict(numbers())
+    assert "brightness" not in before
+    with monkeypatch.context() as patch:
+        patch.setitem(METRICS, "toy", TOY)
+        assert set(numbers()) - set(before) == {"brightness"} and title("brightness") == "mean brightness"
+        patch.setitem(METRICS, "toy", LAYERS)
+        assert set(numbers()) - set(before) == {"layers"} and not number_of("brightness").tabled
+    assert numbers() == before
 
 
 @pytest.mark.usefixtures("added")

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from memogen.training.grid import folded, grid
+from memogen.training.grid import grid
+from memogen.types import folded
 
 
 def test_images_stand_row_by_row_magnified() -> None:
