@@ -214,7 +214,7 @@ def test_data_are_checked_in_every_part_and_with_a_size(here: Path, capsys: pyte
     ("words", "told"),
     [
         ("evaluate picture.png --data digits", "picture.png"),
-        ("evaluate many.zip --data digits", "many.zip: no such file; give the path of a zip or npz file"),
+        ("evaluate many.zip --data digits", "many.zip: no such file; give the path of a zip, tar or npz file"),
         ("evaluate many/many.npz --data digits", "many/many.npz: no such file"),
         ("sample many.zip --out x.png", "many.zip: no such file or folder"),
         ("sample picture.png --out x.png", "picture.png: is a file, and a model is a folder"),

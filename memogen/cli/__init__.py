@@ -34,9 +34,9 @@ def keep_freed_memory() -> None:
     Has no effect without glibc, or where the environment sets the allocator's thresholds itself.
     """
     own = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
-    if sys.platform == "linux" and not own and hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        for threshold in (_TRIM_THRESHOLD, _MMAP_THRESHOLD):
-            libc.mallopt(threshold, _KEPT)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" and not own else None
+    for threshold in (_TRIM_THRESHOLD, _MMAP_THRESHOLD) if mallopt is not None else ():
+        mallopt(threshold, _KEPT)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

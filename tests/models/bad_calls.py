@@ -15,6 +15,7 @@ from memogen.types import InputError
 
 def models() -> dict[str, tuple[Any, dict[str, Callable[[Any], Any]]]]:
     """A model of each family, and its ways to take images."""
+    torch.manual_seed(0)
     gan = MemoryGANConfig(image_shape=(3, 8, 8), width=8, noise=NoiseConfig(4), memory=MemoryConfig(16, 8, top_k=8)).build()
     vae = MemVAEConfig((3, 8, 8), hidden=(6, 5), latent_dim=2, memory=AttentionConfig((4, 3)), pixel_levels=255).build()
     levels = MemVAEConfig((3, 8, 8), hidden=(6, 5), latent_dim=2, memory=AttentionConfig((4, 3)), pixel_levels=256).build()
