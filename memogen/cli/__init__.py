@@ -35,8 +35,9 @@ def keep_freed_memory() -> None:
     """
     own = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" and not own else None
-    for threshold in (_TRIM_THRESHOLD, _MMAP_THRESHOLD) if mallopt is not None else ():
-        mallopt(threshold, _KEPT)
+    if mallopt is not None:
+        for threshold in (_TRIM_THRESHOLD, _MMAP_THRESHOLD):
+            mallopt(threshold, _KEPT)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
