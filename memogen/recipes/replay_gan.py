@@ -83,6 +83,10 @@ TABLE_2 = {
 PRINTED_RATE = ADAM.learning_rate
 
 
+CANDIDATES = 256
+"""Of deep generative replay. The paper does not say how an image of a class is found. A class of one image in fifty is missed in 0.6 %."""
+
+
 @dataclass(frozen=True)
 class _Setting:
     """Settings by data set. Of the authors' code: lambda of alignment, how replays are drawn, and the weights of the classes in joint training.
@@ -141,7 +145,7 @@ def _recipe(name: str, data: str, model: ReplayGANConfig, tasks: TaskConfig, set
         recipe=f"replay_gan/{name}",
         variant=variant,
         data=DataConfig(data),
-        model=replace(model, conditioning="none") if row == "dgr" else model,
+        model=replace(model, conditioning="none", candidates=CANDIDATES) if row == "dgr" else model,
         objective=_method(row, reading, setting),
         training=TrainingConfig(
             steps=250, ema_decay=0.999 if reading == "robust" else 0.0, checkpoint_every=125, sample_every=125, log_every=25, keep=1

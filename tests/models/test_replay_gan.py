@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from memogen.models.replay_gan import BatchStatistics, ReplayGAN, ReplayGANConfig
 from memogen.nets.class_norm import ClassBatchNorm
-from memogen.types import GenerativeModel, InputError
+from memogen.noise import Stream
+from memogen.types import GenerativeModel, InputError, Latents
 
 TINY = ReplayGANConfig(image_shape=(1, 8, 8), width=4, noise_dim=6, num_classes=4)
 KINDS = {
@@ -139,6 +140,22 @@ def test_a_solver_chooses_among_candidates() -> None:
         everything = model.classify(model.decode(model.latents(400))).argmax(1)
         if (everything == label).any():
             assert (found == label).float().mean() > (everything == label).float().mean()
+
+
+@pytest.mark.parametrize("candidates", [1, 16, 40])
+def test_the_first_candidate_of_the_class_is_chosen_or_else_the_likeliest(candidates: int) -> None:
+    """In rounds as at once, whatever other images are asked for."""
+    model = built(replace(KINDS["none"], candidates=candidates))
+    label = int(model.classify(model.sample(400)).argmax(1).bincount().argsort()[-2])
+    found = model.latents(30, label=label, seed=3).noise
+    address = torch.arange(30 * candidates)
+    every = model.noise(address, 3, Stream.GIVEN_CLASS)
+    odds = model.classify(model.decode(Latents(every))).log_softmax(1).view(30, candidates, -1)
+    for row, each in enumerate(odds):
+        right = (each.argmax(1) == label).nonzero()[:, 0].tolist()
+        place = right[0] if right else int(each[:, label].argmax())
+        assert torch.equal(found[row], every.view(30, candidates, -1)[row, place])
+    torch.testing.assert_close(model.latents(5, label=label, seed=3, start=7).noise, found[7:12])
 
 
 @pytest.mark.parametrize("kind", ["padded", "resized"])

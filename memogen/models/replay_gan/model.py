@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ... import noise
+from ...configs import LATER
 from ...nets import ClassDCGANCritic, ClassDCGANGenerator, ClassResNetCritic, ClassResNetGenerator
 from ...nets.class_dcgan import Conditioning
 from ...nets.class_norm import Turns
@@ -24,7 +25,7 @@ Critic = ClassDCGANCritic | ClassResNetCritic
 _SLOTS = 1 << 20  # more classes than a model will have: image n of class c has the address n * _SLOTS + c
 _MULTIPLE = {"dcgan": 8, "resnet": 16}
 _AT_ONCE = 1 << 19  # pixels of a channel that pass a generator at once
-_SEARCHED = 1024  # candidates looked at together
+_SEARCHED, _ROUND = 1024, 16  # candidates looked at together, and of one image in a round
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class ReplayGANConfig:
     chooses gains and shifts ("norm", the paper), is a code beside the noise ("concat", the authors' 64x64 network), or is not told ("none": deep
     generative replay, where a solver labels the images). ``statistics``: batch norm is by "class", or by the whole "batch" as in the authors' joint
     training. The networks work on sides that are multiples of 8 (16 for "resnet"): others are zero-padded there and cut back ("pad", the
-    authors' code), or scaled ("resize", the paper).
+    authors' code), or scaled ("resize", the paper). ``candidates``: among how many latents a model that is not told the class looks for an image
+    that its solver takes for the class asked for. Of a class that one image in ten shows, 16 miss one search in five.
     """
 
     image_shape: tuple[int, int, int] = (1, 28, 28)
@@ -47,6 +49,7 @@ class ReplayGANConfig:
     conditioning: Conditioning = "norm"
     statistics: Literal["class", "batch"] = "class"
     framing: Literal["pad", "resize"] = "pad"
+    candidates: int = field(default=16, metadata=LATER)
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
@@ -56,6 +59,8 @@ class ReplayGANConfig:
             raise ValueError(f"image_shape is {self.image_shape}; it must be (channels, height, width)")
         if min(self.width, self.noise_dim, self.num_classes) < 1 or self.num_classes >= _SLOTS:
             raise ValueError(f"width {self.width}, noise_dim {self.noise_dim} and num_classes {self.num_classes} must be positive")
+        if not 1 <= self.candidates < _SLOTS:
+            raise ValueError(f"candidates is {self.candidates}; it must be positive and below {_SLOTS:,}")
         if len(self.classes) > self.num_classes or len(set(self.classes)) < len(self.classes):
             raise ValueError(f"classes are {self.classes}; name each once, and no more than there are slots ({self.num_classes})")
 
@@ -182,7 +187,7 @@ class ReplayGAN(nn.Module):
     def latents(self, num: int, *, label: int | None = None, slot: int | None = None, seed: int = 0, start: int = 0) -> Latents:
         """(z, c) of the images ``start`` .. ``start + num - 1`` of the stream ``seed``; without ``label``, c is uniform over the known classes.
 
-        An unconditional model looks for latents whose image its solver takes for ``label``: the first of 16, else the likeliest of them.
+        An unconditional model looks for latents whose image its solver takes for ``label``: the first of ``config.candidates``, else the likeliest.
         Raises InputError.
         """
         check_count(num)
@@ -299,14 +304,23 @@ class ReplayGAN(nn.Module):
         return whole.split(len(classes) if self.config.statistics == "batch" else max(1, _AT_ONCE // area))
 
     @torch.no_grad()
-    def _searched(self, index: Tensor, label: int, seed: int, candidates: int = 16) -> Latents:
-        address = (index[:, None] * candidates + torch.arange(candidates, device=self.device)).flatten()
-        found = self.noise(address, seed, noise.Stream.GIVEN_CLASS)
-        logits = torch.cat([self.classify(self.decode(Latents(part))) for part in found.split(_SEARCHED)])
-        odds = logits.log_softmax(1)[:, label].view(-1, candidates)
-        right = (logits.argmax(1) == label).view(-1, candidates)
-        best = torch.where(right.any(1), right.int().argmax(1), odds.argmax(1))
-        return Latents(found.view(len(index), candidates, -1)[torch.arange(len(index), device=self.device), best])
+    def _searched(self, index: Tensor, label: int, seed: int) -> Latents:
+        """The candidates of an image have addresses side by side; they are looked at in rounds, in which only images without a find take part."""
+        chosen = torch.zeros(len(index), self.config.noise_dim, device=self.device, dtype=self.dtype)
+        best = torch.full((len(index),), -torch.inf, device=self.device, dtype=self.dtype)  # log probability; of a find, infinity
+        for first in range(0, self.config.candidates, _ROUND):
+            rows = (best < torch.inf).nonzero()[:, 0]
+            each = torch.arange(first, min(first + _ROUND, self.config.candidates), device=self.device)
+            found = self.noise((index[rows, None] * self.config.candidates + each).flatten(), seed, noise.Stream.GIVEN_CLASS)
+            logits = torch.cat([self.classify(self.decode(Latents(part))) for part in found.split(_SEARCHED)])
+            odds = logits.log_softmax(1)[:, label].masked_fill(logits.argmax(1) == label, torch.inf).view(-1, len(each))
+            odds, place = odds.max(1)
+            better = odds > best[rows]
+            best[rows[better]] = odds[better]
+            chosen[rows[better]] = found.view(len(rows), len(each), -1)[better, place[better]]
+            if bool((best == torch.inf).all()):
+                break
+        return Latents(chosen)
 
 
 def _margins(frame: Sequence[int], size: Sequence[int]) -> tuple[int, int]:
