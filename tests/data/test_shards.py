@@ -76,14 +76,27 @@ def test_shards_hold_what_the_folder_holds(tmp_path: Path, labels: str, named: s
     np.testing.assert_array_equal(packed.label, plain.label)
 
 
-def test_folders_of_shards_are_splits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("inside", ["", "wrapped"])
+def test_folders_of_shards_are_splits(tmp_path: Path, inside: str) -> None:
     for split, numbers in (("train", range(12)), ("test", range(3, 8))):
         files = {name: content for number in numbers for name, content in sample(number, "cls").items()}
-        shard(tmp_path / "set" / split / "0.tar", files)
+        shard(tmp_path / "set" / inside / split / "0.tar", files)
     assert splits(str(tmp_path / "set")) == ("train", "test")
     train, test = (loaded(tmp_path / "set", tmp_path, split) for split in ("train", "test"))
     assert (len(train), len(test)) == (12, 5) and train.classes == test.classes
     assert test.label is not None and [test.classes[k] for k in test.label] == ["3", "4", "5", "6", "7"]
+
+
+@pytest.mark.parametrize("wrapped", ["", "set/"])
+def test_folders_of_splits_inside_a_shard_are_splits_of_labelled_samples_too(tmp_path: Path, wrapped: str) -> None:
+    files = {
+        f"{wrapped}{split}/{name}": part for split, n in (("train", 2), ("test", 3)) for k in range(n) for name, part in sample(k, "cls").items()
+    }
+    place = shard(tmp_path / "set.tar", files)
+    assert splits(str(place)) == ("train", "test")
+    train, test = (loaded(place, tmp_path, split) for split in ("train", "test"))
+    assert (len(train), len(test)) == (2, 3) and train.classes == test.classes == ("0", "1", "2")
+    assert test.label is not None and test.label.tolist() == [0, 1, 2]
 
 
 def test_without_labels_the_folders_inside_are_classes(tmp_path: Path) -> None:
