@@ -121,6 +121,8 @@ def _in_shards(place: Path, groups: dict[str, list[Path]], others: tuple[str, ..
     """The pictures of shards by the folder of their split, each in the folder of its class. InputError."""
     known, images, classes, found = dict[str, Member](), list[Entry](), dict[Member, str](), list[Member]()
     for split, shards in groups.items():
+        if not split:
+            _refuse_mixed(place, shards)
         members = [member for shard in shards for member in members_of(shard) if not _HIDDEN.search(member.name)]
         pictures = [member for member in members if member.suffix in SUFFIXES]
         classes |= classes_of(members, pictures)
@@ -140,6 +142,18 @@ def _in_class(entry: Entry, name: str | None) -> Entry:
     """The entry in the folder of its class, which lies in that of its split."""
     split = f"{entry.top}/" if entry.top.lower() in _SPLIT_OF else ""
     return entry._replace(name=f"{split}{name}/{entry.name.removeprefix(split)}") if name else entry
+
+
+def _refuse_mixed(place: Path, shards: list[Path]) -> None:
+    """InputError where names such as train-000.tar and test-000.tar tell of several splits, for all would be trained on."""
+    words = {shard: re.split("[^a-z]+", shard.name.lower()) for shard in shards}
+    split = {shard: next((_SPLIT_OF[word] for word in words[shard] if word in _SPLIT_OF), "train") for shard in shards}
+    if other := next((shard for shard in shards if split[shard] != split[shards[0]]), None):
+        one, two = sorted((shards[0], other), key=lambda shard: split[shard] != "train")
+        raise InputError(
+            f"data: {place}: {printable(two.name)} is of split {split[two]} by its name, {printable(one.name)} of {split[one]}: "
+            f"move them into folders {split[one]}/ and {split[two]}/, or give those of one split by a pattern such as 'train-*.tar'"
+        )
 
 
 def _in_order(images: list[Entry]) -> tuple[Entry, ...]:

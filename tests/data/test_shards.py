@@ -99,6 +99,16 @@ def test_folders_of_splits_inside_a_shard_are_splits_of_labelled_samples_too(tmp
     assert test.label is not None and test.label.tolist() == [0, 1, 2]
 
 
+@pytest.mark.parametrize("named", ["folder", "pattern"])
+def test_names_of_shards_that_tell_of_several_splits_are_refused(tmp_path: Path, named: str) -> None:
+    for k, name in enumerate(("set-train-0.tar", "set-train-1.tar", "set-val-0.tar")):
+        shard(tmp_path / "shards" / name, sample(k, "cls"))
+    with pytest.raises(InputError, match=r"set-val-0\.tar is of split valid by its name"):
+        loaded(tmp_path / "shards" / ("*.tar" if named == "pattern" else ""), tmp_path)
+    assert len(loaded(tmp_path / "shards" / "set-train-*.tar", tmp_path)) == 2
+    assert len(loaded(tmp_path / "shards" / "set-val-*.tar", tmp_path)) == 1
+
+
 def test_without_labels_the_folders_inside_are_classes(tmp_path: Path) -> None:
     files = {f"set/{'cat' if number % 2 else 'dog'}/{member(number)}": picture(number) for number in range(6)}
     data = loaded(shard(tmp_path / "set.tar", files), tmp_path)
