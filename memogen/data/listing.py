@@ -132,6 +132,9 @@ def _in_shards(place: Path, groups: dict[str, list[Path]], others: tuple[str, ..
             images.append(Entry(name, f"{member.shard.name}:{member.start}:{len(known)}", member.size, changed[member.shard]))
             known[images[-1].key] = member
         found += [member for member in members if member.suffix not in (*SUFFIXES, *LABELS)]
+    if not images and (dotted := next((member for member in found if member.suffix.endswith(SUFFIXES)), None)):
+        told = f"is no picture but a {printable(dotted.suffix)}, for a name ends at its first dot: write {printable(dotted.name)} without other dots"
+        raise InputError(f"tar: {dotted.shard}: {printable(dotted.name)} {told}")
     entries = _in_order(images)
     if classes:
         entries = tuple(sorted((_in_class(entry, classes.get(known[entry.key])) for entry in entries), key=lambda entry: entry.name))
