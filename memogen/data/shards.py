@@ -21,6 +21,7 @@ SUFFIX = ".tar"
 LABELS = (".cls", ".json", ".txt")  # the first that says the class; captions in .json are left alone
 _IN_JSON = ("cls", "label", "class", "class_name")
 _MOST_LABEL = 1 << 20  # bytes
+_BLOCK = 1 << 20
 _LONGEST = 100  # characters of the name of a class
 
 
@@ -93,6 +94,8 @@ def members_of(shard: Path) -> Iterator[Member]:
             file.seek(tar.offset)
             if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # tarfile takes a damaged header for the end
                 raise InputError(f"tar: {shard}: is damaged after {tar.offset:,} bytes, or cut off there: {again}")
+            if any(block.strip(b"\0") for block in iter(lambda: file.read(_BLOCK), b"")):
+                raise InputError(f"tar: {shard}: goes on after its end, as files joined by cat do: give them one by one, in a folder")
     except InputError:
         raise
     except DAMAGED as error:

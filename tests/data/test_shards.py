@@ -161,6 +161,7 @@ def refused() -> dict[str, tuple[str, bytes]]:
         "a name twice": ("holds a.png twice", twice),
         "a missing label": ("b.png has no label", packed({"a.png": picture(0), "a.cls": b"0", "b.png": picture(2)})),
         "names with dots": ("first dot", packed({"a.0.png": picture(0), "a.0.cls": b"0"})),
+        "two joined by cat": ("goes on after its end", two + packed({"c.png": picture(4)})),
         "a word for a number": ("holds the number", packed({"a.png": picture(0), "a.cls": b"cat"})),
         "a caption": ("no name of a class", packed({"a.png": picture(0), "a.txt": b"a cat " * 40})),
         "a label that is a path": ("no name of a class", packed({"a.png": picture(0), "a.json": b'{"label": "../x"}'})),
