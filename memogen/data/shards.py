@@ -120,6 +120,8 @@ def class_of(member: Member) -> str | None:
         raise InputError(f"{where}: is not {'JSON' if member.suffix == '.json' else 'text'}: write it again, or leave it out") from error
     if member.suffix == ".cls" and not (text.isascii() and text.isdecimal()):
         raise InputError(f"{where}: says {printable(text)[:40]!r}: a .cls holds the number of a class")
+    if member.suffix == ".cls":
+        found = text.lstrip("0") or "0"
     if isinstance(found, dict):
         found = next((found[name] for name in _IN_JSON if name in found), None)
     if found is None:

@@ -76,6 +76,12 @@ def test_shards_hold_what_the_folder_holds(tmp_path: Path, labels: str, named: s
     np.testing.assert_array_equal(packed.label, plain.label)
 
 
+def test_a_number_is_one_class_however_many_zeros_it_has(tmp_path: Path) -> None:
+    files = {"a.png": picture(0), "a.cls": b"003", "b.png": picture(2), "b.cls": b"3", "c.png": picture(4), "c.cls": b"00", "d.png": picture(6)}
+    data = loaded(shard(tmp_path / "set.tar", {**files, "d.json": b'{"label": 0}'}), tmp_path)
+    assert data.classes == ("0", "3") and data.label is not None and data.label.tolist() == [0, 0, 1, 1]
+
+
 @pytest.mark.parametrize("inside", ["", "wrapped"])
 def test_folders_of_shards_are_splits(tmp_path: Path, inside: str) -> None:
     for split, numbers in (("train", range(12)), ("test", range(3, 8))):
