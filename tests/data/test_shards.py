@@ -193,9 +193,11 @@ def test_one_name_in_two_shards_is_refused(tmp_path: Path) -> None:
         loaded(tmp_path / "*.tar", tmp_path)
 
 
-def test_a_pattern_that_nothing_fits_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such data set or path"):
-        loaded(tmp_path / "*.tar", tmp_path)
+@pytest.mark.parametrize("pattern", ["none-*.tar", "*/set-0.tar", "set-{0..1}.tar"])
+def test_a_pattern_that_nothing_fits_is_refused(tmp_path: Path, pattern: str) -> None:
+    shard(tmp_path / "in" / "set-0.tar", sample(0, "cls"))
+    with pytest.raises(InputError, match="no tar file has such a name"):
+        loaded(tmp_path / pattern, tmp_path)
 
 
 def test_a_training_of_shards_is_that_of_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
