@@ -71,7 +71,9 @@ class Processes:
             rank, world_size = _whole("RANK"), launched_size()
             if not 0 <= rank < world_size:
                 raise InputError(f"RANK is {rank}: WORLD_SIZE is {world_size}: number the processes from 0 to {world_size - 1}, as torchrun does")
-            store = _Meeting(rank, world_size, os.environ.get("MASTER_ADDR", "localhost"), _whole("MASTER_PORT")).held()
+            if not 0 < (port := _whole("MASTER_PORT")) < 1 << 16:
+                raise InputError(f"MASTER_PORT is {port}: give the number of a free port, from 1 to 65535")
+            store = _Meeting(rank, world_size, os.environ.get("MASTER_ADDR", "localhost"), port).held()
             backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
             dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=_PATIENCE)
             atexit.register(_part)

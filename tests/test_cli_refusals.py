@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from memogen.cli import parser
+from memogen.errors import InputError
 from tests.command import run
 
 SMALL = "train memory_gan/digits --device cpu --batch-size 8 --steps 2 --scoring.metrics []"
@@ -165,3 +166,19 @@ def test_a_comparison_advises_what_the_model_can_do(here: Path, capsys: pytest.C
     assert run(f"{SMALL} --out run", capsys)[0] == 0
     code, _, err = run("compare run run", capsys)
     assert code == 2 and "likelihood" in err and "--metrics nll" not in err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--slots", "1", "--slots", "2"],
+        ["--slots=1", "--slots=2"],
+        ["--model.top_k", "1", "--model.top_k=2"],
+        ["--start-tasks", "1", "--start_tasks", "2"],
+    ],
+)
+def test_an_option_with_two_values_is_refused(words: list[str]) -> None:
+    """One of them would be dropped in silence."""
+    with pytest.raises(InputError, match="given too"):
+        parser.split(words, {"--slots": str, "--start-tasks": int})
+    assert parser.split([*words[: len(words) // 2] * 2], {"--slots": str, "--start-tasks": int})

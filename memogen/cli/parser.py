@@ -96,10 +96,11 @@ def build(name: str, function: Callable[..., object], *, explained: bool = False
 def split(words: Sequence[str], names: Mapping[str, Any]) -> tuple[list[str], dict[str, str]]:
     """A command's own words, and every option that is not in ``names`` as name -> value ("true" if no value follows).
 
-    ``names`` are the command's options with their types. ``--start_tasks`` is read as ``--start-tasks``.
+    ``names`` are the command's options with their types. ``--start_tasks`` is read as ``--start-tasks``. InputError for an option with two values.
     """
     own: list[str] = []
     others: dict[str, str] = {}
+    given: dict[str, list[str]] = {}
     rest = list(words)
     while rest:
         word = rest.pop(0)
@@ -114,10 +115,15 @@ def split(words: Sequence[str], names: Mapping[str, Any]) -> tuple[list[str], di
         elif dashed in names:
             if not equals and rest and _NEGATIVE.match(rest[0]):  # argparse takes -1,2 for an option
                 equals, value = "=", rest.pop(0)
-            own += [f"{dashed}{equals}{value}"] if equals or not rest else [dashed, rest.pop(0)]
+            taken = [f"{dashed}{equals}{value}"] if equals or not rest else [dashed, rest.pop(0)]
+            if given.setdefault(dashed, taken) != taken:
+                raise InputError(f"{' '.join(taken)}: {' '.join(given[dashed])} is given too; give it once")
+            own += taken
         else:
             takes_next = not equals and bool(rest) and not rest[0].startswith("--")
-            others[name[2:]] = rest.pop(0) if takes_next else (value if equals else "true")
+            value = rest.pop(0) if takes_next else (value if equals else "true")
+            if others.setdefault(name[2:], value) != value:
+                raise InputError(f"{name} {value}: {name} {others[name[2:]]} is given too; give it once")
     return own, others
 
 

@@ -13,7 +13,7 @@ from memogen.data.findings import DataReport, Tally
 from memogen.data.images import DataOptions
 from memogen.data.own import is_npz, own_splits
 from memogen.data.published import LAYOUTS, recognised
-from memogen.data.shards import is_there
+from memogen.data.shards import is_shard, is_there
 from memogen.data.source import Request, counted
 from memogen.types import ImageData, InputError
 
@@ -114,6 +114,9 @@ def named(given: str | Path) -> tuple[str, Path | None]:
         return found[0] if found else "folder", place
     if place.name in DATASETS and place.name != "folder" and place.parent.is_dir():
         return place.name, place.parent
+    if is_shard(place):
+        hint = "check it; in a pattern, * and ? stand for letters in the name of the file, not of a folder"
+        raise InputError(f"data: {given}: no tar file has such a name: {hint}")
     near = difflib.get_close_matches(str(given), DATASETS, 1)
     hint = f"did you mean {near[0]}?" if near else f"choose {', '.join(DATASETS)}, or give the path of a folder, zip, tar or npz"
     raise InputError(f"data: {given}: no such data set or path: {hint}")

@@ -108,23 +108,26 @@ def read_header(file: BufferedIOBase) -> Header:
 
 
 _FIRST_BYTES = 2048
-_FRAMES, _PLAIN = (0xC0, 0xC1, 0xC2), (0xC4, 0xDB, 0xDD, 0xE0, 0xEE, 0xFE)  # markers: tables, JFIF, Adobe and comments tell nothing of the header
+_FRAMES, _SCAN = (0xC0, 0xC1, 0xC2), 0xDA  # markers
+_PLAIN = (0xC4, 0xDB, 0xDD, 0xE0, 0xEE, 0xFE)  # tables, JFIF, Adobe and comments, which tell nothing of the header
 
 
 def _jpeg_header(first: bytes) -> Header | None:
-    """The header of a plain JPEG from its first bytes, ten times as fast as Pillow reads it. None for all others: with EXIF data, of another kind,
-    with a longer beginning, or of a size to be refused.
+    """The header of a plain JPEG from its first bytes, five times as fast as Pillow reads it. None for all others: with EXIF data, of another kind,
+    with a longer beginning, or of a size to be refused. EXIF data may follow the size, so that everything before the pixels is looked at.
     """
-    place = 2
+    place, header = 2, None
     while first[:2] == b"\xff\xd8" and len(first) >= place + 10 and first[place] == 0xFF:
         marker, length = first[place + 1], int.from_bytes(first[place + 2 : place + 4])
-        if marker in _FRAMES:
+        if marker == _SCAN:
+            return header
+        if marker in _FRAMES and header is None:
             height, width = (int.from_bytes(first[start : start + 2]) for start in (place + 5, place + 7))
             mode = {1: "L", 3: "RGB"}.get(first[place + 9])
             if first[place + 4] != 8 or mode is None or min(height, width) < 2 or height * width > MAX_PIXELS:
                 return None
-            return Header(height, width, mode == "L", mode, "byte")
-        if marker not in _PLAIN or length < 2:
+            header = Header(height, width, mode == "L", mode, "byte")
+        elif marker not in _PLAIN or length < 2:
             return None
         place += 2 + length
     return None

@@ -111,7 +111,7 @@ def find_pictures(place: Path) -> Pictures:
     others = sorted(entry.name for entry in visible if not entry.name.lower().endswith(SUFFIXES))
     if archive is None and not images and (shards := [entry for entry in visible if is_shard(Path(entry.name))]):
         groups: dict[str, list[Path]] = {}
-        for entry in shards:
+        for entry in _in_order(shards):
             groups.setdefault(entry.top if entry.top.lower() in _SPLIT_OF else "", []).append(place / entry.key)
         return _in_shards(place, groups, tuple(name for name in others if not is_shard(Path(name))))
     return Pictures(place, _in_order(images), tuple(others), opener, packed=archive is not None)
@@ -119,20 +119,44 @@ def find_pictures(place: Path) -> Pictures:
 
 def _in_shards(place: Path, groups: dict[str, list[Path]], others: tuple[str, ...] = ()) -> Pictures:
     """The pictures of shards by the folder of their split, each in the folder of its class. InputError."""
-    known, images, labels = dict[str, Member](), list[Entry](), False
+    known, images, classes, found = dict[str, Member](), list[Entry](), dict[Member, str](), list[Member]()
     for split, shards in groups.items():
+        if not split:
+            _refuse_mixed(place, shards)
         members = [member for shard in shards for member in members_of(shard) if not _HIDDEN.search(member.name)]
         pictures = [member for member in members if member.suffix in SUFFIXES]
-        classes = classes_of(members, pictures)
-        labels = labels or bool(classes)
+        classes |= classes_of(members, pictures)
         changed = {shard: shard.stat().st_mtime_ns for shard in shards}
         for member in pictures:
-            name = "/".join(filter(None, (split, classes.get(member, ""), member.name)))
+            name = "/".join(filter(None, (split, member.name)))
             images.append(Entry(name, f"{member.shard.name}:{member.start}:{len(known)}", member.size, changed[member.shard]))
             known[images[-1].key] = member
-        others += tuple(member.name for member in members if member.suffix not in (*SUFFIXES, *LABELS))
-    entries = tuple(sorted(images, key=lambda entry: entry.name)) if labels else _in_order(images)
-    return Pictures(place, entries, tuple(sorted(others)), lambda key: known[key].read(), packed=True)
+        found += [member for member in members if member.suffix not in (*SUFFIXES, *LABELS)]
+    if not images and (dotted := next((member for member in found if member.suffix.endswith(SUFFIXES)), None)):
+        told = f"is no picture but a {printable(dotted.suffix)}, for a name ends at its first dot: write {printable(dotted.name)} without other dots"
+        raise InputError(f"tar: {dotted.shard}: {printable(dotted.name)} {told}")
+    entries = _in_order(images)
+    if classes:
+        entries = tuple(sorted((_in_class(entry, classes.get(known[entry.key])) for entry in entries), key=lambda entry: entry.name))
+    return Pictures(place, entries, tuple(sorted((*others, *(member.name for member in found)))), lambda key: known[key].read(), packed=True)
+
+
+def _in_class(entry: Entry, name: str | None) -> Entry:
+    """The entry in the folder of its class, which lies in that of its split."""
+    split = f"{entry.top}/" if entry.top.lower() in _SPLIT_OF else ""
+    return entry._replace(name=f"{split}{name}/{entry.name.removeprefix(split)}") if name else entry
+
+
+def _refuse_mixed(place: Path, shards: list[Path]) -> None:
+    """InputError where names such as train-000.tar and test-000.tar tell of several splits, for all would be trained on."""
+    words = {shard: re.split("[^a-z]+", shard.name.lower()) for shard in shards}
+    split = {shard: next((_SPLIT_OF[word] for word in words[shard] if word in _SPLIT_OF), "train") for shard in shards}
+    if other := next((shard for shard in shards if split[shard] != split[shards[0]]), None):
+        one, two = sorted((shards[0], other), key=lambda shard: split[shard] != "train")
+        raise InputError(
+            f"data: {place}: {printable(two.name)} is of split {split[two]} by its name, {printable(one.name)} of {split[one]}: "
+            f"move them into folders {split[one]}/ and {split[two]}/, or give those of one split by a pattern such as 'train-*.tar'"
+        )
 
 
 def _in_order(images: list[Entry]) -> tuple[Entry, ...]:

@@ -21,6 +21,7 @@ SUFFIX = ".tar"
 LABELS = (".cls", ".json", ".txt")  # the first that says the class; captions in .json are left alone
 _IN_JSON = ("cls", "label", "class", "class_name")
 _MOST_LABEL = 1 << 20  # bytes
+_BLOCK = 1 << 20
 _LONGEST = 100  # characters of the name of a class
 
 
@@ -93,6 +94,8 @@ def members_of(shard: Path) -> Iterator[Member]:
             file.seek(tar.offset)
             if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # tarfile takes a damaged header for the end
                 raise InputError(f"tar: {shard}: is damaged after {tar.offset:,} bytes, or cut off there: {again}")
+            if any(block.strip(b"\0") for block in iter(lambda: file.read(_BLOCK), b"")):
+                raise InputError(f"tar: {shard}: goes on after its end, as files joined by cat do: give them one by one, in a folder")
     except InputError:
         raise
     except DAMAGED as error:
@@ -117,6 +120,8 @@ def class_of(member: Member) -> str | None:
         raise InputError(f"{where}: is not {'JSON' if member.suffix == '.json' else 'text'}: write it again, or leave it out") from error
     if member.suffix == ".cls" and not (text.isascii() and text.isdecimal()):
         raise InputError(f"{where}: says {printable(text)[:40]!r}: a .cls holds the number of a class")
+    if member.suffix == ".cls":
+        found = text.lstrip("0") or "0"
     if isinstance(found, dict):
         found = next((found[name] for name in _IN_JSON if name in found), None)
     if found is None:

@@ -329,6 +329,22 @@ def test_a_locked_zip_is_counted(tmp_path: Path) -> None:
     assert report.kept == 1 and report.skipped["cannot be opened"].count == 1
 
 
+def test_a_jpeg_turned_by_exif_data_behind_its_size_is_upright() -> None:
+    """EXIF data usually come first, but need not."""
+    turned, blob = Image.Exif(), io.BytesIO()
+    turned[274] = 6
+    Image.new("RGB", (37, 21)).save(blob, "JPEG", exif=turned)
+    parts, rest = [b"\xff\xd8"], blob.getvalue()[2:]
+    while rest[1] != 0xDA:
+        length = 2 + int.from_bytes(rest[2:4])
+        parts, rest = [*parts, rest[:length]], rest[length:]
+    exif = next(part for part in parts if part[1] == 0xE1)
+    blob = io.BytesIO(b"".join([*(part for part in parts if part is not exif), exif, rest]))
+    header = read_header(blob)
+    blob.seek(0)
+    assert decode(blob)[0].size == (header.width, header.height) == (21, 37)
+
+
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
 @pytest.mark.parametrize("how", [{}, {"progressive": True}, {"exif": 6}, {"exif": 1, "comment": b"\xff\xc0" * 40}, {"comment": b"\xff\xc0" * 2000}])
 def test_a_jpeg_has_the_header_that_pillow_reads(mode: str, how: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

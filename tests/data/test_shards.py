@@ -76,14 +76,43 @@ def test_shards_hold_what_the_folder_holds(tmp_path: Path, labels: str, named: s
     np.testing.assert_array_equal(packed.label, plain.label)
 
 
-def test_folders_of_shards_are_splits(tmp_path: Path) -> None:
+def test_a_number_is_one_class_however_many_zeros_it_has(tmp_path: Path) -> None:
+    files = {"a.png": picture(0), "a.cls": b"003", "b.png": picture(2), "b.cls": b"3", "c.png": picture(4), "c.cls": b"00", "d.png": picture(6)}
+    data = loaded(shard(tmp_path / "set.tar", {**files, "d.json": b'{"label": 0}'}), tmp_path)
+    assert data.classes == ("0", "3") and data.label is not None and data.label.tolist() == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("inside", ["", "wrapped"])
+def test_folders_of_shards_are_splits(tmp_path: Path, inside: str) -> None:
     for split, numbers in (("train", range(12)), ("test", range(3, 8))):
         files = {name: content for number in numbers for name, content in sample(number, "cls").items()}
-        shard(tmp_path / "set" / split / "0.tar", files)
+        shard(tmp_path / "set" / inside / split / "0.tar", files)
     assert splits(str(tmp_path / "set")) == ("train", "test")
     train, test = (loaded(tmp_path / "set", tmp_path, split) for split in ("train", "test"))
     assert (len(train), len(test)) == (12, 5) and train.classes == test.classes
     assert test.label is not None and [test.classes[k] for k in test.label] == ["3", "4", "5", "6", "7"]
+
+
+@pytest.mark.parametrize("wrapped", ["", "set/"])
+def test_folders_of_splits_inside_a_shard_are_splits_of_labelled_samples_too(tmp_path: Path, wrapped: str) -> None:
+    files = {
+        f"{wrapped}{split}/{name}": part for split, n in (("train", 2), ("test", 3)) for k in range(n) for name, part in sample(k, "cls").items()
+    }
+    place = shard(tmp_path / "set.tar", files)
+    assert splits(str(place)) == ("train", "test")
+    train, test = (loaded(place, tmp_path, split) for split in ("train", "test"))
+    assert (len(train), len(test)) == (2, 3) and train.classes == test.classes == ("0", "1", "2")
+    assert test.label is not None and test.label.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("named", ["folder", "pattern"])
+def test_names_of_shards_that_tell_of_several_splits_are_refused(tmp_path: Path, named: str) -> None:
+    for k, name in enumerate(("set-train-0.tar", "set-train-1.tar", "set-val-0.tar")):
+        shard(tmp_path / "shards" / name, sample(k, "cls"))
+    with pytest.raises(InputError, match=r"set-val-0\.tar is of split valid by its name"):
+        loaded(tmp_path / "shards" / ("*.tar" if named == "pattern" else ""), tmp_path)
+    assert len(loaded(tmp_path / "shards" / "set-train-*.tar", tmp_path)) == 2
+    assert len(loaded(tmp_path / "shards" / "set-val-*.tar", tmp_path)) == 1
 
 
 def test_without_labels_the_folders_inside_are_classes(tmp_path: Path) -> None:
@@ -137,6 +166,8 @@ def refused() -> dict[str, tuple[str, bytes]]:
         "a link": ("is a link", link()),
         "a name twice": ("holds a.png twice", twice),
         "a missing label": ("b.png has no label", packed({"a.png": picture(0), "a.cls": b"0", "b.png": picture(2)})),
+        "names with dots": ("first dot", packed({"a.0.png": picture(0), "a.0.cls": b"0"})),
+        "two joined by cat": ("goes on after its end", two + packed({"c.png": picture(4)})),
         "a word for a number": ("holds the number", packed({"a.png": picture(0), "a.cls": b"cat"})),
         "a caption": ("no name of a class", packed({"a.png": picture(0), "a.txt": b"a cat " * 40})),
         "a label that is a path": ("no name of a class", packed({"a.png": picture(0), "a.json": b'{"label": "../x"}'})),
@@ -162,9 +193,11 @@ def test_one_name_in_two_shards_is_refused(tmp_path: Path) -> None:
         loaded(tmp_path / "*.tar", tmp_path)
 
 
-def test_a_pattern_that_nothing_fits_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such data set or path"):
-        loaded(tmp_path / "*.tar", tmp_path)
+@pytest.mark.parametrize("pattern", ["none-*.tar", "*/set-0.tar", "set-{0..1}.tar"])
+def test_a_pattern_that_nothing_fits_is_refused(tmp_path: Path, pattern: str) -> None:
+    shard(tmp_path / "in" / "set-0.tar", sample(0, "cls"))
+    with pytest.raises(InputError, match="no tar file has such a name"):
+        loaded(tmp_path / pattern, tmp_path)
 
 
 def test_a_training_of_shards_is_that_of_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
