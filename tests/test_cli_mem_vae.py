@@ -264,7 +264,9 @@ def test_data_that_cannot_be_learned_leave_nothing_behind(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MEMOGEN_CACHE", str(tmp_path / "cache"))
     np.savez("own.npz", **arrays)
-    code, _, err = run(f"train mem_vae/folder --data own.npz --out new {SHORT} {options}", capsys)
+    words, own = SHORT.split(), options.split()
+    rest = [word for pair in zip(words[::2], words[1::2], strict=True) if pair[0] not in own for word in pair]
+    code, _, err = run(" ".join(["train mem_vae/folder --data own.npz --out new", *rest, *own]), capsys)
     line = err.strip().splitlines()[-1]
     assert code == 2 and line.startswith("memogen: ") and told in line
     assert {path.name for path in tmp_path.iterdir()} <= {"own.npz", "cache"}

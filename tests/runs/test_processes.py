@@ -69,7 +69,8 @@ def test_a_process_says_that_it_waits_and_gives_up(tmp_path: Path) -> None:
     """The first of two says how many are there, of how many, and where; nothing is written."""
     with together(tmp_path, impatient, [*TINY, str(tmp_path / "run")], number=1) as processes:
         assert done(processes) == [2]
-    told = (tmp_path / "err-0").read_text().splitlines()
+    lines = (tmp_path / "err-0").read_text().splitlines()
+    told = [line for line in lines if "[c10d]" not in line]  # torch's own warning, on a machine without names of hosts
     assert len(told) == 2 and all("1 of 2" in line and "127.0.0.1:" in line for line in told)
     assert not (tmp_path / "run").exists()
 
