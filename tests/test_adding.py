@@ -12,7 +12,7 @@ from memogen import cli, load_data
 from memogen.cli.table import COMMANDS
 from memogen.data.datasets import DATASETS, DataSet
 from memogen.data.source import Request, Source, array_source
-from memogen.runs import Splits, choose, read_rows, train, with_data
+from memogen.runs import Splits, choose, read_rows, train
 
 
 def stripes(asked: Request) -> Source:
@@ -39,7 +39,7 @@ def test_a_data_set_is_a_function_and_a_line(striped: None, tmp_path: Path, caps
     assert (len(data), data.image_shape, data.classes) == (30, (1, 8, 8), ("upright", "lying"))
     assert cli.main(["data", "list"]) == 0 and "stripes" in capsys.readouterr().out
     assert cli.main(["data", "check", "stripes"]) == 0
-    recipe = with_data(choose("mem_vae/digits"), "stripes")
+    recipe = choose("mem_vae/digits", data="stripes")
     assert Splits(recipe.data).known == ("train", "test")
     words = ["train", "mem_vae/digits", "--data", "stripes", "--out", str(tmp_path / "run"), "--steps", "2", "--scoring.metrics", "[nll]"]
     assert cli.main([*words, "--scoring.model.importance_samples", "2", "--scoring.likelihood_every", "0"]) == 0

@@ -17,7 +17,7 @@ from memogen.data import load, named, splits
 from memogen.models import MemoryConfig, MemoryGANConfig, NoiseConfig
 from memogen.pretrained import save_pretrained
 from memogen.recipes import RECIPES
-from memogen.runs import with_data
+from memogen.runs import choose
 from memogen.types import InputError
 from tests.command import run
 from tests.data.test_datasets import write_cifar, write_idx
@@ -125,16 +125,16 @@ def test_data_that_are_named_twice_or_not_at_all_are_one_line(here: Path, capsys
 def test_training_takes_the_word_as_the_others_do(here: Path) -> None:
     digits, own = RECIPES["memory_gan/digits"](), RECIPES["memory_gan/folder"]()
     for recipe in (digits, own):
-        data = with_data(recipe, "mine").data
+        data = choose(recipe, data="mine").data
         assert (data.name, data.folder) == ("folder", str(here / "mine"))
-        data = with_data(recipe, "sets/cifar10").data
+        data = choose(recipe, data="sets/cifar10").data
         assert (data.name, data.folder) == ("cifar10", str(here / "sets"))
-    mnist = with_data(RECIPES["memory_gan/fashion_mnist"](), "sets").data
+    mnist = choose(RECIPES["memory_gan/fashion_mnist"](), data="sets").data
     assert (mnist.name, mnist.folder) == ("fashion-mnist", str(here / "sets")), "its own files lie there"
     empty = here / "empty"
     empty.mkdir()
-    assert with_data(RECIPES["memory_gan/fashion_mnist"](), empty).data.name == "fashion-mnist", "whose files are then looked for"
-    assert with_data(RECIPES["memory_gan/fashion_mnist"](), "mine").data.name == "folder"
+    assert choose(RECIPES["memory_gan/fashion_mnist"](), data=empty).data.name == "fashion-mnist", "whose files are then looked for"
+    assert choose(RECIPES["memory_gan/fashion_mnist"](), data="mine").data.name == "folder"
 
 
 def test_a_report_reads_the_images_that_are_named(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

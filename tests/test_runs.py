@@ -115,12 +115,12 @@ def test_data_by_name_and_by_folder() -> None:
     with pytest.raises(InputError, match="--data"):
         runs.train(recipe, console=False)
     assert (recipe.scoring.extractor, recipe.scoring.metrics) == ("pixels", ("kid", "prdc"))
-    judged, usual = runs.with_data(recipe, "digits").scoring, RECIPES["memory_gan/digits"]().scoring
+    judged, usual = runs.choose(recipe, data="digits").scoring, RECIPES["memory_gan/digits"]().scoring
     assert (judged.extractor, judged.metrics) == (usual.extractor, usual.metrics)
-    assert runs.with_data(recipe, "celeba").scoring == recipe.scoring
+    assert runs.choose(recipe, data="celeba").scoring == recipe.scoring
     unjudged = replace(recipe, scoring=replace(recipe.scoring, extractor=None))
-    assert runs.with_data(unjudged, "celeba").scoring.extractor is None, "who asks for no judge gets none"
-    assert runs.with_data(recipe, "my/pictures").data.folder == str(Path("my/pictures").resolve())
+    assert runs.choose(unjudged, data="celeba").scoring.extractor is None, "who asks for no judge gets none"
+    assert runs.choose(recipe, data="my/pictures").data.folder == str(Path("my/pictures").resolve())
 
 
 def test_a_broken_config_names_the_file(tmp_path: Path) -> None:
@@ -203,6 +203,6 @@ def test_a_cut_off_row_is_left_out(tmp_path: Path) -> None:
 
 
 def test_the_hash_of_a_configuration_does_not_depend_on_where_the_images_lie() -> None:
-    here, there = (runs.config_hash(runs.with_data(RECIPES["memory_gan/fashion_mnist"](), folder)) for folder in ("a", "b"))
+    here, there = (runs.config_hash(runs.choose(RECIPES["memory_gan/fashion_mnist"](), data=folder)) for folder in ("a", "b"))
     assert here == there
     assert here != runs.config_hash(RECIPES["memory_gan/fashion_mnist"](variant="no_memory"))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 HEAVY = ("matplotlib", "scipy", "sklearn", "sympy", "torch._dynamo", "memogen.metrics", "memogen.training", "memogen.data", "rich")
 
@@ -29,3 +33,16 @@ def _imports_none_of(names: tuple[str, ...], script: str) -> None:
     check = f"import sys; found = [name for name in {names!r} if name in sys.modules]; assert not found, found"
     done = subprocess.run([sys.executable, "-c", f"{script}\n{check}"], capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1])
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators keep or return memory as they will")
+def test_freed_memory_is_kept_unless_the_user_says_otherwise() -> None:
+    """A tensor of 64 MiB that is made and freed again and again touches new pages a few times, not each time."""
+    script = "import resource, torch\nfrom memogen.cli import keep_freed_memory\nkeep_freed_memory()\nfaults = []\nfor _ in range(30):\n"
+    script += "    torch.ones(1 << 24)\n    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)\nprint(faults[-1] - faults[-6])"
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))} | {"OMP_NUM_THREADS": "1"}
+    kept, returned = (
+        int(subprocess.run([sys.executable, "-c", script], env=own | setting, capture_output=True, text=True, check=True).stdout)
+        for setting in ({}, {"MALLOC_MMAP_THRESHOLD_": "65536"})
+    )
+    assert kept < 5 <= returned, "of the last five, each touches one new page at least if it is returned, however large the pages are"

@@ -9,6 +9,7 @@ import atexit
 import multiprocessing
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -53,6 +54,13 @@ def done(processes: list[BaseProcess]) -> list[int | None]:
     for process in processes:
         process.join(WAIT)
     return [process.exitcode for process in processes]
+
+
+def run_by_torchrun(script: Path) -> None:
+    """Run a script in two processes of torchrun's own, and raise AssertionError where one fails."""
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=WAIT, cwd=Path(__file__).parents[1], check=False)
+    assert ended.returncode == 0, ended.stderr[-2000:]
 
 
 def _work(environment: dict[str, str], folder: Path, work: Callable[..., int | None], args: tuple[object, ...]) -> None:

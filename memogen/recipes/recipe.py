@@ -70,11 +70,6 @@ class ScoringConfig:
         return tuple(name for name in self.metrics if name not in model_metrics()) if self.extractor is not None else ()
 
     @property
-    def curve(self) -> tuple[str, ...]:
-        """Those of them that are followed during the training."""
-        return tuple(name for name in self.judged if name in ("is", "fid", "kid")) if self.likelihood_every and self.curve_samples else ()
-
-    @property
     def asked(self) -> tuple[str, ...]:
         """The metrics that ask the model itself."""
         return tuple(name for name in self.metrics if name in model_metrics())
@@ -109,6 +104,13 @@ class Recipe:
     scoring: ScoringConfig = field(default_factory=ScoringConfig)
     claims: tuple[Claim, ...] = ()
     succession: SuccessionConfig | None = None
+
+    @property
+    def curve(self) -> tuple[str, ...]:
+        """The metrics that are followed during the training. A training of one interval would have a curve of one point, the final scores'."""
+        scoring, intervals = self.scoring, self.scoring.likelihood_every and (self.training.steps - 1) // self.scoring.likelihood_every
+        followed = scoring.curve_samples > 0 and intervals > 0 and self.succession is None
+        return tuple(name for name in scoring.judged if name in ("is", "fid", "kid")) if followed else ()
 
 
 def read_recipe(mapping: object, *, complete: bool = True) -> Recipe:

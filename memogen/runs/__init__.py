@@ -2,7 +2,7 @@
 
 from ..metrics import append_rows
 from ..report.history import read_rows
-from .configuration import Splits, choose, with_data, with_images
+from .configuration import Splits, choose, with_images
 from .folder import command_line, config_hash, default_folder, load_config, progress_of, reading, recipe_of, run_of, save_config
 from .refusals import at_hand, check_continued, check_images, check_options
 from .run import train, with_precision, write_report
@@ -26,7 +26,6 @@ __all__ = [
     "run_of",
     "save_config",
     "train",
-    "with_data",
     "with_images",
     "with_precision",
     "write_report",

@@ -134,11 +134,6 @@ def announcement(recipe: Recipe, number: int) -> str:
 # --- the images of a recipe ---
 
 
-def with_data(recipe: Recipe, given: str | Path) -> Recipe:
-    """The recipe with the data that ``--data`` gives: another data set by name, other images, or the folder of its own set. Raises InputError."""
-    return _placed(recipe, *meant(recipe.data, given))
-
-
 def _placed(recipe: Recipe, name: str, place: Path | None) -> Recipe:
     chosen = replace(recipe.data, name=name, folder=None if place is None else str(place.resolve()))
     return replace(recipe, data=chosen) if name == recipe.data.name else replace(recipe, data=chosen, scoring=_scoring_for(recipe, name))

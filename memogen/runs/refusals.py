@@ -128,9 +128,9 @@ def check_scoring(recipe: Recipe, splits: Splits) -> None:
             _check_classes(judge, splits.compared, list(chain.from_iterable(recipe.succession.tasks.tasks(num_classes(splits.compared)))))
         ScoreConfig(scoring.judged, scoring.num_samples)
         check_data(scoring.judged, splits.compared, splits.learned, extractor=judge, num_samples=scoring.num_samples)
-        if scoring.curve and recipe.succession is None:
+        if recipe.curve:
             try:
-                check_data(scoring.curve, splits.compared, splits.learned, extractor=judge, num_samples=scoring.curve_samples)
+                check_data(recipe.curve, splits.compared, splits.learned, extractor=judge, num_samples=scoring.curve_samples)
             except InputError as error:
                 raise InputError(f"scoring.curve_samples: {error}") from error
 

@@ -129,10 +129,10 @@ def _train_once(run: tasks.Training, model: nn.Module, splits: Splits, resume: s
         elif isinstance(model, LikelihoodModel) and test is not None:
             images, _ = observable(model, test, seed=(scoring.model or ModelScoring()).binarisation_seed)
             evaluators["held_out"] = HeldOutBounds(part_of(images, WATCHED))
-        if scoring.curve and recipe.training.steps > scoring.likelihood_every:  # else a curve of one point, the final scores'
+        if recipe.curve:
             assert scoring.extractor is not None
             judge = extractor(scoring.extractor, device=runtime.choose_device(recipe.training.device), image_shape=splits.train.image_shape)
-            evaluators["scores"] = ScoreEvaluator(judge, ScoreConfig(scoring.curve, scoring.curve_samples, progress=False), test)
+            evaluators["scores"] = ScoreEvaluator(judge, ScoreConfig(recipe.curve, scoring.curve_samples, progress=False), test)
     return fit(
         model,
         recipe.objective,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,7 @@ from memogen.memory.edit import added, frozen, without
 from memogen.memory.functional import EMPTY, unit
 from memogen.memory.index import products, spherical_k_means
 from memogen.models import MemoryConfig, MemoryGANConfig
+from tests.together import run_by_torchrun
 
 DIM, SLOTS, CLUSTERS = 16, 4096, 32
 
@@ -211,6 +210,4 @@ def test_processes_hold_the_same_index(tmp_path: Path) -> None:
         "one = run(0, 32)\n"
         "assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), memory.state_dict().values())), rank\n"
     )
-    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=240, cwd=Path(__file__).parents[2])
-    assert done.returncode == 0, done.stderr[-2000:]
+    run_by_torchrun(script)

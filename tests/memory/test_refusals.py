@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ import torch
 from torch import Tensor
 
 from memogen.memory import VMFMemory
+from tests.together import run_by_torchrun
 
 
 def settled(num_slots: int = 64, key_dim: int = 16) -> VMFMemory:
@@ -92,6 +91,4 @@ def test_shares_of_a_batch_may_differ_between_processes(tmp_path: Path) -> None:
         "one = VMFMemory(32, 16); one.write(query, value)\n"
         "assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), memory.state_dict().values())), rank\n"
     )
-    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=240, cwd=Path(__file__).parents[2])
-    assert done.returncode == 0, done.stderr[-2000:]
+    run_by_torchrun(script)

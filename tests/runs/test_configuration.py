@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 
 from memogen.models import MemoryGANConfig, MemoryGANObjective
 from memogen.recipes import RECIPES
-from memogen.runs import choose, with_data
+from memogen.runs import choose
 
 
 def pictures(folder: Path, number: int, sizes: tuple[tuple[int, int], ...] = ((20, 20),)) -> Path:
@@ -74,6 +75,9 @@ def test_few_pictures_are_judged_by_views_of_them_except_where_the_paper_is_aske
 
 def test_a_finished_recipe_other_data_and_a_place_that_is_not_there_are_never_fitted(tmp_path: Path) -> None:
     place, finished = pictures(tmp_path / "own", 120), RECIPES["memory_gan/folder"]()
-    assert choose(finished, data=place) == with_data(finished, place)
-    assert choose("memory_gan/digits", data=place) == with_data(RECIPES["memory_gan/digits"](), place)
-    assert choose("memory_gan/folder", data=tmp_path / "none") == with_data(finished, tmp_path / "none")
+    there, nowhere = (replace(finished, data=replace(finished.data, folder=str(each.resolve()))) for each in (place, tmp_path / "none"))
+    assert choose(finished, data=place) == there
+    other = choose("memory_gan/digits", data=place)
+    assert (other.data, other.model) == (replace(there.data, options=other.data.options), RECIPES["memory_gan/digits"]().model)
+    assert other.data.options == RECIPES["memory_gan/digits"]().data.options
+    assert choose("memory_gan/folder", data=tmp_path / "none") == nowhere
