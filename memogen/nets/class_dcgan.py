@@ -105,7 +105,8 @@ class ClassDCGANCritic(nn.Module):
         The slopes are constants almost everywhere, so a second derivative never passes the activations; automatic differentiation sends zeros through
         them, at a third of the whole cost.
         """
-        slopes, before = list[Tensor](), image.detach()
+        slopes: list[Tensor] = []
+        before = image.detach()
         with torch.no_grad():
             for conv in self.convs:
                 before = conv(before)

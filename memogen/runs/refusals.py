@@ -30,7 +30,6 @@ from ..training.checkpoint import checkpoints, saved_settings
 from ..training.config import check_unchanged, flat_settings
 from ..training.continual import check_critic, check_resume
 from ..training.log import board_class
-from ..training.optimise import check_recorded
 from ..training.state import resume_source
 from ..training.task_folders import check_steps
 from ..types import ImageData, InputError
@@ -43,13 +42,12 @@ def check_options(recipe: Recipe, folder: Path, *, resume: str = "auto", start: 
     """Refuses what is wrong whatever the images are, so that none are fetched for it. Raises InputError."""
     training, succession = recipe.training, recipe.succession
     check_learner(recipe)
-    device, model = runtime.check(training), outline(recipe.model)
+    runtime.check(training)
+    model = outline(recipe.model)
     share = training.batch_size // launched_size()
     if share < 2 and any(isinstance(part, nn.modules.batchnorm._BatchNorm | FullDataNorm | ClassBatchNorm) for part in model.modules()):
         raise InputError(f"training.batch_size: {share} image for each process, too few for batch norm: use 2 or more")
-    for phase in recipe.objective.phases(model):
-        if training.cuda_graphs and device.type == "cuda":
-            check_recorded(phase)
+    recipe.objective.phases(model)  # refuses an objective that does not fit the model
     if training.tensorboard:
         board_class()
     _check_names(recipe.scoring, named=not at_hand(recipe.data))  # else the images tell which extractors would do

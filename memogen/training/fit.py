@@ -97,6 +97,8 @@ def fit(
         if course.teacher is not None:
             runtime.place(course.teacher)
         phases = objective.phases(model, teacher=course.teacher)
+        if runtime.compiled:
+            phases = tuple(replace(phase, loss=torch.compile(phase.loss, dynamic=False)) for phase in phases)
         turns = phase_optimisers(model, phases, recorded=runtime.cuda_graphs)
         state = TrainState(
             modules={"model": model} if course.teacher is None else {"model": model, "teacher": course.teacher},

@@ -32,6 +32,7 @@ class Runtime:
     channels_last: bool = False
     sync_batch_norm: bool = False
     cuda_graphs: bool = False
+    compiled: bool = False
 
     @property
     def leads(self) -> bool:
@@ -99,11 +100,11 @@ def start(config: TrainingConfig) -> Runtime:
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
     processes = Processes.launched(cuda=device.type == "cuda")
-    graphs = config.cuda_graphs and device.type == "cuda"
+    graphs, compiled = (wanted and device.type == "cuda" for wanted in (config.cuda_graphs, config.compile))
     precision = config.precision
     if precision == "auto":
         precision = "float32" if processes.any(not computes_bf16(device)) else "bf16"
-    return Runtime(device, processes, precision, config.channels_last, config.sync_batch_norm, graphs)
+    return Runtime(device, processes, precision, config.channels_last, config.sync_batch_norm, graphs, compiled)
 
 
 def check(config: TrainingConfig) -> torch.device:

@@ -64,7 +64,8 @@ class Encoder(nn.Module):
 
     def forward(self, image: Float[Tensor, "b c h w"], condition: Condition = None, *, normalised: bool = False) -> Encoded:
         """``normalised`` keeps every layer's normalised linear output."""
-        layers, h = list[Layer](), self.seen(image, condition)
+        layers: list[Layer] = []
+        h = self.seen(image, condition)
         for dense in self.stack:
             linear, h = dense.parts(h) if normalised else (None, dense(h))
             layers.append(Layer(linear, h, None))
@@ -135,7 +136,8 @@ class Decoder(nn.Module):
         fill: Fill = "ones",
     ) -> Decoded:
         """In the layers ``without`` the memory's answer is replaced by ``fill``."""
-        h, layers = _beside(z, condition), list[Layer]()
+        h = _beside(z, condition)
+        layers: list[Layer] = []
         for number, part in reversed(list(enumerate(self.stack))):
             layer: Layer = part(h, without=fill if number in without else None)
             layers.insert(0, layer)
