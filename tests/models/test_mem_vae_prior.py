@@ -189,3 +189,13 @@ def test_half_precision_keeps_the_density_of_the_prior() -> None:
         half = loss_of(model, MemVAEObjective(), given)
     assert half.total.dtype == torch.float32
     assert float(half.total.detach()) == pytest.approx(float(plain.total.detach()), rel=0.03)
+
+
+def test_a_step_of_training_can_be_recorded() -> None:
+    """On the meta device, which holds no numbers, any look at one and any shape that depends on one is an error, as it is in a CUDA graph."""
+    model, given = built(VAMP).to("meta").train(), batch()
+    assert given.image is not None
+    there = replace(given, index=given.index.to("meta"), image=given.image.to("meta"), label=None)
+    total = loss_of(model, MemVAEObjective(num_samples=2), there).total
+    total.backward()
+    assert total.shape == () and model.pseudo_inputs is not None and model.pseudo_inputs.raw.grad is not None
