@@ -28,7 +28,7 @@ from .parts import Figure, Group, Heading, Part, Section, Sign, Table, Text
 from .sections import FamilyPart, PageContext, not_drawn, picture
 
 RECONSTRUCTED = 16  # held-out images shown beside their reconstructions
-PSEUDO_INPUTS = 50  # of a learned prior that are shown
+PSEUDO_INPUTS = 16  # of a learned prior that are shown
 USED = 500  # held-out images by which the use of the memory is measured
 PREFERRING = 2000  # labelled held-out images whose preferences are drawn
 TOP = 3  # slots shown for each class
@@ -73,8 +73,8 @@ def _reconstructions(model: Reconstructs, data: ImageData) -> Image.Image:
 def _prior(model: ShowsPrior) -> Section:
     """The pseudo-inputs of a learned prior."""
     told = f"The prior is learned: the mean of the posteriors of {model.prior_slots:,} pseudo-inputs, images that the encoder reads."
-    caption = "The first pseudo-inputs. A sample chooses one of all and is drawn from its posterior; they need not look like data."
-    return Section("Prior", (Text(told), picture(lambda: pseudo_input_grid(model, theme=CLEAR), "Pseudo-inputs of the prior", caption, scrolls=True)))
+    caption = "The first pseudo-inputs, and the means of their posteriors decoded. A sample chooses one of them all and is drawn from its posterior."
+    return Section("Prior", (Text(told), picture(lambda: prior_sheet(model, theme=CLEAR), "Pseudo-inputs of the prior", caption, scrolls=True)))
 
 
 def _memory(model: ShowsSlots, data: ImageData | None) -> Section:
@@ -213,9 +213,10 @@ def slot_grid(model: ShowsSlots, slots: Sequence[int] | None = None, *, layer: i
     return grid.grid(_slot_images(model, slots, layer, stretched), 10, theme=theme)
 
 
-def pseudo_input_grid(model: ShowsPrior, num: int = PSEUDO_INPUTS, *, theme: Theme = LIGHT) -> Image.Image:
-    """The first pseudo-inputs of a learned prior."""
-    return grid.grid(to_uint8(model.prior_picture()[:num], model.image_range), 10, theme=theme)
+def prior_sheet(model: ShowsPrior, num: int = PSEUDO_INPUTS, *, theme: Theme = LIGHT) -> Image.Image:
+    """The first pseudo-inputs of a learned prior, and what the decoder makes of the means of their posteriors."""
+    rows = [to_uint8(model.prior_picture(decoded=decoded)[:num], model.image_range) for decoded in (False, True)]
+    return grid.sheet(rows, ["pseudo-inputs", "decoded"], theme=theme)
 
 
 def slot_sheet(

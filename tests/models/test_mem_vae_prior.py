@@ -35,6 +35,8 @@ def test_the_prior_is_the_mean_of_the_posteriors_of_the_pseudo_inputs() -> None:
     picture = model.prior_picture()
     assert picture.shape == (5, 1, 4, 3) and 0 < float(picture.min()) < float(picture.max()) < 1
     torch.testing.assert_close(model.prior().log_prob(z), by_hand(model).log_prob(z), rtol=1e-5, atol=1e-4)
+    mean, _ = model.encode(picture)
+    assert torch.equal(model.prior_picture(decoded=True), model.decode(Latents(mean)))
     torch.testing.assert_close(model.beside(scored(4)).log_prior(z), by_hand(model).log_prob(z), rtol=1e-5, atol=1e-4)
 
 

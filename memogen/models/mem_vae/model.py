@@ -112,11 +112,12 @@ class MemVAE(nn.Module):
         return self.config.prior_slots
 
     @torch.no_grad()
-    def prior_picture(self) -> Float[Tensor, "k c h w"]:
-        """The pseudo-inputs as images. Raises InputError for a model without."""
+    def prior_picture(self, *, decoded: bool = False) -> Float[Tensor, "k c h w"]:
+        """The pseudo-inputs as images, or the means of their posteriors ``decoded``. Raises InputError for a model without."""
         if self.pseudo_inputs is None:
             raise InputError("prior: this model's prior is the standard normal, which has no pseudo-inputs: train one with model.prior_slots")
-        return self.pseudo_inputs()
+        image: Tensor = self.pseudo_inputs()
+        return self.decode(Latents(self.encode(image)[0])) if decoded else image
 
     # --- the posterior of given images ---
 
