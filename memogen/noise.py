@@ -44,6 +44,7 @@ class Stream:
     # MEM-VAE
     BINARISE = 1 << 21  # which pixels are white
     SECOND_Z = 1 << 22  # the authors' second draw of z
+    COMPONENT = (1 << 20) + 2  # the component of a learned prior that z comes from
     PRIOR_LABEL = (1 << 20) + 1  # the label of an image that is given without one
     POSTERIOR, CALIBRATION, RECONSTRUCTION = 7100, 7200, 7300  # z of images that are scored, calibrated with, and filled in
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from memogen.memory.inspect import prior, written
 from memogen.metrics.imputation import Reconstructs
 from memogen.metrics.samples import num_labels
+from memogen.metrics.slot_contents import ShowsPrior
 from memogen.report.figures import memory_of
 from memogen.shipped import StoredNames
 from memogen.types import ClassModel, GenerativeModel, InputError, Latents, SlotModel
@@ -152,7 +153,12 @@ class LatentDistributions:
 
 
 def latent_distributions(model: GenerativeModel, names: StoredNames | None = None) -> LatentDistributions:
-    """The laws of a model's latents. Raises InputError for a model of unknown laws, and for one that has learned no class yet."""
+    """The laws of a model's latents. Raises InputError for unknown laws, a learned prior, and a model that has learned no class yet."""
+    if isinstance(model, ShowsPrior) and model.prior_slots:
+        raise InputError(
+            f"model: its prior is learned, a mixture of {model.prior_slots} posteriors, and exported files draw standard normal noise: draw from it "
+            "with memogen sample, or export a model with model.prior_slots 0"
+        )
     example = model.latents(1)
     dim = example.noise.shape[1]
     if isinstance(model, SlotModel):

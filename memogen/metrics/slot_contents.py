@@ -132,6 +132,17 @@ class AddressesSlots(Protocol):
 
 
 @runtime_checkable
+class ShowsPrior(Protocol):
+    """A model whose prior may be learned: the mean of the posteriors of ``prior_slots`` pseudo-inputs; 0 for the standard normal."""
+
+    image_range: tuple[float, float]
+
+    @property
+    def prior_slots(self) -> int: ...
+    def prior_picture(self, *, decoded: bool = False) -> Float[Tensor, "k c h w"]: ...
+
+
+@runtime_checkable
 class ShowsSlots(AddressesSlots, Protocol):
     """A model whose slots can be drawn, and whose memories can be left out layer by layer; layers count from the data up."""
 

@@ -14,14 +14,15 @@ from torch import Tensor, nn
 
 
 class FrozenCopy(nn.Module):
-    """A copy of ``model`` as it was after ``tasks`` tasks (0 at first), without the part ``silent``, which sampling does not need."""
+    """A copy of ``model`` as it was after ``tasks`` tasks (0 at first), without the part ``silent``, if any, which sampling does not need."""
 
     tasks: Tensor
 
-    def __init__(self, model: nn.Module, silent: str) -> None:
+    def __init__(self, model: nn.Module, silent: str | None) -> None:
         super().__init__()
         self.model = deepcopy(model)
-        setattr(self.model, silent, nn.Identity())
+        if silent is not None:
+            setattr(self.model, silent, nn.Identity())
         self.silent = silent
         self.register_buffer("tasks", torch.zeros((), dtype=torch.long))
         self.requires_grad_(False)
@@ -29,7 +30,7 @@ class FrozenCopy(nn.Module):
     @torch.no_grad()
     def follow(self, model: nn.Module) -> None:
         """Copy ``model`` after one more task."""
-        drawing = {name: value for name, value in model.state_dict().items() if not name.startswith(f"{self.silent}.")}
+        drawing = {name: value for name, value in model.state_dict().items() if name.split(".")[0] != self.silent}
         self.model.load_state_dict(drawing)
         self.tasks += 1
 

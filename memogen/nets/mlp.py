@@ -36,6 +36,11 @@ class Dense(nn.Module):
         normalised, shifted = self.norm.parts(self.linear(x))
         return normalised, shifted.relu_()
 
+    def beside(self, x: Float[Tensor, "n d"], given: Float[Tensor, "b d"]) -> tuple[Float[Tensor, "n e"], Float[Tensor, "b e"]]:
+        """The outputs of ``x``, normalised as ``given`` is, and of ``given``."""
+        linear, other = self.linear(x), self.linear(given)
+        return self.norm.beside(linear, other).relu_(), self.norm(other).relu_()
+
     @torch.no_grad()
     def calibrate(self, chunks: Iterable[Float[Tensor, "_ d"]]) -> list[Float[Tensor, "_ e"]]:
         """Set the norm's statistics to those of all chunks; returns the outputs under them. The layer must be in evaluation mode."""

@@ -11,6 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from memogen.losses import widen
+
 NormKind = Literal["batch", "layer", "none"]
 
 
@@ -62,6 +64,14 @@ class FullDataNorm(nn.Module):
         """The input normalised, and that with gain and shift, which is what ``forward`` gives."""
         normalised = self._normalised(x, None, None)
         return normalised, torch.addcmul(self.bias, normalised, self.weight)
+
+    def beside(self, x: Float[Tensor, "n d"], given: Float[Tensor, "b d"]) -> Float[Tensor, "n d"]:
+        """``x`` normalised as ``given`` is: in training by the statistics of ``given``, through which gradients flow; else by the stored ones."""
+        if not self.training:
+            return self(x)
+        wide = widen(given)
+        variance, mean = torch.var_mean(wide, 0, correction=0)
+        return (torch.addcmul(self.bias, widen(x) - mean, self.weight * torch.rsqrt(variance + self.eps))).to(x.dtype)
 
     @torch.no_grad()
     def store(self, chunks: Sequence[Float[Tensor, "_ d"]]) -> None:

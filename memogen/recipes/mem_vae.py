@@ -30,6 +30,8 @@ Variant = Literal[
     "vae_lre",
     "mem_vae_no_lre",
     "code",
+    "vamp_vae",
+    "vamp_mem_vae",
 ]
 FreyVariant = Literal["vae", "mem_vae", "vae_batch_10", "mem_vae_batch_10"]
 StreamVariant = Literal[
@@ -42,8 +44,8 @@ StreamVariant = Literal[
 @dataclass(frozen=True)
 class _Row:
     """A variant: importance samples in training, a memory in every hidden layer of the decoder, the local reconstruction term, layers of 530 in the
-    place of 500 (as many parameters as with a memory), softmax addressing and a sum, so that slots can be seen (appendix D), and a second draw of z
-    for the local reconstruction term, as in the authors' code."""
+    place of 500 (as many parameters as with a memory), softmax addressing and a sum, so that slots can be seen (appendix D), a second draw of z
+    for the local reconstruction term, as in the authors' code, and a learned prior (Tomczak and Welling 2018), which the paper does not have."""
 
     num_samples: int = 1
     memory: bool = False
@@ -52,6 +54,7 @@ class _Row:
     visible: bool = False
     batch_size: int = 100
     second_draw: bool = False
+    learned_prior: bool = False
 
 
 VARIANTS: dict[str, _Row] = {
@@ -68,6 +71,8 @@ VARIANTS: dict[str, _Row] = {
     "vae_lre": _Row(1, False, True),
     "mem_vae_no_lre": _Row(1, True),
     "code": _Row(1, True, True, second_draw=True),
+    "vamp_vae": _Row(learned_prior=True),
+    "vamp_mem_vae": _Row(1, True, True, learned_prior=True),
     "vae_batch_10": _Row(batch_size=10),
     "mem_vae_batch_10": _Row(1, True, True, batch_size=10),
 }
@@ -110,6 +115,9 @@ TABLE_4 = (
 
 SVM = {"vae": 0.9790, "mem_vae": 0.9803}
 LARGER = 1.06  # 500 becomes 530
+PRIOR_SLOTS = {"mem_vae/digits": 50}
+"""Pseudo-inputs of a learned prior, where they are not the 500 of Tomczak and Welling 2018."""
+
 EPOCHS = {"mnist": 600, "ocr_letters": 321}
 """Steps of an epoch, in batches of 100. departs: batches reach over from one epoch into the next, where the authors drop the 52 letters left over."""
 
@@ -187,7 +195,7 @@ def _variant(recipe: Recipe, variant: str) -> Recipe:
     return replace(
         recipe,
         variant=variant,
-        model=replace(model, memory=memory, hidden=hidden),
+        model=replace(model, memory=memory, hidden=hidden, prior_slots=PRIOR_SLOTS.get(recipe.recipe, 500) if row.learned_prior else 0),
         objective=replace(objective, num_samples=row.num_samples, local_reconstruction=weights, second_draw=row.second_draw),
         training=replace(recipe.training, batch_size=row.batch_size),
         claims=printed(recipe.recipe.partition("/")[2], "mem_vae" if variant == "code" else variant),

@@ -18,7 +18,7 @@ from memogen.metrics.imputation import Completed, Reconstructs, shown
 from memogen.metrics.log_likelihood import observable
 from memogen.metrics.memory_use import ReplacesAnswers, memory_use
 from memogen.metrics.samples import labels_for, part_of
-from memogen.metrics.slot_contents import Preferences, ShowsSlots, slot_preferences
+from memogen.metrics.slot_contents import Preferences, ShowsPrior, ShowsSlots, slot_preferences
 from memogen.types import ImageData, InputError, folded, to_uint8
 
 from . import grid
@@ -28,6 +28,7 @@ from .parts import Figure, Group, Heading, Part, Section, Sign, Table, Text
 from .sections import FamilyPart, PageContext, not_drawn, picture
 
 RECONSTRUCTED = 16  # held-out images shown beside their reconstructions
+PSEUDO_INPUTS = 16  # of a learned prior that are shown
 USED = 500  # held-out images by which the use of the memory is measured
 PREFERRING = 2000  # labelled held-out images whose preferences are drawn
 TOP = 3  # slots shown for each class
@@ -48,6 +49,8 @@ def sections(page: PageContext) -> FamilyPart:
         caption = f"The first images of {data.name}, {data.split}, and the means that the decoder gives from one latent of each."
         drawn = picture(lambda: _reconstructions(model, data), "Held-out images and their reconstructions", caption, scrolls=True)
         shown.append(Section("Reconstructions", (drawn,)))
+    if isinstance(model, ShowsPrior) and model.prior_slots:
+        shown.append(_prior(model))
     if isinstance(model, ShowsSlots):
         shown.append(_memory(model, data))
         commands += [("look into the memory", f"memogen memory usage {page.folder}")] if model.slot_counts else []
@@ -65,6 +68,13 @@ def _reconstructions(model: Reconstructs, data: ImageData) -> Image.Image:
     reconstruct: Callable[..., Tensor] = model.reconstruct
     made = reconstruct(image, seed=0, step=0, start=0, **labels_for(model, data, slice(0, RECONSTRUCTED)))
     return grid.sheet([to_uint8(each, model.image_range) for each in (image, made)], ["held-out images", "reconstructed"], theme=CLEAR)
+
+
+def _prior(model: ShowsPrior) -> Section:
+    """The pseudo-inputs of a learned prior."""
+    told = f"The prior is learned: the mean of the posteriors of {model.prior_slots:,} pseudo-inputs, images that the encoder reads."
+    caption = "The first pseudo-inputs, and the means of their posteriors decoded. A sample chooses one of them all and is drawn from its posterior."
+    return Section("Prior", (Text(told), picture(lambda: prior_sheet(model, theme=CLEAR), "Pseudo-inputs of the prior", caption, scrolls=True)))
 
 
 def _memory(model: ShowsSlots, data: ImageData | None) -> Section:
@@ -201,6 +211,12 @@ def _in_square(point: Float[np.ndarray, "classes 2"]) -> Float[np.ndarray, "clas
 def slot_grid(model: ShowsSlots, slots: Sequence[int] | None = None, *, layer: int = 0, stretched: bool = False, theme: Theme = LIGHT) -> Image.Image:
     """Slots of a layer, all by default, decoded by themselves with h_g = 0; ``stretched`` gives each picture the full range of brightness."""
     return grid.grid(_slot_images(model, slots, layer, stretched), 10, theme=theme)
+
+
+def prior_sheet(model: ShowsPrior, num: int = PSEUDO_INPUTS, *, theme: Theme = LIGHT) -> Image.Image:
+    """The first pseudo-inputs of a learned prior, and what the decoder makes of the means of their posteriors."""
+    rows = [to_uint8(model.prior_picture(decoded=decoded)[:num], model.image_range) for decoded in (False, True)]
+    return grid.sheet(rows, ["pseudo-inputs", "decoded"], theme=theme)
 
 
 def slot_sheet(

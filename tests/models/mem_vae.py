@@ -20,6 +20,7 @@ VARIANTS = {
     "vis_mem_vae_as_printed": replace(SMALL, memory=AttentionConfig((4, 2), addressing="softmax", compose="sum")),
     "gaussian": replace(SMALL, output="gaussian"),
     "bounded_gaussian": replace(SMALL, output="gaussian", gaussian=GaussianConfig(mean="sigmoid", least_log_variance=-4.0)),
+    "vamp_mem_vae": replace(SMALL, prior_slots=5),
     "conditional": replace(SMALL, num_classes=3),
     "conv": replace(SMALL, network="conv", image_shape=(2, 9, 8)),
     "conv_gaussian": replace(SMALL, network="conv", output="gaussian", hidden=(6,), memory=AttentionConfig((4,))),

@@ -248,7 +248,7 @@ def train(folder: Path, config: MemVAEConfig, steps: int, **changes: object) -> 
     return model
 
 
-@pytest.mark.parametrize("variant", ["mem_vae", "conditional", "conv_gaussian"])
+@pytest.mark.parametrize("variant", ["mem_vae", "vamp_mem_vae", "conditional", "conv_gaussian"])
 def test_stop_and_resume_give_the_same_bits(variant: str, tmp_path: Path) -> None:
     """Stop at step 7 of 16, in the middle of an epoch, resume, and compare every tensor with the run that never stopped."""
     config = VARIANTS[variant]

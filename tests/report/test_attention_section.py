@@ -18,9 +18,9 @@ from memogen.types import ImageData
 DATA = ImageData(np.random.default_rng(0).integers(0, 256, (30, 1, 8, 8)).astype(np.uint8), np.arange(30) % 3, ("a", "b", "<c>"), "toy", "test")
 
 
-def run(place: Path, slots: tuple[int, ...] = (6, 4)) -> Path:
+def run(place: Path, slots: tuple[int, ...] = (6, 4), prior_slots: int = 0) -> Path:
     torch.manual_seed(0)
-    model = MemVAEConfig((1, 8, 8), hidden=(9, 8), latent_dim=3, memory=AttentionConfig(slots)).build()
+    model = MemVAEConfig((1, 8, 8), hidden=(9, 8), latent_dim=3, memory=AttentionConfig(slots), prior_slots=prior_slots).build()
     model.calibrate(DATA)
     save_pretrained(model, place / "model")
     lines = [{"step": 10 * k, "images_seen": 100 * k, "seconds": float(k), "bound/bound": -90.0 + k, "bound/divergence": 20.0} for k in (1, 2)]
@@ -32,6 +32,11 @@ def run(place: Path, slots: tuple[int, ...] = (6, 4)) -> Path:
     ]
     (place / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return place
+
+
+def test_a_learned_prior_shows_its_pseudo_inputs(tmp_path: Path) -> None:
+    shown = {slots: page(run(tmp_path / str(slots), prior_slots=slots), None) for slots in (0, 7)}
+    assert {slots: 'alt="Pseudo-inputs of the prior"' in text for slots, text in shown.items()} == {0: False, 7: True}
 
 
 @pytest.fixture

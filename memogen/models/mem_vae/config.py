@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from ...configs import LATER
 from ...memory.attention import Addressing, Composition, check_attention
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class MemVAEConfig:
     (mean and variance by the decoder, as ``gaussian`` says) for real ones. ``network`` "conv" puts convolutions between the image and the layers.
     ``num_classes`` above 0 conditions both networks on labels. ``pixel_levels``: a byte v stands for v / 256 as in the files that most published
     likelihoods used, or for v / 255, which makes the likelihoods of MNIST about a nat larger; data whose bytes are 0 and 255 only need 255.
+    ``prior_slots`` above 0 learns the prior p(z): the mean of the posteriors of so many pseudo-inputs (:mod:`.prior`). 0 is N(0, I).
     """
 
     image_shape: tuple[int, int, int] = (1, 28, 28)
@@ -66,6 +68,7 @@ class MemVAEConfig:
     num_classes: int = 0
     pixel_levels: Literal[256, 255] = 256
     gaussian: GaussianConfig = field(default_factory=GaussianConfig)
+    prior_slots: int = field(default=0, metadata=LATER)
 
     def __post_init__(self) -> None:
         if len(self.image_shape) != 3 or min(self.image_shape) < 1:
@@ -84,6 +87,11 @@ class MemVAEConfig:
             raise ValueError(f"num_classes is {self.num_classes}; it must be 0, for no labels, or at least 2")
         if self.pixel_levels not in (255, 256):
             raise ValueError(f"pixel_levels is {self.pixel_levels}; it must be 256 or 255")
+        if self.prior_slots < 0 or (self.prior_slots and self.num_classes):
+            raise ValueError(
+                f"prior_slots is {self.prior_slots}; it must be 0, for the normal prior, or positive in a model without labels "
+                f"(num_classes is {self.num_classes})"
+            )
 
     @property
     def image_range(self) -> tuple[float, float]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,7 +16,9 @@ from ...memory.attention import Fill
 from ...nets.norm import evaluating
 from ...types import ImageData, InputError, Latents, Pixels, check_count, check_images, check_shape
 from .config import MemVAEConfig
+from .joint import Beside
 from .networks import Decoded, Decoder, Encoder
+from .prior import Mixture, Prior, PseudoInputs, StandardNormal
 
 _CALIBRATED = 100_000  # images that are looked at when the statistics are set
 _OUTSIDE = 0.5  # of the range: how far means of a normal may lie outside and still be images
@@ -31,14 +31,17 @@ class MemVAE(nn.Module):
     Images are bytes, read as ``config.pixel_levels`` says, or floats in [0, 1]. Layers are numbered from the data up, as in ``config.hidden``.
     """
 
-    averaged_parts = ("encoder", "decoder")
-
     def __init__(self, config: MemVAEConfig) -> None:
         super().__init__()
         self.config = config
         self.image_range = config.image_range
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
+        self.averaged_parts: tuple[str, ...] = ("encoder", "decoder")
+        self.pseudo_inputs: PseudoInputs | None = None
+        if config.prior_slots:  # drawn last, so that the same seed gives the same networks with either prior
+            self.pseudo_inputs = PseudoInputs(config.prior_slots, config.image_shape)
+            self.averaged_parts += ("pseudo_inputs",)
 
     # --- the two networks ---
 
@@ -68,12 +71,12 @@ class MemVAE(nn.Module):
         return self.mean(decoded.raw)
 
     def latents(self, num: int, *, label: int | None = None, slot: int | None = None, seed: int = 0, start: int = 0) -> Latents:
-        """z ~ N(0, I) of the images ``start`` .. ``start + num - 1`` of stream ``seed``; a conditional model draws labels, or takes ``label``."""
+        """z ~ p(z) of the images ``start`` .. ``start + num - 1`` of stream ``seed``; a conditional model draws labels, or takes ``label``."""
         check_count(num)
         if slot is not None:
             raise InputError("slot: this decoder asks its memory by itself: draw a slot with slot_picture, or memogen memory slots MODEL")
         index = torch.arange(start, start + num, device=self.device)
-        z = noise.normal(index, self.config.latent_dim, seed=seed, dtype=self.dtype)
+        z = self.drawn_latents(index, seed=seed)
         if label is not None:
             self.condition(torch.tensor([label]))
             return Latents(z, label=torch.full_like(index, label))
@@ -82,6 +85,39 @@ class MemVAE(nn.Module):
     def sample(self, num: int, *, label: int | None = None, slot: int | None = None, seed: int = 0, start: int = 0) -> Float[Tensor, "b c h w"]:
         """``decode(latents(...))``: means, not draws."""
         return self.decode(self.latents(num, label=label, slot=slot, seed=seed, start=start))
+
+    # --- the prior ---
+
+    def prior(self, given: Float[Tensor, "b c h w"] | None = None) -> Prior:
+        """p(z), differentiable. In training a learned one needs ``given``, the batch: pseudo-inputs are normalised by its statistics, as they are by
+        those of the whole data in evaluation, so that the bound that is trained is the one that is scored.
+        """
+        if self.pseudo_inputs is None:
+            return StandardNormal()
+        image = self.pseudo_inputs().to(self.dtype)
+        encoded = self.encoder(image) if given is None else self.encoder.beside(image, given)
+        return Mixture(encoded.mean, encoded.log_variance)
+
+    @torch.no_grad()
+    def drawn_latents(self, index: Int[Tensor, " b"], *, seed: int, stream: int = 0) -> Float[Tensor, "b z"]:
+        """z ~ p(z), row i a function of (``seed``, ``stream``, ``index[i]``); a mixture chooses its component by noise of its own stream."""
+        eps = noise.normal(index, self.config.latent_dim, seed=seed, stream=stream, dtype=self.dtype)
+        with evaluating(self):
+            component = stream + noise.Stream.COMPONENT
+            return self.prior().latents(eps, lambda: noise.uniform(index, 1, seed=seed, stream=component, dtype=torch.float64)[:, 0])
+
+    @property
+    def prior_slots(self) -> int:
+        """The number of pseudo-inputs of a learned prior; 0 for N(0, I)."""
+        return self.config.prior_slots
+
+    @torch.no_grad()
+    def prior_picture(self, *, decoded: bool = False) -> Float[Tensor, "k c h w"]:
+        """The pseudo-inputs as images, or the means of their posteriors ``decoded``. Raises InputError for a model without."""
+        if self.pseudo_inputs is None:
+            raise InputError("prior: this model's prior is the standard normal, which has no pseudo-inputs: train one with model.prior_slots")
+        image: Tensor = self.pseudo_inputs()
+        return self.decode(Latents(self.encode(image)[0])) if decoded else image
 
     # --- the posterior of given images ---
 
@@ -153,16 +189,12 @@ class MemVAE(nn.Module):
             mean, log_variance, condition = self._posterior(x, label, index, num_samples, seed, start)
             z = mean + torch.exp(0.5 * log_variance) * eps
             raw = self.decoder(z.flatten(0, 1), condition, without=without_memory, fill=fill).raw
-            return self.log_prob(x, raw, num_samples) - self.divergence(z, log_variance, eps)
+            return self.log_prob(x, raw, num_samples) - self.prior().divergence(z, log_variance, eps)
 
     def beside(self, image: Pixels, label: Int[Tensor, " b"] | None = None) -> Beside:
         """p(x, z) of the images as a function of z, for annealed importance sampling."""
-        return Beside(self, self.scored(image), self.condition(label))
-
-    @staticmethod
-    def divergence(z: Float[Tensor, "s b z"], log_variance: Float[Tensor, "*s b z"], eps: Float[Tensor, "s b z"]) -> Float[Tensor, "s b"]:
-        """log q(z | x) - log p(z) of z = mu + sigma eps, in float32 at least; their constants cancel. On average the KL divergence."""
-        return 0.5 * (z.square() - widen(log_variance) - eps.square()).sum(-1)
+        with evaluating(self), torch.no_grad():
+            return Beside(self, self.scored(image), self.condition(label), self.prior())
 
     def log_prob(self, x: Float[Tensor, "b c h w"], raw: Float[Tensor, "sb p"], num_samples: int) -> Float[Tensor, "s b"]:
         """log p(x | z) from the decoder's raw output, all constants kept."""
@@ -344,29 +376,3 @@ def binarised(image: Pixels, index: Int[Tensor, " b"], *, levels: int, seed: int
         drawn = noise.bits(index, -(-size // 8), seed=seed, stream=stream).view(torch.uint8)  # a byte is below v with probability v / 256
         return drawn[:, :size].view(image.shape) < image
     return noise.uniform(index, size, seed=seed, stream=stream, dtype=torch.float32).view(image.shape) < pixel_values(image, levels, torch.float32)
-
-
-@dataclass(frozen=True)
-class Beside:
-    """p(x, z) of ``model`` for b fixed images ``x``, differentiable in z, as annealed importance sampling needs it
-    (:class:`memogen.metrics.ais.Latent`).
-    """
-
-    model: MemVAE
-    x: Float[Tensor, "b c h w"]
-    condition: Float[Tensor, "b classes"] | None = None
-
-    def draw_prior(self, num_chains: int, *, generator: torch.Generator) -> Float[Tensor, "s b z"]:
-        """z ~ N(0, I), for each image and chain."""
-        z = torch.randn(num_chains, len(self.x), self.model.config.latent_dim, generator=generator, dtype=self.x.dtype)
-        return z.to(self.x.device)
-
-    def log_prior(self, z: Float[Tensor, "s b z"]) -> Float[Tensor, "s b"]:
-        """log N(z; 0, I)."""
-        return -0.5 * (z.square() + math.log(2 * math.pi)).sum(-1)
-
-    def log_likelihood(self, z: Float[Tensor, "s b z"]) -> Float[Tensor, "s b"]:
-        """log p(x | z)."""
-        condition = None if self.condition is None else self.condition.repeat(len(z), 1)
-        with evaluating(self.model):
-            return self.model.log_prob(self.x, self.model.decoder(z.flatten(0, 1), condition).raw, len(z))

@@ -71,6 +71,13 @@ class Encoder(nn.Module):
             layers.append(Layer(linear, h, None))
         return self._encoded(h, layers)
 
+    def beside(self, image: Float[Tensor, "n c h w"], given: Float[Tensor, "b c h w"]) -> Encoded:
+        """The posteriors of ``image`` where every layer is normalised as it is for ``given``; of a model without labels."""
+        h, other = self.seen(image, None), self.seen(given, None)
+        for dense in self.stack:
+            h, other = dense.beside(h, other)
+        return self._encoded(h, [])
+
     def calibrate(self, images: Iterable[tuple[Tensor, Condition]]) -> list[Encoded]:
         """Set the statistics of every norm, layer after layer, to those of all images; returns the posteriors under them."""
         chunks: Iterable[Tensor] = (self.seen(image, condition) for image, condition in images)

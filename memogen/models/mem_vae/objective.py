@@ -104,7 +104,7 @@ class _Step:
         z = self._latents(encoded, eps)
         condition = None if condition is None else condition.repeat(k, 1)
         decoded = model.decoder(z.flatten(0, 1), condition)
-        likelihood, divergence = model.log_prob(x, decoded.raw, k), model.divergence(z, encoded.log_variance, eps)
+        likelihood, divergence = model.log_prob(x, decoded.raw, k), model.prior(x).divergence(z, encoded.log_variance, eps)
         bound = importance_bound(likelihood - divergence)
         terms = {"bound": bound, "reconstruction": likelihood.mean(), "divergence": divergence.mean()}
         if model.config.output == "gaussian":

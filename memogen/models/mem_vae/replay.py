@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ... import noise
 from ...noise import Stream
 from ...types import Batch, ImageData, Latents, to_uint8
 from ..replayed import FrozenCopy, again, mixed, tasks_of
@@ -22,12 +21,12 @@ _AT_ONCE = 1000
 
 
 class SampleTeacher(FrozenCopy):
-    """A frozen copy of the decoder and its memories."""
+    """A frozen copy of the decoder and its memories; of a learned prior, also of the encoder, which draws from it."""
 
     model: MemVAE
 
     def __init__(self, model: MemVAE) -> None:
-        super().__init__(model, silent="encoder")
+        super().__init__(model, silent=None if model.prior_slots else "encoder")
 
     def mixed(self, real: Float[Tensor, "b c h w"], batch: Batch) -> Float[Tensor, "b c h w"]:
         """The images of the task, of which some are replaced by means of p(x | z) with z from the prior. Reads device memory."""
@@ -46,5 +45,4 @@ class SampleTeacher(FrozenCopy):
         return replace(data, image=image, digest="")
 
     def _drawn(self, index: Int[Tensor, " b"], *, seed: int, stream: int) -> Float[Tensor, "b c h w"]:
-        z = noise.normal(index, self.model.config.latent_dim, seed=seed, stream=stream, dtype=self.model.dtype)
-        return self.model.decode(Latents(z)).clamp(*self.model.image_range)
+        return self.model.decode(Latents(self.model.drawn_latents(index, seed=seed, stream=stream))).clamp(*self.model.image_range)
