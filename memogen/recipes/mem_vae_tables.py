@@ -31,13 +31,16 @@ _OTHERS_IN_TEXT = {
 def _budgets(*, epoch: int, short: int, paper: int, hours: float, images: int = 1000, last: int = _TEST, samples: int = 5000) -> dict[str, Budget]:
     """``epoch``: steps of an epoch. The short budget trains ``short`` epochs in ``hours`` and scores ``images`` test images by 5,000 importance
     samples each; the paper's budget trains ``paper`` epochs and scores ``last`` images by ``samples``. "smoke" shows that everything works, and
-    nothing else.
+    nothing else. For a large GPU, "short_gpu" and "long" train ``short`` and 1,000 epochs and score as the paper's does.
 
     In every budget, the learning rate follows the whole course of the paper's 3,000 epochs.
     """
     smoke = Budget(20, min(50, images), hours=0.02, importance_samples=20, curves=False)
     quick = Budget(short * epoch, images, hours, precision="bf16", importance_samples=5000)
-    return {"smoke": smoke, "short": quick, "paper": Budget(paper * epoch, last, hours=None, importance_samples=samples)}
+    whole = Budget(paper * epoch, last, hours=None, importance_samples=samples)
+    recorded = replace(whole, cuda_graphs=True, compile=True, curves=False, evaluations=4)
+    gpu = {"short_gpu": replace(recorded, steps=quick.steps), "long": replace(recorded, steps=1000 * epoch)}
+    return {"smoke": smoke, "short": quick, **gpu, "paper": whole}
 
 
 def _every_budget() -> dict[str, dict[str, Budget]]:

@@ -18,8 +18,8 @@ class Budget:
 
     ``hours``: a forecast from steps timed on its ``hardware``; None: unknown, hours or days on one large GPU. ``curves`` False leaves
     out sample grids and likelihoods during the training. ``importance_samples``: for each image, where the recipe scores a
-    likelihood. ``learning_rate`` and the weight of ``alignment``: where a Memory Replay GAN's own are not meant for so many steps. ``cuda_graphs``:
-    for a large GPU. A run is scored, by ``curve_samples`` samples, and saved at most ``evaluations`` times; with ``checkpoints`` it is saved that
+    likelihood. ``learning_rate`` and the weight of ``alignment``: where a Memory Replay GAN's own are not meant for so many steps. ``cuda_graphs``
+    and ``compile``: for a large GPU. A run is scored, by ``curve_samples`` samples, and saved at most ``evaluations`` times; with ``checkpoints`` it is saved that
     many times and keeps them all.
     """
 
@@ -34,6 +34,7 @@ class Budget:
     learning_rate: float | None = None
     alignment: float | None = None
     cuda_graphs: bool = False
+    compile: bool = False
     evaluations: int = 100
     curve_samples: int = 0
     checkpoints: int = 0
@@ -53,6 +54,7 @@ class Budget:
             precision=self.precision,
             channels_last=self.channels_last,
             cuda_graphs=self.cuda_graphs,
+            compile=self.compile,
             sample_every=max(recipe.training.sample_every, apart) if self.curves else 0,
             checkpoint_every=max(1, self.steps // self.checkpoints) if self.checkpoints else max(recipe.training.checkpoint_every, apart),
             keep=self.checkpoints or recipe.training.keep,
