@@ -1,12 +1,12 @@
 """Runs of tables side by side on a GPU that is lent for some minutes; what they leave is packed in few files.
 
-    python -m benchmarks.gpu JOB ... [--seconds 540] [--data data] [--runs runs/gpu] [--out OUT] [--together 14] [--ahead 0]
+    python -m benchmarks.gpu JOB ... [--seconds 540] [--data data] [--runs runs/gpu] [--out OUT] [--together 14] [--ahead A] [--last L]
 
 A JOB is TABLE:BUDGET:VARIANT:SEED, the most valuable first. Each is a process of its own, as many ``--together``; the next begins when one has ended.
-Small networks leave most of the card idle, so the processes share it by NVIDIA's MPS where it is there. While one of the first ``--ahead`` jobs would
-come too late, the last of the others are halted. When time is up, trainings save themselves; the same command continues them. OUT (by default $OUT,
-else runs/gpu_out) gets the logs, and archives: rows with their configurations first, then models, then the newest checkpoints of what is unfinished,
-in all at most 8 files of 16 MiB. Pieces are joined by ``cat NAME.tar.gz.* | tar xz``. A rehearsal: ``--seconds 60 ... mem_vae/ablations/mnist:smoke:vae:0``.
+Small networks leave most of the card idle, so the processes share it by NVIDIA's MPS where it is there. While one of the first A jobs would come too
+late, those from number L on are halted, the last one first. When time is up, trainings save themselves; the same command continues them. OUT (by
+default $OUT, else runs/gpu_out) gets the logs, and archives: rows with their configurations first, then models, or the newest checkpoints of what is
+unfinished, in all at most 8 files of 16 MiB. Pieces are joined by ``cat NAME.tar.gz.* | tar xz``. Try ``mem_vae/ablations/mnist:smoke:vae:0``.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import tarfile
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from memogen.parsing import read_lines
@@ -29,6 +30,7 @@ from memogen.types import InputError
 
 SAVING, PACKING = 25, 12  # seconds at the end for trainings to save themselves, and to pack what there is
 PIECE, MOST = 16_000_000, 8  # bytes of a file, and files
+PAUSE, PATIENCE, SCORING = 3, 80, 60  # seconds between two starts, until a pace is known, and for the scores of a finished training
 
 
 @dataclass(frozen=True)
@@ -54,28 +56,40 @@ class Job:
     def folder(self) -> Path:
         return self.plan.jobs[0].folder
 
-    def left(self, spent: float) -> float:
-        """The seconds until its last step, by the pace so far; infinite before the first line of metrics."""
+    @property
+    def uncompiled(self) -> reproduce.Plan:
+        """The plan without torch.compile."""
+        jobs = self.plan.jobs
+        recipes = [replace(job.recipe, training=replace(job.recipe.training, compile=False)) for job in jobs]
+        return replace(self.plan, jobs=tuple(replace(job, recipe=recipe) for job, recipe in zip(jobs, recipes, strict=True)))
+
+    @property
+    def steps(self) -> int:
+        """Steps of all tasks."""
         recipe = self.plan.jobs[0].recipe
         tasks = recipe.succession.tasks if recipe.succession is not None else None
-        total = recipe.training.steps * (1 if tasks is None or tasks.joint else tasks.num_tasks or 10)
-        done = max((int(str(line["step"])) for path in self.folder.rglob("metrics.jsonl") for line in read_lines(path)), default=0)
-        return spent * (total - done) / done if done else float("inf")
+        return recipe.training.steps * (1 if tasks is None or tasks.joint else tasks.num_tasks or 10)
+
+    @property
+    def done(self) -> int:
+        """Steps done, by the newest line of metrics."""
+        return max((int(str(line["step"])) for path in self.folder.rglob("metrics.jsonl") for line in read_lines(path)), default=0)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("jobs", nargs="+", metavar="JOB")
-    for name, default in (("seconds", 540), ("together", 14), ("ahead", 0)):
+    for name, default in (("seconds", 540), ("together", 14), ("ahead", 0), ("last", 0)):
         parser.add_argument(f"--{name}", type=int, default=default)
     for name, place in (("data", "data"), ("runs", "runs/gpu"), ("out", os.environ.get("OUT") or "runs/gpu_out")):
         parser.add_argument(f"--{name}", type=Path, default=Path(place))
     parser.add_argument("--one", action="store_true", help="run the only job in this process")
+    parser.add_argument("--plain", action="store_true", help="with --one: without torch.compile")
     given = parser.parse_args(argv)
     try:
         jobs = [Job.read(name, given.data, given.runs) for name in given.jobs]
         if given.one:
-            reproduce.run(jobs[0].plan)
+            reproduce.run(jobs[0].uncompiled if given.plain else jobs[0].plan)
             return
     except InputError as error:
         sys.exit(f"gpu: {error}")
@@ -84,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with (given.out / "log.txt").open("a") as log:
         environment = os.environ | {"OMP_NUM_THREADS": "1", "TORCHINDUCTOR_COMPILE_THREADS": "4", **shared_card()}
         Queue(jobs, given, environment, begun + given.seconds - SAVING - PACKING).work(log)
-    pack(given.runs, given.out, begun + given.seconds)
+    pack(jobs, given.runs, given.out)
     print(f"done after {time.monotonic() - begun:.0f} s", flush=True)
 
 
@@ -102,19 +116,27 @@ class Queue:
     """The jobs, of which so many run at a time until ``end`` by the monotonic clock."""
 
     def __init__(self, jobs: list[Job], given: argparse.Namespace, environment: dict[str, str], end: float) -> None:
-        self.ahead, self.waiting, self.given, self.environment, self.end = jobs[: given.ahead], list(jobs), given, environment, end
+        self.jobs = {job.name: job for job in jobs}
+        self.ahead, self.last, self.waiting = jobs[: given.ahead], jobs[given.last :], list(jobs)
+        self.given, self.environment, self.end = given, environment, end
         self.running: dict[str, subprocess.Popen[bytes]] = {}
         self.begun: dict[str, float] = {}
         self.halted: list[str] = []
+        self.plain: set[str] = set()
+        self.seen: dict[str, list[tuple[float, int]]] = {}
 
     def work(self, log: object) -> None:
-        """Start, watch and stop processes, until all have ended."""
+        """Start, watch and stop processes, until all have ended. One that fails is tried once more, without torch.compile."""
         while (self.waiting or self.running) and time.monotonic() < self.end:
-            while self.waiting and len(self.running) < self.given.together:
+            if self.waiting and len(self.running) < self.given.together:  # one at a time: the next finds the kernels that this one has compiled
                 self.start(self.waiting.pop(0), log)
-            time.sleep(2)
+            time.sleep(PAUSE)
             for name in [name for name, process in self.running.items() if process.poll() is not None]:
-                print(f"{time.monotonic() - self.begun[name]:5.0f} s  {name}: ended with {self.running.pop(name).returncode}", flush=True)
+                code = self.running.pop(name).returncode
+                print(f"{time.monotonic() - self.begun[name]:5.0f} s  {name}: ended with {code}", flush=True)
+                if code and name not in self.plain:
+                    self.plain.add(name)
+                    self.waiting.insert(0, self.jobs[name])
             self.keep_pace()
         for process in self.running.values():
             process.send_signal(signal.SIGCONT)
@@ -130,16 +152,21 @@ class Queue:
 
     def start(self, job: Job, log: object) -> None:
         options = [word for name in ("data", "runs", "out") for word in (f"--{name}", str(getattr(self.given, name)))]
-        command = [sys.executable, "-m", "benchmarks.gpu", job.name, "--one", *options]
+        command = [sys.executable, "-m", "benchmarks.gpu", job.name, "--one", *options, *(["--plain"] if job.name in self.plain else [])]
         self.running[job.name] = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log)  # type: ignore[call-overload]
         self.begun[job.name] = time.monotonic()
 
     def keep_pace(self) -> None:
-        """Halt one more of the other jobs while one of the first would come too late; let one go on when all have time."""
-        now, first = time.monotonic(), [job for job in self.ahead if job.name in self.running]
-        lefts = [job.left(now - self.begun[job.name]) for job in first if now - self.begun[job.name] > 60]
-        spare = min((self.end - 30 - now - left for left in lefts), default=float("inf"))
-        others = [name for name in self.running if name not in self.halted and name not in {job.name for job in self.ahead}]
+        """Halt one more of the last jobs while one of the first would come too late at its present pace; let one go on when there is time."""
+        now, spare = time.monotonic(), float("inf")
+        for job in self.ahead:
+            if job.name not in self.running:
+                continue
+            seen = self.seen[job.name] = [*self.seen.get(job.name, [])[-20:], (now, job.done)]
+            (then, before), (_, done) = seen[0], seen[-1]
+            if now - self.begun[job.name] > PATIENCE and done > before:
+                spare = min(spare, self.end - SCORING - now - (job.steps - done) * (now - then) / (done - before))
+        others = [job.name for job in self.last if job.name in self.running and job.name not in self.halted]
         if spare < 0 and others:
             self.halted.append(others[-1])
             self.running[others[-1]].send_signal(signal.SIGSTOP)
@@ -149,49 +176,35 @@ class Queue:
             print(f"       {name}: goes on", flush=True)
 
 
-def pack(runs: Path, out: Path, end: float) -> None:
-    """Archives in pieces, the most valuable first, as long as there are files and time left."""
-    folders = sorted({path.parent for path in runs.rglob("config.yaml")})
-    small = [
-        path
-        for path in runs.rglob("*")
-        if path.is_file() and path.suffix in {".jsonl", ".yaml", ".npz", ".log", ".png"} and path.stat().st_size < 5e6
-    ]
-    pieces = 1  # the log
-    for name, members in (
-        ("rows", [path for path in small if "checkpoints" not in path.parts]),
-        ("models", [folder / "model" for folder in folders if (folder / "results.jsonl").exists()]),
-        ("unfinished", [newest for folder in folders if not (folder / "results.jsonl").exists() for newest in newest_checkpoints(folder)]),
-    ):
-        if time.monotonic() > end:
-            print(f"{name}: no time left to pack them", flush=True)
-            continue
-        pieces += cut(archive(runs, name, members), out, MOST - pieces)
-
-
-def newest_checkpoints(folder: Path) -> list[Path]:
-    return sorted(folder.rglob("checkpoints/step-*"), key=lambda path: path.name)[-1:]
+def pack(jobs: Sequence[Job], runs: Path, out: Path) -> None:
+    """Rows and everything small; then of each job in turn its model, or its newest checkpoint if it is unfinished, as long as there is room."""
+    small = [path for path in runs.rglob("*") if path.suffix in {".jsonl", ".yaml", ".npz", ".log", ".png"} and path.stat().st_size < 5e6]
+    pieces = 1 + cut(archive(runs, "rows", [path for path in small if "checkpoints" not in path.parts]), out)  # 1: the log
+    kept, room = list[Path](), (MOST - pieces) * PIECE * 0.98
+    for job in jobs:
+        done = (job.folder / "results.jsonl").exists()
+        newest = sorted(job.folder.rglob("checkpoints/step-*"), key=lambda path: path.name)[-1:]
+        for place in [job.folder / "model"] if done else newest:
+            size = sum(path.stat().st_size for path in place.rglob("*") if path.is_file())
+            if size and size < room:
+                kept, room = [*kept, place], room - size
+    cut(archive(runs, "models", kept), out)
 
 
 def archive(runs: Path, name: str, members: Iterable[Path]) -> Path:
     path = runs / f"{name}.tar.gz"
     with tarfile.open(path, "w:gz", compresslevel=1) as file:
         for member in members:
-            if member.exists():
-                file.add(member, member.relative_to(runs))
+            file.add(member, member.relative_to(runs))
     return path
 
 
-def cut(path: Path, out: Path, room: int) -> int:
-    """Cut a file into pieces in ``out``, if there is room for all; returns how many."""
-    count = -(-path.stat().st_size // PIECE)
-    if count > room:
-        print(f"{path.name}: {count} pieces, room for {room}", flush=True)
-        return 0
+def cut(path: Path, out: Path) -> int:
+    """Cut a file into pieces in ``out``; returns how many."""
     with path.open("rb") as file:
-        for number in range(count):
-            (out / f"{path.name}.{number:02d}").write_bytes(file.read(PIECE))
-    return count
+        for number, piece in enumerate(iter(partial(file.read, PIECE), b"")):
+            (out / f"{path.name}.{number:02d}").write_bytes(piece)
+    return -(-path.stat().st_size // PIECE)
 
 
 if __name__ == "__main__":

@@ -27,8 +27,8 @@ def _budgets(steps: int, *, tasks: int = 10, scale: float | None = 1.0, alignmen
     """
     hours = None if scale is None else scale * 0.44 * tasks / 10
     short = Budget(250, 1000, hours, precision="bf16", channels_last=True)
-    smoke = replace(short, steps=2, num_samples=100, hours=None if hours is None else 0.02, curves=False)
-    paper = Budget(steps, 6400, hours=None, learning_rate=replay_gan.PRINTED_RATE, alignment=alignment, cuda_graphs=True, evaluations=4)
+    smoke = replace(short, steps=2, num_samples=200, hours=None if hours is None else 0.02, curves=False)
+    paper = Budget(steps, 6400, hours=None, learning_rate=replay_gan.PRINTED_RATE, alignment=alignment, cuda_graphs=True, curves=False, evaluations=4)
     return {"smoke": smoke, "short": short, "paper": paper}
 
 

@@ -18,9 +18,9 @@ class Budget:
 
     ``hours``: a forecast from steps timed on its ``hardware``; None: unknown, hours or days on one large GPU. ``curves`` False leaves
     out sample grids and likelihoods during the training. ``importance_samples``: for each image, where the recipe scores a
-    likelihood. ``learning_rate`` and the weight of ``alignment``: where a Memory Replay GAN's own are not meant for so many steps. ``cuda_graphs``
-    and ``compile``: for a large GPU. A run is scored, by ``curve_samples`` samples, and saved at most ``evaluations`` times; with ``checkpoints`` it is saved that
-    many times and keeps them all.
+    likelihood. ``learning_rate`` and the weight of ``alignment``: where a Memory Replay GAN's own are not meant for so many steps.
+    ``cuda_graphs`` and ``compile``: for a large GPU. A run is scored, by ``curve_samples`` samples, and saved at most ``evaluations`` times; with
+    ``checkpoints`` it is saved that many times and keeps them all.
     """
 
     steps: int
