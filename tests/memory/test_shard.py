@@ -15,9 +15,9 @@ from tests.together import done, together
 
 @pytest.mark.parametrize(("world_size", "filled"), [(2, True), (4, True), (2, False), (4, False)])
 def test_a_divided_memory_is_the_whole_one(world_size: int, filled: bool, tmp_path: Path) -> None:
-    """In double precision: the same slots are looked up, touched, replaced and drawn; numbers agree to 1e-12. Neither slots nor queries divide evenly.
+    """In double precision: the same slots are looked up, touched, replaced and drawn; numbers agree to 1e-12.
 
-    In a new memory many slots have equal scores, of which any may be looked up.
+    Neither slots nor queries divide evenly. In a new memory many slots have equal scores, of which any may be looked up.
     """
     with together(tmp_path, divided, tmp_path, filled, of=world_size) as processes:
         assert done(processes) == [0] * world_size, [(tmp_path / f"err-{rank}").read_text() for rank in range(world_size)]
