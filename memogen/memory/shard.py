@@ -28,6 +28,7 @@ from .policies import Policy
 from .protocol import MemoryRead, MemoryWrite
 from .vmf import VMFMemory
 
+_SCORES = 1 << 26  # that a process computes at once
 _BLOCK = 4096  # rows that each process sends at once when all keys are gathered
 
 
@@ -76,21 +77,23 @@ class ShardedMemory(VMFMemory):
         unit, found = self._unit(query), list[tuple[Tensor, Tensor]]()
         with torch.no_grad():
             counts = process_counts(unit)
-            prior = self.log_prior()[self.rank :: self.world_size].to(unit.dtype)
-            score = torch.addmm(prior, self.concentration * gather_processes(unit, counts), self.keys.T.to(unit.dtype))
+            joint, prior = gather_processes(unit, counts), self.log_prior().to(unit.dtype)
             for members, share in lookup.class_shares(self.values > 0.5, self.top_k):
-                offers = self._best(score, members[self._owns(members)], share)
+                offers = self._own_best(joint, prior, members[self._owns(members)], share)
                 slots, scores = (_to_owners(offer, counts).transpose(0, 1).flatten(1) for offer in offers)
                 best = scores.topk(share, dim=1, sorted=False)
                 found.append((slots.gather(1, best.indices), best.values))
         slots, scores = (torch.cat(parts, 1) for parts in zip(*found, strict=True))
         return None, slots, _Found.apply(unit, self.keys, scores, slots, self)  # type: ignore[no-untyped-call]
 
-    def _best(self, score: Tensor, members: Tensor, share: int) -> tuple[Tensor, Tensor]:
-        """The best ``share`` of the own slots ``members`` for each query, and their scores: minus infinity in places for which there is no slot."""
-        best = lookup.pick(score, members // self.world_size).topk(min(share, len(members)), dim=1, sorted=False)
-        left = (0, share - best.indices.shape[1])
-        return F.pad(members[best.indices], left), F.pad(best.values, left, value=-math.inf)
+    def _own_best(self, joint: Tensor, prior: Tensor, own: Tensor, share: int) -> tuple[Tensor, Tensor]:
+        """The best ``share`` of the slots ``own`` for every query, and their scores: minus infinity in places for which there is no slot."""
+        keys, num, found = lookup.pick(self.keys.T.to(joint.dtype), own // self.world_size), min(share, len(own)), list[tuple[Tensor, Tensor]]()
+        for query in joint.split(-(-_SCORES // max(1, len(own)))):
+            best = torch.addmm(prior[own], self.concentration * query, keys).topk(num, dim=1, sorted=False)
+            found.append((own[best.indices], best.values))
+        slots, scores = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return F.pad(slots, (0, share - num)), F.pad(scores, (0, share - num), value=-math.inf)
 
     def _score(self, query: Tensor, log_prior: Tensor) -> Tensor:
         raise ValueError("the keys are divided over processes, and this asks for the scores of all slots: load the saved model, which is whole")

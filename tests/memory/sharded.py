@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from memogen.memory import ShardedMemory, VMFMemory
+from memogen.memory import ShardedMemory, VMFMemory, shard
 from memogen.memory.functional import unit
 from memogen.memory.shard import whole_state
 from memogen.processes import Processes
@@ -53,7 +53,7 @@ def course(memory: VMFMemory, rank: int, world_size: int) -> dict[str, np.ndarra
 
 def divided(folder: Path, filled: bool) -> None:
     """The course of one of several processes; the first also leaves the whole state."""
-    processes = Processes.launched()
+    processes, shard._SCORES, shard._BLOCK = Processes.launched(), 300, 7  # several blocks
     memory = ShardedMemory(SLOTS, DIM, rank=processes.rank, world_size=processes.world_size, **OPTIONS).double()
     assert memory.keys.numel() == DIM * len(range(processes.rank, SLOTS, processes.world_size))
     memory.load_state_dict(begun(filled=filled))
