@@ -228,8 +228,9 @@ class VMFMemory(nn.Module):
         """Learn a batch of queries with labels ``value`` (1 real, 0 fake): incremental EM, then replacements (paper, section 3.1.2).
 
         ``read`` of the same queries under the same memory saves the lookup. With ``torch.distributed`` the queries of all processes are
-        gathered first, so every process ends with the memory that one process would hold on the joint batch. The result does not depend on
-        the order of the queries. Differentiate through a read before the write: its backward pass needs the keys that it saw.
+        gathered first, so every process ends with the memory that one process would hold on the joint batch; all give a ``read``, or none.
+        The result does not depend on the order of the queries. Differentiate through a read before the write: its backward pass needs the keys
+        that it saw.
 
         Raises ValueError, before anything is changed, for no queries at all and for queries of another shape; on the CPU also for numbers that
         are not finite and for other labels. Elsewhere such queries are ``ignored``, since looking at them would make the device wait.

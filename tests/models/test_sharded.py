@@ -128,6 +128,14 @@ def test_a_sequence_of_tasks_is_refused(tmp_path: Path) -> None:
     assert "sharded" in (tmp_path / "err-0").read_text() and not (tmp_path / "run").exists()
 
 
+def test_more_processes_than_slots_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("RANK", "3")
+    assert len(MemoryConfig(5, 16, top_k=2, sharded=True).build().keys) == 1
+    with pytest.raises(InputError, match="4 processes"):
+        MemoryConfig(3, 16, top_k=2, sharded=True).build()
+
+
 def test_what_needs_all_keys_is_refused() -> None:
     memory = MemoryConfig(64, 16, sharded=True)
     with pytest.raises(ValueError, match="slot_rows"):

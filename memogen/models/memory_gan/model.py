@@ -57,9 +57,13 @@ class MemoryConfig:
             check_sharded(policy, em_steps=self.em_steps, candidates=self.candidates)
 
     def build(self) -> VMFMemory:
+        """The memory, or this process's part of it. Raises InputError for fewer slots than processes."""
         options = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "sharded"}
         processes = Processes.announced()
         if self.sharded and processes.world_size > 1:
+            if self.num_slots < processes.world_size:
+                mend = "use more slots, or fewer processes"
+                raise InputError(f"model.memory.num_slots is {self.num_slots}: {processes.world_size} processes cannot divide them: {mend}")
             return ShardedMemory(rank=processes.rank, world_size=processes.world_size, **options)
         return VMFMemory(**options)
 
