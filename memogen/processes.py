@@ -61,6 +61,12 @@ class Processes:
         return cls(dist.get_rank(), dist.get_world_size()) if dist.is_available() and dist.is_initialized() else cls()
 
     @classmethod
+    def announced(cls) -> Processes:
+        """The processes of ``torch.distributed``, or those that a launcher has started and :meth:`launched` will join. Raises InputError."""
+        joined = cls.joined()
+        return cls(_whole("RANK"), launched_size()) if joined.world_size == 1 and launched_size() > 1 else joined
+
+    @classmethod
     def launched(cls, *, cuda: bool = False) -> Processes:
         """The processes that a launcher has started, else one alone. Starts ``torch.distributed`` unless that was done; it ends when Python exits.
 

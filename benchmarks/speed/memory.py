@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks.speed.processes import answer
+from benchmarks.speed.team import Team
 from benchmarks.speed.timing import Aim, Case, Cases, Floor, Prepared, Setting, Title, Work
 from memogen.memory import VMFMemory
 from memogen.memory.functional import unit
@@ -88,7 +89,23 @@ def peak(setting: Setting) -> Cases:
     yield Case(title, lambda: answer("memory", "peak_beyond", num_slots, key_dim, setting=setting), floor=Floor(lambda: keys))
 
 
-ENTRIES = (critic_step, write, read, indexed_read, peak)
+def divided(setting: Setting) -> Cases:
+    """The critic's part of a step by two processes, each with one half of the keys: beside one process, and beside two with all keys each.
+
+    Always 64 real and 64 fake queries together. Processor time is that of the process that takes most, the median of seven steps.
+    """
+    num_slots = setting.size(MANY[1], 2048)
+    name = f"{num_slots:,} x {WIDTH}"
+    with Team(1, num_slots, setting) as one, Team(2, num_slots, setting) as two, Team(2, num_slots, setting, sharded=True) as parts:
+        if setting.clock == "wall":  # the other one does not see processes that are not finished
+            yield Case(Title(f"critic's part, {name}, halves", beside="1 process"), parts.step, one.step)
+        yield Case(Title(f"processor's ms, {name}, halves", "ms", beside="1 process"), parts.processor, one.processor)
+        yield Case(Title(f"processor's ms, {name}, halves of 2", "ms", beside="2, all keys"), parts.processor, two.processor)
+        title = Title(f"peak of a process, {name}, halves", "MiB", beside="1 process", note="floor: the keys of the process")
+        yield Case(title, parts.peak, one.peak, Floor(parts.keys))
+
+
+ENTRIES = (critic_step, write, read, indexed_read, peak, divided)
 
 
 # --- the works ---
@@ -129,16 +146,16 @@ def indexed_memory(num_slots: int, setting: Setting) -> tuple[VMFMemory, Tensor]
     return memory, query.requires_grad_()
 
 
-def queries(memory: VMFMemory) -> tuple[Tensor, Tensor]:
+def queries(memory: VMFMemory, batch: int = BATCH) -> tuple[Tensor, Tensor]:
     """A batch of real and a batch of fake queries, which require a gradient, and their labels."""
     device = memory.keys.device
-    query = torch.randn(2 * BATCH, memory.key_dim, device=device, requires_grad=True)
-    return query, (torch.arange(2 * BATCH, device=device) < BATCH).float()
+    query = torch.randn(2 * batch, memory.key_dim, device=device, requires_grad=True)
+    return query, (torch.arange(2 * batch, device=device) < batch).float()
 
 
-def critic_part(memory: VMFMemory) -> Work:
+def critic_part(memory: VMFMemory, batch: int = BATCH) -> Work:
     """Read, gradient, write."""
-    query, value = queries(memory)
+    query, value = queries(memory, batch)
 
     def work() -> None:
         read = memory(query)

@@ -4,6 +4,7 @@ from .attention import AttentionMemory, AttentionRead
 from .functional import DrawNumbers
 from .policies import Policy
 from .protocol import MemoryRead, MemoryWrite, MixtureMemory
+from .shard import ShardedMemory
 from .vmf import VMFMemory
 
-__all__ = ["AttentionMemory", "AttentionRead", "DrawNumbers", "MemoryRead", "MemoryWrite", "MixtureMemory", "Policy", "VMFMemory"]
+__all__ = ["AttentionMemory", "AttentionRead", "DrawNumbers", "MemoryRead", "MemoryWrite", "MixtureMemory", "Policy", "ShardedMemory", "VMFMemory"]

@@ -9,7 +9,7 @@ import math
 from typing import Literal, NamedTuple, Self
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 Histogram = Literal["fraction", "unit"]
@@ -272,16 +272,23 @@ def canonical_order(query: Float[Tensor, "b d"], value: Float[Tensor, " b"]) -> 
     return torch.argsort((query.double() * weight).sum(-1) + 4 * math.sqrt(query.shape[1]) * value.double(), stable=True)
 
 
-def gather_processes(tensor: Float[Tensor, b * rest]) -> Float[Tensor, joint * rest]:
-    """The rows of all processes of ``torch.distributed``, however many each has, in rank order; without processes the tensor itself."""
+def gather_processes(tensor: Shaped[Tensor, "b ..."], counts: list[int] | None = None) -> Shaped[Tensor, "joint ..."]:
+    """The rows of all processes of ``torch.distributed``, however many each has, in rank order; without processes the tensor itself.
+
+    ``counts``: how many rows each has, if that is known already (:func:`process_counts`).
+    """
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()) or torch.distributed.get_world_size() == 1:
         return tensor
-    world = torch.distributed.get_world_size()
-    sizes = [torch.zeros(1, dtype=torch.long, device=tensor.device) for _ in range(world)]
-    torch.distributed.all_gather(sizes, torch.full_like(sizes[0], len(tensor)))
-    counts = torch.cat(sizes).tolist()
+    counts = process_counts(tensor) if counts is None else counts
     padded = tensor.new_zeros(max(counts), *tensor.shape[1:])
     padded[: len(tensor)] = tensor
-    parts = [torch.empty_like(padded) for _ in range(world)]
+    parts = [torch.empty_like(padded) for _ in counts]
     torch.distributed.all_gather(parts, padded)
     return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+
+
+def process_counts(tensor: Shaped[Tensor, "b ..."]) -> list[int]:
+    """The number of rows that each process of ``torch.distributed`` has."""
+    counts = [torch.zeros(1, dtype=torch.long, device=tensor.device) for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather(counts, torch.full_like(counts[0], len(tensor)))
+    return torch.cat(counts).tolist()

@@ -34,7 +34,7 @@ def top_k_per_class(score: Float[Tensor, "b k"], values: Float[Tensor, " k"], k:
     return _per_class_columns(score, real, k) if score.device.type == "cpu" else _per_class_masks(score, real, k)
 
 
-def _class_shares(real: Bool[Tensor, " k"], k: int) -> list[tuple[Int[Tensor, " slots"], int]]:
+def class_shares(real: Bool[Tensor, " k"], k: int) -> list[tuple[Int[Tensor, " slots"], int]]:
     """(slots, places) of the real and of the fake class; k covers at most all slots."""
     slots = [side.nonzero()[:, 0] for side in (real, ~real)]
     k, num_real, num_fake = min(k, len(real)), len(slots[0]), len(slots[1])
@@ -44,10 +44,10 @@ def _class_shares(real: Bool[Tensor, " k"], k: int) -> list[tuple[Int[Tensor, " 
 
 def _per_class_columns(score: Tensor, real: Tensor, k: int) -> Tensor:
     """Each class's own columns: the least work, but the number of slots of a class must be known here and now."""
-    return torch.cat([at[_pick(score, at).topk(share, dim=1, sorted=False).indices] for at, share in _class_shares(real, k)], 1)
+    return torch.cat([at[pick(score, at).topk(share, dim=1, sorted=False).indices] for at, share in class_shares(real, k)], 1)
 
 
-def _pick(score: Tensor, at: Tensor) -> Tensor:
+def pick(score: Tensor, at: Tensor) -> Tensor:
     """Columns of a matrix: a view where they lie side by side, as the classes do until a slot changes its value."""
     adjacent = len(at) > 0 and int(at[-1] - at[0]) + 1 == len(at)
     return score[:, int(at[0]) : int(at[-1]) + 1] if adjacent else score[:, at]
@@ -102,6 +102,29 @@ def oldest(age: Float[Tensor, " k"], free: Bool[Tensor, " k"], num: int) -> Int[
         able = (age >= age.topk(num, sorted=False).values.amin()).nonzero()[:, 0]
         return able[torch.argsort(age[able], descending=True, stable=True)]
     return torch.argsort(age, descending=True, stable=True)
+
+
+def assigned(
+    asks: Bool[Tensor, " b"], value: Float[Tensor, " b"], age: Float[Tensor, " k"], unused: Bool[Tensor, " k"], values: Float[Tensor, " k"] | None
+) -> tuple[Int[Tensor, " k"], Bool[Tensor, " b"]]:
+    """(for every slot the query that overwrites it, or -1; the queries that ask and find no slot).
+
+    The oldest ``unused`` slots go first, ties by index; with the ``values`` of the slots, a query gets one of its own ``value``.
+    """
+    source = torch.full((len(age) + 1,), -1, device=asks.device)
+    dropped = torch.zeros_like(asks)
+    for cls in (None,) if values is None else (0, 1):
+        wants = asks if cls is None else asks & (value == cls)
+        if wants.is_cpu and not bool(wants.any()):
+            continue
+        free = unused if values is None else unused & (values == cls)
+        slots = oldest(age, free, len(asks))
+        place = wants.cumsum(0) - 1
+        served = wants & (place < free.sum())
+        target = torch.where(served, slots[place.clamp(0, len(slots) - 1)], len(age))
+        source.scatter_(0, target, torch.arange(len(asks), device=asks.device))
+        dropped |= wants & ~served
+    return source[:-1], dropped
 
 
 class Scores(NamedTuple):

@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeGuard, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self, TypeGuard, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from .functional import DrawNumbers
+from .functional import DrawNumbers, gather_processes
 from .policies import Policy
 
 
@@ -29,6 +29,10 @@ class MemoryRead(NamedTuple):
     weights: Float[Tensor, "b t"]
     score: Float[Tensor, "b t"]
     dense: Float[Tensor, "b k"] | None
+
+    def joint(self) -> Self:
+        """With the lookups of all processes in place of this one's, for a write that answers from the lookup."""
+        return self._replace(slots=gather_processes(self.slots), score=gather_processes(self.score), dense=None)
 
 
 class MemoryWrite(NamedTuple):

@@ -61,7 +61,7 @@ class VMFMemory(nn.Module):
         self.concentration, self.top_k, self.decay, self.em_steps = concentration, top_k, decay, em_steps
         self.policy = Policy.preset(policy) if isinstance(policy, str) else policy
         check_candidates(candidates, num_slots, top_k, self.policy)
-        self.register_buffer("keys", torch.zeros(num_slots, key_dim))
+        self.register_buffer("keys", torch.zeros(self._num_keys(), key_dim))
         self.register_buffer("values", torch.ones(num_slots))
         self.values[(num_slots + 1) // 2 :].zero_()  # a comparison would make torch load its compiler where a model is outlined on "meta"
         self.register_buffer("mass", torch.full((num_slots,), INITIAL_MASS))
@@ -69,6 +69,10 @@ class VMFMemory(nn.Module):
         self.register_buffer("cosine", torch.zeros(2, 2))  # by class, fake first: decayed sum over its queries, and their decayed number
         self.register_buffer("frozen", None)  # bool (k,); a state without frozen slots has no such entry
         self.index = InvertedFile(num_slots, key_dim, candidates) if candidates else None
+
+    def _num_keys(self) -> int:
+        """How many keys this process holds."""
+        return self.num_slots
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """``.to()``, ``.half()`` and ``.cuda()``, except that the buffers stay float32 or wider: they are sums over many writes."""
@@ -131,11 +135,11 @@ class VMFMemory(nn.Module):
         """
         mass = self.mass if weight is None else functional.checked_weight(weight.to(self.mass.device), self.values, value)
         weight = mass.double() * ((self.values > 0.5) == bool(value))
-        written = weight * ~lookup.unwritten(self.keys)
+        written = weight * ~self._unwritten()
         if uniform is None:
             uniform = torch.rand(num, generator=generator, dtype=torch.float64, device=generator.device if generator else self.keys.device)
         slots = functional.categorical(torch.where(written.sum() > 0, written, weight), uniform)
-        return self.keys[slots], slots
+        return self.keys_of(slots), slots
 
     @torch.no_grad()
     def draw(
@@ -157,10 +161,16 @@ class VMFMemory(nn.Module):
             raise ValueError(f"num is {num!r}; it must be a whole number, 0 or more")
         numbers = numbers or DrawNumbers.random(num, self.key_dim, generator=generator, device=self.keys.device)
         uniform, normal = (part.to(self.keys.device) for part in numbers)
-        drawn = self.sample(num, value=value, weight=weight, uniform=uniform[:, 0])[1] if slot is None else slot
-        slots = torch.as_tensor(drawn, device=uniform.device).expand(num)
-        concentration, proposals = self.fitted_concentration(value), uniform[:, 1:].unflatten(1, (-1, 3))
-        return functional.vmf_draw(self.keys[slots], concentration, proposals, normal), slots
+        if slot is None:
+            keys, slots = self.sample(num, value=value, weight=weight, uniform=uniform[:, 0])
+        else:
+            slots = torch.as_tensor(slot, device=uniform.device).expand(num)
+            keys = self.keys_of(slots)
+        return functional.vmf_draw(keys, self.fitted_concentration(value), uniform[:, 1:].unflatten(1, (-1, 3)), normal), slots
+
+    def keys_of(self, slots: Int[Tensor, " n"]) -> Float[Tensor, "n d"]:
+        """The keys of these slots."""
+        return self.keys[slots]
 
     def fitted_concentration(self, value: int = 1) -> Float[Tensor, ""]:
         """The concentration at which the slots of a class fit their members, whatever ``concentration`` the memory reads with.
@@ -218,8 +228,9 @@ class VMFMemory(nn.Module):
         """Learn a batch of queries with labels ``value`` (1 real, 0 fake): incremental EM, then replacements (paper, section 3.1.2).
 
         ``read`` of the same queries under the same memory saves the lookup. With ``torch.distributed`` the queries of all processes are
-        gathered first, so every process ends with the memory that one process would hold on the joint batch. The result does not depend on
-        the order of the queries. Differentiate through a read before the write: its backward pass needs the keys that it saw.
+        gathered first, so every process ends with the memory that one process would hold on the joint batch; all give a ``read``, or none.
+        The result does not depend on the order of the queries. Differentiate through a read before the write: its backward pass needs the keys
+        that it saw.
 
         Raises ValueError, before anything is changed, for no queries at all and for queries of another shape; on the CPU also for numbers that
         are not finite and for other labels. Elsewhere such queries are ``ignored``, since looking at them would make the device wait.
@@ -227,8 +238,8 @@ class VMFMemory(nn.Module):
         if read is not None and len(read.slots) != len(query):
             raise ValueError(f"read is of {len(read.slots)} queries and {len(query)} are written: give the read of the same queries, or none")
         query, value, joint = self._gathered(query, value)
-        if joint:
-            read = None
+        if joint and read is not None:
+            read = read.joint() if self.policy.answers_from_lookup else None
         known = torch.isfinite(query).all(1) & ((value == 0) | (value == 1))
         if query.is_cpu:
             refuse_unknown(known)
@@ -277,7 +288,8 @@ class VMFMemory(nn.Module):
         used = (responsibilities.best() if self.policy.age_reset == "best" else responsibilities).without(self.frozen).touched(self.num_slots)
         self.age += 1 if self.frozen is None else ~self.frozen
         self.age.masked_fill_(used, 0)
-        source, dropped = self._assign(wrong, value, used)
+        unused = ~used if self.frozen is None else ~(used | self.frozen)
+        source, dropped = lookup.assigned(wrong, value, self.age, unused, None if self.policy.oldest == "of_all" else self.values)
         replaced = self._overwrite(query, value, source)
         if self.index is not None:
             self.index.follow(self.keys, self.values, (used | replaced).nonzero()[:, 0])
@@ -290,11 +302,15 @@ class VMFMemory(nn.Module):
             slots = scores.slots.gather(1, place[:, None])[:, 0]
         else:
             best, slots = scores.dense.masked_fill(self.values != value[:, None], EMPTY).max(1)
-        cosine = (query * self.keys[slots]).sum(1)
+        cosine = self._cosine(query, slots)
         counts = full & (best > EMPTY / 2) & (cosine != 0)
         member = torch.stack([counts & (value < 0.5), counts & (value > 0.5)]).to(cosine)
         number = member.sum(1)
         self.cosine.mul_(torch.where(number > 0, _COSINE_DECAY, 1)[:, None]).add_(torch.stack([(member * cosine).sum(1), number], 1))
+
+    def _cosine(self, query: Tensor, slots: Tensor) -> Tensor:
+        """The cosine between each query and the key of its own slot (b,)."""
+        return (query * self.keys[slots]).sum(1)
 
     def _asks_for_slot(self, scores: Scores, value: Tensor) -> Tensor:
         """Which queries ask to overwrite a slot, because the best slot has the wrong label (b,)."""
@@ -306,8 +322,12 @@ class VMFMemory(nn.Module):
         """Which queries are of a class that still has unwritten slots (b,)."""
         if not self.policy.fill_empty:
             return torch.zeros_like(value, dtype=torch.bool)
-        unwritten, real = lookup.unwritten(self.keys) if self.index is None else self.index.empty(), self.values > 0.5
+        unwritten, real = self._unwritten() if self.index is None else self.index.empty(), self.values > 0.5
         return torch.where(value > 0.5, (unwritten & real).any(), (unwritten & ~real).any())
+
+    def _unwritten(self) -> Tensor:
+        """Which slots have no key yet (k,)."""
+        return lookup.unwritten(self.keys)
 
     def _responsibilities(self, scores: Scores, value: Tensor, keep: Tensor) -> Responsibilities:
         """S_y and the posterior on it; all zero for queries outside ``keep``."""
@@ -358,25 +378,6 @@ class VMFMemory(nn.Module):
     def _base_mass(self, mass: Tensor) -> Tensor:
         """The mass that touched slots keep, before the batch is counted."""
         return self.decay * mass + (1 - self.decay) * self.policy.mass_floor + (self.policy.histogram == "unit")
-
-    def _assign(self, wrong: Tensor, value: Tensor, touched: Tensor) -> tuple[Tensor, Tensor]:
-        """(for every slot the query that overwrites it, or -1; the queries that found no slot). The oldest unused slots go first, ties by index."""
-        source = torch.full((self.num_slots + 1,), -1, device=wrong.device)
-        dropped = torch.zeros_like(wrong)
-        classes = (None,) if self.policy.oldest == "of_all" else (0, 1)
-        unused = ~touched if self.frozen is None else ~(touched | self.frozen)
-        for cls in classes:
-            asks = wrong if cls is None else wrong & (value == cls)
-            if asks.is_cpu and not bool(asks.any()):
-                continue
-            free = unused if cls is None else unused & (self.values == cls)
-            oldest = lookup.oldest(self.age, free, len(wrong))
-            place = asks.cumsum(0) - 1
-            served = asks & (place < free.sum())
-            target = torch.where(served, oldest[place.clamp(0, len(oldest) - 1)], self.num_slots)
-            source.scatter_(0, target, torch.arange(len(wrong), device=wrong.device))
-            dropped |= asks & ~served
-        return source[:-1], dropped
 
     def _overwrite(self, query: Tensor, value: Tensor, source: Tensor) -> Tensor:
         """Slot i becomes query source[i], unless that is -1. Returns which slots do."""

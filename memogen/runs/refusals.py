@@ -29,6 +29,7 @@ from ..training import runtime
 from ..training.checkpoint import checkpoints, saved_settings
 from ..training.config import check_unchanged, flat_settings
 from ..training.continual import check_critic, check_resume
+from ..training.ema import check_undivided
 from ..training.log import board_class
 from ..training.state import resume_source
 from ..training.task_folders import check_steps
@@ -54,6 +55,7 @@ def check_options(recipe: Recipe, folder: Path, *, resume: str = "auto", start: 
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file: name another folder for the run")
     if succession is not None:
+        check_undivided(model, "a sequence of tasks")
         check_resume(resume)
         check_critic(model, succession)
         if resume != "never" and not succession.tasks.joint:

@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from memogen.types import GenerativeModel, ImageData
+from memogen.types import GenerativeModel, ImageData, InputError
 
 
 @runtime_checkable
@@ -24,6 +24,21 @@ class AveragedModel(GenerativeModel, Protocol):
     averaged_parts: tuple[str, ...]
 
     def calibrate(self, data: ImageData, *, seed: int = 0) -> None: ...
+
+
+@runtime_checkable
+class DividedModel(Protocol):
+    """A model of which several processes may hold parts. All call ``unite``, which makes it whole on the leading one, in host memory."""
+
+    @property
+    def divided(self) -> bool: ...
+    def unite(self) -> None: ...
+
+
+def check_undivided(model: nn.Module, what: str) -> None:
+    """Raises InputError for a model that the processes hold in parts: one of them alone cannot draw from it, as ``what`` does."""
+    if isinstance(model, DividedModel) and model.divided:
+        raise InputError(f"model.memory.sharded is true: {what} draws from the model on one process alone: set it to false")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from memogen.progress import Bar
 from memogen.stopping import Stop, stopping
 from memogen.training.checkpoint import checkpoint_path
 from memogen.training.config import TrainingConfig, flat_settings
-from memogen.training.ema import start_averages, trainable
+from memogen.training.ema import check_undivided, start_averages, trainable
 from memogen.training.graphs import Graphs, Scalars
 from memogen.training.log import NonFiniteLoss, RunLog, open_log, terms_of
 from memogen.training.optimise import PhaseOptimiser, keeping_gradient_flags, phase_optimisers
@@ -92,6 +92,8 @@ def fit(
     trainable(model)
     config = settled(config, *([] if resume == "never" else [Path(folder if resume == "auto" else resume)]))
     runtime = start(config)
+    if course.watch is not None:
+        check_undivided(model, "a watch")
     with runtime.numerics(), keeping_gradient_flags(model):
         runtime.place(model)
         if course.teacher is not None:

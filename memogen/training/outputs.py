@@ -11,7 +11,7 @@ from torch import nn
 
 from memogen.training.checkpoint import checkpoint_path, latest
 from memogen.training.config import TrainingConfig
-from memogen.training.ema import AveragedModel, averaged_model, trainable
+from memogen.training.ema import AveragedModel, DividedModel, averaged_model, trainable
 from memogen.training.grid import grid
 from memogen.training.log import NonFiniteLoss, RunLog
 from memogen.training.runtime import Runtime
@@ -62,9 +62,8 @@ class Outputs:
         state.window.look(self.runtime.mean)
         self.runtime.merge_statistics(self._model)
         self._check_weights()
-        if self.runtime.leads:
-            state.save(self.folder, self.config.keep)
-            self.log.line(f"saved {path.name}")
+        state.save(self.folder, self.config.keep, write=self.runtime.leads)
+        self.log.line(f"saved {path.name}")
         self.runtime.processes.wait()
         self.saved = state.step
         return path
@@ -107,10 +106,13 @@ class Outputs:
         return teacher.among(self.data) if isinstance(teacher, ReplayingTeacher) else self.data
 
     def _averaged(self) -> AveragedModel:
-        """The averaged model. All processes make it: to calibrate a synchronised batch norm takes all of them."""
+        """The averaged model, whole on the leading process. All processes make it: to calibrate a synchronised batch norm takes all of them."""
         self.runtime.merge_statistics(self._model)
         self._model.zero_grad(set_to_none=True)
-        return averaged_model(self._model, self.state.averages, self._learned)
+        averaged = averaged_model(self._model, self.state.averages, self._learned)
+        if isinstance(averaged, DividedModel):
+            averaged.unite()
+        return averaged
 
     def _write_metrics(self) -> None:
         state = self.state

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from memogen.memory.shard import whole_state
 from memogen.training.checkpoint import checkpoint_path, checkpoints, latest, read_checkpoint, remove, step_of, sweep, write_checkpoint
 from memogen.training.config import Settings, check_unchanged
 from memogen.training.ema import Averages
@@ -55,10 +56,15 @@ class TrainState:
         counted = {"steps": self.step, "images": self.images_seen, "training_seconds": round(self.seconds, 1), "processor_seconds": processor}
         return {**counted, "data": self.settings.get("data.digest"), "parameters": {name: size for name, size in networks.items() if size}}
 
-    def save(self, folder: Path, keep: int = 2) -> Path:
-        """Write checkpoints/step-XXXXXXXX in the run ``folder``, then remove all but the newest ``keep``. Reads device memory."""
+    def save(self, folder: Path, keep: int = 2, *, write: bool = True) -> Path:
+        """Write checkpoints/step-XXXXXXXX in the run ``folder``, then remove all but the newest ``keep``. Reads device memory.
+
+        With ``write`` False (all processes but the leading one) nothing is written: the process sends its part of a divided memory.
+        """
         path = checkpoint_path(folder, self.step)
-        files: dict[str, Mapping[str, Tensor]] = {name: module.state_dict() for name, module in self.modules.items()}
+        files: dict[str, Mapping[str, Tensor]] = {name: whole_state(module) for name, module in self.modules.items()}
+        if not write:
+            return path
         files["optimisers"] = self._optimiser_tensors()
         files["averages"] = self.averages.values if self.averages else {}
         seconds = {"seconds": self.seconds, "processor_seconds": self.processor_seconds}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal, get_args
 
 import torch
@@ -14,14 +14,16 @@ from torch import Tensor, nn
 from ... import noise
 from ...configs import LATER
 from ...losses import widen
-from ...memory import MemoryRead, Policy, VMFMemory
+from ...memory import MemoryRead, Policy, ShardedMemory, VMFMemory
 from ...memory.functional import DRAW_UNIFORMS, EMPTY, DrawNumbers, unit
 from ...memory.inspect import written
 from ...memory.policies import PolicyName
 from ...memory.protocol import check_candidates, check_sizes
+from ...memory.shard import check_sharded
 from ...nets import DCGANCritic, DCGANGenerator, ResNetCritic, ResNetGenerator
 from ...nets.norm import NormKind, evaluating
 from ...nets.slot_rows import SlotGenerator
+from ...processes import Processes
 from ...types import ImageData, InputError, Latents, check_count, check_images, to_range
 from . import sparse
 
@@ -34,6 +36,7 @@ class MemoryConfig:
 
     ``policy``: "robust", "paper" or "code", or every field of a :class:`memogen.memory.Policy`.
     ``candidates``: how many slots of each class an index picks for a query to score, which pays from some 100,000 slots on; 0 scores all slots.
+    ``sharded``: several processes that train together divide the keys (:class:`memogen.memory.ShardedMemory`); one alone, and a saved model, has all.
     """
 
     num_slots: int = 4096
@@ -44,23 +47,25 @@ class MemoryConfig:
     em_steps: int = 1
     policy: Policy | PolicyName = "robust"
     candidates: int = field(default=0, metadata=LATER)
+    sharded: bool = field(default=False, metadata=LATER)
 
     def __post_init__(self) -> None:
         check_sizes(self.num_slots, self.key_dim, concentration=self.concentration, top_k=self.top_k, decay=self.decay, em_steps=self.em_steps)
         policy = Policy.preset(self.policy) if isinstance(self.policy, str) else self.policy
         check_candidates(self.candidates, self.num_slots, self.top_k, policy)
+        if self.sharded:
+            check_sharded(policy, em_steps=self.em_steps, candidates=self.candidates)
 
     def build(self) -> VMFMemory:
-        return VMFMemory(
-            self.num_slots,
-            self.key_dim,
-            concentration=self.concentration,
-            top_k=self.top_k,
-            decay=self.decay,
-            em_steps=self.em_steps,
-            policy=self.policy,
-            candidates=self.candidates,
-        )
+        """The memory, or this process's part of it. Raises InputError for fewer slots than processes."""
+        options = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "sharded"}
+        processes = Processes.announced()
+        if self.sharded and processes.world_size > 1:
+            if self.num_slots < processes.world_size:
+                mend = "use more slots, or fewer processes"
+                raise InputError(f"model.memory.num_slots is {self.num_slots}: {processes.world_size} processes cannot divide them: {mend}")
+            return ShardedMemory(rank=processes.rank, world_size=processes.world_size, **options)
+        return VMFMemory(**options)
 
 
 @dataclass(frozen=True)
@@ -121,6 +126,8 @@ class MemoryGANConfig:
             raise ValueError(f"query_dim is {self.query_dim}; it must not be negative, and 0 with a memory, whose key_dim says how long queries are")
         if self.slot_rows and not (self.conditional and self.norm == "batch"):
             raise ValueError("slot_rows is on; it must be off without batch norm, or without slots to draw from")
+        if self.slot_rows and self.memory and self.memory.sharded:
+            raise ValueError("slot_rows is on; it must be off with memory.sharded, as the generator then reads all keys")
 
     @property
     def conditional(self) -> bool:
@@ -244,7 +251,7 @@ class MemoryGAN(nn.Module):
         if self.config.condition == "draw":
             return unit(self.query(feature).detach())
         score = read.score.masked_fill(self.memory.values[read.slots] < 0.5, EMPTY)
-        return self.memory.keys[read.slots.gather(1, score.argmax(1, keepdim=True))[:, 0]]
+        return self.memory.keys_of(read.slots.gather(1, score.argmax(1, keepdim=True))[:, 0])
 
     def latents(
         self,
@@ -297,7 +304,7 @@ class MemoryGAN(nn.Module):
             uniform = noise.uniform(index, 1, seed=seed, stream=stream, dtype=torch.float64)[:, 0]
             return Latents(z, *self.memory.sample(len(index), weight=weight, uniform=uniform))
         slots = torch.as_tensor(slot, device=index.device).expand(len(index))
-        return Latents(z, self.memory.keys[slots], slots)
+        return Latents(z, self.memory.keys_of(slots), slots)
 
     @torch.no_grad()
     def decode(self, latents: Latents) -> Float[Tensor, "b c h w"]:
@@ -355,6 +362,18 @@ class MemoryGAN(nn.Module):
         self.generator.train(training)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
+
+    @property
+    def divided(self) -> bool:
+        """Whether the processes hold the keys in parts."""
+        return isinstance(self.memory, ShardedMemory)
+
+    def unite(self) -> None:
+        """Gather a divided memory: process 0 then has the whole model, in host memory; on the others nothing changes."""
+        whole = self.memory.whole() if isinstance(self.memory, ShardedMemory) else None
+        if whole is not None and self.config.memory is not None:
+            self.memory, self.config = whole, replace(self.config, memory=replace(self.config.memory, sharded=False))
+            self.cpu()
 
     @property
     def device(self) -> torch.device:

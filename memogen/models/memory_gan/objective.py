@@ -128,6 +128,8 @@ class MemoryGANObjective:
         """The critic's phase, then the generator's. A ``teacher`` that has learned a task replays it to the critic. Raises InputError."""
         if bool(self.kept_slots) != model.config.slot_rows:
             raise InputError(f"objective.kept_slots is {self.kept_slots} and model.slot_rows {model.config.slot_rows}: give both, or neither")
+        if self.replay and model.config.memory is not None and model.config.memory.sharded:
+            raise InputError("objective.replay: its frozen copy holds all keys, and model.memory.sharded is true: set one of both to false")
         if self.contrast.weight and not model.config.query_length:
             raise InputError("objective.contrast.weight: a critic without queries has nothing to contrast: set it to 0, or model.query_dim")
         sparse = isinstance(model.generator, SlotGenerator) and model.generator.begun
