@@ -5,8 +5,8 @@
 A JOB is TABLE:BUDGET:VARIANT:SEED, the most valuable first. Each is a process of its own, as many ``--together``; the next begins when one has ended.
 Small networks leave most of the card idle, so the processes share it by NVIDIA's MPS where it is there. While one of the first A jobs would come too
 late, those from number L on are halted, the last one first. When time is up, trainings save themselves; the same command continues them. OUT (by
-default $OUT, else runs/gpu_out) gets the logs, and archives: rows with their configurations first, then models, or the newest checkpoints of what is
-unfinished, in all at most 8 files of 16 MiB. Pieces are joined by ``cat NAME.tar.gz.* | tar xz``. Try ``mem_vae/ablations/mnist:smoke:vae:0``.
+default $OUT, else runs/gpu_out) gets the log, and archives in pieces of 16 MB, 64 MB at most: rows with their configurations, then models and newest
+checkpoints of the first jobs. ``cat NAME.tar.gz.* | tar xz`` joins them. A rehearsal: ``mem_vae/ablations/mnist:smoke:vae:0``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from memogen.runs import reproduce
 from memogen.types import InputError
 
 SAVING, PACKING = 25, 12  # seconds at the end for trainings to save themselves, and to pack what there is
-PIECE, MOST = 16_000_000, 8  # bytes of a file, and files
+PIECE, MOST = 16_000_000, 4  # bytes of a file, and files beside the log
 PAUSE, PATIENCE, SCORING = 3, 80, 60  # seconds between two starts, until a pace is known, and for the scores of a finished training
 
 
@@ -55,6 +55,12 @@ class Job:
     @property
     def folder(self) -> Path:
         return self.plan.jobs[0].folder
+
+    @property
+    def command(self) -> list[str]:
+        """The words that repeat it."""
+        table, budget, variant, seed = self.name.split(":")
+        return ["memogen", "reproduce", table, "--budget", budget, "--variants", variant, "--seeds", str(int(seed) + 1)]
 
     @property
     def uncompiled(self) -> reproduce.Plan:
@@ -89,6 +95,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         jobs = [Job.read(name, given.data, given.runs) for name in given.jobs]
         if given.one:
+            sys.argv = jobs[0].command  # which the rows will name
             reproduce.run(jobs[0].uncompiled if given.plain else jobs[0].plan)
             return
     except InputError as error:
@@ -177,14 +184,13 @@ class Queue:
 
 
 def pack(jobs: Sequence[Job], runs: Path, out: Path) -> None:
-    """Rows and everything small; then of each job in turn its model, or its newest checkpoint if it is unfinished, as long as there is room."""
+    """Rows and everything small; then of each job in turn its model and its newest checkpoint, as long as there is room."""
     small = [path for path in runs.rglob("*") if path.suffix in {".jsonl", ".yaml", ".npz", ".log", ".png"} and path.stat().st_size < 5e6]
-    pieces = 1 + cut(archive(runs, "rows", [path for path in small if "checkpoints" not in path.parts]), out)  # 1: the log
+    pieces = cut(archive(runs, "rows", [path for path in small if "checkpoints" not in path.parts]), out)
     kept, room = list[Path](), (MOST - pieces) * PIECE * 0.98
     for job in jobs:
-        done = (job.folder / "results.jsonl").exists()
         newest = sorted(job.folder.rglob("checkpoints/step-*"), key=lambda path: path.name)[-1:]
-        for place in [job.folder / "model"] if done else newest:
+        for place in [job.folder / "model", *newest]:
             size = sum(path.stat().st_size for path in place.rglob("*") if path.is_file())
             if size and size < room:
                 kept, room = [*kept, place], room - size
