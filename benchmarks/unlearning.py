@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from memogen.cli.scoring import origin
 from memogen.data import load
 from memogen.metrics import append_rows
 from memogen.metrics.extractors import extractor
@@ -170,7 +171,7 @@ def main(words: list[str] | None = None) -> None:
         judge = extractor(name, device="cpu", image_shape=model.config.image_shape)
         subject = Subject(model, drawn(model, placed(model, train, num=ENOUGH)), test, Watch(judge, 250), told.samples, told.steps)
         rows = [
-            {"recipe": one if place else f"memory_gan/{name}", "variant": told.arm, "seed": 0, "command": command, **row, **made(torch.device("cpu"))}
+            {**origin(one), "variant": told.arm, "command": command, **row, **made(torch.device("cpu"))}
             for row in subject.measured(told.arm, told.hold, told.rate, [int(label) for label in told.classes.split(",")])
         ]
         append_rows(told.out, rows)
