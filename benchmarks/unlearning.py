@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from memogen.cli.scoring import origin
 from memogen.data import load
 from memogen.metrics import append_rows
 from memogen.metrics.extractors import extractor
@@ -30,7 +31,7 @@ from memogen.metrics.fid import gaussian_distance, moments
 from memogen.metrics.metric import probabilities
 from memogen.metrics.rows import made
 from memogen.metrics.samples import Watch, shuffled
-from memogen.metrics.slot_choice import ENOUGH, slots_of_classes, without_classes
+from memogen.metrics.slot_choice import ENOUGH, drawn, slots_of_classes, without_classes
 from memogen.metrics.slots import Placed, placed
 from memogen.nets.norm import evaluating
 from memogen.noise import uniform
@@ -168,9 +169,9 @@ def main(words: list[str] | None = None) -> None:
         model: Any = from_pretrained(one)
         train, test = (load(name, split=split, folder=place) for split in ("train", "test"))
         judge = extractor(name, device="cpu", image_shape=model.config.image_shape)
-        subject = Subject(model, placed(model, train, num=ENOUGH), test, Watch(judge, 250), told.samples, told.steps)
+        subject = Subject(model, drawn(model, placed(model, train, num=ENOUGH)), test, Watch(judge, 250), told.samples, told.steps)
         rows = [
-            {"recipe": one if place else f"memory_gan/{name}", "variant": told.arm, "seed": 0, "command": command, **row, **made(torch.device("cpu"))}
+            {**origin(one), "variant": told.arm, "command": command, **row, **made(torch.device("cpu"))}
             for row in subject.measured(told.arm, told.hold, told.rate, [int(label) for label in told.classes.split(",")])
         ]
         append_rows(told.out, rows)

@@ -150,7 +150,7 @@ def _choose(
     import torch
 
     from memogen.memory.inspect import near as around
-    from memogen.metrics.slot_choice import ENOUGH, slots_of_classes, slots_of_pictures
+    from memogen.metrics.slot_choice import ENOUGH, drawn, slots_of_classes, slots_of_pictures
     from memogen.metrics.slots import placed
 
     memory, chosen = opened.memory, Chosen(torch.empty(0))
@@ -163,7 +163,7 @@ def _choose(
         found.append(slots_of_pictures(memory, query) if cosine is None else around(memory, query, cosine))
     if classes:
         choice = choose_data(data, model=model, folder=folder)
-        known = placed(opened, choice.load("train" if "train" in choice.known else None), num=ENOUGH)
+        known = drawn(opened, placed(opened, choice.load("train" if "train" in choice.known else None), num=ENOUGH))
         names = known.images.classes
         spelled = {name.casefold(): name for name in names}
         words = [word.strip() for word in classes.split(",")]

@@ -1,6 +1,6 @@
 """Removes each class in turn from a memory, without training: how often is it still drawn, and how much worse do the others become?
 
-Labelled training images show which slots hold the class and how much the others are to grow (:mod:`.slot_choice`). A classifier judges the samples of
+Labelled training images show which slots draw the class and how much the others are to grow (:mod:`.slot_choice`). A classifier judges the samples of
 the edited model.
 """
 
@@ -22,7 +22,7 @@ from memogen.memory.inspect import prior
 from memogen.metrics.fid import check_count, gaussian_distance, moments
 from memogen.metrics.metric import Asked, Metric, Number, Result, needs, probabilities
 from memogen.metrics.samples import Source, Watch, device_of, image_source, images_at, model_source, shuffled
-from memogen.metrics.slot_choice import ENOUGH, HELD, without_classes
+from memogen.metrics.slot_choice import DRAWN, ENOUGH, HELD, drawn, without_classes
 from memogen.metrics.slots import placed
 from memogen.types import SlotModel
 
@@ -77,7 +77,7 @@ class Forgetting:
     def of(self, label: int) -> Forgotten:
         """Removes the class from a copy of the model."""
         began = time.process_time()
-        memory, gone = without_classes(self.memory, placed(self.model, self.training, num=ENOUGH), [label])
+        memory, gone = without_classes(self.memory, drawn(self.model, placed(self.model, self.training, num=ENOUGH)), [label])
         seconds = time.process_time() - began
         edited: Any = deepcopy(self.model)
         edited.memory = memory
@@ -119,7 +119,7 @@ def results(asked: Asked) -> Iterator[Result]:
     task, named = Forgetting(asked), asked.data.classes
     found = {label: task.of(label) for label in task.label.unique().tolist()}
     by_class = {named[label] if label < len(named) else str(label): asdict(one) for label, one in found.items()}
-    protocol = {"held": HELD, "known": min(ENOUGH, len(task.training)), "of": asked.reference.protocol, "by_class": by_class}
+    protocol = {"held": HELD, "known": min(ENOUGH, len(task.training)), "drawn": DRAWN, "of": asked.reference.protocol, "by_class": by_class}
     left, rise = [one.left for one in found.values()], [one.rise for one in found.values()]
     yield Result("forgotten_left", fmean(left), None, protocol)
     yield Result("forgotten_left_most", max(left), None, protocol)

@@ -1,11 +1,13 @@
 """Finds the slots of a mixture memory that hold a class, or the content of given pictures, and removes a class.
 
-The memory is trained without labels. Labelled images show what its slots hold: each image belongs to slots by its posterior.
+The memory is trained without labels. Labelled images show what its slots hold: each image belongs to slots by its posterior. What the generator
+draws around the key of a slot can be of another class than the images that belong to it, so :func:`drawn` labels samples.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Int
@@ -16,12 +18,33 @@ from memogen.memory.edit import weighted, without
 from memogen.memory.functional import EMPTY, unit
 from memogen.memory.inspect import prior, written
 from memogen.metrics.samples import BLOCK
-from memogen.metrics.slots import Placed
-from memogen.types import InputError
+from memogen.metrics.slots import BuiltSlots, Placed
+from memogen.types import InputError, to_uint8
 
-HELD = 0.2  # a slot holds a class if at least this share of its images has it
+HELD = 0.15  # a slot holds a class if at least this share of its images has it
 MOST = 4.0  # the largest factor on a slot's mass when another class is removed
+ROUNDS = 5  # of proportional fitting
 ENOUGH = 4000  # labelled images that are looked at; they are encoded in about half a second
+DRAWN = 500  # samples that are looked at
+NEAREST = 5  # labelled images that say what a sample shows
+
+
+@torch.no_grad()
+def drawn(model: BuiltSlots, known: Placed, *, num: int = DRAWN) -> Placed:
+    """``num`` samples of the model in place of labelled images: each is there once for each of the labelled images nearest to it, with their labels.
+
+    Nearest by cosine, in the model's queries. A sample's ``query`` is the one that it is drawn with. ``known`` itself for a generator that reads no
+    slot. Raises InputError if the images have no labels.
+    """
+    latents = model.latents(num, seed=0)
+    if latents.key is None or latents.slot is None:
+        return known
+    image = to_uint8(model.decode(latents), model.image_range)
+    near = (unit(model.encode(image)).cpu() @ unit(known.query).T).topk(min(NEAREST, len(known.query)), dim=1).indices
+    each = near.shape[1]
+    label, image = known.label[near.flatten()], image.cpu().repeat_interleave(each, 0)
+    samples = replace(known.images, image=image.numpy(), label=label.numpy(), name=f"samples beside {known.images.name}", digest="")
+    return Placed(samples, latents.key.cpu().repeat_interleave(each, 0), latents.slot.cpu().repeat_interleave(each), num)
 
 
 @torch.no_grad()
@@ -69,10 +92,10 @@ def without_classes(
     A slot on the border of two classes also holds images of the other one. With ``even`` the other classes still keep their proportions: with p the
     prior, s the shares of :func:`class_shares` and L the real slots that stay, the mass of slot c is multiplied by
 
-        f_c = sum_k s_ck r_k / sum_k s_ck,   r_k = sum_c p_c s_ck / sum_{c in L} p_c s_ck, at most 4,
+        f_c <- f_c sum_k s_ck r_k / sum_k s_ck, at most 4,   r_k = sum_c p_c s_ck / sum_{c in L} f_c p_c s_ck,
 
-    with sums over the other classes k: one round of iterative proportional fitting. Raises InputError for a class without images, and if no slot
-    would be left.
+    with sums over the other classes k: five rounds of iterative proportional fitting from f = 1. Raises InputError for a class without images, and
+    if no slot would be left.
     """
     shares = class_shares(memory, known)
     gone = _holding(shares, known, classes, held)
@@ -85,10 +108,12 @@ def without_classes(
     chance, others = prior(memory).cpu(), shares.clone()
     others[:, list(classes)] = 0
     stays = torch.ones(memory.num_slots, dtype=torch.bool).index_fill_(0, gone, False)
-    before, left = chance @ others, (chance * stays) @ others
-    lost = torch.where(left > 0, before / left.clamp_min(torch.finfo(left.dtype).tiny), 1).clamp_max(MOST)
-    total = others.sum(1)
-    factor = torch.where(total > 0, others @ lost / total.clamp_min(torch.finfo(total.dtype).tiny), 1)
+    before, total, factor = chance @ others, others.sum(1), stays.to(chance)
+    for _ in range(ROUNDS):
+        left = (chance * factor) @ others
+        lost = torch.where(left > 0, before / left.clamp_min(torch.finfo(left.dtype).tiny), 1)
+        gain = torch.where(total > 0, others @ lost / total.clamp_min(torch.finfo(total.dtype).tiny), 1)
+        factor = (factor * gain).clamp_max(MOST)
     return weighted(edited, torch.where(memory.values.cpu() > 0.5, factor, 1)), gone
 
 

@@ -11,8 +11,8 @@ from memogen.data import load
 from memogen.memory import VMFMemory
 from memogen.memory.inspect import near, prior, written
 from memogen.metrics import evaluate
-from memogen.metrics.slot_choice import class_shares, real_posterior, slots_of_classes, slots_of_pictures, without_classes
-from memogen.metrics.slots import Placed
+from memogen.metrics.slot_choice import class_shares, drawn, real_posterior, slots_of_classes, slots_of_pictures, without_classes
+from memogen.metrics.slots import Placed, placed
 from memogen.types import ImageData, InputError
 
 
@@ -59,6 +59,27 @@ def test_classes_beside_a_forgotten_one_keep_their_shares_of_each_other() -> Non
     assert float(bare[1] / bare[2]) == pytest.approx(3 / 5)
     assert float(after[1] / after[2]) == pytest.approx(float((0.5 * before[0] + before[1]) / before[2])), "half of the mass of slot 0 was of class b"
     assert torch.equal(edited.mass[4:], memory.mass[4:])
+
+
+def test_samples_have_the_classes_of_the_labelled_images_nearest_to_them() -> None:
+    model, train = memogen.from_pretrained("digits"), load("digits", split="train")
+    labelled = placed(model, train)  # type: ignore[arg-type]
+    samples = drawn(model, labelled, num=40)  # type: ignore[arg-type]
+    latents = model.latents(40, seed=0)
+    torch.testing.assert_close(samples.query, latents.key.repeat_interleave(5, 0))  # type: ignore[union-attr]
+    assert samples.slot.tolist() == latents.slot.repeat_interleave(5).tolist() and samples.of == 40  # type: ignore[union-attr]
+    cosine = torch.nn.functional.cosine_similarity(model.encode(model.sample(40, seed=0))[:, None], labelled.query[None], dim=2)
+    for sample, row in enumerate(cosine):
+        assert sorted(samples.label[5 * sample : 5 * sample + 5].tolist()) == sorted(labelled.label[row.argsort(descending=True)[:5]].tolist())
+
+
+def test_several_classes_on_shared_slots_keep_their_shares_too() -> None:
+    """Slot 0, which goes, holds a quarter of b; of the slots that stay one holds b and c by half: one round of fitting is not enough."""
+    memory = memory_of_axes()
+    edited, _ = without_classes(memory, known([0] * 4 + [1, 1, 2, 2], [0, 0, 0, 1, 1, 2, 2, 2]), [0])
+    shares = torch.tensor([[0.25, 0], [0.5, 0.5], [0, 1]], dtype=torch.float64)
+    before, after = (prior(each)[:3] @ shares for each in (memory, edited))
+    assert float(after[0] / after[1]) == pytest.approx(float(before[0] / before[1]), rel=0.03)
 
 
 def test_slots_of_one_class_each_only_renormalise() -> None:
