@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -55,3 +57,18 @@ def test_drawing_does_not_make_a_gpu_wait() -> None:
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert torch.equal(drawn[0].cpu(), noise.uniform(index.cpu(), 4, seed=1))
+
+
+COMPILED = """
+import torch
+from memogen import noise
+index = torch.tensor([0, 1, 123456789, 2**40 + 7])
+drawn = lambda index: noise._bits_on_device(index, 98, 7, 5)
+assert torch.equal(torch.compile(drawn, dynamic=False)(index), drawn(index))
+"""
+
+
+@pytest.mark.slow
+def test_compiled_bits_are_the_bits() -> None:
+    """torch.compile takes products of a plain range for indices of 32 bits. A process of its own: the shape checks of the tests cannot be compiled."""
+    subprocess.run([sys.executable, "-c", COMPILED], check=True, timeout=300)
