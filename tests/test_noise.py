@@ -70,5 +70,5 @@ assert torch.equal(torch.compile(drawn, dynamic=False)(index), drawn(index))
 
 @pytest.mark.slow
 def test_compiled_bits_are_the_bits() -> None:
-    """torch.compile takes products of a plain range for indices of 32 bits. A process of its own: the shape checks of the tests cannot be compiled."""
+    """torch.compile takes products of a plain range for indices of 32 bits. A process of its own, as the tests' shape checks cannot be compiled."""
     subprocess.run([sys.executable, "-c", COMPILED], check=True, timeout=300)
