@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from memogen import configs
-from memogen.augment import STILL, AugmentConfig, augment
+from memogen.augment import AugmentConfig, augment
 from memogen.data import load
 from memogen.losses import info_nce
 from memogen.memory import Policy
@@ -268,37 +268,6 @@ def test_augmentation_is_a_view_of_every_image_that_the_critic_judges() -> None:
         assert bool(got.any())
 
 
-def test_augmentation_of_real_images_alone() -> None:
-    config = replace(TINY, memory=None, norm="none")
-    light = replace(STILL, offset=0.1, contrast=0.2)
-    model, one = built(config).train(), batch()
-    critic, generator = MemoryGANObjective(adversarial="saturating", contrast=SILENT, augmentation=light, augment_fake=False).phases(model)
-    fake = model.generate(model.latents_at(one.index, seed=one.seed, stream=0))
-    seen = augment(model.pixels(one.image), one.index, seed=one.seed, stream=Stream.REAL_VIEW, config=light, image_range=model.image_range)
-    real, drawn = (torch.sigmoid(model.logit(model.critic(image), None)) for image in (seen, fake))
-    torch.testing.assert_close(critic.loss(one).total, -torch.log(real).mean() - torch.log(1 - drawn).mean())
-    torch.testing.assert_close(generator.loss(one).total, torch.log(1 - drawn).mean())
-
-
-def test_query_norm_is_batch_norm_of_the_head_with_the_statistics_of_real_and_fake_apart() -> None:
-    config = replace(PRINTED, query_norm=True, memory=replace(TINY.memory, concentration=1.0, policy="code"))
-    model, one = built(config).train(), batch()
-    phases = MemoryGANObjective(adversarial="saturating", information=0.3, information_form="squared", contrast=SILENT).phases(model)
-    latents = model.latents_at(one.index, seed=one.seed, stream=0)
-    fake = model.generate(latents)
-    flat, linear, norm = model.critic.head
-    shift = norm.bias.data.uniform_(-0.5, 0.5)
-    raw = [linear(flat(model.critic.body(image))) for image in (model.pixels(one.image), fake)]
-    query = [F.batch_norm(one, None, None, bias=shift, training=True, eps=1e-3) for one in raw]
-    d_real, d_fake = (model.memory(q).value.clamp(1e-3, 1 - 1e-3) for q in query)
-    information = (query[1] - latents.key).square().mean()
-    torch.testing.assert_close(phases[0].loss(one).total, -torch.log(d_real).mean() - torch.log(1 - d_fake).mean() + 0.3 * information)
-    torch.testing.assert_close(phases[1].loss(one).total, torch.log(1 - d_fake).mean() + 0.3 * information)
-    assert not norm.weight.requires_grad, "no gain"
-    for statistic, expected in ((norm.running_mean, raw[0].mean(0)), (norm.running_var, raw[0].var(0) + 9)):
-        torch.testing.assert_close(statistic, 0.1 * expected, msg="of real images alone")
-
-
 def test_running_statistics_see_no_views() -> None:
     one, other = built().train(), built().train()
     MemoryGANObjective().phases(one)[0].loss(batch())
@@ -324,9 +293,6 @@ def test_arms_of_equal_size(network: str, query_dim: int) -> None:
 def test_configurations_that_contradict_themselves_are_refused() -> None:
     with pytest.raises(ValueError, match="query_dim"):
         replace(TINY, query_dim=16)
-    for wrong in (TINY, replace(PRINTED, network="resnet"), replace(PRINTED, memory=None)):
-        with pytest.raises(ValueError, match="query_norm"):
-            replace(wrong, query_norm=True)
     for weight in (-0.1, float("inf"), float("nan")):
         with pytest.raises(ValueError, match="weight"):
             ContrastConfig(weight=weight)
