@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from . import noise
+from .configs import LATER
 
-_NUMBERS = 13  # uniform numbers for each image; one more for each channel of a colour image
+_NUMBERS = 13  # uniform numbers for each image; one more for each channel of a colour image, and two for offset and contrast
 _ASPECT = math.log(4 / 3)  # the aspect ratio of a crop lies between 3:4 and 4:3
 
 
@@ -28,8 +29,9 @@ class AugmentConfig:
     ``rotation``: at most, in radians, either way. ``scale``: a view shows 1 - scale .. 1 + scale of the side. ``shift``: at most this share of the
     side, in whole pixels and at least one. ``flip``: every second view is mirrored. ``crop``: the smallest share of the area that a random resized
     crop keeps. ``brightness``: values above the lowest one are multiplied by 1 - brightness .. 1 + brightness; ``gain``: the same for each channel
-    by itself, ``saturation``: for the distance from grey, both only for images with several channels. ``cutout``: the side of the square that is set
-    to the lowest value, as a share of the image's side.
+    by itself, ``saturation``: for the distance from grey, both only for images with several channels. ``offset``: up to this share of the range is
+    added, either way; ``contrast``: after it, the distance from the channel's mean over the image is multiplied by 1 - contrast .. 1 + contrast.
+    ``cutout``: the side of the square that is set to the lowest value, as a share of the image's side.
     """
 
     rotation: float = 0.2
@@ -41,6 +43,8 @@ class AugmentConfig:
     gain: float = 0.2
     saturation: float = 0.8
     cutout: float = 0.25
+    offset: float = field(default=0.0, metadata=LATER)
+    contrast: float = field(default=0.0, metadata=LATER)
 
     def __post_init__(self) -> None:
         for name, strength, most in (
@@ -50,6 +54,8 @@ class AugmentConfig:
             ("gain", self.gain, 1),
             ("saturation", self.saturation, 1),
             ("cutout", self.cutout, 1),
+            ("offset", self.offset, 1),
+            ("contrast", self.contrast, 1),
         ):
             if not 0 <= strength <= most:
                 raise ValueError(f"{name} is {strength}; it must lie in [0, {most:g}]")
@@ -64,6 +70,8 @@ class AugmentConfig:
         return bool(self.rotation or self.scale or self.shift or self.flip or self.crop < 1)
 
 
+STILL = AugmentConfig(rotation=0.0, scale=0.0, shift=0.0, brightness=0.0, gain=0.0, saturation=0.0, cutout=0.0)
+"""The image itself."""
 DIGITS = AugmentConfig()
 """For pictures whose mirror images mean something else: digits and letters."""
 CLOTHES = AugmentConfig(flip=True)
@@ -102,7 +110,8 @@ def views(
     """The views that :func:`augment` gives in each stream, one stream after the other, in one pass."""
     low, high = image_range
     colours = image.shape[1] if image.shape[1] > 1 else 0
-    drawn = [noise.uniform(index, _NUMBERS + colours, seed=seed, stream=stream, dtype=torch.float32) for stream in streams]
+    lights = 2 if config.offset or config.contrast else 0
+    drawn = [noise.uniform(index, _NUMBERS + colours + lights, seed=seed, stream=stream, dtype=torch.float32) for stream in streams]
     number = 2 * torch.cat(drawn) - 1
     image = image.repeat(len(streams), 1, 1, 1) if len(streams) > 1 else image
     view = image.to(torch.promote_types(image.dtype, torch.float32)) - low
@@ -111,10 +120,15 @@ def views(
         view = F.grid_sample(view, grid, align_corners=False)
     gain = 1 + config.brightness * number[:, 5, None]
     if colours:
-        gain = gain * (1 + config.gain * number[:, _NUMBERS:])
+        gain = gain * (1 + config.gain * number[:, _NUMBERS : _NUMBERS + colours])
         grey = view.mean(1, keepdim=True)
         view = grey + (view - grey) * (1 + config.saturation * number[:, 12, None, None, None])
     view = view * gain[:, :, None, None]
+    if lights:
+        offset, contrast = number[:, -2:, None, None, None].unbind(1)
+        view = view + config.offset * (high - low) * offset
+        mean = view.mean((2, 3), keepdim=True)
+        view = mean + (view - mean) * (1 + config.contrast * contrast)
     if config.cutout:
         rows, columns = (_window(number[:, 6 + axis], view.shape[2 + axis], config.cutout) for axis in (0, 1))
         hole = rows[:, None, :, None] & columns[:, None, None]

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from memogen.augment import CLOTHES, COLOUR, DIGITS, AugmentConfig, augment
+from memogen import noise
+from memogen.augment import CLOTHES, COLOUR, DIGITS, STILL, AugmentConfig, augment
 
-NOTHING = AugmentConfig(rotation=0, scale=0, shift=0, brightness=0, gain=0, saturation=0, cutout=0)
 KINDS = {"digits": (DIGITS, (1, 8, 8)), "clothes": (CLOTHES, (1, 28, 28)), "colour": (COLOUR, (3, 32, 32)), "oblong": (COLOUR, (3, 12, 20))}
 
 
@@ -29,8 +29,8 @@ def index(num: int) -> torch.Tensor:
 @pytest.mark.parametrize("image_range", [(0.0, 1.0), (-1.0, 1.0)])
 def test_no_strength_gives_the_image_back(shape: tuple[int, int, int], image_range: tuple[float, float]) -> None:
     image = images(shape, image_range=image_range)
-    torch.testing.assert_close(augment(image, index(16), seed=1, stream=2, config=NOTHING, image_range=image_range), image, rtol=0, atol=1e-6)
-    moved = augment(image, index(16), seed=1, stream=2, config=replace(NOTHING, rotation=1e-7), image_range=image_range)
+    torch.testing.assert_close(augment(image, index(16), seed=1, stream=2, config=STILL, image_range=image_range), image, rtol=0, atol=1e-6)
+    moved = augment(image, index(16), seed=1, stream=2, config=replace(STILL, rotation=1e-7), image_range=image_range)
     torch.testing.assert_close(moved, image, rtol=0, atol=1e-5)
 
 
@@ -78,7 +78,7 @@ def test_gradients_reach_the_image(config: AugmentConfig) -> None:
 @pytest.mark.parametrize("image_range", [(0.0, 1.0), (-1.0, 1.0)])
 def test_the_cut_is_a_square_of_the_lowest_value_everywhere_alike(image_range: tuple[float, float]) -> None:
     image = torch.full((4000, 1, 8, 8), image_range[1])
-    view = augment(image, index(4000), seed=0, stream=0, config=replace(NOTHING, cutout=0.4), image_range=image_range)
+    view = augment(image, index(4000), seed=0, stream=0, config=replace(STILL, cutout=0.4), image_range=image_range)
     hole = view[:, 0] == image_range[0]
     assert bool((view[:, 0][~hole] == image_range[1]).all())
     assert bool((hole.sum((1, 2)) == 9).all())
@@ -103,7 +103,7 @@ def spot(height: int, width: int, *, at: tuple[float, float], num: int = 400) ->
 
 
 def test_turns_keep_distances_in_pixels_even_where_the_image_is_oblong() -> None:
-    moved = centre(augment(spot(41, 61, at=(9, 0)), index(400), seed=0, stream=0, config=replace(NOTHING, rotation=1.0)))
+    moved = centre(augment(spot(41, 61, at=(9, 0)), index(400), seed=0, stream=0, config=replace(STILL, rotation=1.0)))
     torch.testing.assert_close(moved.norm(dim=1), torch.full((400,), 9.0), rtol=0.01, atol=0)
     angle = torch.atan2(moved[:, 1], moved[:, 0])
     assert 0.9 < float(angle.max()) <= 1.01
@@ -113,17 +113,17 @@ def test_turns_keep_distances_in_pixels_even_where_the_image_is_oblong() -> None
 
 def test_shifts_reach_the_share_of_the_side_and_at_least_a_pixel() -> None:
     for side, reach in ((28, 2), (8, 1)):
-        moved = centre(augment(spot(side, side, at=(0, 0)) ** 4, index(400), seed=0, stream=0, config=replace(NOTHING, shift=0.1)))
+        moved = centre(augment(spot(side, side, at=(0, 0)) ** 4, index(400), seed=0, stream=0, config=replace(STILL, shift=0.1)))
         assert bool((moved.abs() < reach + 0.05).all())
         assert bool((moved.abs().amax(0) > 0.9 * reach).all())
 
 
 def test_scaling_and_flipping() -> None:
     far = spot(41, 41, at=(10, 0))
-    across = centre(augment(far, index(400), seed=0, stream=0, config=replace(NOTHING, scale=0.2)))[:, 0]
+    across = centre(augment(far, index(400), seed=0, stream=0, config=replace(STILL, scale=0.2)))[:, 0]
     assert 10 / 1.2 - 0.1 < float(across.min()) < 8.6
     assert 12 < float(across.max()) < 10 / 0.8 + 0.1
-    view = augment(far, index(400), seed=0, stream=0, config=replace(NOTHING, flip=True))
+    view = augment(far, index(400), seed=0, stream=0, config=replace(STILL, flip=True))
     turned = centre(view)[:, 0] < 0
     assert 150 < int(turned.sum()) < 250
     torch.testing.assert_close(view[turned], far[turned].flip(3), rtol=0, atol=1e-5)
@@ -134,7 +134,7 @@ def test_a_crop_lies_inside_the_image_and_keeps_its_share_of_the_area() -> None:
     """On a ramp across and a ramp down, a crop's values tell its box."""
     ramp = (torch.arange(64) + 0.5) / 64
     image = torch.stack([ramp.expand(64, 64), ramp[:, None].expand(64, 64)]).expand(300, 2, 64, 64)
-    view = augment(image, index(300), seed=0, stream=0, config=replace(NOTHING, crop=0.25))
+    view = augment(image, index(300), seed=0, stream=0, config=replace(STILL, crop=0.25))
     inner = view[:, :, 8:56, 8:56]  # away from the border, where padding shows
     across = (inner[:, 0, 0, -1] - inner[:, 0, 0, 0]) * 64 / 47
     down = (inner[:, 1, -1, 0] - inner[:, 1, 0, 0]) * 64 / 47
@@ -150,20 +150,39 @@ def test_a_crop_lies_inside_the_image_and_keeps_its_share_of_the_area() -> None:
 
 def test_colour_changes_keep_what_they_say() -> None:
     image = 0.3 + 0.2 * images((3, 4, 4))
-    bright = augment(image, index(16), seed=0, stream=0, config=replace(NOTHING, brightness=0.4)) / image
+    bright = augment(image, index(16), seed=0, stream=0, config=replace(STILL, brightness=0.4)) / image
     torch.testing.assert_close(bright, bright[:, :1, :1, :1].expand_as(bright))
     assert 0.6 <= float(bright.min()) < 0.8
     assert 1.2 < float(bright.max()) <= 1.4
-    gain = augment(image, index(16), seed=0, stream=0, config=replace(NOTHING, gain=0.2)) / image
+    gain = augment(image, index(16), seed=0, stream=0, config=replace(STILL, gain=0.2)) / image
     torch.testing.assert_close(gain, gain[:, :, :1, :1].expand_as(gain))
     assert float((gain[:, 0] - gain[:, 1]).abs().max()) > 0.1
-    faded = augment(image, index(16), seed=0, stream=0, config=replace(NOTHING, saturation=0.8))
+    faded = augment(image, index(16), seed=0, stream=0, config=replace(STILL, saturation=0.8))
     torch.testing.assert_close(faded.mean(1), image.mean(1))
     ratio = (faded - faded.mean(1, keepdim=True)).flatten(1).norm(dim=1) / (image - image.mean(1, keepdim=True)).flatten(1).norm(dim=1)
     assert 0.2 <= float(ratio.min()) < 0.7
     assert 1.3 < float(ratio.max()) <= 1.801
     grey = images((1, 4, 4))
-    assert torch.equal(augment(grey, index(16), seed=0, stream=0, config=replace(NOTHING, gain=0.2, saturation=0.8)), grey)
+    assert torch.equal(augment(grey, index(16), seed=0, stream=0, config=replace(STILL, gain=0.2, saturation=0.8)), grey)
+
+
+@pytest.mark.parametrize("image_range", [(0.0, 1.0), (-1.0, 1.0)])
+def test_offset_and_contrast_are_their_closed_forms(image_range: tuple[float, float]) -> None:
+    """x + a, then m + f (x + a - m) with m the mean of a channel, then cut to the range: as of TensorFlow's random brightness and contrast."""
+    low, high = image_range
+    image, config = images((3, 6, 5), 400, image_range, torch.float64), replace(STILL, offset=16 / 255, contrast=0.2)
+    view = augment(image, index(400), seed=3, stream=4, config=config, image_range=image_range)
+    drawn = 2 * noise.uniform(index(400), 18, seed=3, stream=4, dtype=torch.float32).double()[:, 16:] - 1  # 13 and 3 of other parts
+    added, factor = (16 / 255 * (high - low) * drawn[:, 0])[:, None, None, None], (1 + 0.2 * drawn[:, 1])[:, None, None, None]
+    bright = image + added
+    mean = bright.mean((2, 3), keepdim=True)
+    torch.testing.assert_close(view, (mean + factor * (bright - mean)).clamp(low, high))
+    for reach, seen in ((16 / 255 * (high - low), added), (0.2, factor - 1)):
+        assert 0.95 * reach < float(seen.max()) <= reach
+        assert -reach <= float(seen.min()) < -0.95 * reach
+    others = augment(image, index(400), seed=3, stream=4, config=COLOUR, image_range=image_range)
+    beside = augment(image, index(400), seed=3, stream=4, config=replace(COLOUR, contrast=1e-9), image_range=image_range)
+    torch.testing.assert_close(beside, others, rtol=0, atol=1e-8)
 
 
 def test_strengths_out_of_range_are_refused() -> None:
@@ -176,6 +195,8 @@ def test_strengths_out_of_range_are_refused() -> None:
         "gain": -1.0,
         "saturation": 1.5,
         "cutout": -0.1,
+        "offset": 1.1,
+        "contrast": -0.1,
     }.items():
         with pytest.raises(ValueError, match=name):
             replace(DIGITS, **{name: wrong})

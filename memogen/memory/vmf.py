@@ -335,9 +335,9 @@ class VMFMemory(nn.Module):
         slots, score = scores.slots, scores.found
         if scores.dense is not None:
             right = self.values == value[:, None]
-            dense = scores.dense - 2 * self.concentration * ~right if soft else scores.dense.masked_fill(~right, EMPTY)
-            slots = dense.argmax(1, keepdim=True) if self.policy.rule == "kaiser" else lookup.top_k(dense, self.top_k)
-            score = dense.gather(1, slots)
+            choice = scores.dense - 2 * self.concentration * ~right if soft else scores.dense.masked_fill(~right, EMPTY)
+            slots = choice.argmax(1, keepdim=True) if self.policy.rule == "kaiser" else lookup.top_k(choice, self.top_k)
+            score = scores.dense.gather(1, slots)  # the penalty chooses slots; the posterior on them has none
         member = keep[:, None].expand_as(slots)
         if not soft:
             member = member & (self.values[slots] == value[:, None])

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from memogen.nets.conv import PooledHead
 from memogen.nets.init import truncated_normal
-from memogen.nets.norm import NormKind, ToRange, norm_layer
+from memogen.nets.norm import NormKind, ToRange, norm_layer, shifted_norm
 from memogen.nets.same import SameConv2d, SameConvTranspose2d, pyramid
 
 
@@ -29,7 +29,8 @@ class DCGANCritic(nn.Module):
     """Images (b, c, h, w) to raw features (b, pooled_dim + out_dim).
 
     28x28: conv(64,4,2) conv(128,4,2) conv(256,4,2), then the head conv(out_dim,4,4) over the whole map, at the default width; normalised from the
-    second level on. ``pooled_dim``: numbers that come before the head's, a linear map of each channel's mean over space.
+    second level on. ``pooled_dim``: numbers that come before the head's, a linear map of each channel's mean over space. ``head_norm``: batch norm of
+    the head's numbers, which takes the place of their bias.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class DCGANCritic(nn.Module):
         width: int = 64,
         norm: NormKind = "batch",
         pointwise: bool = False,
+        head_norm: bool = False,
     ) -> None:
         super().__init__()
         channels, height, breadth = image_shape
@@ -53,7 +55,8 @@ class DCGANCritic(nn.Module):
         self.body = nn.Sequential(*layers)
         last = width * 2 ** (len(sizes) - 2)
         # a convolution over the whole map, several times faster as a matrix product
-        self.head = nn.Sequential(nn.Flatten(), nn.Linear(last * sizes[-1][0] * sizes[-1][1], out_dim))
+        linear = nn.Linear(last * sizes[-1][0] * sizes[-1][1], out_dim, bias=not head_norm)
+        self.head = nn.Sequential(nn.Flatten(), linear, *([shifted_norm(out_dim)] if head_norm else []))
         self.pooled = PooledHead(last, pooled_dim) if pooled_dim else None
         truncated_normal(self)
 

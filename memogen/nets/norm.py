@@ -34,6 +34,13 @@ def norm_layer(kind: NormKind, channels: int, *, flat: bool = False) -> nn.Modul
             assert_never(kind)
 
 
+def shifted_norm(channels: int) -> nn.BatchNorm1d:
+    """Batch norm of (b, channels) with a shift that learns and a gain that stays one: the authors' layer, where no ReLU makes a gain redundant."""
+    norm = nn.BatchNorm1d(channels, eps=1e-3)
+    norm.weight.requires_grad_(False)
+    return norm
+
+
 def standardise(x: Float[Tensor, "b d"], eps: float = 1e-10) -> Float[Tensor, "b d"]:
     """Every column less its mean and over its (biased) standard deviation; a column that is constant becomes 0."""
     return F.batch_norm(x, None, None, training=True, eps=eps)

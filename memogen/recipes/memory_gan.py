@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
-from ..augment import CLOTHES, COLOUR, AugmentConfig
+from ..augment import CLOTHES, COLOUR, STILL, AugmentConfig
 from ..data import DataOptions
 from ..memory import Policy
 from ..metrics.extractors import PIXELS
@@ -66,6 +66,9 @@ PRINTED_NOISE = {
 PRINTED_RESIDUAL = MemoryConfig(16384, 512, top_k=256)  # Table 3: the memory of the three colour sets
 OWN_STEPS = 3000  # of 32 pictures of 32 x 32: about ten minutes of one processor
 CODE_INFORMATION = {"memory_gan/cifar10": 1e-6}  # lambda of the authors' code where the paper prints another
+# departs: the authors draw one brightness and one contrast for a whole batch; ours are each image's own, whatever the batch it is in.
+CODE_VIEWS = replace(STILL, offset=16 / 255, contrast=0.2)
+"""What the authors' code does to real images of CIFAR-10."""
 BASELINE_NOISE = 32  # B.2: z of the nets whose generator reads no key
 FASHION_OBJECTIVE = MemoryGANObjective(contrast=ContrastConfig(augment=CLOTHES))
 COLOUR_ADAM = OptimiserConfig(betas=(0.0, 0.9), schedule="linear")  # the learning rate falls linearly to zero
@@ -239,6 +242,9 @@ def _literal(
     if reading == "code":
         information = CODE_INFORMATION.get(name, objective.information)
         objective = replace(objective, information=information, information_form="squared", write_in_generator_step=True)
+        if name in ("memory_gan/cifar10", "memory_gan/cifar10_small"):
+            objective = replace(objective, augmentation=CODE_VIEWS, augment_fake=False)
+        model = replace(model, query_norm=model.network != "resnet")
     return model, objective
 
 

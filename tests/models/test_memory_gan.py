@@ -35,6 +35,7 @@ VARIANTS = {
     "no_memory_contrast": replace(TINY, memory=None, query_dim=16),
     "own_key": replace(TINY, condition="key"),
     "as_printed": PRINTED,
+    "code": replace(PRINTED, query_norm=True, memory=replace(TINY.memory, concentration=1.0, policy="code")),
 }
 SILENT = ContrastConfig(weight=0.0)
 
@@ -313,7 +314,7 @@ def test_calibration_replaces_the_batch_statistics() -> None:
     assert norm.momentum == 0.1
 
 
-@pytest.mark.parametrize("variant", ["memory_gan", "no_memory_contrast", "as_printed"])
+@pytest.mark.parametrize("variant", ["memory_gan", "no_memory_contrast", "as_printed", "code"])
 def test_stop_and_resume_give_the_same_bits(variant: str, digits: ImageData, tmp_path: Path) -> None:
     """Stop at step 17 of 40, resume, and compare every tensor with the run that never stopped."""
 

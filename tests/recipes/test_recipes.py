@@ -101,5 +101,11 @@ def test_the_literal_readings(name: str) -> None:
     assert (paper.model.noise.law, code.model.noise.law) == ("normal", "uniform")
     assert (paper.objective.information_form, code.objective.information_form) == ("cosine", "squared")
     assert (paper.objective.write_in_generator_step, code.objective.write_in_generator_step) == (False, True)
+    grey = code.model.network != "resnet"
+    assert [reading.model.query_norm for reading in (paper, code, printed)] == [False, grey, False]
+    views = code.objective.augmentation
+    assert (views is not None) == name.startswith("memory_gan/cifar10")
+    assert views is None or (views.offset, views.contrast, views.moves, code.objective.augment_fake) == (16 / 255, 0.2, False, False)
+    assert paper.objective.augmentation is printed.objective.augmentation is None
     lambdas = {reading.objective.information for reading in (paper, code)}
     assert lambdas == ({2e-6, 1e-6} if name == "memory_gan/cifar10" else {printed.objective.information})

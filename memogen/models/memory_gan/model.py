@@ -93,6 +93,7 @@ class MemoryGANConfig:
     ``head``: "printed" is the paper's critic, whose head gives the query alone, so that D is the memory's answer. "pooled" takes the query from the
     means over space, and the head's one number is added to the memory's answer; with a condition, so is the projection phi(x) . condition, by
     which D judges whether image and condition belong together (after Miyato and Koyama 2018, "cGANs with projection discriminator", Eq. 3).
+    ``query_norm``: batch norm of the queries, with a shift and no gain, as in the authors' code for grey images; for the "printed" head of a DCGAN.
     ``query_dim``: length of the queries of a critic without memory, for contrast to train; 0 for none.
     ``slot_rows``: each slot owns a gain and a shift of every normalised channel of the generator (:class:`memogen.nets.slot_rows.SlotGenerator`),
     trained by ``objective.kept_slots``.
@@ -107,6 +108,7 @@ class MemoryGANConfig:
     memory: MemoryConfig | None = field(default_factory=MemoryConfig)
     condition: Condition = "draw"
     head: Literal["pooled", "printed"] = "pooled"
+    query_norm: bool = field(default=False, metadata=LATER)
     query_dim: int = 0
     slot_rows: bool = field(default=False, metadata=LATER)
     image_range: tuple[float, float] = (0.0, 1.0)
@@ -122,6 +124,8 @@ class MemoryGANConfig:
             raise ValueError(f"condition is {self.condition!r}; it must be 'draw', 'key' or 'none'")
         if self.head not in ("pooled", "printed"):
             raise ValueError(f"head is {self.head!r}; it must be 'pooled' or 'printed'")
+        if self.query_norm and (self.memory is None or self.head != "printed" or self.network == "resnet"):
+            raise ValueError("query_norm is on; it must be off with network 'resnet', without memory, and with a head other than 'printed'")
         if self.query_dim < 0 or (self.query_dim and self.memory):
             raise ValueError(f"query_dim is {self.query_dim}; it must not be negative, and 0 with a memory, whose key_dim says how long queries are")
         if self.slot_rows and not (self.conditional and self.norm == "batch"):
@@ -163,7 +167,8 @@ class MemoryGANConfig:
         width = self.critic_width or self.width
         if self.network == "resnet":
             return ResNetCritic(self.image_shape, out, pooled_dim=pooled, width=width, norm=self.norm)
-        return DCGANCritic(self.image_shape, out, pooled_dim=pooled, width=width, norm=self.norm, pointwise=self.network == "dcgan_pointwise")
+        pointwise, head_norm = self.network == "dcgan_pointwise", self.query_norm
+        return DCGANCritic(self.image_shape, out, pooled_dim=pooled, width=width, norm=self.norm, pointwise=pointwise, head_norm=head_norm)
 
     def build_generator(self) -> nn.Module:
         """[condition, z] (b, code_dim) to images in ``image_range``; with ``slot_rows`` the slots are a second input."""

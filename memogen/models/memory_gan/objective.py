@@ -79,7 +79,7 @@ class MemoryGANObjective:
     ``kept_slots``: in place of replay, after each task so many slots are frozen, and the next one trains rows of its own slots alone
     (:mod:`.sparse`); it needs ``model.slot_rows``. ``augmentation``: the critic judges one random view of every image,
     real or generated, in both phases, so that it cannot know few training images by heart (Zhao et al. 2020, "Differentiable augmentation for
-    data-efficient GAN training", Eqs. 3 and 4); None for the images themselves.
+    data-efficient GAN training", Eqs. 3 and 4); None for the images themselves. ``augment_fake`` False leaves the generated images as they are.
     """
 
     # departs: Eq. 8 prints the saturating loss of the generator, whose gradient vanishes while D is sure that its images are fake.
@@ -92,6 +92,7 @@ class MemoryGANObjective:
     replay_share: float = field(default=1.0, metadata=LATER)
     kept_slots: int = field(default=0, metadata=LATER)
     augmentation: AugmentConfig | None = field(default=None, metadata=LATER)
+    augment_fake: bool = field(default=True, metadata=LATER)
     critic: OptimiserConfig = field(default_factory=OptimiserConfig)
     generator: OptimiserConfig = field(default_factory=OptimiserConfig)
 
@@ -230,9 +231,9 @@ class _Steps:
         return model.logit(feature, read, condition), judged, terms
 
     def _viewed(self, image: Tensor, batch: Batch, stream: int) -> Tensor:
-        """The images as the critic sees them: with ``augmentation`` a random view of each."""
+        """The images as the critic sees them: with ``augmentation`` a random view of each, or of each real one."""
         config = self.objective.augmentation
-        if config is None:
+        if config is None or (stream == Stream.FAKE_VIEW and not self.objective.augment_fake):
             return image
         # departs: the paper's D sees the images themselves; of a few hundred pictures it soon knows each one, and G learns to copy them.
         return augment(image, batch.index, seed=batch.seed, stream=batch.stream + stream, config=config, image_range=self.model.image_range)
