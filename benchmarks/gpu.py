@@ -26,7 +26,7 @@ from pathlib import Path
 
 from memogen.parsing import read_lines
 from memogen.runs import reproduce
-from memogen.types import InputError
+from memogen.types import InputError, check_seed
 
 SAVING, PACKING = 25, 12  # seconds at the end for trainings to save themselves, and to pack what there is
 PIECE, MOST = 16_000_000, 4  # bytes of a file, and files beside the log
@@ -46,6 +46,9 @@ class Job:
         try:
             table, budget, variant, seed = name.split(":")
             number = int(seed)
+            check_seed(number, "SEED")
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from None
         except ValueError:
             raise InputError(f"{name}: is not TABLE:BUDGET:VARIANT:SEED") from None
         plan = reproduce.plan(table, budget=budget, seeds=number + 1, variants=[variant], data=data, out=runs)
@@ -93,20 +96,35 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--plain", action="store_true", help="with --one: without torch.compile")
     given = parser.parse_args(argv)
     try:
+        check(given)
         jobs = [Job.read(name, given.data, given.runs) for name in given.jobs]
         if given.one:
             sys.argv = jobs[0].command  # which the rows will name
             reproduce.run(jobs[0].uncompiled if given.plain else jobs[0].plan)
             return
     except InputError as error:
-        sys.exit(f"gpu: {error}")
-    given.out.mkdir(parents=True, exist_ok=True)
+        print(f"gpu: {error}", file=sys.stderr)
+        sys.exit(2)
+    for folder in (given.out, given.runs):
+        folder.mkdir(parents=True, exist_ok=True)
     begun = time.monotonic()
     with (given.out / "log.txt").open("a") as log:
         environment = os.environ | {"OMP_NUM_THREADS": "1", "TORCHINDUCTOR_COMPILE_THREADS": "4", **shared_card()}
         Queue(jobs, given, environment, begun + given.seconds - SAVING - PACKING).work(log)
     pack(jobs, given.runs, given.out)
     print(f"done after {time.monotonic() - begun:.0f} s", flush=True)
+
+
+def check(given: argparse.Namespace) -> None:
+    """Raises InputError for options with which nothing would be trained, or one folder by two processes."""
+    if given.seconds <= SAVING + PACKING:
+        raise InputError(f"--seconds {given.seconds}: the last {SAVING + PACKING} are for saving and packing; give more")
+    if given.together < 1:
+        raise InputError(f"--together {given.together}: nothing would be trained; give 1 or more")
+    if twice := [name for place, name in enumerate(given.jobs) if name in given.jobs[:place]]:
+        raise InputError(f"{twice[0]}: is named twice; name it once")
+    if given.one and len(given.jobs) > 1:
+        raise InputError(f"--one: runs one job, and {len(given.jobs)} are named; name one")
 
 
 def shared_card() -> dict[str, str]:

@@ -150,7 +150,7 @@ def _choose(
     import torch
 
     from memogen.memory.inspect import near as around
-    from memogen.metrics.slot_choice import ENOUGH, drawn, slots_of_classes, slots_of_pictures
+    from memogen.metrics.slot_choice import ENOUGH, HELD, drawn, slots_of_classes, slots_of_pictures
     from memogen.metrics.slots import placed
 
     memory, chosen = opened.memory, Chosen(torch.empty(0))
@@ -170,6 +170,8 @@ def _choose(
         asked = [class_number(spelled.get(word.casefold(), word), names, option="--classes") for word in words]
         numbers = tuple(dict.fromkeys(number for number in asked if number is not None))
         chosen = Chosen(slots_of_classes(memory, known, numbers), numbers, known)
+        if not len(chosen.slots):
+            raise InputError(f"--classes {classes}: no slot shows them in {HELD:.0%} or more of its samples; name others, or slots by --slots")
         found.append(chosen.slots)
     joined = torch.cat(found).unique()
     if not len(joined):

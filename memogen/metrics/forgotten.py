@@ -77,7 +77,10 @@ class Forgetting:
     def of(self, label: int) -> Forgotten:
         """Removes the class from a copy of the model."""
         began = time.process_time()
-        memory, gone = without_classes(self.memory, drawn(self.model, placed(self.model, self.training, num=ENOUGH)), [label])
+        labelled = placed(self.model, self.training, num=ENOUGH)
+        known, memory, gone = drawn(self.model, labelled), self.memory, torch.empty(0, dtype=torch.long)
+        if label in known.label or label not in labelled.label:  # else the class is known and never drawn, and there is nothing to remove
+            memory, gone = without_classes(memory, known, [label])
         seconds = time.process_time() - began
         edited: Any = deepcopy(self.model)
         edited.memory = memory

@@ -43,7 +43,7 @@ def drawn(model: BuiltSlots, known: Placed, *, num: int = DRAWN) -> Placed:
     near = (unit(model.encode(image)).cpu() @ unit(known.query).T).topk(min(NEAREST, len(known.query)), dim=1).indices
     each = near.shape[1]
     label, image = known.label[near.flatten()], image.cpu().repeat_interleave(each, 0)
-    samples = replace(known.images, image=image.numpy(), label=label.numpy(), name=f"samples beside {known.images.name}", digest="")
+    samples = replace(known.images, image=image.numpy(), label=label.numpy(), name=f"{num} samples of the model", digest="")
     return Placed(samples, latents.key.cpu().repeat_interleave(each, 0), latents.slot.cpu().repeat_interleave(each), num)
 
 
@@ -79,7 +79,7 @@ def _holding(shares: Float[Tensor, "k classes"], known: Placed, classes: Sequenc
         raise InputError(f"held: {held}: give a part above 0, 1 at most")
     for label in classes:
         if not bool((known.label == label).any()):
-            raise InputError(f"classes: no image of {known.images.name} has class {label}: give images that show it")
+            raise InputError(f"classes: no image of {known.images.name} has class {label}: name a class that they show")
     return (shares[:, list(classes)].sum(1) >= held).nonzero()[:, 0]
 
 

@@ -21,10 +21,25 @@ def gpu(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
 
 
-@pytest.mark.parametrize("job", ["cifar", "memory_gan/equal_size/digits:smoke:memory_gan", "memory_gan/equal_size/digits:smoke:memory:0"])
-def test_a_job_that_is_none_is_refused_in_a_line(job: str, tmp_path: Path) -> None:
-    done = gpu("--out", str(tmp_path / "out"), "--data", str(tmp_path), job)
-    assert done.returncode == 1 and done.stderr.startswith("gpu: ") and done.stderr.count("\n") == 1
+DIGITS = "memory_gan/equal_size/digits:smoke:no_memory"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["cifar"],
+        ["memory_gan/equal_size/digits:smoke:memory_gan"],
+        ["memory_gan/equal_size/digits:smoke:memory:0"],
+        [f"{DIGITS}:-1"],
+        [f"{DIGITS}:0", f"{DIGITS}:0"],
+        [f"{DIGITS}:0", f"{DIGITS}:1", "--one"],
+        [f"{DIGITS}:0", "--together", "0"],
+        [f"{DIGITS}:0", "--seconds", "30"],
+    ],
+)
+def test_what_cannot_be_run_is_refused_in_a_line(words: list[str], tmp_path: Path) -> None:
+    done = gpu("--out", str(tmp_path / "out"), "--data", str(tmp_path), *words)
+    assert done.returncode == 2 and done.stderr.startswith("gpu: ") and done.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 

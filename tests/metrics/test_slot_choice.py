@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,9 @@ from memogen.memory.inspect import near, prior, written
 from memogen.metrics import evaluate
 from memogen.metrics.slot_choice import class_shares, drawn, real_posterior, slots_of_classes, slots_of_pictures, without_classes
 from memogen.metrics.slots import Placed, placed
+from memogen.pretrained import save_pretrained
 from memogen.types import ImageData, InputError
+from tests.command import run
 
 
 def memory_of_axes() -> VMFMemory:
@@ -119,6 +123,20 @@ def test_a_digit_that_is_forgotten_is_hardly_drawn_and_the_others_stay() -> None
     assert all(one["before"] > 0.06 and 20 <= one["slots"] <= 40 for one in by_class.values())
     assert all(one["after"] - one["floor"] < 0.02 and one["distance_after"] < 1.1 * one["distance_before"] for one in by_class.values())
     assert rows["forgotten_left_most"].value == pytest.approx(max(one["after"] - one["floor"] for one in by_class.values()))
+
+
+def test_a_class_that_is_never_drawn_leaves_the_memory_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, test, train = memogen.from_pretrained("digits"), load("digits", split="test"), load("digits", split="train")
+    labelled = placed(model, train)  # type: ignore[arg-type]
+    while 0 in (known := drawn(model, labelled)).label:  # type: ignore[arg-type]
+        model.memory = without_classes(model.memory, known, [0], held=0.001)[0]  # type: ignore[arg-type]
+    rows = {row.metric: row for row in evaluate(model, test, metrics=["forgotten"], num_samples=1000, train=train, progress=False)}  # type: ignore[arg-type]
+    one = rows["forgotten_left"].protocol["by_class"]["0"]  # type: ignore[index]
+    assert one["slots"] == one["prior"] == 0 and one["after"] == one["before"] and one["distance_after"] == pytest.approx(one["distance_before"])
+    save_pretrained(model, tmp_path / "model")
+    code, _, err = run(f"memory forget {tmp_path / 'model'} --classes 0 --data digits --out {tmp_path / 'edited'}", capsys)
+    assert code == 2 and "class" in err.splitlines()[-1] and "--cosine" not in err
+    assert not (tmp_path / "edited").exists()
 
 
 def test_five_pictures_of_a_digit_are_drawn_and_found_again() -> None:
