@@ -223,7 +223,7 @@ def test_a_source_of_another_kind_is_refused(tmp_path: Path) -> None:
     train(tmp_path / "source", "fine_tuning")
     with pytest.raises(InputError, match=r"training\.seed was 0 and is 1"):
         take_over(tmp_path / "source", tmp_path / "new", FIRST, task_toy.replace(CONFIG, seed=1), settings={})
-    with pytest.raises(InputError, match=r"objective\.joint was not set and is 1"):
+    with pytest.raises(InputError, match=r"objective\.joint was None and is 1"):
         take_over(tmp_path / "source", tmp_path / "new", FIRST, CONFIG, settings={"objective.joint": 1})
     with pytest.raises(InputError, match="learned its task 1 from other images"):
         take_over(tmp_path / "source", tmp_path / "new", [task_toy.stream().digest(1)], CONFIG, settings={})
