@@ -90,9 +90,14 @@ def check_unchanged(saved: Mapping[str, object], current: Mapping[str, object], 
     if _steps(current) < _steps(saved) or (_steps(current) != _steps(saved) and _scheduled(current)):
         changed.append("training.steps")
     if changed:
-        changes = ", ".join(f"{name} was {saved.get(name)!r} and is {current.get(name)!r}" for name in changed)
+        changes = ", ".join(f"{name} was {_shown(saved, name)} and is {_shown(current, name)}" for name in changed)
         reason = " (its schedule depends on the steps)" if "training.steps" in changed and _scheduled(current) else ""
         raise InputError(f"{where}: cannot be continued under other settings: {changes}{reason}: restore them, or use another folder")
+
+
+def _shown(settings: Mapping[str, object], name: str) -> str:
+    """A value; options of parts that are not there, and later ones at their default, are not among the settings."""
+    return repr(settings[name]) if name in settings else "not set"
 
 
 def _steps(settings: Mapping[str, object]) -> int:
