@@ -167,11 +167,12 @@ def _choose(
         names = known.images.classes
         spelled = {name.casefold(): name for name in names}
         words = [word.strip() for word in classes.split(",")]
-        asked = [class_number(spelled.get(word.casefold(), word), names, option="--classes") for word in words]
-        numbers = tuple(dict.fromkeys(number for number in asked if number is not None))
+        asked = {class_number(spelled.get(word.casefold(), word), names, option="--classes"): word for word in words}
+        numbers = tuple(number for number in asked if number is not None)
         chosen = Chosen(slots_of_classes(memory, known, numbers), numbers, known)
-        if not len(chosen.slots):
-            raise InputError(f"--classes {classes}: no slot shows them in {HELD:.0%} or more of its samples; name others, or slots by --slots")
+        if unseen := [asked[number] for number in numbers if not len(slots_of_classes(memory, known, [number]))]:
+            told = f"no slot shows {' or '.join(unseen)} in {HELD:.0%} or more of its samples"
+            raise InputError(f"--classes {classes}: {told}; name others, or slots by --slots")
         found.append(chosen.slots)
     joined = torch.cat(found).unique()
     if not len(joined):
