@@ -23,6 +23,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 from memogen.parsing import read_lines
 from memogen.runs import reproduce
@@ -142,7 +143,7 @@ class Queue:
 
     def __init__(self, jobs: list[Job], given: argparse.Namespace, environment: dict[str, str], end: float) -> None:
         self.jobs = {job.name: job for job in jobs}
-        self.ahead, self.last, self.waiting = jobs[: given.ahead], jobs[given.last :], list(jobs)
+        self.ahead, self.last, self.waiting = jobs[: given.ahead], jobs[max(given.ahead, given.last) :], list(jobs)
         self.given, self.environment, self.end = given, environment, end
         self.running: dict[str, subprocess.Popen[bytes]] = {}
         self.begun: dict[str, float] = {}
@@ -150,7 +151,7 @@ class Queue:
         self.plain: set[str] = set()
         self.seen: dict[str, list[tuple[float, int]]] = {}
 
-    def work(self, log: object) -> None:
+    def work(self, log: IO[str]) -> None:
         """Start, watch and stop processes, until all have ended. One that fails is tried once more, without torch.compile."""
         while (self.waiting or self.running) and time.monotonic() < self.end:
             if self.waiting and len(self.running) < self.given.together:  # one at a time: the next finds the kernels that this one has compiled
@@ -175,10 +176,10 @@ class Queue:
                 process.kill()
                 print(f"       {name}: killed", flush=True)
 
-    def start(self, job: Job, log: object) -> None:
+    def start(self, job: Job, log: IO[str]) -> None:
         options = [word for name in ("data", "runs", "out") for word in (f"--{name}", str(getattr(self.given, name)))]
         command = [sys.executable, "-m", "benchmarks.gpu", job.name, "--one", *options, *(["--plain"] if job.name in self.plain else [])]
-        self.running[job.name] = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log)  # type: ignore[call-overload]
+        self.running[job.name] = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log)
         self.begun[job.name] = time.monotonic()
 
     def keep_pace(self) -> None:
