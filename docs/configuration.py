@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from memogen.configs import as_yaml
 from memogen.models import FAMILIES
 from memogen.recipes import DataConfig, ScoringConfig
 from memogen.training import SuccessionConfig, TrainingConfig
@@ -62,7 +63,7 @@ def _value(hint: Any) -> str:
     if get_origin(hint) in (Union, types.UnionType):
         return " or ".join(_value(part) for part in get_args(hint))
     if get_origin(hint) is Literal:
-        return ", ".join(f"`{choice}`" for choice in get_args(hint))
+        return ", ".join(f"`{as_yaml(choice)}`" for choice in get_args(hint))
     if get_origin(hint) is tuple:
         inner = [part for part in get_args(hint) if part is not Ellipsis]
         return (

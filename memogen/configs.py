@@ -205,9 +205,14 @@ def _choice(choices: Sequence[Any], value: object, where: str) -> Any:
         if type(choice) is type(value) and choice == value:
             return choice
     for choice in choices:
-        if type(choice) is int and value == str(choice):  # if the old value is a text, the command line reads 3 as a text too
+        if type(choice) in (int, bool) and value == as_yaml(choice):  # if the old value is a text, the command line reads 3 as a text too
             return choice
-    raise InputError(f"{where}: {_show(value)} is not a choice: {suggest(str(value), map(str, choices))}")
+    raise InputError(f"{where}: {_show(value)} is not a choice: {suggest(str(value), map(as_yaml, choices))}")
+
+
+def as_yaml(choice: object) -> str:
+    """A choice as a configuration file writes it: true, false, or its text."""
+    return str(choice).lower() if isinstance(choice, bool) else str(choice)
 
 
 def _sequence(kind: type, hints: Sequence[Any], value: object, where: str, complete: bool) -> Any:

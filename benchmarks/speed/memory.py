@@ -213,7 +213,8 @@ def peak_beyond(setting: Setting, num_slots: int, key_dim: int) -> float:
     from benchmarks.speed.step import training_step
     from memogen.recipes import RECIPES
 
-    recipe, runtime = RECIPES["memory_gan/digits" if setting.quick else "memory_gan/fashion_mnist"](), setting.runtime()
+    recipe = RECIPES["memory_gan/digits" if setting.quick else "memory_gan/fashion_mnist"]()
+    runtime = setting.runtime(recipe)
 
     def held(slots: int) -> float:
         memory = replace(recipe.model.memory, num_slots=slots, key_dim=key_dim, top_k=min(128, slots))

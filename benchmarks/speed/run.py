@@ -41,7 +41,7 @@ def training(setting: Setting) -> Cases:
     """``memogen train memory_gan/digits --steps 100``, scores and report among it, beside its 100 steps alone."""
     steps = setting.size(100, 2)
     recipe = RECIPES["memory_gan/digits"]()
-    step = training_step(recipe, setting.runtime(), recipe.training.batch_size)
+    step = training_step(recipe, setting.runtime(recipe), recipe.training.batch_size)
     few = ["--scoring.num_samples", "80", "--training.batch_size", "8"] if setting.quick else []
 
     def alone() -> None:

@@ -38,7 +38,8 @@ def digits(setting: Setting) -> Cases:
 
 def memory_gan(name: str, setting: Setting, aims: tuple[Aim, ...]) -> Cases:
     """A recipe with its memory and without."""
-    recipe, runtime, batch = RECIPES[f"memory_gan/{name}"], setting.runtime(), setting.size(64, 2)
+    recipe, batch = RECIPES[f"memory_gan/{name}"], setting.size(64, 2)
+    runtime = setting.runtime(recipe())
     with_memory, without = (training_step(recipe(variant=arm), runtime, batch) for arm in ("memory_gan", "no_memory"))
     floor = products_of(operations(with_memory), setting, runtime.device)
     yield Case(Title(f"{name} step, batch {batch}", beside="no memory", aims=aims), with_memory, without, floor)
@@ -73,7 +74,8 @@ def iwae(setting: Setting) -> Cases:
 
 def replay_gan(setting: Setting) -> Cases:
     """MeRGAN of MNIST: all classes at once, and one class with five earlier ones replayed."""
-    name, batch, runtime = "digits" if setting.quick else "mnist", setting.size(64, 12), setting.runtime()
+    name, batch = "digits" if setting.quick else "mnist", setting.size(64, 12)
+    runtime = setting.runtime(RECIPES[f"replay_gan/{name}"]())
     arms = {
         "all classes at once": partial(RECIPES[f"replay_gan/{name}"], variant="joint_training"),
         f"{PAST} classes replayed": partial(RECIPES[f"replay_gan/{name}"], variant="joint_replay"),

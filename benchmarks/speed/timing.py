@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from memogen.recipes import Recipe
 from memogen.training.config import TrainingConfig
 from memogen.training.runtime import Runtime, start
 
@@ -44,9 +45,10 @@ class Setting:
     channels_last: bool = False
     quick: bool = False
 
-    def runtime(self) -> Runtime:
-        """The device and precision that trainings of this setting use."""
-        return start(TrainingConfig(steps=1, device=self.device, precision=self.precision, channels_last=self.channels_last))  # type: ignore[arg-type]
+    def runtime(self, recipe: Recipe | None = None) -> Runtime:
+        """The device and precision of this setting's trainings. The memory format is the recipe's, or with ``channels_last`` that one."""
+        channels_last = self.channels_last or (recipe is not None and recipe.training.channels_last)
+        return start(TrainingConfig(steps=1, device=self.device, precision=self.precision, channels_last=channels_last))  # type: ignore[arg-type]
 
     def size(self, full: int, quick: int) -> int:
         """A size: the ``full`` one, or with ``quick`` the small one."""

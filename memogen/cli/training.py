@@ -87,7 +87,7 @@ def _described(recipe: Recipe, data: str | None, out: Path | None, resume: str, 
         raise InputError(f"--data {data or recipe.data.folder}: there is no such file or folder")
     folder = out or runs.default_folder(recipe)
     runs.check_options(recipe, folder, resume=resume, start=start, start_tasks=start_tasks)
-    recipe = runs.with_precision(recipe, folder, resume=resume, start=start)
+    recipe = runs.decided(recipe, folder, resume=resume, start=start)
     if runs.at_hand(recipe.data):
         splits = runs.Splits(recipe.data)
         recipe = runs.with_images(recipe, splits)

@@ -200,10 +200,13 @@ def _seeded(model: LikelihoodModel, image: Tensor, rows: Tensor, seed: int) -> D
 
 def _estimates(draw: Draw, stops: list[int], chunk: int) -> Float[Tensor, "b 4 at"]:
     """The estimates of some images after each number of samples in ``stops``."""
-    sums, found = WeightSums(), []
+    sums, found, drawn = WeightSums(), [], torch.empty(0)
     for stop in stops:
         while sums.count < stop:
-            sums.update(draw(sums.count, min(chunk, stop - sums.count)))
+            if not len(drawn):
+                drawn = draw(sums.count, min(chunk, stops[-1] - sums.count))
+            part, drawn = drawn.split([taken := min(len(drawn), stop - sums.count), len(drawn) - taken])
+            sums.update(part)
         found.append(torch.stack([sums.log_mean, sums.error, sums.effective, sums.mean_log], 1))
     return torch.stack(found, 2)
 

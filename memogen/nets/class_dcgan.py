@@ -94,7 +94,7 @@ class ClassDCGANCritic(nn.Module):
 
     def forward(self, image: Float[Tensor, "b c h w"]) -> Judgement:
         for conv in self.convs:
-            image = F.leaky_relu(conv(image), _LEAK)
+            image = F.leaky_relu(conv(image), _LEAK, inplace=True)
         with torch.autocast(image.device.type, enabled=False):  # scores are compared, and differ little
             feature = image.flatten(1).to(self.score.weight.dtype)
             return self.score(feature)[:, 0], None if self.classes is None else self.classes(feature)

@@ -73,8 +73,8 @@ BASELINE_NOISE = 32  # B.2: z of the nets whose generator reads no key
 FASHION_OBJECTIVE = MemoryGANObjective(contrast=ContrastConfig(augment=CLOTHES))
 COLOUR_ADAM = OptimiserConfig(betas=(0.0, 0.9), schedule="linear")  # the learning rate falls linearly to zero
 COLOUR_OBJECTIVE = MemoryGANObjective(information=2e-6, contrast=ContrastConfig(augment=COLOUR), critic=COLOUR_ADAM, generator=COLOUR_ADAM)
-GREY_TRAINING = TrainingConfig(steps=5000, sample_every=500)
-COLOUR_TRAINING = TrainingConfig(steps=1000, sample_every=250, checkpoint_every=250)
+GREY_TRAINING = TrainingConfig(steps=5000, channels_last="auto", sample_every=500)
+COLOUR_TRAINING = TrainingConfig(steps=1000, channels_last="auto", sample_every=250, checkpoint_every=250)
 TAIL = 0.6  # class k keeps 0.6^k of its images
 CHECKPOINTS = 5  # whose fakes the last discriminator judges
 TAILED = ("prdc", "rare", "paths", "critic")
@@ -129,7 +129,7 @@ def celeba(variant: Variant = "memory_gan") -> Recipe:
 
 def folder(variant: Variant = "memory_gan") -> Recipe:
     """Any folder or archive of images: networks of half the width for a CPU, all else fitted to the pictures. Give it with ``data``."""
-    training = TrainingConfig(steps=OWN_STEPS, batch_size=32, sample_every=500, ema_decay=0.998)
+    training = TrainingConfig(steps=OWN_STEPS, batch_size=32, channels_last="auto", sample_every=500, ema_decay=0.998)
     scoring = ScoringConfig(PIXELS, IN_PIXELS, num_samples=2000, likelihood_every=250, curve_samples=500)
     return _recipe("folder", "folder", variant, SMALL, MemoryGANObjective(), training, scoring)
 

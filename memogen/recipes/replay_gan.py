@@ -148,7 +148,13 @@ def _recipe(name: str, data: str, model: ReplayGANConfig, tasks: TaskConfig, set
         model=replace(model, conditioning="none", candidates=CANDIDATES) if row == "dgr" else model,
         objective=_method(row, reading, setting),
         training=TrainingConfig(
-            steps=250, ema_decay=0.999 if reading == "robust" else 0.0, checkpoint_every=125, sample_every=125, log_every=25, keep=1
+            steps=250,
+            channels_last=False if data == "digits" else "auto",
+            ema_decay=0.999 if reading == "robust" else 0.0,
+            checkpoint_every=125,
+            sample_every=125,
+            log_every=25,
+            keep=1,
         ),
         scoring=ScoringConfig(
             data if data in ("mnist", "fashion-mnist", "digits") else None,

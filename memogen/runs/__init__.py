@@ -5,7 +5,7 @@ from ..report.history import read_rows
 from .configuration import Splits, choose, with_images
 from .folder import command_line, config_hash, default_folder, load_config, progress_of, reading, recipe_of, run_of, save_config
 from .refusals import at_hand, check_continued, check_images, check_options
-from .run import train, with_precision, write_report
+from .run import decided, train, write_report
 
 __all__ = [
     "Splits",
@@ -17,6 +17,7 @@ __all__ = [
     "choose",
     "command_line",
     "config_hash",
+    "decided",
     "default_folder",
     "load_config",
     "progress_of",
@@ -27,6 +28,5 @@ __all__ = [
     "save_config",
     "train",
     "with_images",
-    "with_precision",
     "write_report",
 ]

@@ -73,7 +73,7 @@ def train(
     folder = Path(out) if out is not None else default_folder(recipe)
     taken = None if start is None else Path(start)
     check_options(recipe, folder, resume=resume, start=taken, start_tasks=start_tasks)
-    recipe = with_precision(recipe, folder, resume=resume, start=taken)
+    recipe = decided(recipe, folder, resume=resume, start=taken)
     splits = Splits(recipe.data)
     recipe = with_images(recipe, splits)
     check_images(recipe, splits)
@@ -109,8 +109,8 @@ def write_report(folder: Path, splits: Splits | None = None) -> Path:
     return page.write_report(folder, data=splits.train, held_out=splits.test)
 
 
-def with_precision(recipe: Recipe, folder: Path, *, resume: str, start: Path | None) -> Recipe:
-    """The recipe with a precision in the place of "auto": as the run was begun that is continued, else as suits the processors."""
+def decided(recipe: Recipe, folder: Path, *, resume: str, start: Path | None) -> Recipe:
+    """The recipe without an "auto" in its training options: they are those of the run that is continued, else what suits the processors."""
     begun = [] if resume == "never" else [folder if resume == "auto" else Path(resume)]
     return replace(recipe, training=runtime.settled(recipe.training, *begun, *([] if start is None else [start])))
 

@@ -18,7 +18,8 @@ class TrainingConfig:
     """Counts are in steps (one pass over the objective's phases); ``batch_size`` is the joint batch of all processes.
 
     ``precision`` bf16 and fp16 are autocast over float32 weights; float64 trains everything in double; auto is bf16 where all processes have a GPU
-    with it or a CPU with AMX tiles, else float32, decided once: config.yaml and result rows hold the decision. ``ema_decay`` 0 keeps no averages.
+    with it or a CPU with AMX tiles, else float32. ``channels_last`` keeps the channels of a pixel together in convolutions, which is faster on a CPU;
+    auto is true there and false on a GPU. Both are decided once: config.yaml and result rows hold the decision. ``ema_decay`` 0 keeps no averages.
     ``checkpoint_every`` and ``sample_every`` 0 mean at the end only and never. ``keep`` is the number of checkpoints left on disk.
     ``sync_batch_norm`` computes batch statistics over all processes (CUDA only); otherwise each process uses its own share.
     ``cuda_graphs`` records a step's kernels once and repeats them, which spares the host starting each (one process on CUDA; no effect elsewhere).
@@ -30,7 +31,7 @@ class TrainingConfig:
     batch_size: int = 64
     seed: int = 0
     precision: Precision = "float32"
-    channels_last: bool = False
+    channels_last: Literal["auto", True, False] = False
     ema_decay: float = 0.999
     checkpoint_every: int = 1000
     sample_every: int = 1000
@@ -50,6 +51,7 @@ class TrainingConfig:
         _require(self.steps < 2**40, "steps", self.steps, "use fewer")
         check_seed(self.seed, "training.seed")
         _require(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "use a number in [0, 1)")
+        _require(self.channels_last in ("auto", True, False), "channels_last", self.channels_last, "use auto, true or false")
         _require(self.precision in Precision.__args__, "precision", self.precision, f"use one of {', '.join(Precision.__args__)}")  # type: ignore[attr-defined]
 
 

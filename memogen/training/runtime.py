@@ -24,7 +24,7 @@ _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class Runtime:
-    """The device and the processes of one training, and in what precision it computes, which is never "auto"."""
+    """The device and the processes of one training, its precision and its memory format, of which none is "auto" any more."""
 
     device: torch.device
     processes: Processes = field(default_factory=Processes)
@@ -104,7 +104,8 @@ def start(config: TrainingConfig) -> Runtime:
     precision = config.precision
     if precision == "auto":
         precision = "float32" if processes.any(not computes_bf16(device)) else "bf16"
-    return Runtime(device, processes, precision, config.channels_last, config.sync_batch_norm, graphs, compiled)
+    channels_last = device.type == "cpu" if config.channels_last == "auto" else config.channels_last
+    return Runtime(device, processes, precision, channels_last, config.sync_batch_norm, graphs, compiled)
 
 
 def check(config: TrainingConfig) -> torch.device:
@@ -129,14 +130,16 @@ def computes_bf16(device: torch.device) -> bool:
 
 
 def settled(config: TrainingConfig, *begun: Path) -> TrainingConfig:
-    """The options with the precision that "auto" stands for: that of the first training found in ``begun``, run folders or checkpoints; else what
-    suits the processors. Raises InputError as :func:`start` does.
+    """The options with what "auto" stands for: that of the first training found in ``begun``, run folders or checkpoints; else what suits the
+    processors. Raises InputError as :func:`start` does.
     """
-    if config.precision != "auto":
+    undecided = [name for name in ("precision", "channels_last") if getattr(config, name) == "auto"]
+    if not undecided:
         return config
     saved = (path for place in begun for path in ([place] if step_of(place) >= 0 else sorted(place.rglob("step-*"))))
-    kept = next((found for path in saved if (found := saved_settings(path).get("training.precision")) is not None), None)
-    return replace(config, precision=start(config).precision if kept is None else kept)
+    kept = next((found for path in saved if "training.precision" in (found := saved_settings(path))), None)
+    suited = start(config) if kept is None else None
+    return replace(config, **{name: getattr(suited, name) if kept is None else kept[f"training.{name}"] for name in undecided})
 
 
 def choose_device(name: str = "auto") -> torch.device:
