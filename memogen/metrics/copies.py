@@ -162,16 +162,16 @@ def distance_check(
     query = torch.cat([samples, held_out]).cpu()
     nearest = torch.full((len(query),), torch.inf, dtype=torch.float64)
     whole = query.dtype == torch.uint8
-    rough = _rough(query, whole)
+    rough = _rough(query, whole, known=False)
     pairs_at_once, start = max(1, (1 << 18) // max(query.shape[1], 1)), 0
     for part in training:
         rows, out = part.cpu(), None
         if whole and rows.dtype != torch.uint8:
-            whole, rough = False, _rough(query, False)
+            whole, rough = False, _rough(query, False, known=False)
         if own is not None:
             here = ((own >= start) & (own < start + len(rows))).nonzero()[:, 0]
             out = len(samples) + here, own[here] - start
-        asked, found = _within_rounding(rough, _rough(rows, whole), nearest, out, EXACT if whole else None)
+        asked, found = _within_rounding(rough, _rough(rows, whole, known=True), nearest, out)
         for pairs in torch.arange(len(asked)).split(pairs_at_once):
             difference = query[asked[pairs]].double() - rows[found[pairs]].double()
             nearest.scatter_reduce_(0, asked[pairs], difference.square_().sum(1), "amin")
@@ -185,33 +185,40 @@ def distance_check(
 EXACT = 1024  # products of numbers from -128 to 127 whose sum is at most 2^24: single precision adds them without rounding
 
 
-def _rough(rows: Tensor, whole: bool) -> tuple[Tensor, Tensor]:
-    """Rows in single precision, bytes around zero, and their squared lengths."""
+def _rough(rows: Tensor, whole: bool, *, known: bool) -> tuple[list[Tensor], Tensor]:
+    """Rows in single precision, bytes around zero, and their squared lengths.
+
+    The first of the rows' pieces has one number more: of a ``known`` row minus half its squared length, of a query 1. Pieces of bytes have
+    :data:`EXACT` numbers, so that their products are added without rounding.
+    """
     values = rows.float().sub_(128) if whole else rows.float()
-    return values, values.square().sum(1, dtype=torch.float64).float()
+    square = values.square().sum(1, dtype=torch.float64).float()
+    first, *rest = values.split(EXACT if whole else max(values.shape[1], 1), 1)
+    return [torch.cat([first, (-square / 2 if known else torch.ones_like(square))[:, None]], 1), *rest], square
 
 
 def _within_rounding(
-    asked_of: tuple[Tensor, Tensor], known: tuple[Tensor, Tensor], nearest: Tensor, out: tuple[Tensor, Tensor] | None, exact: int | None
+    asked_of: tuple[list[Tensor], Tensor], known: tuple[list[Tensor], Tensor], nearest: Tensor, out: tuple[Tensor, Tensor] | None
 ) -> tuple[Tensor, Tensor]:
     """The pairs (query, row), other than those ``out``, in which the row may be the nearest and nearer than ``nearest``, a squared distance.
 
-    The products are in single precision, so every pair within their rounding error is a candidate. The bound for a sum of n terms is
-    n u |q| |x| with unit roundoff u; here it is taken for the three terms of (|q| + |x|)^2, and twice for their sums. Where ``exact`` products
-    are added without rounding, only the first so many, and then one sum for as many others, are rounded.
+    The nearest row has the largest q x - |x|^2 / 2, which is (|q|^2 - |q - x|^2) / 2. It is in single precision, so every pair within its rounding
+    error is a candidate. The bound for a sum of n terms is n u times the sum of their sizes, with unit roundoff u; (|q| + |x|)^2 / 2 is at least
+    that sum, and the bound is taken twice. Of later pieces of bytes only the sum is rounded.
     """
     (query, square), (rows, others) = asked_of, known
-    first, *rest = zip(*(each.split(exact or max(each.shape[1], 1), 1) for each in (query, rows)), strict=True)
-    distance = torch.addmm(others, first[0], first[1].T, alpha=-2)
-    for left, right in rest:
-        distance.sub_(left @ right.T, alpha=2)
+    near = query[0] @ rows[0].T
+    for left, right in zip(query[1:], rows[1:], strict=True):
+        near.addmm_(left, right.T)
     if out is not None:
-        distance[out] = torch.inf
-    rounded = first[0].shape[1] + len(rest)
-    reach = rounded * torch.finfo(distance.dtype).eps * (square.sqrt() + others.max().sqrt()).square()
-    limit = torch.minimum(distance.amin(1) + 2 * reach, (nearest - square).to(distance.dtype) + reach)
-    asked, found = (distance <= limit[:, None]).nonzero(as_tuple=True)
-    return asked, found
+        near[out] = -torch.inf
+    rounded = rows[0].shape[1] + len(rows) - 1
+    reach = rounded * torch.finfo(near.dtype).eps / 2 * (square.sqrt() + others.max().sqrt()).square()
+    best = near.amax(1)
+    least = torch.maximum(best - 2 * reach, ((square - nearest) / 2).to(near.dtype) - reach)
+    nearer = (best >= least).nonzero()[:, 0]  # soon few queries: most rows of products are read once
+    asked, found = (near[nearer] >= least[nearer, None]).nonzero(as_tuple=True)
+    return nearer[asked], found
 
 
 def image_chunks(data: ImageData, chunk: int = 1000) -> Iterator[UInt8[Tensor, "b c h w"]]:
