@@ -168,7 +168,7 @@ def _print_plan(planned: Plan) -> None:
     open_jobs = planned.open_jobs()
     hours = hours_of(open_jobs)
     where = " or ".join(sorted({job.budget.hardware for job in planned.jobs}))
-    cost = f"about {in_words(hours)} on {where}" if hours is not None else "never measured: hours to days on one large GPU"
+    cost = f"about {in_words(hours)} on {where}" if hours is not None else "their cost was never measured"
     print(f"{planned.table.name}: {len(open_jobs)} of {len(planned.jobs)} runs are to be done; {cost}")
     for line in planned.left_out:
         print(f"left out: {line}")

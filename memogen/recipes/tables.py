@@ -29,8 +29,8 @@ def _continual() -> Table:
         "memory_gan": ("joint_training", "fine_tuning", "slot_replay", "sparse_writing", "plain_replay"),
         "mem_vae": ("joint_training", "fine_tuning", "sample_replay"),
     }
-    costs = {"digits": (Budget(1000, 2000, 0.05, seeds=3), 5000), "mnist": (Budget(1250, 2000, 0.15), 20_000)}
-    costs |= {name: (Budget(1250, 2000, None), 20_000) for name in ("fashion_mnist", "cifar10")}
+    costs = {"digits": (Budget(1000, 2000, 0.05, seeds=3), 5000)}
+    costs |= {name: (Budget(1250, 2000, hours), 20_000) for name, hours in {"mnist": 0.15, "fashion_mnist": 0.15, "cifar10": None}.items()}
     rows, budgets = list[TableRow](), dict[str, dict[str, Budget]]()
     for name, (short, paper) in costs.items():
         smoke = replace(short, steps=2, num_samples=200, hours=None if short.hours is None else 0.01, seeds=1, curves=False)
