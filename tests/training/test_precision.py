@@ -1,4 +1,4 @@
-"""The precision "auto" is decided once, by the processors, and never saved as such."""
+"""The precision and the memory format "auto" are decided once, by the processors, and never saved as such."""
 
 from __future__ import annotations
 
@@ -34,6 +34,21 @@ def test_the_processor_decides(tiles: bool, found: str, monkeypatch: pytest.Monk
     assert start(AUTO).precision == found
     state = train(tmp_path, steps=2, precision="auto")
     assert state.settings["training.precision"] == saved_settings(checkpoints(tmp_path)[-1])["training.precision"] == found
+
+
+def test_a_cpu_has_channels_last_and_a_run_keeps_its_own(tmp_path: Path) -> None:
+    assert start(replace(AUTO, channels_last="auto")).channels_last is True
+    assert train(tmp_path / "new", steps=1, channels_last="auto").settings["training.channels_last"] is True
+    train(tmp_path / "begun", steps=1, channels_last=False)
+    assert train(tmp_path / "begun", steps=2, channels_last="auto").settings["training.channels_last"] is False
+
+
+@pytest.mark.parametrize(("given", "found"), [("auto", "true"), ("true", "true"), ("false", "false")])
+def test_a_memory_format_is_asked_for_by_name(given: str, found: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(f"train memory_gan/digits --dry-run --device cpu --training.channels_last {given}".split()) == 0
+    assert f"channels_last: {found}" in capsys.readouterr().out
+    assert main(["train", "memory_gan/digits", "--dry-run", "--training.channels_last", "last"]) == 2
+    assert "auto, true, false" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("supported", [True, False])
