@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -218,7 +219,8 @@ def save_classifier(trained: Classifier, path: Path, *, accuracy: float) -> Path
 class ClassifierRecipe:
     """How a classifier is trained: Nesterov SGD, one cycle of the learning rate, shifts of up to ``shift`` pixels, mirror images with ``flip``.
 
-    No label smoothing, since scores read the probabilities, which should be calibrated.
+    No label smoothing, since scores read the probabilities, which should be calibrated. ``precision`` bf16 is faster on a CPU with AMX tiles, and
+    eight times slower than float32 on one without.
     """
 
     widths: tuple[int, int, int]
@@ -229,14 +231,15 @@ class ClassifierRecipe:
     shift: int = 2
     flip: bool = False
     seed: int = 0
+    precision: Literal["float32", "bf16"] = "float32"
 
 
 RECIPES = {
-    "digits": ClassifierRecipe(widths=(16, 32, 64), epochs=60, batch_size=64, learning_rate=0.05, shift=1),
-    "mnist": ClassifierRecipe(widths=(32, 64, 128), epochs=5),
-    "fashion-mnist": ClassifierRecipe(widths=(32, 64, 128), epochs=9, shift=1, flip=True),
-    "affine-mnist": ClassifierRecipe(widths=(16, 48, 96), epochs=9, batch_size=128),
-    "cifar10": ClassifierRecipe(widths=(32, 80, 160), epochs=18, batch_size=128, shift=4, flip=True),
+    "digits": ClassifierRecipe(widths=(16, 32, 64), epochs=60, batch_size=64, learning_rate=0.05, shift=1, precision="bf16"),
+    "mnist": ClassifierRecipe(widths=(32, 64, 128), epochs=5, precision="bf16"),
+    "fashion-mnist": ClassifierRecipe(widths=(32, 64, 128), epochs=9, shift=1, flip=True, precision="bf16"),
+    "affine-mnist": ClassifierRecipe(widths=(16, 48, 96), epochs=9, batch_size=128, precision="bf16"),
+    "cifar10": ClassifierRecipe(widths=(32, 80, 160), epochs=18, batch_size=128, shift=4, flip=True, precision="bf16"),
 }
 
 
@@ -303,7 +306,7 @@ def _optimise(network: SmallResNet, image: Tensor, label: Tensor, card: Card, re
         order = torch.randperm(len(image), generator=generator)[: steps * recipe.batch_size]
         for chosen in order.split(recipe.batch_size):
             batch = card.normalise(augment(image[chosen], recipe, generator)).to(memory_format=torch.channels_last)
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bf16"):
                 logits = network(batch)
             loss = nn.functional.cross_entropy(logits.float(), label[chosen])
             optimiser.zero_grad()
