@@ -5,8 +5,9 @@ At 32x32 in grey the generator holds 525,569 parameters and the critic 279,563; 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -15,7 +16,6 @@ from torch.nn import functional as F
 
 from memogen.nets.class_norm import ClassBatchNorm, Turns, class_code
 from memogen.nets.init import scaled_uniform
-from memogen.nets.same import SameConv2d
 
 Conditioning = Literal["norm", "concat", "none"]
 """How a generator learns of the class: gains and shifts of its own, a one-hot code beside the noise, or not at all."""
@@ -80,23 +80,28 @@ class ClassDCGANGenerator(nn.Module):
 
 
 class ClassDCGANCritic(nn.Module):
-    """Images (b, c, h, w) to scores (b,) and, where ``num_classes`` is positive, class logits; sides must be multiples of 8. No normalisation."""
+    """Images (b, c, h, w) to scores (b,) and, where ``num_classes`` is positive, class logits; sides must be multiples of 8. No normalisation.
+
+    The convolutions work on mirrored images with mirrored kernels. SAME padding adds one row before an even side and two after it, which torch can
+    only do on a padded copy; mirrored it is two before and one after, as ``padding=2`` gives at stride 2. The numbers are the same.
+    """
 
     def __init__(self, image_shape: tuple[int, int, int], num_classes: int, *, width: int = 32) -> None:
         super().__init__()
         channels, height, breadth = image_shape
         widths = [channels, *(width * 2**level for level in range(LEVELS))]
-        self.convs = nn.ModuleList(SameConv2d(into, out, 5, 2) for into, out in pairwise(widths))
+        self.convs = nn.ModuleList(nn.Conv2d(into, out, 5, 2) for into, out in pairwise(widths))
         features = widths[-1] * (height >> LEVELS) * (breadth >> LEVELS)
         self.score = nn.Linear(features, 1)
         self.classes = nn.Linear(features, num_classes) if num_classes else None
         scaled_uniform(self)
 
     def forward(self, image: Float[Tensor, "b c h w"]) -> Judgement:
-        for conv in self.convs:
-            image = F.leaky_relu(conv(image), _LEAK, inplace=True)
+        image = _mirrored(image)
+        for kernel, bias in self._kernels():
+            image = F.leaky_relu(F.conv2d(image, kernel, bias, stride=2, padding=2), _LEAK, inplace=True)
         with torch.autocast(image.device.type, enabled=False):  # scores are compared, and differ little
-            feature = image.flatten(1).to(self.score.weight.dtype)
+            feature = _mirrored(image).flatten(1).to(self.score.weight.dtype)
             return self.score(feature)[:, 0], None if self.classes is None else self.classes(feature)
 
     def input_gradient(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
@@ -106,20 +111,23 @@ class ClassDCGANCritic(nn.Module):
         them, at a third of the whole cost.
         """
         slopes: list[Tensor] = []
-        before = image.detach()
+        before = _mirrored(image.detach())
+        kernels = self._kernels()
         with torch.no_grad():
-            for conv in self.convs:
-                before = conv(before)
+            for kernel, bias in kernels:
+                before = F.conv2d(before, kernel, bias, stride=2, padding=2)
                 slopes.append(torch.where(before > 0, before.new_ones(()), before.new_full((), _LEAK)))
                 before = before * slopes[-1]
-        gradient = self.score.weight.view(1, *before.shape[1:]).expand_as(before)
-        for conv, slope in zip(reversed(self.convs), reversed(slopes), strict=True):
-            assert isinstance(conv, SameConv2d)
-            gradient = _adjoint(conv, gradient * slope)
-        return gradient
+        gradient = _mirrored(self.score.weight.view(1, *before.shape[1:])).expand_as(before)
+        for (kernel, _), slope in zip(reversed(kernels), reversed(slopes), strict=True):
+            gradient = F.conv_transpose2d(gradient * slope, kernel, stride=2, padding=2, output_padding=1)
+        return _mirrored(gradient)
+
+    def _kernels(self) -> list[tuple[Tensor, Tensor | None]]:
+        """The mirrored kernel and the bias of each convolution."""
+        return [(_mirrored(conv.weight), conv.bias) for conv in cast(Iterable[nn.Conv2d], self.convs)]
 
 
-def _adjoint(conv: SameConv2d, image: Tensor) -> Tensor:
-    """The adjoint of a SAME convolution of stride 2 on even sizes, which pads one pixel before and two after."""
-    whole = F.conv_transpose2d(image, conv.weight, None, 2, 1)
-    return whole[:, :, : 2 * image.shape[2], : 2 * image.shape[3]]
+def _mirrored(image: Tensor) -> Tensor:
+    """Upside down and back to front."""
+    return image.flip(2, 3)

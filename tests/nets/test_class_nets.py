@@ -140,6 +140,18 @@ def test_doubling_is_the_transposed_convolution_with_same_padding(into: int, out
     torch.testing.assert_close(fast(image), plain(image))
 
 
+def test_the_critic_pads_as_tensorflow_does() -> None:
+    critic = ClassDCGANCritic(SMALL, 3, width=4).double()
+    image = feature = torch.randn(5, *SMALL, dtype=torch.float64)
+    for conv in critic.convs:
+        same = SameConv2d(conv.in_channels, conv.out_channels, 5, 2).double()
+        same.load_state_dict(conv.state_dict())
+        feature = nn.functional.leaky_relu(same(feature), 0.2)
+    scores, logits = critic(image)
+    torch.testing.assert_close(scores, critic.score(feature.flatten(1))[:, 0])
+    torch.testing.assert_close(logits, critic.classes(feature.flatten(1)))
+
+
 @pytest.mark.parametrize("critic", [ClassDCGANCritic(SMALL, 3, width=4), ClassResNetCritic((3, 16, 16), 3, width=2)], ids=["dcgan", "resnet"])
 def test_the_input_gradient_and_its_own_gradient_are_those_of_automatic_differentiation(critic: nn.Module) -> None:
     torch.manual_seed(0)
