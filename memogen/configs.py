@@ -205,7 +205,10 @@ def _choice(choices: Sequence[Any], value: object, where: str) -> Any:
         if type(choice) is type(value) and choice == value:
             return choice
     for choice in choices:
-        if type(choice) in (int, bool) and value == as_yaml(choice):  # if the old value is a text, the command line reads 3 as a text too
+        if type(choice) in (int, bool) and value in (
+            str(choice),
+            as_yaml(choice),
+        ):  # if the old value is a text, the command line reads 3 as a text too
             return choice
     raise InputError(f"{where}: {_show(value)} is not a choice: {suggest(str(value), map(as_yaml, choices))}")
 

@@ -160,7 +160,7 @@ def row(name: str, line: Line, setting: Setting, command: str, against: Path | N
     device = setting.runtime().device
     protocol = {
         "rounds": line.rounds, "clock": setting.clock, "threads": torch.get_num_threads(), "precision": setting.precision,
-        "channels_last": setting.channels_last, "quick": setting.quick, "torch": torch.__version__, "machine": platform.machine(),
+        "channels_last": setting.channels_last or "as the recipe", "quick": setting.quick, "torch": torch.__version__, "machine": platform.machine(),
         "unit": line.title.unit,
     }  # fmt: skip
     beside = {} if line.beside is None else {

@@ -220,7 +220,7 @@ class ClassifierRecipe:
     """How a classifier is trained: Nesterov SGD, one cycle of the learning rate, shifts of up to ``shift`` pixels, mirror images with ``flip``.
 
     No label smoothing, since scores read the probabilities, which should be calibrated. ``precision`` bf16 is faster on a CPU with AMX tiles, and
-    eight times slower than float32 on one without.
+    several times slower than float32 on one without.
     """
 
     widths: tuple[int, int, int]

@@ -202,9 +202,9 @@ def _within_rounding(
 ) -> tuple[Tensor, Tensor]:
     """The pairs (query, row), other than those ``out``, in which the row may be the nearest and nearer than ``nearest``, a squared distance.
 
-    The nearest row has the largest q x - |x|^2 / 2, which is (|q|^2 - |q - x|^2) / 2. It is in single precision, so every pair within its rounding
-    error is a candidate. The bound for a sum of n terms is n u times the sum of their sizes, with unit roundoff u; (|q| + |x|)^2 / 2 is at least
-    that sum, and the bound is taken twice. Of later pieces of bytes only the sum is rounded.
+    The nearest row has the largest q x - |x|^2 / 2, which is (|q|^2 - |q - x|^2) / 2. This is computed in single precision, so every pair within
+    its rounding error is a candidate. The bound for a sum of n terms is n u times the sum of their sizes, with unit roundoff u;
+    (|q| + |x|)^2 / 2 is at least that sum, and the bound is taken twice. Of later pieces of bytes only the sum is rounded.
     """
     (query, square), (rows, others) = asked_of, known
     near = query[0] @ rows[0].T
@@ -216,7 +216,7 @@ def _within_rounding(
     reach = rounded * torch.finfo(near.dtype).eps / 2 * (square.sqrt() + others.max().sqrt()).square()
     best = near.amax(1)
     least = torch.maximum(best - 2 * reach, ((square - nearest) / 2).to(near.dtype) - reach)
-    nearer = (best >= least).nonzero()[:, 0]  # soon few queries: most rows of products are read once
+    nearer = ((best >= least) & (best > -torch.inf)).nonzero()[:, 0]  # soon few queries: most rows of products are read once
     asked, found = (near[nearer] >= least[nearer, None]).nonzero(as_tuple=True)
     return nearer[asked], found
 

@@ -83,7 +83,7 @@ class ClassDCGANCritic(nn.Module):
     """Images (b, c, h, w) to scores (b,) and, where ``num_classes`` is positive, class logits; sides must be multiples of 8. No normalisation.
 
     The convolutions work on mirrored images with mirrored kernels. SAME padding adds one row before an even side and two after it, which torch can
-    only do on a padded copy; mirrored it is two before and one after, as ``padding=2`` gives at stride 2. The numbers are the same.
+    only do on a padded copy; mirrored it is two before and one after, as ``padding=2`` gives at stride 2. The numbers are the same but for rounding.
     """
 
     def __init__(self, image_shape: tuple[int, int, int], num_classes: int, *, width: int = 32) -> None:

@@ -137,7 +137,7 @@ def settled(config: TrainingConfig, *begun: Path) -> TrainingConfig:
     if not undecided:
         return config
     saved = (path for place in begun for path in ([place] if step_of(place) >= 0 else sorted(place.rglob("step-*"))))
-    kept = next((found for path in saved if "training.precision" in (found := saved_settings(path))), None)
+    kept = next((found for path in saved if {f"training.{name}" for name in undecided} <= (found := saved_settings(path)).keys()), None)
     suited = start(config) if kept is None else None
     return replace(config, **{name: getattr(suited, name) if kept is None else kept[f"training.{name}"] for name in undecided})
 

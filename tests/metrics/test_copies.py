@@ -159,6 +159,15 @@ def test_only_a_small_distance_is_a_penalty() -> None:
     assert penalised(1e-9, 0.0) == 0.0 and penalised(1.0, 0.0) > 1e13
 
 
+@pytest.mark.parametrize("part", [1, 2, 6])
+def test_a_row_is_not_compared_with_itself_in_parts_of_any_size(part: int) -> None:
+    rows = torch.randint(0, 256, (6, 20), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
+    found = distance_check(rows[:2], rows[:3], rows.split(part), own=torch.arange(3))
+    among = (rows[:3, None].double() - rows.double()).square().sum(2).sqrt()
+    among[torch.arange(3), torch.arange(3)] = torch.inf
+    torch.testing.assert_close(found.held_out, among.amin(1))
+
+
 @pytest.mark.parametrize("offset", [0.0, 300.0, 1e5])
 def test_distances_searched_in_single_precision_are_those_of_double(offset: float) -> None:
     """Rows far from the origin and hardly apart: single precision alone cannot tell which is the nearest."""

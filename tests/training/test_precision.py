@@ -43,11 +43,11 @@ def test_a_cpu_has_channels_last_and_a_run_keeps_its_own(tmp_path: Path) -> None
     assert train(tmp_path / "begun", steps=2, channels_last="auto").settings["training.channels_last"] is False
 
 
-@pytest.mark.parametrize(("given", "found"), [("auto", "true"), ("true", "true"), ("false", "false")])
+@pytest.mark.parametrize(("given", "found"), [("auto", "true"), ("true", "true"), ("True", "true"), ("false", "false")])
 def test_a_memory_format_is_asked_for_by_name(given: str, found: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(f"train memory_gan/digits --dry-run --device cpu --training.channels_last {given}".split()) == 0
+    assert main(f"train replay_gan/mnist --dry-run --device cpu --training.channels_last {given}".split()) == 0
     assert f"channels_last: {found}" in capsys.readouterr().out
-    assert main(["train", "memory_gan/digits", "--dry-run", "--training.channels_last", "last"]) == 2
+    assert main(["train", "replay_gan/mnist", "--dry-run", "--training.channels_last", "last"]) == 2
     assert "auto, true, false" in capsys.readouterr().err
 
 
