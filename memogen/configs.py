@@ -205,10 +205,8 @@ def _choice(choices: Sequence[Any], value: object, where: str) -> Any:
         if type(choice) is type(value) and choice == value:
             return choice
     for choice in choices:
-        if type(choice) in (int, bool) and value in (
-            str(choice),
-            as_yaml(choice),
-        ):  # if the old value is a text, the command line reads 3 as a text too
+        # if the old value is a text, the command line reads 3 and true as texts too
+        if type(choice) in (int, bool) and value in (str(choice), as_yaml(choice)):
             return choice
     raise InputError(f"{where}: {_show(value)} is not a choice: {suggest(str(value), map(as_yaml, choices))}")
 

@@ -32,7 +32,7 @@ def samples(setting: Setting) -> Cases:
     live_in(model.memory)
     with folder() as place:
         save_pretrained(model, place / "model")
-        title = Title("64 samples from disk", aims=(Aim(2.5 / 4.7, "before"),))
+        title = Title("64 samples from disk", aims=(Aim(2.5, "value"), Aim(2.5 / 4.7, "before")))
         words = ["sample", str(place / "model"), "--num", "64", "--out", str(place / "samples.png")]
         yield Case(title, lambda: command(words, place / "cache", setting))
 
@@ -61,7 +61,9 @@ def tail(setting: Setting) -> Cases:
     with folder() as place:
         np.savez(place / "pictures.npz", image=image)
         words = ["train", "memory_gan/folder", "--data", str(place / "pictures.npz"), "--steps", "2", *few]
-        yield Case(Title(f"run's tail, {num:,} pictures of {side}x{side}", aims=(Aim(15 / 67, "before"),)), run(words, place, setting))
+        yield Case(
+            Title(f"run's tail, {num:,} pictures of {side}x{side}", aims=(Aim(15.0, "value"), Aim(15 / 67, "before"))), run(words, place, setting)
+        )
 
 
 ENTRIES = (samples, training, tail)

@@ -57,7 +57,7 @@ def nearest(setting: Setting) -> Cases:
     shape = (1, side, side)
     samples, held_out, training = (pictures(count, shape, seed=seed) for seed, count in enumerate((num, num, known)))
     query = torch.cat([torch.from_numpy(data.image) for data in (samples, held_out)])
-    title = Title(f"nearest images, {2 * num:,} to {known:,}", beside="float32", aims=(Aim(9.6 / 17.9, "before"),))
+    title = Title(f"nearest images, {2 * num:,} to {known:,}", beside="float32", aims=(Aim(1.0, "beside"), Aim(9.6 / 17.9, "before")))
     floor = products_of(2.0 * 2 * num * known * side * side, setting, CPU)
     yield Case(title, lambda: copy_check(torch.from_numpy(samples.image), held_out, training), lambda: plain_nearest(query, training.image), floor)
 
