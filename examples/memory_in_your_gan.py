@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from memogen.memory import VMFMemory
 
 
-def train(steps: int = 1000, batch_size: int = 64, *, seed: int = 0) -> tuple[VMFMemory, nn.Module, torch.Tensor]:
+def train(steps: int = 2000, batch_size: int = 64, *, seed: int = 0) -> tuple[VMFMemory, nn.Module, torch.Tensor]:
     """A toy GAN on eight Gaussians in the plane. Returns the memory, the generator and the data's eight centres (8, 2)."""
     torch.manual_seed(seed)
     angle = torch.arange(8) * torch.pi / 4
