@@ -52,13 +52,16 @@ class Stop:
 @contextmanager
 def stopping() -> Iterator[Stop]:
     """Inside the block, SIGINT and SIGTERM make this request. Afterwards the former handlers are restored; a request that was not acted on goes to
-    the outer Stop.
+    the outer Stop. One that was made there, and whose exception a callback swallowed, is raised at once.
 
     A signal that other code handles, or that an outer Stop is holding, is left alone. Only the main thread gets signals, so in any other thread no
     request is ever made.
     """
     stop, main = Stop(), threading.current_thread() is threading.main_thread()
     found = {number: signal.getsignal(number) for number in _SIGNALS if main and _is_free(signal.getsignal(number))}
+    outer = next(filter(None, map(_owner, found.values())), None)
+    if outer is not None:
+        outer.look()
     for number in found:
         signal.signal(number, stop.ask)
     try:
@@ -66,7 +69,6 @@ def stopping() -> Iterator[Stop]:
     finally:
         for number, handler in found.items():
             signal.signal(number, handler)
-    outer = next(filter(None, map(_owner, found.values())), None)
     if stop.made and outer is not None:
         outer.made = True
         outer.look()

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from functools import partial
 from typing import Any
 
@@ -25,9 +24,11 @@ for (const name of ["putImageData", "drawImage"]) {
     if (!document.documentElement.dataset.shown) shown();
     return paint.apply(this, given);
   };
-}"""
-STORED, DRAWN = "#preview img", "html[data-shown]"
-"""The samples that were stored with the model; and what the model itself has drawn, two frames after a canvas got it."""
+}
+document.addEventListener("load", ({ target }) => { if (target.closest?.("#preview")) document.documentElement.dataset.stored = "yes"; }, true);"""
+STORED, DRAWN = "html[data-stored]", "html[data-shown]"
+"""The samples that were stored with the model; and what the model itself has drawn, two frames after a canvas got it. Both marks stay."""
+PATIENCE = 120.0  # seconds for a picture, or for the server to end
 
 
 class Starts:
@@ -54,16 +55,20 @@ class Starts:
         if len(said) < 2:
             raise RuntimeError(f"memogen explore {self.model} ended with {self.process.wait()}")
         self.tab.goto(said[1], wait_until="commit")
-        while not self.tab.query_selector(sign):
-            time.sleep(0.01)
+        self.tab.wait_for_selector(sign, state="attached", timeout=PATIENCE * 1000)
 
     def end(self) -> None:
         """Close the tab and the server."""
         if self.process is not None:
             self.tab.context.close()
             self.process.terminate()
-            self.process.wait()
-            self.process = None
+            try:
+                self.process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                raise
+            finally:
+                self.process = None
 
 
 def first_picture(setting: Setting) -> Cases:

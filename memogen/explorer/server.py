@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import importlib
 import socket
 import threading
 import webbrowser
@@ -21,6 +22,8 @@ from .app import build, is_loopback
 
 if TYPE_CHECKING:
     from .session import Session
+
+_LOOK, _LEAVE = 0.5, 10.0  # seconds between two looks for a request to stop, and that the server has to end
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -77,7 +80,7 @@ def serve(
         finally:
             ended.set()
 
-    thread = threading.Thread(target=run, name="server")
+    thread = threading.Thread(target=run, name="server", daemon=True)
     thread.start()
     try:
         print(f"{name}: {where}   (Ctrl-C ends)", flush=True)
@@ -88,15 +91,18 @@ def serve(
         with stopping() as stop:
             gc.disable()  # opening makes a million objects that all stay: collecting garbage takes a fifth of the time
             try:
+                with stop.held():  # an exception inside an import can leave the lock of all imports taken, and the server waits for it
+                    importlib.import_module("memogen.explorer.answers")
+                stop.look()
                 session.set_result(opening())
             except Exception as error:
                 session.set_exception(error)
                 raise
             finally:
                 gc.enable()
-            stop.look()  # a signal during an import may have been swallowed there
-            ended.wait()  # not thread.join(): after an interrupted join, Python 3.11 takes the thread for ended
+            while not ended.wait(_LOOK):  # not thread.join(): after an interrupted join, Python 3.11 takes the thread for ended
+                stop.look()  # the callback of a weak reference may have swallowed a signal
     finally:
         server.should_exit = True
-        thread.join()
+        thread.join(_LEAVE)
         listening.close()

@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -128,3 +129,34 @@ def test_a_request_to_stop_that_an_import_swallows_stops_the_server() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         serve("toy", opening, bind("127.0.0.1", 0))
+
+
+class Swallowing(threading.Event):
+    """A request to stop arrives just before the wait, and what is raised is lost, as in the callback of a weak reference."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        with contextlib.suppress(BaseException):
+            signal.raise_signal(signal.SIGINT)
+        return super().wait(timeout)
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_a_request_to_stop_that_is_swallowed_later_stops_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("memogen.explorer.server.threading", SimpleNamespace(Event=Swallowing, Thread=threading.Thread))
+    with pytest.raises(KeyboardInterrupt):
+        serve("toy", toys.session, bind("127.0.0.1", 0))
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_a_request_to_stop_waits_for_the_imports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception inside an import can leave the lock of all imports taken, and then the server never ends."""
+    imported: list[str] = []
+
+    def slowly(name: str) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        imported.append(name)
+
+    monkeypatch.setattr("memogen.explorer.server.importlib", SimpleNamespace(import_module=slowly))
+    with pytest.raises(KeyboardInterrupt):
+        serve("toy", lambda: pytest.fail("opened"), bind("127.0.0.1", 0))
+    assert imported == ["memogen.explorer.answers"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -52,6 +53,15 @@ def test_a_request_that_nobody_acted_on_goes_to_whoever_listened_before() -> Non
             signal.raise_signal(signal.SIGINT)
         pytest.fail("the request was forgotten")
     assert outer.made
+
+
+def test_a_request_whose_exception_was_swallowed_stops_the_next_work() -> None:
+    with pytest.raises(KeyboardInterrupt), stopping() as outer:
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        assert outer.made
+        with stopping():
+            pytest.fail("the request was forgotten")
 
 
 def test_the_second_signal_kills() -> None:
