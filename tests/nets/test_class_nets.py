@@ -140,6 +140,18 @@ def test_doubling_is_the_transposed_convolution_with_same_padding(into: int, out
     torch.testing.assert_close(fast(image), plain(image))
 
 
+def test_a_generator_of_either_memory_format_draws_the_same_images_in_its_own() -> None:
+    torch.manual_seed(0)
+    generator, noise, label = ClassDCGANGenerator(16, (1, 16, 16), 3, width=8), torch.randn(6, 16), torch.arange(6) % 3
+    formats: list[bool] = []
+    for conv in generator.convs:
+        conv.register_forward_pre_hook(lambda _, given: formats.append(given[0].is_contiguous(memory_format=torch.channels_last)))
+    plain = generator(noise, label, 3)
+    last = generator.to(memory_format=torch.channels_last)(noise, label, 3)
+    assert formats == [False] * 3 + [True] * 3
+    torch.testing.assert_close(last, plain, rtol=1e-4, atol=1e-5)
+
+
 def test_the_critic_pads_as_tensorflow_does() -> None:
     critic = ClassDCGANCritic(SMALL, 3, width=4).double()
     image = feature = torch.randn(5, *SMALL, dtype=torch.float64)
