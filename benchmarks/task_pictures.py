@@ -1,7 +1,7 @@
 """Pictures of what runs over several tasks draw after the last one: ``python -m benchmarks.task_pictures RUN... --out FILE.png``.
 
-One row of each run folder, named by its recipe's family and its variant: samples of ``--seed``, none selected. A model with labels draws as many of
-each class.
+One row of each run folder, named by its recipe's family and its variant: 20 samples of ``--seed``, none selected. A model with labels draws as many
+of each class, 20 in all or fewer.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def row(run: Path, *, columns: int = COLUMNS, seed: int = 0) -> tuple[str, UInt8
     if not classes:
         images = draw_samples(model, columns, seed=seed)
     else:
-        each = -(-columns // len(classes))
-        images = torch.cat([draw_samples(model, each, seed=seed, label=label) for label in classes])[:columns]
+        each = max(1, columns // len(classes))
+        images = torch.cat([draw_samples(model, each, seed=seed, label=label) for label in classes])
     return f"{FAMILIES[recipe.recipe.partition('/')[0]]} {recipe.variant}", images
 
 

@@ -60,11 +60,11 @@ def stopping() -> Iterator[Stop]:
     stop, main = Stop(), threading.current_thread() is threading.main_thread()
     found = {number: signal.getsignal(number) for number in _SIGNALS if main and _is_free(signal.getsignal(number))}
     outer = next(filter(None, map(_owner, found.values())), None)
-    if outer is not None:
-        outer.look()
-    for number in found:
-        signal.signal(number, stop.ask)
     try:
+        for number in found:
+            signal.signal(number, stop.ask)
+        if outer is not None:
+            outer.look()
         yield stop
     finally:
         for number, handler in found.items():

@@ -59,16 +59,17 @@ class Starts:
 
     def end(self) -> None:
         """Close the tab and the server."""
-        if self.process is not None:
-            self.tab.context.close()
-            self.process.terminate()
-            try:
-                self.process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                raise
-            finally:
-                self.process = None
+        process, self.process = self.process, None
+        if process is None:
+            return
+        process.terminate()
+        try:
+            process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+        self.tab.context.close()
 
 
 def first_picture(setting: Setting) -> Cases:
@@ -82,10 +83,12 @@ def first_picture(setting: Setting) -> Cases:
         browser = playwright.chromium.launch(executable_path=chromium, args=OPTIONS, env={**os.environ})
         for model in ("digits",) if setting.quick else ("digits", "fashion", "mnist-vae"):
             starts = Starts(model, browser)
-            for what, sign in (("stored samples", STORED), ("first drawn", DRAWN)):
-                title = Title(f"explore {model}: {what}", aims=(Aim(3.0, "value"),))
-                yield Case(title, Prepared(starts.ready, partial(starts.start, sign)))
-            starts.end()
+            try:
+                for what, sign in (("stored samples", STORED), ("first drawn", DRAWN)):
+                    title = Title(f"explore {model}: {what}", aims=(Aim(3.0, "value"),))
+                    yield Case(title, Prepared(starts.ready, partial(starts.start, sign)))
+            finally:
+                starts.end()
         browser.close()
 
 

@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import anyio
 import uvicorn
 
 from memogen.errors import InputError
@@ -23,7 +24,7 @@ from .app import build, is_loopback
 if TYPE_CHECKING:
     from .session import Session
 
-_LOOK, _LEAVE = 0.5, 10.0  # seconds between two looks for a request to stop, and that the server has to end
+_LOOK = 0.5  # seconds between two looks for a request to stop
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -80,7 +81,10 @@ def serve(
         finally:
             ended.set()
 
-    thread = threading.Thread(target=run, name="server", daemon=True)
+    config.load()
+    config.get_loop_factory()
+    anyio.run(anyio.Path().exists)  # now the server's thread has nothing left to import
+    thread = threading.Thread(target=run, name="server")
     thread.start()
     try:
         print(f"{name}: {where}   (Ctrl-C ends)", flush=True)
@@ -96,6 +100,7 @@ def serve(
                 stop.look()
                 session.set_result(opening())
             except Exception as error:
+                stop.look()  # its cause may be a request whose own exception was swallowed
                 session.set_exception(error)
                 raise
             finally:
@@ -104,5 +109,5 @@ def serve(
                 stop.look()  # the callback of a weak reference may have swallowed a signal
     finally:
         server.should_exit = True
-        thread.join(_LEAVE)
+        thread.join()
         listening.close()

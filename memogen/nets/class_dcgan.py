@@ -84,7 +84,7 @@ class ClassDCGANGenerator(nn.Module):
     def _laid_out(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """In the memory format of the kernels, which the noise does not tell and statistics by class lose. Channels last is faster on a CPU."""
         last = cast(DoublingConv, self.convs[0]).weight.is_contiguous(memory_format=torch.channels_last)
-        return image.contiguous(memory_format=torch.channels_last) if last else image
+        return image.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2) if last else image  # torch.func knows no memory formats
 
 
 class ClassDCGANCritic(nn.Module):

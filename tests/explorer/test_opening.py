@@ -131,6 +131,92 @@ def test_a_request_to_stop_that_an_import_swallows_stops_the_server() -> None:
         serve("toy", opening, bind("127.0.0.1", 0))
 
 
+IMPORTS = """
+import os, signal, sys, threading, urllib.request
+from memogen.cli import main
+from memogen.explorer import server
+names = []
+
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if threading.current_thread().name == "server":
+            names.append(name)
+
+def ask(address):
+    for path, body in (("", None), ("assets/main.js", None), ("preview.png", None), ("api/about", b"{}")):
+        urllib.request.urlopen(urllib.request.Request(address + path, body, {"Content-Type": "application/json"}), timeout=60).read()
+    os.kill(os.getpid(), signal.SIGINT)
+
+def address(host, listening, found=server.address):
+    threading.Thread(target=ask, args=(found(host, listening),)).start()
+    return found(host, listening)
+
+sys.meta_path.insert(0, Watch())
+signal.signal(signal.SIGINT, signal.default_int_handler)
+server.address = address
+assert main(["explore", "digits"]) == 130
+assert not names, names
+"""
+
+
+def test_the_server_s_thread_imports_nothing() -> None:
+    """Where the other thread is stopped within an import, it would wait for ever."""
+    subprocess.run([sys.executable, "-c", IMPORTS], check=True, timeout=300)
+
+
+SLOW = """
+import signal, sys, threading, urllib.request
+from memogen.explorer import answers, server
+from tests.explorer import toys
+
+def slow(session, asked):
+    begun.set()
+    import torch
+    for _ in range(200):
+        torch.randn(256, 256) @ torch.randn(256, 256)
+    print("answered", flush=True)
+    return {}
+
+begun = threading.Event()
+answers.ANSWERS["slow"] = slow
+listening = server.bind("127.0.0.1", 0)
+
+def ask():
+    question = urllib.request.Request(server.address("127.0.0.1", listening) + "api/slow", b"{}", {"Content-Type": "application/json"})
+    try:
+        urllib.request.urlopen(question, timeout=60)
+    except OSError:
+        pass
+
+def stop():
+    begun.wait()
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
+
+for work in (ask, stop):
+    threading.Thread(target=work).start()
+try:
+    server.serve("toy", toys.session, listening)
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+def test_an_answer_is_finished_before_the_command_ends() -> None:
+    done = subprocess.run([sys.executable, "-c", SLOW], check=False, timeout=300, capture_output=True, text=True)
+    assert done.returncode == 130 and done.stdout.endswith("answered\n"), done.stdout + done.stderr
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_what_a_swallowed_request_breaks_is_no_error() -> None:
+    def opening() -> Session:
+        with contextlib.suppress(BaseException):
+            signal.raise_signal(signal.SIGINT)
+        raise AttributeError("half imported")
+
+    with pytest.raises(KeyboardInterrupt):
+        serve("toy", opening, bind("127.0.0.1", 0))
+
+
 class Swallowing(threading.Event):
     """A request to stop arrives just before the wait, and what is raised is lost, as in the callback of a weak reference."""
 

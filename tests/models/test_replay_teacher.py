@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from memogen.models.replay_gan import ConsolidationConfig, ReplayGANObjective, Teacher
 from memogen.models.replay_gan.teacher import importance
+from memogen.training.runtime import Runtime
 from memogen.types import Latents
 from tests.models.test_replay_gan import KINDS, TINY, built
 from tests.models.test_replay_losses import batch
@@ -51,9 +52,11 @@ def test_importance_of_a_linear_game_is_known() -> None:
     torch.testing.assert_close(log["weight"], torch.outer(square, (slope[:, None] * latents.noise.square()).mean(0)))
 
 
+@pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("kind", ["norm", "concat", "resnet"])
-def test_importance_is_the_mean_of_squares_of_single_gradients(kind: str) -> None:
+def test_importance_is_the_mean_of_squares_of_single_gradients(kind: str, channels_last: bool) -> None:
     model = built(KINDS[kind])
+    Runtime(torch.device("cpu"), channels_last=channels_last).place(model)
     latents = model.in_turns(torch.arange(3), torch.tensor([0, 2]), seed=4)
     found = importance(model.generator, model.critic, latents, at_once=4)
     squares = {name: torch.zeros_like(p) for name, p in model.generator.named_parameters()}
