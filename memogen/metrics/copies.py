@@ -126,7 +126,10 @@ class CopyCheck:
         return Histogram(torch.from_numpy(edges), *counts)
 
 
-def copy_check(image: UInt8[Tensor, "b c h w"], held_out: ImageData, training: ImageData, *, chunk: int = 1000) -> CopyCheck:
+PART = 2000  # training images whose distances to all queries are computed together: products of fewer are slower, of more no faster
+
+
+def copy_check(image: UInt8[Tensor, "b c h w"], held_out: ImageData, training: ImageData, *, chunk: int = PART) -> CopyCheck:
     """Compare ``image`` and ``held_out`` with the training images, by pixels in [0, 1]."""
     check_alike(tuple(image.shape[1:]), held_out, training)
     return pixel_check(image, torch.cat(list(image_chunks(held_out, chunk))), training, chunk=chunk)
@@ -137,7 +140,7 @@ def pixel_check(
     held_out: UInt8[Tensor, "r c h w"],
     training: ImageData,
     *,
-    chunk: int = 1000,
+    chunk: int = PART,
     advance: Callable[[int], None] | None = None,
     own: Int[Tensor, " r"] | None = None,
 ) -> CopyCheck:
@@ -221,7 +224,7 @@ def _within_rounding(
     return nearer[asked], found
 
 
-def image_chunks(data: ImageData, chunk: int = 1000) -> Iterator[UInt8[Tensor, "b c h w"]]:
+def image_chunks(data: ImageData, chunk: int = PART) -> Iterator[UInt8[Tensor, "b c h w"]]:
     """All images of ``data`` in their order, ``chunk`` at a time, real vectors as bytes."""
     for start in range(0, len(data), chunk):
         yield as_bytes(images_at(data, slice(start, start + chunk)))
@@ -265,7 +268,7 @@ def copies(asked: Asked) -> Streamed:
         bar.stage("nearest training images", 2 * len(training.data))
         spaces = {
             "pixels": pixel_check(image, real_image, training.data, advance=bar.advance, own=in_data),
-            "features": distance_check(fake, real, known.split(1000), advance=bar.advance, own=in_features),
+            "features": distance_check(fake, real, known.split(PART), advance=bar.advance, own=in_features),
         }
         rows = []
         for space, found in spaces.items():
