@@ -1,6 +1,6 @@
 """Pictures of what runs over several tasks draw after the last one: ``python -m benchmarks.task_pictures RUN... --out FILE.png``.
 
-One row of each run folder, named by its recipe's family and its variant: 20 samples of ``--seed``, none selected. A model with labels draws as many
+One row of each run folder, named by its recipe and its variant: 20 samples of ``--seed``, none selected. A model with labels draws as many
 of each class, 20 in all or fewer.
 """
 
@@ -21,7 +21,6 @@ from memogen.report.grid import sheet
 from memogen.runs import recipe_of
 
 COLUMNS = 20
-FAMILIES = {"memory_gan": "memoryGAN", "mem_vae": "MEM-VAE", "replay_gan": "replay GAN"}
 
 
 def row(run: Path, *, columns: int = COLUMNS, seed: int = 0) -> tuple[str, UInt8[Tensor, "columns c h w"]]:
@@ -36,7 +35,7 @@ def row(run: Path, *, columns: int = COLUMNS, seed: int = 0) -> tuple[str, UInt8
     else:
         each = max(1, columns // len(classes))
         images = torch.cat([draw_samples(model, each, seed=seed, label=label) for label in classes])
-    return f"{FAMILIES[recipe.recipe.partition('/')[0]]} {recipe.variant}", images
+    return f"{recipe.recipe} {recipe.variant}", images
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
