@@ -22,7 +22,7 @@ from ..models.replay_gan import (
     ReplayGANConfig,
     ReplayGANObjective,
 )
-from ..models.replay_gan.options import ADAM, FIRM_CONSOLIDATION, SHORT_ALIGNMENT, SHORT_RATE
+from ..models.replay_gan.options import ADAM, FIRM_CONSOLIDATION, NARROW_ALIGNMENT, NARROW_RATE, SHORT_ALIGNMENT, SHORT_RATE
 from ..training import SuccessionConfig, TrainingConfig
 from .recipe import Claim, DataConfig, Recipe, ScoringConfig, check_variant
 
@@ -221,18 +221,24 @@ def digits_stream(variant: StreamVariant = "joint_replay") -> Recipe:
 
 def mnist_stream(variant: StreamVariant = "joint_replay") -> Recipe:
     """Two digits of MNIST a task, with networks of a quarter of the width, for a CPU."""
-    return _stream(mnist(variant), "mnist", width=8)
+    return _stream(_narrow(mnist(variant)), "mnist", width=8)
 
 
 def fashion_mnist_stream(variant: StreamVariant = "joint_replay") -> Recipe:
     """Two articles of Fashion-MNIST a task, with networks of a quarter of the width, for a CPU."""
-    return _stream(fashion_mnist(variant), "fashion-mnist", width=8)
+    return _stream(_narrow(fashion_mnist(variant)), "fashion-mnist", width=8)
 
 
 def cifar10_stream(variant: StreamVariant = "joint_replay") -> Recipe:
     """Two classes of CIFAR-10 a task, with the three-layer networks and the settings of SVHN. Unverified: it has not been run."""
     recipe = replace(svhn(variant), recipe="replay_gan/cifar10", data=DataConfig("cifar10"))
     return _stream(recipe, "cifar10")
+
+
+def _narrow(recipe: Recipe) -> Recipe:
+    """The recipe at the learning rate and lambda of narrow networks."""
+    assert isinstance(recipe.objective, ReplayGANObjective)
+    return replace(recipe, objective=recipe.objective.at_rate(NARROW_RATE, NARROW_ALIGNMENT))
 
 
 def _stream(recipe: Recipe, judge: str, *, width: int | None = None) -> Recipe:
