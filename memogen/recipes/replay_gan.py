@@ -22,7 +22,7 @@ from ..models.replay_gan import (
     ReplayGANConfig,
     ReplayGANObjective,
 )
-from ..models.replay_gan.options import ADAM, FIRM_CONSOLIDATION, NARROW_ALIGNMENT, NARROW_RATE, SHORT_ALIGNMENT, SHORT_RATE
+from ..models.replay_gan.options import ADAM, FIRM_CONSOLIDATION, NARROW_RATE, SHORT_ALIGNMENT, SHORT_RATE
 from ..training import SuccessionConfig, TrainingConfig
 from .recipe import Claim, DataConfig, Recipe, ScoringConfig, check_variant
 
@@ -236,9 +236,9 @@ def cifar10_stream(variant: StreamVariant = "joint_replay") -> Recipe:
 
 
 def _narrow(recipe: Recipe) -> Recipe:
-    """The recipe at the learning rate and lambda of narrow networks."""
+    """The recipe at the learning rate of narrow networks."""
     assert isinstance(recipe.objective, ReplayGANObjective)
-    return replace(recipe, objective=recipe.objective.at_rate(NARROW_RATE, NARROW_ALIGNMENT))
+    return replace(recipe, objective=recipe.objective.at_rate(NARROW_RATE))
 
 
 def _stream(recipe: Recipe, judge: str, *, width: int | None = None) -> Recipe:
