@@ -23,6 +23,9 @@ VARIANTS: dict[Variant, str] = {
     "joint_training": "all tasks at once: what the others are measured by",
 }
 
+NARROW_RATE = 1e-3
+"""Learning rate of networks of a quarter of the width."""
+
 
 def digits_stream(variant: Variant = "slot_replay") -> Recipe:
     """Two of the embedded digits a task, five tasks, with the networks of ``memory_gan/digits``. The averaged generator teaches."""
@@ -50,9 +53,12 @@ def cifar10_stream(variant: Variant = "slot_replay") -> Recipe:
 
 
 def _narrow(variant: Variant) -> Recipe:
+    """Networks of a quarter of the width, at a learning rate at which they learn two classes within a task (docs/results/continual.md)."""
     recipe = _quick(memory_gan.fashion_mnist_small())
-    assert isinstance(recipe.model, MemoryGANConfig)
-    return memory_gan.apply_variant(replace(recipe, model=replace(recipe.model, width=8)), _networks(variant))
+    assert isinstance(recipe.model, MemoryGANConfig) and isinstance(recipe.objective, MemoryGANObjective)
+    critic, generator = (replace(adam, learning_rate=NARROW_RATE) for adam in (recipe.objective.critic, recipe.objective.generator))
+    recipe = replace(recipe, model=replace(recipe.model, width=8), objective=replace(recipe.objective, critic=critic, generator=generator))
+    return memory_gan.apply_variant(recipe, _networks(variant))
 
 
 def _networks(variant: Variant) -> memory_gan.Variant:

@@ -16,7 +16,7 @@ ADAM = OptimiserConfig(learning_rate=1e-4, betas=(0.0, 0.9), eps_form="uncorrect
 SHORT_RATE, SHORT_ALIGNMENT = 1e-3, 1e-2
 """Learning rate and lambda for few iterations, such as the 250 a task of the recipes."""
 
-# departs: at a quarter of the printed width 250 iterations at SHORT_RATE learn less than two digits (docs/results/continual.md, "Learning rate").
+# departs: networks of a quarter of the printed width do not learn two digits in 250 iterations at SHORT_RATE (docs/results/continual.md).
 NARROW_RATE = 4e-3
 """Learning rate for few iterations of networks of a quarter of the printed width."""
 
