@@ -23,7 +23,7 @@ VARIANTS: dict[Variant, str] = {
     "joint_training": "all tasks at once: what the others are measured by",
 }
 
-NARROW_RATE = 1e-3
+NARROW_RATE = 5e-4
 """Learning rate of networks of a quarter of the width."""
 
 
