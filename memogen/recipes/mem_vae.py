@@ -250,7 +250,7 @@ def _half(recipe: Recipe) -> Recipe:
 def _stream(recipe: Recipe, variant: StreamVariant, prior_slots: int = 100) -> Recipe:
     """Two classes a task, 250 steps each, in batches as large as those of the other families.
 
-    With a learned prior and a higher rate: copies of samples from the normal prior lose the earlier classes (docs/results/continual.md, "Learning rate").
+    A learned prior and a higher rate: copies of samples from the normal prior lose the earlier classes (docs/results/continual.md, "Learning rate").
     """
     check_variant(variant, get_args(StreamVariant))
     model, objective = _parts(recipe)
