@@ -213,10 +213,8 @@ def printed(name: str, variant: str) -> tuple[Claim, ...]:
 
 
 def digits_stream(variant: StreamVariant = "joint_replay") -> Recipe:
-    """Two of the embedded 8x8 digits a task: the networks of ``replay_gan/digits`` at half the width, learning rate and lambda of MNIST."""
-    recipe = digits(variant)
-    assert isinstance(recipe.objective, ReplayGANObjective)
-    return _stream(replace(recipe, objective=recipe.objective.at_rate(SHORT_RATE, SHORT_ALIGNMENT)), "digits", width=16)
+    """Two of the embedded 8x8 digits a task: the networks of ``replay_gan/digits`` at half the width, and lambda of MNIST."""
+    return _stream(_narrow(digits(variant)), "digits", width=16)
 
 
 def mnist_stream(variant: StreamVariant = "joint_replay") -> Recipe:
@@ -236,9 +234,9 @@ def cifar10_stream(variant: StreamVariant = "joint_replay") -> Recipe:
 
 
 def _narrow(recipe: Recipe) -> Recipe:
-    """The recipe at the learning rate of narrow networks."""
+    """The recipe at the learning rate of narrow networks, and at lambda of MNIST."""
     assert isinstance(recipe.objective, ReplayGANObjective)
-    return replace(recipe, objective=recipe.objective.at_rate(NARROW_RATE))
+    return replace(recipe, objective=recipe.objective.at_rate(NARROW_RATE, SHORT_ALIGNMENT))
 
 
 def _stream(recipe: Recipe, judge: str, *, width: int | None = None) -> Recipe:

@@ -16,9 +16,9 @@ ADAM = OptimiserConfig(learning_rate=1e-4, betas=(0.0, 0.9), eps_form="uncorrect
 SHORT_RATE, SHORT_ALIGNMENT = 1e-3, 1e-2
 """Learning rate and lambda for few iterations, such as the 250 a task of the recipes."""
 
-# departs: networks of a quarter of the printed width do not learn two digits in 250 iterations at SHORT_RATE (docs/results/continual.md).
+# departs: networks of half the printed width or less learn two digits badly in 250 iterations at SHORT_RATE (docs/results/continual.md).
 NARROW_RATE = 4e-3
-"""Learning rate for few iterations of networks of a quarter of the printed width."""
+"""Learning rate for few iterations of networks of half the printed width or less."""
 
 # departs: the printed lambda of 1e9 has no meaning without the scale of F, which the paper does not give. With F over its mean, every lambda from
 # 1e4 on does the same: what earlier classes need stands still (docs/results/replay_gan.md, "Elastic weight consolidation").
