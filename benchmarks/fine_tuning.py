@@ -3,6 +3,7 @@
 Each RUN is of ``memory_gan/digits_without_9``; its model of nine digits trains on with nines alone. Arms: nothing is kept (``free``); all real slots
 but the lightest tenth, which is emptied, are frozen (``frozen``); a copy of the model replays its slots (``replay``); both. And five nines, written
 as slots: without training (``five``), and after 50 steps on these five pictures with all other real slots frozen, without and with replay.
+A run of ``no_memory`` has the arms that need no slots: a plain GAN in the same trainings. Their rows are named ``plain_``.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ NEW = 9
 OLD = tuple(range(NEW))
 STEPS, FEW_STEPS, PICTURES = 500, 50, 5
 ROOM = 0.1  # of the real slots
-ARMS = ("before", "free", "frozen", "replay", "frozen_replay", "five", "five_trained", "five_trained_replay")
+PLAIN_ARMS = ("before", "free", "replay", "five_trained", "five_trained_replay")
+ARMS = (*PLAIN_ARMS, "frozen", "frozen_replay", "five")
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,11 @@ class Subject:
     steps: int = STEPS
     few_steps: int = FEW_STEPS
 
-    def tuned(self, arm: str, folder: Path) -> tuple[Any, torch.Tensor]:
-        """The model after the arm, and the slots that were to stay as they were."""
+    def tuned(self, arm: str, folder: Path) -> tuple[Any, torch.Tensor | None]:
+        """The model after the arm, and the slots that were to stay as they were; None without memory."""
         model: Any = from_pretrained(self.run)
+        if model.memory is None:
+            return model if arm == "before" else self._trained(model, arm, folder), None
         real = (model.memory.values > 0.5) & written(model.memory)
         if arm.startswith("five"):
             model.memory, new = added(model.memory, model.encode(torch.from_numpy(self.pictures().image[:PICTURES])), share=0.1)
@@ -91,23 +95,21 @@ class Subject:
     def measured(self, arm: str) -> Iterator[dict[str, Any]]:
         """The rows of an arm."""
         test, judge = load("digits", split="test"), extractor("digits", device="cpu", image_shape=(1, 8, 8))
-        before = from_pretrained(self.run).memory
+        trained = {"five": 0, "before": 0}.get(arm, self.few_steps if arm.startswith("five") else self.steps)
+        protocol: dict[str, Any] = {"steps": trained, "num_samples": self.samples}
         with tempfile.TemporaryDirectory() as folder:
             model, stays = self.tuned(arm, Path(folder))
-            keys = model.memory.keys[stays] == before.keys[stays]
             shares = class_shares(model, judge, OLD, self.samples, seed=0)
-            recalled = {each.label: each.recalled for each in slot_recall(model, test, judge)}
             (distance,) = (row.value for row in evaluate(model, test, metrics=["fid"], num_samples=self.samples, progress=False))
-        trained = {"five": 0, "before": 0}.get(arm, self.few_steps if arm.startswith("five") else self.steps)
-        protocol = {"steps": trained, "num_samples": self.samples, "shares": [round(float(share), 4) for share in shares.share], "recalled": recalled}
-        values = {
-            "kept_slots": float(keys.all(1).double().mean()),
-            "new_share": float(shares.share[NEW]),
-            "old_divergence": shares.divergence,
-            "old_recall": float(np.mean([recalled[label] for label in OLD])),
-            "new_recall": recalled[NEW],
-            "fid": distance,
-        }
+            values = {"new_share": float(shares.share[NEW]), "old_divergence": shares.divergence, "fid": distance}
+            protocol["shares"] = [round(float(share), 4) for share in shares.share]
+            if stays is not None:
+                recalled = {each.label: each.recalled for each in slot_recall(model, test, judge)}
+                keys = model.memory.keys[stays] == from_pretrained(self.run).memory.keys[stays]
+                values["kept_slots"] = float(keys.all(1).double().mean())
+                values["old_recall"] = float(np.mean([recalled[label] for label in OLD]))
+                values["new_recall"] = recalled[NEW]
+                protocol["recalled"] = recalled
         for metric, value in values.items():
             yield {"metric": metric, "value": value, "protocol": protocol}
 
@@ -122,15 +124,21 @@ def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--arms", default=",".join(ARMS))
+    parser.add_argument("--arms", help="comma-separated; default: all that the run's model has")
     parser.add_argument("--quick", action="store_true", help="a step of each, which only shows that all runs")
     told = parser.parse_args(words)
     command = f"python -m benchmarks.fine_tuning {' '.join(words if words is not None else sys.argv[1:])}"
     for run in told.run:
         subject = Subject(run, 200, 1, 1) if told.quick else Subject(run)
         recipe = load_config(run / "config.yaml")
-        for arm in told.arms.split(","):
-            about = {"recipe": recipe.recipe, "variant": arm, "seed": recipe.training.seed, "budget": "quick" if told.quick else "short"}
+        plain = recipe.variant == "no_memory"
+        for arm in told.arms.split(",") if told.arms else PLAIN_ARMS if plain else ARMS:
+            about = {
+                "recipe": recipe.recipe,
+                "variant": f"plain_{arm}" if plain else arm,
+                "seed": recipe.training.seed,
+                "budget": "quick" if told.quick else "short",
+            }
             rows = [{**about, "command": command, **row, **made(torch.device("cpu"))} for row in subject.measured(arm)]
             append_rows(told.out, rows)
             print(run.name, arm, " ".join(f"{row['metric']} {row['value']:.3f}" for row in rows), flush=True)

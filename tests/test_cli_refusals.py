@@ -75,6 +75,8 @@ def test_what_no_images_are_needed_for_is_refused_before_they_are_fetched(
         ("--scoring.metrics [nll]", "nll"),
         ("--scoring.extractor mnist", "mnist"),
         ("--model.num_classes 3", "num_classes"),
+        ("--variant no_memory --scoring.metrics [few]", "few"),
+        ("--variant no_mcgn --scoring.metrics [forgotten]", "forgotten"),
     ],
 )
 def test_what_the_images_show_is_refused_alike(words: str, named: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -168,11 +168,13 @@ def score_model(
 # --- checks before anything is computed ---
 
 
-def check_data(names: Sequence[str], data: ImageData, train: ImageData | None, *, extractor: Extractor, num_samples: int) -> None:
-    """Raises InputError for what metrics that read samples lack, before there is a model: an image of ``data`` stands for its samples."""
-    shared = [METRICS[name] for name in names if METRICS[name].batched]
-    watch = Watch(extractor, 1, probabilities=any("probabilities" in metric.needs for metric in shared))
-    check(shared, Asked(data, data, train, num_samples, watch=watch, source=image_source(data, np.arange(1))))
+def check_judged(names: Sequence[str], model: nn.Module, data: ImageData, train: ImageData | None, *, extractor: Extractor, num_samples: int) -> None:
+    """Raises InputError for what metrics of an extractor lack, before ``model`` has weights: an image of ``data`` stands for its samples."""
+    judged = [METRICS[name] for name in names]
+    watch = Watch(extractor, 1, probabilities=any("probabilities" in metric.needs for metric in judged))
+    asked = Asked(data, data, train, num_samples, watch=watch, source=image_source(data, np.arange(1)))
+    check([metric for metric in judged if metric.batched], asked)
+    check([metric for metric in judged if not metric.batched and "model" in metric.needs], replace(asked, subject=model, source=None))
 
 
 def check_model(

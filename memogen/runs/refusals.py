@@ -15,7 +15,7 @@ from .. import configs
 from ..data import DATASETS
 from ..data.task_sequence import num_classes, of_classes
 from ..metrics import METRICS, ScoreConfig
-from ..metrics.evaluate import check_data, check_model
+from ..metrics.evaluate import check_judged, check_model
 from ..metrics.extractors import NetworkExtractor, check_name, extractor
 from ..metrics.metric import ModelScoring
 from ..metrics.samples import device_of, labels_for
@@ -109,7 +109,7 @@ def at_hand(data: DataConfig) -> bool:
 
 def check_scoring(recipe: Recipe, splits: Splits) -> None:
     """Refuses a way of scoring that would fail at the end of the training. Raises InputError."""
-    scoring, training = recipe.scoring, recipe.training
+    scoring, training, model = recipe.scoring, recipe.training, outline(recipe.model)
     if not (scoring.judged or scoring.asked):
         return
     if splits.test is None and recipe.succession is not None:
@@ -120,17 +120,17 @@ def check_scoring(recipe: Recipe, splits: Splits) -> None:
         if "critic" in scoring.asked and min(made, training.keep) < 2:
             mend = "make training.checkpoint_every smaller, and training.keep 2 or more"
             raise InputError(f"metric critic: it judges fakes of earlier checkpoints, and only {min(made, training.keep)} is kept: {mend}")
-        check_model(outline(recipe.model), splits.compared, metrics=scoring.asked, how=scoring.model or ModelScoring(), train=splits.learned)
+        check_model(model, splits.compared, metrics=scoring.asked, how=scoring.model or ModelScoring(), train=splits.learned)
     if scoring.judged:
         assert scoring.extractor is not None
         judge = extractor(scoring.extractor, image_shape=splits.compared.image_shape)
         if recipe.succession is not None:
             _check_classes(judge, splits.compared, list(chain.from_iterable(recipe.succession.tasks.tasks(num_classes(splits.compared)))))
         ScoreConfig(scoring.judged, scoring.num_samples)
-        check_data(scoring.judged, splits.compared, splits.learned, extractor=judge, num_samples=scoring.num_samples)
+        check_judged(scoring.judged, model, splits.compared, splits.learned, extractor=judge, num_samples=scoring.num_samples)
         if recipe.curve:
             try:
-                check_data(recipe.curve, splits.compared, splits.learned, extractor=judge, num_samples=scoring.curve_samples)
+                check_judged(recipe.curve, model, splits.compared, splits.learned, extractor=judge, num_samples=scoring.curve_samples)
             except InputError as error:
                 raise InputError(f"scoring.curve_samples: {error}") from error
 
