@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from memogen import cli, runs
-from memogen.recipes import tables
+from memogen.recipes import RECIPES, Recipe, tables
 from memogen.runs import reproduce
 from memogen.training import NonFiniteLoss, Stopped
 from tests.test_reproduce import BUDGETS, TABLE
@@ -90,6 +90,18 @@ def test_what_cannot_be_run_is_one_line(here: Path, capsys: pytest.CaptureFixtur
     code, out, err = run(WORDS, capsys)
     assert (code, out) == (2, "") and err.count("\n") == 1
     assert "nothing can be run: memory_gan/chairs: no classifier of chairs" in err and not (here / "out").exists()
+
+
+def test_a_dry_run_counts_runs_whose_classes_the_images_told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = RECIPES["replay_gan/digits"]()
+    unnamed = replace(tasks, recipe="memory_gan/digits", model=replace(tasks.model, num_classes=1))  # type: ignore[type-var]  # of a Memory Replay GAN
+
+    def of(variant: Literal["memory_gan", "no_memory"]) -> Recipe:
+        return replace(unnamed, variant=variant)
+
+    monkeypatch.setitem(RECIPES, "memory_gan/digits", of)
+    assert run(WORDS, capsys)[0] == 0
+    assert "0 of 2 runs are to be done" in run([*WORDS, "--dry-run"], capsys)[1]
 
 
 def test_a_dry_run_tells_what_is_done_and_what_it_costs(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -165,7 +165,9 @@ def _print_plan(planned: Plan) -> None:
     """The runs of a table, what they cost, and the command of each."""
     from memogen.runs.reproduce import hours_of, in_words
 
-    open_jobs = planned.open_jobs()
+    shaped = planned.with_images() if planned.rows_file.exists() else planned  # rows name a run by its configuration, which has the images' shape
+    still = shaped.open_jobs()
+    open_jobs = [job for job, known in zip(planned.jobs, shaped.jobs, strict=True) if known in still]
     hours = hours_of(open_jobs)
     where = " or ".join(sorted({job.budget.hardware for job in planned.jobs}))
     cost = f"about {in_words(hours)} on {where}" if hours is not None else "their cost was never measured"
