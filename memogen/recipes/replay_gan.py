@@ -228,7 +228,7 @@ def fashion_mnist_stream(variant: StreamVariant = "joint_replay") -> Recipe:
 
 
 def cifar10_stream(variant: StreamVariant = "joint_replay") -> Recipe:
-    """Two classes of CIFAR-10 a task, with the three-layer networks and the settings of SVHN. 250 iterations a task do not suffice (docs/results/continual.md)."""
+    """Two classes of CIFAR-10 a task, with the three-layer networks and the settings of SVHN. 250 iterations a task are too few to learn them."""
     recipe = replace(svhn(variant), recipe="replay_gan/cifar10", data=DataConfig("cifar10"))
     return _stream(recipe, "cifar10")
 
