@@ -113,7 +113,7 @@ def _explain(error: Exception) -> int:
     if isinstance(error, InputError):
         print(f"memogen: {message}", file=sys.stderr)
         return INPUT
-    if isinstance(error, OSError) and (error.filename is not None or error.errno == errno.ENOSPC):
+    if isinstance(error, OSError) and (error.filename is not None or error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)):
         where = printable(str(error.filename)) if error.filename is not None else "output"
         print(f"memogen: {where}: cannot be read or written ({error.strerror}); check the path, its permissions and the free space", file=sys.stderr)
         return INPUT

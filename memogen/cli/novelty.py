@@ -67,7 +67,9 @@ def novelty(
     if isinstance(cosine := found[0].protocol.get("cosine"), dict):
         print(f"mean cosine to the key of the best real slot: {cosine['known']:.3f} of known images, {cosine['others']:.3f} of the others")
     own, best = found[0], max(found[1:], key=lambda score: score.auroc)
-    if not any(score.auroc - 2 * score.error > 0.5 for score in found):
+    if math.isnan(own.error):
+        print("too few images for a standard error: compare two or more of each kind")
+    elif not any(score.auroc - 2 * score.error > 0.5 for score in found):
         print("no score tells these images from known ones; smooth ones often lie nearer to all images than real ones do")
     elif best.auroc - own.auroc > 2 * math.hypot(own.error, best.error):
         print(f"the {own.name} tells less here than the {best.name}: go by these")

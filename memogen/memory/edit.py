@@ -79,6 +79,8 @@ def added(memory: Memory, keys: Float[Tensor, "n d"], *, value: int = 1, share: 
     edited = copy.deepcopy(memory)
     edited.keys[chosen] = unit(keys)
     edited.mass[chosen] = _mass(memory.mass[stays], len(keys), share)
+    if not bool((edited.mass[chosen] > 0).all()):
+        raise ValueError(f"share is {share}; so little mass is no number of {memory.mass.dtype}: give more")
     edited.age[chosen] = 0
     _refresh(edited)
     return edited, chosen
@@ -88,9 +90,12 @@ def added(memory: Memory, keys: Float[Tensor, "n d"], *, value: int = 1, share: 
 def weighted(memory: Memory, factor: Float[Tensor, " k"]) -> Memory:
     """A copy in which the mass of every slot is multiplied by its ``factor``: p'(c | v) = f_c p(c | v) / sum_j f_j p(j | v).
 
-    Raises ValueError for factors that are negative or not finite, and where a class that has mass would lose all of it.
+    Raises ValueError for factors that are negative or not finite, for another number of them than slots, and where a class that has mass would lose
+    all of it.
     """
     edited, factor = copy.deepcopy(memory), factor.to(memory.mass)
+    if factor.shape != memory.mass.shape:
+        raise ValueError(f"factor has shape {tuple(factor.shape)}; expected ({memory.num_slots},), one number for each slot")
     if not bool((torch.isfinite(factor) & (factor >= 0)).all()):
         raise ValueError("factor: some are negative or not finite; give numbers of 0 or more")
     edited.mass.mul_(factor)
@@ -147,7 +152,10 @@ def _mass(left: Float[Tensor, " n"], num: int, share: float | None) -> Tensor:
 
 
 def _numbers(memory: MixtureMemory, slots: Sequence[int] | Tensor) -> Int[Tensor, " n"]:
-    chosen = torch.as_tensor(slots, dtype=torch.long, device=memory.keys.device).reshape(-1)
+    found = torch.as_tensor(slots, device=memory.keys.device).reshape(-1)
+    if len(found) and (found.is_floating_point() or found.is_complex() or found.dtype == torch.bool):
+        raise ValueError(f"slots: {found.tolist()}: some are not whole numbers; give the numbers of slots")
+    chosen = found.long()
     if len(chosen) and not 0 <= int(chosen.min()) <= int(chosen.max()) < memory.num_slots:
         raise ValueError(f"slots: {chosen.tolist()}: the memory holds slots 0 to {memory.num_slots - 1}")
     return chosen

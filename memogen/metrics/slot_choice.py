@@ -102,7 +102,7 @@ def without_classes(
     try:
         edited = without(memory, gone)
     except ValueError as error:
-        raise InputError(f"classes: {error}") from error
+        raise InputError(f"classes: {str(error).removeprefix('slots: ')}") from error
     if not even:
         return edited, gone
     chance, others = prior(memory).cpu(), shares.clone()

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from memogen.memory import VMFMemory
-from memogen.memory.edit import added, without
+from memogen.memory.edit import added, weighted, without
 from memogen.memory.functional import unit
 from memogen.memory.inspect import prior, written
 
@@ -107,6 +107,8 @@ def test_what_cannot_be_edited_is_refused() -> None:
     for keys in bad:
         with pytest.raises(ValueError, match="keys"):
             added(memory, keys)
-    for share in (0.0, 1.0, -1.0):
+    for share in (0.0, 1.0, -1.0, 1e-300):
         with pytest.raises(ValueError, match="share"):
             added(memory, queries(1), share=share)
+    with pytest.raises(ValueError, match="factor"):
+        weighted(memory, torch.ones(3))

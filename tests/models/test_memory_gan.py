@@ -18,6 +18,7 @@ from memogen.augment import AugmentConfig, augment
 from memogen.data import load
 from memogen.losses import info_nce
 from memogen.memory import Policy
+from memogen.memory.edit import without
 from memogen.memory.functional import mean_cosine
 from memogen.models import MemoryConfig, MemoryGANConfig, MemoryGANObjective, NoiseConfig
 from memogen.models.memory_gan import ContrastConfig, MemoryGAN
@@ -104,6 +105,9 @@ def test_a_fixed_slot_gives_its_key_to_every_image_or_draws_around_it() -> None:
     assert float(F.cosine_similarity(latents.key.mean(0), model.memory.keys[7], dim=0)) > 0.95
     with pytest.raises(InputError, match="slot: 99"):
         model.latents(4, slot=99)
+    model.memory = without(model.memory, [7])
+    with pytest.raises(InputError, match="slot: 7 is empty"):
+        model.latents(4, slot=7)
     with pytest.raises(InputError, match="not conditioned"):
         built(VARIANTS["no_mcgn"]).latents(4, slot=7)
     with pytest.raises(InputError, match="label"):
