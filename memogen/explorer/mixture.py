@@ -71,19 +71,20 @@ def wall(session: Session, slots: list[int], *, seed: int) -> UInt8[Tensor, "b c
 
 
 def slot(session: Session, number: int, num: int, *, seed: int, wall_seed: int) -> dict[str, Any]:
-    """``num`` images of a slot, turned off or not; the real slots with the nearest keys; the nearest images of the data."""
+    """``num`` images of a slot, turned off or not, black for a free one; the real slots with the nearest keys; the nearest images of the data."""
     session.check([number])
     with session.held() as model, session.remembering(session.written):
-        images = draw.draw(model, model.latents_at(torch.arange(num), seed=seed, slot=number))
+        found = model.latents_at(torch.arange(num), seed=seed, slot=torch.full((num,), number))
+        images = draw.draw(model, found) * inspect.written(session.written)[number].cpu()
     memory = session.written
     cosine = (memory.keys @ memory.keys[number]).masked_fill(~((memory.values > 0.5) & inspect.written(memory)), -2.0)
     cosine[number] = -2.0
-    found = cosine.topk(min(NEAREST, memory.num_slots - 1))
-    near = [int(each) for each in found.indices[found.values > -2]]
+    best = cosine.topk(min(NEAREST, memory.num_slots - 1))
+    near = [int(each) for each in best.indices[best.values > -2]]
     pictures = as_json(wall(session, near, seed=wall_seed))
     return {
         "images": as_json(images),
-        "neighbours": {"slot": near, "cosine": [float(value) for value in found.values[: len(near)]], "images": pictures},
+        "neighbours": {"slot": near, "cosine": [float(value) for value in best.values[: len(near)]], "images": pictures},
         "nearest": nearest(session, memory.keys[number]),
         "looking": session.looking,
     }

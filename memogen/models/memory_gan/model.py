@@ -299,8 +299,8 @@ class MemoryGAN(nn.Module):
             raise InputError(f"slot: {slot!r} is not a slot number: give a whole number")
         if isinstance(slot, int) and not 0 <= slot < self.memory.num_slots:
             raise InputError(f"slot: {slot} is not in the memory, which holds slots 0 to {self.memory.num_slots - 1}")
-        if isinstance(slot, int) and not float(self.memory.mass[slot]) > 0:
-            raise InputError(f"slot: {slot} is empty, since it was forgotten: choose a slot with mass")
+        if isinstance(slot, int) and not (self.memory.mass[slot].any() or self.memory.keys_of(torch.tensor([slot], device=self.device)).any()):
+            raise InputError(f"slot: {slot} is empty, since it was forgotten: choose a slot that holds a key")
         stream, dim = stream + noise.Stream.CONDITION, self.memory.key_dim
         if self.config.condition == "draw":
             # departs: the paper feeds the key, one point for all that a slot holds; a draw from the density around it also tells what varies there.
