@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from pathlib import Path
 
 import pytest
 
+from memogen import cli
 from memogen.cli import parser
 from memogen.errors import InputError
 from tests.command import run
@@ -184,3 +187,9 @@ def test_an_option_with_two_values_is_refused(words: list[str]) -> None:
     with pytest.raises(InputError, match="given too"):
         parser.split(words, {"--slots": str, "--start-tasks": int})
     assert parser.split([*words[: len(words) // 2] * 2], {"--slots": str, "--start-tasks": int})
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EFBIG, errno.EDQUOT])
+def test_a_file_that_finds_no_room_is_told_in_a_line(code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli._explain(OSError(code, os.strerror(code))) == 2
+    assert os.strerror(code) in capsys.readouterr().err

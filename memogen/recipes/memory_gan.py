@@ -162,8 +162,9 @@ def digits_without_9(variant: Variant = "memory_gan") -> Recipe:
     """The embedded digits but the nines, which a test split of all ten has: ``memory_gan/digits`` on nine classes."""
     base = digits()
     recipe = _recipe("digits_without_9", "digits-without-9", variant, *_parts(base), base.training, ScoringConfig("digits", ("prdc",)))
-    drawn = _parts(recipe)[0].conditional  # pictures can be added as slots where a slot tells the generator what to draw
-    return replace(recipe, scoring=replace(recipe.scoring, metrics=("prdc", "few"))) if drawn else recipe
+    if not _parts(recipe)[0].conditional:  # no slot tells the generator what to draw, so pictures cannot be added as slots
+        return recipe
+    return replace(recipe, scoring=replace(recipe.scoring, metrics=("prdc", "few")))
 
 
 def _recipe(
